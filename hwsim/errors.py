@@ -1,0 +1,42 @@
+"""The error tree: what a user can do wrong, and what hwsim can get wrong.
+
+    HwsimError
+    +-- InputError      the user's mistake: printed without a traceback, exit status 2
+    |   +-- MissingExtra    an optional dependency is absent; the message is the install command
+    +-- ModelError      hwsim's own mistake (a result below its bound): always with a traceback
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HwsimError(Exception):
+    """Base of every error that hwsim raises on purpose."""
+
+
+class InputError(HwsimError):
+    """What the user gave cannot be used; `problems` holds every finding, not just the first."""
+
+    def __init__(self, *problems: str):
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class MissingExtra(InputError):
+    """A command needs a package of an optional extra."""
+
+    def __init__(self, what: str, package: str, extra: str):
+        super().__init__(f"{what} need {package}: pip install 'hwsim[{extra}]'")
+
+
+class ModelError(HwsimError):
+    """The model contradicts itself, for example a result faster than its bound."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`"; did you mean X?"`, or the list of known words where none is near."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
