@@ -1,0 +1,136 @@
+"""Arch: a machine as the simulator sees it. Frozen numbers in cycles of one clock; no files here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """How DRAM refresh takes time from the channel.
+
+    kind: "none"; "spread": the exact share stall/period of all time, no phase;
+          "all_bank": the channel stops in [k*period - stall, k*period), k >= 1.
+    """
+
+    kind: str = "none"
+    period_cycles: Fraction = Fraction(0)
+    stall_cycles: Fraction = Fraction(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Dram:
+    """One memory channel that serves in program order.
+
+    beat_bytes: burst granularity; every transfer is rounded up to it.
+    row_miss_cycles: exposed time per `row_bytes` moved (0: hidden by banks).
+    turnaround_cycles: each change between reading and writing.
+    """
+
+    bytes_per_cycle: Fraction
+    latency_cycles: int
+    beat_bytes: int
+    capacity_bytes: int
+    refresh: Refresh = Refresh()
+    row_bytes: int = 0
+    row_miss_cycles: int = 0
+    turnaround_cycles: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DotRate:
+    """Multiply-adds a cycle for one (weights, activations) format pair, the whole chip."""
+
+    weights: str
+    activations: str
+    macs_per_cycle: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class DotArray:
+    """The MAC units of the chip; any M runs at full rate."""
+
+    latency_cycles: int
+    rates: tuple[DotRate, ...]
+    accumulator_bytes: int = 4
+
+    def rate(self, weights: str, activations: str) -> Fraction | None:
+        """MACs a cycle for the pair, or None where the machine lacks it."""
+        for r in self.rates:
+            if (r.weights, r.activations) == (weights, activations):
+                return r.macs_per_cycle
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """Elementwise unit: `elements_per_cycle` passes a cycle."""
+
+    elements_per_cycle: Fraction
+    latency_cycles: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dequantise:
+    """Turns a stored format into one that the dot array lists."""
+
+    weights_per_cycle: Fraction
+    latency_cycles: int
+
+
+@dataclass(frozen=True, slots=True)
+class Regenerate:
+    """LFSR weight regenerators: `blocks_per_cycle` seed blocks a cycle into format `feeds`."""
+
+    blocks_per_cycle: Fraction
+    latency_cycles: int
+    feeds: str
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Time to start one op; serial, ahead of its first DRAM read."""
+
+    interval_cycles: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Buffers:
+    """On-chip bytes: streamed operand (weights, KV, state), activations, partial sums and results."""
+
+    weights: int
+    activations: int
+    outputs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arch:
+    """A machine: servers, buffers, and the tiles its kernels offer.
+
+    activations: "on_chip" (touch DRAM only on overflow) or "dram" (each op reads and writes them there).
+    tiles: menu of (M, N, K) tiles; a tile is clipped to the op, and must fit the buffers.
+    kv, state: default cache formats.
+    warnings: what sizing costs, found at load.
+    """
+
+    name: str
+    description: str
+    clock_hz: Fraction
+    dram: Dram
+    buffers: Buffers
+    dot: DotArray
+    activations: str
+    tiles: tuple[tuple[int, int, int], ...]
+    kv: str = "bf16"
+    state: str = "fp32"
+    hypothetical: bool = False
+    vector: Vector | None = None
+    dequantise: Dequantise | None = None
+    regenerate: Regenerate | None = None
+    launch: Launch | None = None
+    warnings: tuple[str, ...] = ()
+
+    def seconds(self, cycles: int | Fraction) -> float:
+        """Cycles of this machine's clock in seconds."""
+        return float(cycles / self.clock_hz)
