@@ -1,0 +1,168 @@
+"""Plain data of a file to a pydantic model, with every refusal in one line at its place.
+
+    class Dram(FilePart):
+        "The memory channel."
+        latency: Duration = Field(description="...", examples=["230 cycles"])
+
+    machine = validate(yamlfile.read(path), MachineFile)      # InputError with all problems
+    json_schema(MachineFile, "machine")                       # for editors
+
+The first of a field's `examples` is what the messages tell the user to write.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hwsim.errors import InputError, nearest
+from hwsim.yamlfile import Document, Loc, kind, raise_problems, short
+
+Part = TypeVar("Part", bound=BaseModel)
+T = TypeVar("T")
+
+
+class FilePart(BaseModel):
+    """A mapping in a file: unknown keys are refused, nothing is converted, nothing changes later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def validate(document: Document, model: type[Part]) -> Part:
+    """The document as a `model`; raises InputError with every problem, in the order of the file."""
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
+        found = []
+        for e in error.errors(include_url=False):
+            loc = _loc_in(document.data, e["loc"], last=e["type"] in ("missing", "extra_forbidden"))
+            key = e["type"] == "extra_forbidden"
+            mark = document.mark(loc, key)
+            found.append(((not mark.line, mark.line, mark.column), document.problem(loc, _message(e, loc, model), key)))
+        raise_problems([line for _, line in dict.fromkeys(sorted(found))])
+
+
+def asked(read: Callable[[Any], T]) -> Callable[[Any], T]:
+    """`read` for use as a pydantic validator: its InputError becomes the message of the field."""
+
+    def checked(value: Any) -> T:
+        try:
+            return read(value)
+        except InputError as error:
+            raise ValueError("; ".join(error.problems)) from None
+
+    return checked
+
+
+def json_schema(model: type[BaseModel], title: str) -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a file, for editors."""
+    schema = model.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": title}
+
+
+def _loc_in(data: Any, loc: Loc, last: bool) -> Loc:
+    """pydantic's path without the union tags that are not in the data."""
+    path: list[str | int] = []
+    for i, part in enumerate(loc):
+        if isinstance(data, dict) and part in data or isinstance(data, list) and part in range(len(data)):
+            data = data[part]
+            path.append(part)
+        elif last and i == len(loc) - 1:
+            path.append(part)
+    return tuple(path)
+
+
+def _message(error: Any, loc: Loc, model: type[BaseModel]) -> str:
+    """pydantic's error in our words: what is wrong; what to write."""
+    name, value = error["type"], error["input"]
+    shown = f"`{short(value)}`" if isinstance(value, (str, int, float)) else f"is {kind(value)}"
+    if isinstance(value, bool):
+        shown = f"`{str(value).lower()}`"
+    if name == "extra_forbidden":
+        return f"unknown{nearest(short(loc[-1]), _fields(_at(model, loc[:-1])))}"
+    if name == "missing":
+        example = _example(model, loc)
+        return f"missing; write {example}" if example else "missing"
+    if name in ("value_error", "assertion_error"):
+        return str(error["ctx"]["error"])
+    if name in ("model_type", "model_attributes_type", "dict_type"):
+        return f"{shown}; write a mapping{_of(_fields(_at(model, loc)))}"
+    if name in ("list_type", "tuple_type"):
+        example = _example(model, loc)
+        return f"{shown}; write a list" + (f", for example {example}" if example else "")
+    if name == "string_type":
+        example = _example(model, loc)
+        return f"{shown} is not text; write text" + (f", for example {example}" if example else " (in quotes)")
+    if name == "bool_type":
+        return f"{shown}; write true or false"
+    if name in ("int_type", "int_from_float", "float_type"):
+        return f"{shown}; write a {'whole number' if name != 'float_type' else 'number'}"
+    if name == "literal_error":
+        return f"{shown} is not known; write {error['ctx']['expected'].replace(chr(39), '')}"
+    if name in ("union_tag_invalid", "union_tag_not_found"):
+        return f"{short(error['msg'], 200)}"
+    example = _example(model, loc)
+    message = short(error["msg"], 200)
+    return f"{shown}: {message[:1].lower()}{message[1:]}" + (f"; write for example {example}" if example else "")
+
+
+def _of(fields: list[str]) -> str:
+    return f" with the keys {', '.join(fields)}" if fields else ""
+
+
+def _example(model: type[BaseModel], loc: Loc) -> str:
+    """What to write at `loc`: its key with the first example of the field, or the keys of the mapping."""
+    for part in _at(model, loc[:-1]):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            for name, field in part.model_fields.items():
+                if loc[-1] in (name, field.alias):
+                    if field.examples:
+                        example = field.examples[0]
+                        return f"`{loc[-1]}: {str(example).lower() if isinstance(example, bool) else _flow(example)}`"
+                    fields = _fields(_at(model, loc))
+                    return f"a mapping{_of(fields)}" if fields else ""
+    return ""
+
+
+def _flow(value: Any) -> str:
+    """An example in YAML's flow style."""
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k}: {_flow(v)}" for k, v in value.items()) + "}"
+    return str(value)
+
+
+def _fields(candidates: list[Any]) -> list[str]:
+    """The keys that a mapping may have, over all models it may be."""
+    models = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+    return list(dict.fromkeys(field.alias or name for m in models for name, field in m.model_fields.items()))
+
+
+def _at(model: Any, loc: Loc) -> list[Any]:
+    """The types that the value at `loc` may have, unions flattened."""
+    candidates = _flatten(model)
+    for part in loc:
+        found = []
+        for c in candidates:
+            if isinstance(c, type) and issubclass(c, BaseModel):
+                found += [f.annotation for n, f in c.model_fields.items() if part in (n, f.alias)]
+            elif typing.get_origin(c) is dict:
+                found.append(typing.get_args(c)[1])
+            elif typing.get_origin(c) in (list, tuple):
+                found.append(typing.get_args(c)[0])
+        candidates = [c for f in found for c in _flatten(f)]
+    return candidates
+
+
+def _flatten(annotation: Any) -> list[Any]:
+    origin = typing.get_origin(annotation)
+    if origin is Annotated:
+        return _flatten(typing.get_args(annotation)[0])
+    if origin in (typing.Union, types.UnionType):
+        return [c for a in typing.get_args(annotation) for c in _flatten(a)]
+    return [annotation]
