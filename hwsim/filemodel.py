@@ -42,7 +42,9 @@ def validate(document: Document, model: type[Part]) -> Part:
             loc = _loc_in(document.data, e["loc"], last=e["type"] in ("missing", "extra_forbidden"))
             key = e["type"] == "extra_forbidden"
             mark = document.mark(loc, key)
-            found.append(((not mark.line, mark.line, mark.column), document.problem(loc, _message(e, loc, model), key)))
+            found.append(
+                ((not mark.line, mark.line, mark.column), document.problem(loc, _message(e, loc, model), key))
+            )
         raise_problems([line for _, line in dict.fromkeys(sorted(found))])
 
 
@@ -61,7 +63,19 @@ def asked(read: Callable[[Any], T]) -> Callable[[Any], T]:
 def json_schema(model: type[BaseModel], title: str) -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a file, for editors."""
     schema = model.model_json_schema(by_alias=True)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": title}
+    for part in (schema, *schema.get("$defs", {}).values()):
+        part.pop("title", None)
+        part["properties"] = {key: _tidy(field) for key, field in part.get("properties", {}).items()}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **schema}
+
+
+def _tidy(field: dict[str, Any]) -> dict[str, Any]:
+    """A field's schema without what an editor has no use for: generated titles, and null (files hold none)."""
+    field = {k: v for k, v in field.items() if k != "title" and (k, v) != ("default", None)}
+    some = [branch for branch in field.get("anyOf", []) if branch != {"type": "null"}]
+    if len(some) == 1:
+        field = some[0] | {k: v for k, v in field.items() if k != "anyOf"}
+    return field
 
 
 def _loc_in(data: Any, loc: Loc, last: bool) -> Loc:
@@ -96,7 +110,9 @@ def _message(error: Any, loc: Loc, model: type[BaseModel]) -> str:
         return f"{shown}; write a list" + (f", for example {example}" if example else "")
     if name == "string_type":
         example = _example(model, loc)
-        return f"{shown} is not text; write text" + (f", for example {example}" if example else " (in quotes)")
+        return f"{shown} is not text; write text" + (
+            f", for example {example}" if example else " (in quotes)"
+        )
     if name == "bool_type":
         return f"{shown}; write true or false"
     if name in ("int_type", "int_from_float", "float_type"):
@@ -107,7 +123,9 @@ def _message(error: Any, loc: Loc, model: type[BaseModel]) -> str:
         return f"{short(error['msg'], 200)}"
     example = _example(model, loc)
     message = short(error["msg"], 200)
-    return f"{shown}: {message[:1].lower()}{message[1:]}" + (f"; write for example {example}" if example else "")
+    return f"{shown}: {message[:1].lower()}{message[1:]}" + (
+        f"; write for example {example}" if example else ""
+    )
 
 
 def _of(fields: list[str]) -> str:

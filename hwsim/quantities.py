@@ -13,7 +13,9 @@ from fractions import Fraction
 from hwsim.errors import InputError, nearest
 
 _LARGE = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
-_SMALL = {"": Fraction(1)} | {p: Fraction(1, 10**e) for p, e in zip("m u µ μ n p".split(), (3, 6, 6, 6, 9, 12))}
+_SMALL = {"": Fraction(1)} | {
+    p: Fraction(1, 10**e) for p, e in zip("m u µ μ n p".split(), (3, 6, 6, 6, 9, 12))
+}
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 #: Prefixes that each base unit takes.
@@ -117,19 +119,25 @@ def pattern(*dimensions: str) -> str:
 
 
 def write(value: Fraction, dimension: str) -> str:
-    """The exact text of a quantity: `64 B/cycle`, `4.8 TB/s`, `1 MiB`.
+    """The exact text of a quantity: `64 B/cycle`, `4.8 TB/s`, `1 MiB`, `141 GB`.
 
-    Rates a cycle take no prefix, whole multiples of 1 KiB a binary one, the rest the largest decimal prefix that
-    keeps the number at 1 or more. A number without finite decimals is written as a fraction, which `quantity`
+    Rates a cycle take no prefix; the rest takes the largest that keeps the number at 1 or more, decimal or (sizes
+    only) binary, whichever is shorter. A number without finite decimals is written as a fraction, which `quantity`
     does not read back.
     """
     base = dimension.split("/")[0]
-    known = {p: f for p, f in _PREFIXES[base].items() if p not in ("µ", "μ") and not dimension.endswith("cycle")}
-    binary = [p for p in _BINARY if dimension == "B" and value and value % _BINARY[p] == 0]
-    decimal = [p for p in known if p not in _BINARY and value >= known[p]]
-    prefix = binary[-1] if binary else max(decimal, key=known.__getitem__, default="")
+    known = (
+        {"": 1}
+        if dimension.endswith("cycle")
+        else {p: f for p, f in _PREFIXES[base].items() if p not in ("µ", "μ")}
+    )
     unit = "cycles" if dimension == "cycle" else dimension
-    return f"{_decimal(value / known.get(prefix, 1))} {prefix}{unit}"
+    texts = []
+    for binary in (False, True) if dimension == "B" else (False,):
+        fitting = [p for p in known if (p in _BINARY) == binary and value >= known[p]]
+        prefix = max(fitting, key=known.__getitem__, default="")
+        texts.append(f"{_decimal(value / known[prefix])} {prefix}{unit}")
+    return min(texts, key=len)
 
 
 def _decimal(value: Fraction) -> str:

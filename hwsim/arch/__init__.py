@@ -1,0 +1,29 @@
+"""Machines: YAML files in, frozen `Arch` out. Names load on first use, so importing this room costs nothing."""
+
+from __future__ import annotations
+
+import importlib
+
+_HOME = {
+    "Arch": "machine",
+    "arch_config": "config",
+    "arch_names": "builtin",
+    "json_schema": "load",
+    "load_arch": "load",
+    "load_arch_text": "load",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str):
+    """Load a public name from its module (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

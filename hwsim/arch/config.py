@@ -1,0 +1,102 @@
+"""A machine as plain data in the layout of its file: what a Result carries, and what `load_arch_text` reads back."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from hwsim.arch.machine import Arch, Dram
+from hwsim.quantities import write
+
+_LONG = 16
+
+
+def arch_config(arch: Arch) -> dict[str, Any]:
+    """The whole machine, defaults filled in, every quantity exact and with its unit; ready for JSON or YAML.
+
+    The text follows from the machine's numbers alone: equal machines give equal bytes, however their files spell them.
+    """
+    clock = arch.clock_hz
+
+    def rate(per_cycle: Fraction, base: str) -> str:
+        return write(per_cycle, f"{base}/cycle")
+
+    def cycles(n: int | Fraction) -> str:
+        return write(Fraction(n), "cycle")
+
+    config: dict[str, Any] = {
+        "name": arch.name,
+        "description": arch.description,
+        "hypothetical": arch.hypothetical,
+        "clock": write(clock, "Hz"),
+        "dram": _dram(arch.dram, clock),
+        "buffers": {
+            name: write(Fraction(getattr(arch.buffers, name)), "B")
+            for name in ("weights", "activations", "outputs")
+        },
+        "activations": arch.activations,
+        "kv": arch.kv,
+        "state": arch.state,
+        "dot": {
+            "latency": cycles(arch.dot.latency_cycles),
+            "accumulator": write(Fraction(arch.dot.accumulator_bytes), "B"),
+            "rates": [
+                {"weights": r.weights, "activations": r.activations, "rate": rate(r.macs_per_cycle, "MAC")}
+                for r in arch.dot.rates
+            ],
+        },
+    }
+    if arch.vector:
+        unit = arch.vector
+        config["vector"] = {
+            "rate": rate(unit.elements_per_cycle, "element"),
+            "latency": cycles(unit.latency_cycles),
+        }
+    if arch.dequantise:
+        unit = arch.dequantise
+        config["dequantise"] = {
+            "rate": rate(unit.weights_per_cycle, "weight"),
+            "latency": cycles(unit.latency_cycles),
+        }
+    if arch.regenerate:
+        unit = arch.regenerate
+        config["regenerate"] = {
+            "rate": rate(unit.blocks_per_cycle, "block"),
+            "latency": cycles(unit.latency_cycles),
+            "feeds": unit.feeds,
+        }
+    if arch.launch:
+        config["launch"] = {"interval": _duration(arch.launch.interval_cycles, clock)}
+    config["tiles"] = ["x".join(map(str, tile)) for tile in arch.tiles]
+    return config
+
+
+def _dram(dram: Dram, clock: Fraction) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "bandwidth": _shorter(
+            write(dram.bytes_per_cycle * clock, "B/s"),
+            write(dram.bytes_per_cycle, "B/cycle"),
+        ),
+        "latency": write(Fraction(dram.latency_cycles), "cycle"),
+        "beat": write(Fraction(dram.beat_bytes), "B"),
+        "capacity": write(Fraction(dram.capacity_bytes), "B"),
+        "refresh": {"kind": dram.refresh.kind},
+    }
+    if dram.refresh.kind != "none":
+        config["refresh"]["period"] = _duration(dram.refresh.period_cycles, clock)
+        config["refresh"]["stall"] = _duration(dram.refresh.stall_cycles, clock)
+    if dram.row_bytes:
+        config["row"] = write(Fraction(dram.row_bytes), "B")
+        config["row_miss"] = write(Fraction(dram.row_miss_cycles), "cycle")
+    if dram.turnaround_cycles:
+        config["turnaround"] = write(Fraction(dram.turnaround_cycles), "cycle")
+    return config
+
+
+def _duration(cycles: Fraction, clock: Fraction) -> str:
+    return _shorter(write(cycles / clock, "s"), write(cycles, "cycle"))
+
+
+def _shorter(first: str, second: str) -> str:
+    """The first text, unless it is long or has a fraction and the second is better."""
+    return min((first, second), key=lambda text: ("/" in text.split(" ")[0], len(text) > _LONG))

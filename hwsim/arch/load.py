@@ -1,0 +1,237 @@
+"""Machine files to `Arch`: rates and times become exact numbers of the machine's clock; impossible machines stop here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from fractions import Fraction
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from hwsim import filemodel
+from hwsim.arch.builtin import arch_folder, arch_names
+from hwsim.arch.machine import (
+    Arch,
+    Buffers,
+    Dequantise,
+    DotArray,
+    DotRate,
+    Dram,
+    Launch,
+    Refresh,
+    Regenerate,
+    Vector,
+)
+from hwsim.arch.schema import DramFile, MachineFile
+from hwsim.errors import InputError, nearest
+from hwsim.formats.layout import layout
+from hwsim.quantities import Quantity, write
+from hwsim.yamlfile import Document, parse, raise_problems, read, short
+
+Overrides = Iterable[tuple[str, str]]
+
+MIN_SLOTS = 4
+
+
+def load_arch(name_or_path: str | Path, overrides: Overrides = ()) -> Arch:
+    """The machine of a shipped name, or of the YAML file at a path.
+
+    overrides: (dotted path, YAML text) pairs put into the file's tree first, e.g. `("dram.bandwidth", "9.6 TB/s")`.
+    raises:    InputError with every problem found.
+    """
+    text = str(name_or_path)
+    if isinstance(name_or_path, str) and text in arch_names():
+        path = arch_folder() / f"{text}.yaml"
+        return _load(read(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path), overrides)
+    if isinstance(name_or_path, str) and not text.endswith((".yaml", ".yml")) and os.sep not in text:
+        raise InputError(
+            f"unknown machine {short(text)}{nearest(text[:60], arch_names())}; or write the path of a YAML file"
+        )
+    return _load(read(name_or_path), overrides)
+
+
+def load_arch_text(text: str, source: str = "<text>", overrides: Overrides = ()) -> Arch:
+    """The machine that a YAML text describes; `source` names it in messages. Raises InputError."""
+    return _load(parse(text, source), overrides)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of a machine file (draft 2020-12): what `hwsim schema` prints and editors read."""
+    return filemodel.json_schema(MachineFile, "hwsim machine")
+
+
+def _load(document: Document, overrides: Overrides) -> Arch:
+    problems: list[str] = []
+    for path, text in overrides:
+        try:
+            document = document.override(path, text)
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise_problems(problems)
+    file = filemodel.validate(document, MachineFile)
+    arch = _machine(file)
+    problems = [*_refused(arch, file, document)]
+    if problems:
+        raise_problems(problems)
+    return arch
+
+
+def _machine(file: MachineFile) -> Arch:
+    """The file in cycles of its clock. Latencies are rounded up to whole cycles, rates are exact."""
+    clock = file.clock.value
+
+    def whole(duration: Quantity | None) -> int:
+        return ceil(duration.cycles(clock)) if duration else 0
+
+    rates = tuple(DotRate(r.weights, r.activations, r.rate.per_cycle(clock)) for r in file.dot.rates)
+    integer = all(name.startswith("int") for r in rates for name in (r.weights, r.activations))
+    dram, buffers = _dram(file.dram, clock), Buffers(**file.buffers.model_dump())
+    vector, dequantise, regenerate, launch = file.vector, file.dequantise, file.regenerate, file.launch
+    return Arch(
+        name=file.name,
+        description=file.description,
+        clock_hz=clock,
+        dram=dram,
+        buffers=buffers,
+        dot=DotArray(whole(file.dot.latency), rates, file.dot.accumulator),
+        activations=file.activations,
+        tiles=tuple(file.tiles),
+        kv=file.kv or ("int8" if integer else "bf16"),
+        state=file.state or ("int8" if integer else "fp32"),
+        hypothetical=file.hypothetical,
+        vector=vector and Vector(vector.rate.per_cycle(clock), whole(vector.latency)),
+        dequantise=dequantise and Dequantise(dequantise.rate.per_cycle(clock), whole(dequantise.latency)),
+        regenerate=regenerate
+        and Regenerate(regenerate.rate.per_cycle(clock), whole(regenerate.latency), regenerate.feeds),
+        launch=launch and Launch(launch.interval.cycles(clock)),
+        warnings=tuple(_warnings(dram, buffers, tuple(file.tiles), file.dot.accumulator)),
+    )
+
+
+def _dram(file: DramFile, clock: Fraction) -> Dram:
+    period, stall = (q.cycles(clock) if q else Fraction(0) for q in (file.refresh.period, file.refresh.stall))
+    return Dram(
+        bytes_per_cycle=file.bandwidth.per_cycle(clock),
+        latency_cycles=ceil(file.latency.cycles(clock)),
+        beat_bytes=file.beat,
+        capacity_bytes=file.capacity,
+        refresh=Refresh() if file.refresh.kind == "none" else Refresh(file.refresh.kind, period, stall),
+        row_bytes=file.row or 0,
+        row_miss_cycles=ceil(file.row_miss.cycles(clock)) if file.row_miss else 0,
+        turnaround_cycles=ceil(file.turnaround.cycles(clock)) if file.turnaround else 0,
+    )
+
+
+def _refused(arch: Arch, file: MachineFile, document: Document) -> Iterable[str]:
+    """What no single field can see: parts that contradict one another."""
+    say = document.problem
+    refresh = file.dram.refresh
+    given = [key for key in ("period", "stall") if getattr(refresh, key) is not None]
+    if refresh.kind == "none" and given:
+        yield say(
+            ("dram", "refresh", given[0]), "has no use under `kind: none`; remove it or write `kind: spread`"
+        )
+    if refresh.kind != "none" and len(given) < 2:
+        missing = "stall" if given == ["period"] else "period"
+        example = "period: 3.9 us" if missing == "period" else "stall: 350 ns"
+        yield say(("dram", "refresh", missing), f"missing for `kind: {refresh.kind}`; write `{example}`")
+    if (
+        len(given) == 2
+        and refresh.kind != "none"
+        and arch.dram.refresh.stall_cycles >= arch.dram.refresh.period_cycles
+    ):
+        yield say(
+            ("dram", "refresh", "stall"),
+            "is not shorter than the period; write a shorter time, e.g. `350 ns`",
+        )
+    if (file.dram.row is None) != (file.dram.row_miss is None):
+        here = "row" if file.dram.row is not None else "row_miss"
+        yield say(("dram", here), "needs its partner; write both `row` and `row_miss`, or neither")
+    yield from _refused_formats(arch, document)
+    if not any(_fits(tile, arch) for tile in arch.tiles):
+        yield from _too_small(arch, document)
+
+
+def _refused_formats(arch: Arch, document: Document) -> Iterable[str]:
+    say, seen = document.problem, set()
+    for i, r in enumerate(arch.dot.rates):
+        here = ("dot", "rates", i)
+        if (r.weights, r.activations) in seen:
+            yield say(here, f"{r.weights} x {r.activations} is listed twice; remove one")
+        seen.add((r.weights, r.activations))
+        if layout(r.activations).kind == "seed":
+            yield say(
+                (*here, "activations"), f"{r.activations} holds weights only; write a dense format, e.g. fp16"
+            )
+        if layout(r.weights).kind == "seed" and arch.regenerate is None:
+            yield say((*here, "weights"), f"{r.weights} needs the units that decode it; add `regenerate:`")
+    dense = sorted({r.weights for r in arch.dot.rates if layout(r.weights).kind != "seed"})
+    if arch.regenerate and arch.regenerate.feeds not in dense:
+        listed = ", ".join(dense) or "add one"
+        yield say(
+            ("regenerate", "feeds"),
+            f"the dot array lists no rate for {arch.regenerate.feeds} weights; write one of: {listed}",
+        )
+    for field in ("kv", "state"):
+        if layout(getattr(arch, field)).kind == "seed":
+            yield say((field,), f"{getattr(arch, field)} holds weights only; write another format, e.g. bf16")
+
+
+def tile_bytes(tile: tuple[int, int, int], accumulator_bytes: int) -> dict[str, int]:
+    """Bytes of one slot in each buffer for a tile, at 1 byte an element and full-width partial sums."""
+    m, n, k = tile
+    return {"weights": n * k, "activations": m * k, "outputs": m * n * accumulator_bytes}
+
+
+def _fits(tile: tuple[int, int, int], arch: Arch) -> bool:
+    slot = tile_bytes(tile, arch.dot.accumulator_bytes)
+    return all(2 * need <= getattr(arch.buffers, name) for name, need in slot.items())
+
+
+def _too_small(arch: Arch, document: Document) -> Iterable[str]:
+    """The buffers that refuse the tile which comes nearest to fitting."""
+
+    def excess(tile: tuple[int, int, int]) -> Fraction:
+        slot = tile_bytes(tile, arch.dot.accumulator_bytes)
+        return max(Fraction(2 * need, getattr(arch.buffers, name)) for name, need in slot.items())
+
+    tile = min(arch.tiles, key=excess)
+    for name, need in tile_bytes(tile, arch.dot.accumulator_bytes).items():
+        have = getattr(arch.buffers, name)
+        if 2 * need > have:
+            text = "x".join(map(str, tile))
+            yield document.problem(
+                ("buffers", name),
+                f"{write(Fraction(have), 'B')} is too small for every tile listed: {text} needs two slots of "
+                f"{write(Fraction(need), 'B')}; write `{name}: {write(Fraction(2 * need), 'B')}` or list a smaller tile",
+            )
+
+
+def _warnings(
+    dram: Dram, buffers: Buffers, tiles: tuple[tuple[int, int, int], ...], accumulator: int
+) -> Iterable[str]:
+    """What the sizes cost: too few slots, or too few bytes in flight to cover the memory's latency."""
+    fitting = [
+        t
+        for t in tiles
+        if all(2 * need <= getattr(buffers, name) for name, need in tile_bytes(t, accumulator).items())
+    ]
+    if not fitting:
+        return
+    tile = min(fitting, key=lambda t: t[1] * t[2])
+    slot = tile[1] * tile[2]
+    slots = buffers.weights // slot
+    if slots < MIN_SLOTS:
+        yield (
+            f"buffers.weights holds {slots} slots of the smallest tile {'x'.join(map(str, tile))}: with fewer than "
+            f"{MIN_SLOTS}, one late tile stops the memory; {write(Fraction(MIN_SLOTS * slot), 'B')} would do"
+        )
+    in_flight = dram.bytes_per_cycle * dram.latency_cycles
+    if buffers.weights < in_flight:
+        share = 100 * buffers.weights / in_flight
+        yield (
+            f"buffers.weights is smaller than bandwidth x latency ({float(in_flight / 10**6):.3g} MB): latency, not "
+            f"bandwidth, will set the speed: at most {float(share):.0f} % of the bandwidth"
+        )
