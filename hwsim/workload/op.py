@@ -69,6 +69,7 @@ class Op:
     vector_macs: multiply-adds on the vector unit (router, conv), one pass each, beside `vector`.
     params:      weight elements read beside `gemms` (gains, conv taps, embedding rows, router).
     cache:       "" | "kv" | "ssm" | "conv": what cache_read and cache_write are elements of.
+    cache_row:   elements a row of that cache (blocks run along it): head_dim, state or conv taps.
     inputs, outputs: activation elements in and out.
     """
 
@@ -82,6 +83,7 @@ class Op:
     vector_macs: int = 0
     params: int = 0
     cache: str = ""
+    cache_row: int = 1
     cache_read: int = 0
     cache_write: int = 0
     inputs: int = 0

@@ -1,0 +1,1 @@
+"""The simulator: programs of tiles on servers and buffers, by SimPy or by a walk, to the same tick."""
