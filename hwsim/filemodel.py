@@ -37,15 +37,24 @@ def validate(document: Document, model: type[Part]) -> Part:
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
-        found = []
-        for e in error.errors(include_url=False):
-            loc = _loc_in(document.data, e["loc"], last=e["type"] in ("missing", "extra_forbidden"))
-            key = e["type"] == "extra_forbidden"
-            mark = document.mark(loc, key)
-            found.append(
-                ((not mark.line, mark.line, mark.column), document.problem(loc, _message(e, loc, model), key))
-            )
-        raise_problems([line for _, line in dict.fromkeys(sorted(found))])
+        errors = error.errors(include_url=False)
+    found, meant = [], set()
+    for e in errors:
+        misspelt = e["type"] == "extra_forbidden"
+        loc = _loc_in(document.data, e["loc"], last=misspelt or e["type"] == "missing")
+        mark = document.mark(loc, key=misspelt)
+        if misspelt:
+            close = nearest(short(loc[-1]), _fields(_at(model, loc[:-1])))
+            meant.add((*loc[:-1], close.removeprefix("; did you mean ").removesuffix("?")))
+        line = document.problem(loc, _message(e, loc, model), key=misspelt)
+        found.append(((not mark.line, mark.line, mark.column), line, loc if e["type"] == "missing" else None))
+    raise_problems(
+        list(dict.fromkeys(line for _, line, missing in sorted(found, key=_place) if missing not in meant))
+    )
+
+
+def _place(found: tuple) -> tuple:
+    return found[:2]
 
 
 def asked(read: Callable[[Any], T]) -> Callable[[Any], T]:
@@ -108,11 +117,13 @@ def _message(error: Any, loc: Loc, model: type[BaseModel]) -> str:
     if name in ("list_type", "tuple_type"):
         example = _example(model, loc)
         return f"{shown}; write a list" + (f", for example {example}" if example else "")
+    if name in ("too_short", "too_long"):
+        limit = error["ctx"].get("min_length", error["ctx"].get("max_length"))
+        return f"has {error['ctx']['actual_length']} items; write at {'least' if name == 'too_short' else 'most'} {limit}"
     if name == "string_type":
         example = _example(model, loc)
-        return f"{shown} is not text; write text" + (
-            f", for example {example}" if example else " (in quotes)"
-        )
+        wrong = shown if kind(value) in shown else f"{shown} is not text"
+        return f"{wrong}; write text" + (f", for example {example}" if example else " (in quotes)")
     if name == "bool_type":
         return f"{shown}; write true or false"
     if name in ("int_type", "int_from_float", "float_type"):

@@ -13,9 +13,8 @@ from fractions import Fraction
 from hwsim.errors import InputError, nearest
 
 _LARGE = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
-_SMALL = {"": Fraction(1)} | {
-    p: Fraction(1, 10**e) for p, e in zip("m u µ μ n p".split(), (3, 6, 6, 6, 9, 12))
-}
+_SMALL = {"": Fraction(1)} | {p: Fraction(1, 1000 ** (i + 1)) for i, p in enumerate(["m", "u", "n", "p"])}
+_SMALL |= {"µ": _SMALL["u"], "μ": _SMALL["u"]}  # micro sign, Greek mu
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 #: Prefixes that each base unit takes.
@@ -89,7 +88,7 @@ def quantity(text: object, *dimensions: str, zero: bool = False, example: str = 
     write = f"write {_asked(dimensions, example)}"
     if isinstance(text, bool) or not isinstance(text, (str, int, float)):
         raise InputError(f"not a quantity; {write}")
-    shown = f"`{_short(str(text))}`"
+    shown = f"`{_short(f'{text:g}' if isinstance(text, float) else str(text))}`"
     match = _TEXT.fullmatch(str(text).strip())
     if match is None:
         raise InputError(f"{shown} is not a number and a unit{_hint(str(text))}; {write}")
@@ -118,7 +117,7 @@ def pattern(*dimensions: str) -> str:
     return rf"^{_NUMBER} *({'|'.join(units)})$"
 
 
-def write(value: Fraction, dimension: str) -> str:
+def write(value: int | Fraction, dimension: str) -> str:
     """The exact text of a quantity: `64 B/cycle`, `4.8 TB/s`, `1 MiB`, `141 GB`.
 
     Rates a cycle take no prefix; the rest takes the largest that keeps the number at 1 or more, decimal or (sizes
@@ -126,17 +125,15 @@ def write(value: Fraction, dimension: str) -> str:
     does not read back.
     """
     base = dimension.split("/")[0]
-    known = (
-        {"": 1}
-        if dimension.endswith("cycle")
-        else {p: f for p, f in _PREFIXES[base].items() if p not in ("µ", "μ")}
-    )
+    known = {
+        p: f for p, f in _PREFIXES[base].items() if p.isascii() and not (p and dimension.endswith("cycle"))
+    }
     unit = "cycles" if dimension == "cycle" else dimension
     texts = []
     for binary in (False, True) if dimension == "B" else (False,):
         fitting = [p for p in known if (p in _BINARY) == binary and value >= known[p]]
         prefix = max(fitting, key=known.__getitem__, default="")
-        texts.append(f"{_decimal(value / known[prefix])} {prefix}{unit}")
+        texts.append(f"{_decimal(Fraction(value) / known[prefix])} {prefix}{unit}")
     return min(texts, key=len)
 
 
@@ -177,9 +174,10 @@ def _part(text: str) -> tuple[Fraction, str]:
         raise InputError(f"unknown unit {_short(text)}: b is bit, B is byte")
     if not text:
         raise InputError("a unit is missing")
-    same = [n for n in _names() if n.lower() == text.lower()]
-    close = nearest(text, same or _names()) if len(text) < 12 else ""
-    raise InputError(f"unknown unit {_short(text)}{close if 'did you' in close else ''}")
+    close = next((f"; did you mean {n}?" for n in _names() if n.lower() == text.lower()), "")
+    if not close and len(text) < 12:
+        close = nearest(text, _names())
+    raise InputError(f"unknown unit {_short(text)}{close if 'did you mean' in close else ''}")
 
 
 def _names() -> list[str]:

@@ -228,6 +228,8 @@ class _Builder:
             return data
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
+            if "expected ':'" in (error.problem or ""):
+                mark = error.context_mark
             place = f"{self.source}:{mark.line + 1}:{mark.column + 1}" if self.placed else self.source
             raise_problems([*self.problems, f"{place}: {_syntax(error)}"])
         except (

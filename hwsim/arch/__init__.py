@@ -13,7 +13,7 @@ _HOME = {
     "load_arch_text": "load",
 }
 
-__all__ = sorted(_HOME)
+__all__ = sorted(_HOME)  # noqa: PLE0605 (one list, not two)
 
 
 def __getattr__(name: str):

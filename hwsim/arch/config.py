@@ -22,7 +22,7 @@ def arch_config(arch: Arch) -> dict[str, Any]:
         return write(per_cycle, f"{base}/cycle")
 
     def cycles(n: int | Fraction) -> str:
-        return write(Fraction(n), "cycle")
+        return write(n, "cycle")
 
     config: dict[str, Any] = {
         "name": arch.name,
@@ -31,15 +31,14 @@ def arch_config(arch: Arch) -> dict[str, Any]:
         "clock": write(clock, "Hz"),
         "dram": _dram(arch.dram, clock),
         "buffers": {
-            name: write(Fraction(getattr(arch.buffers, name)), "B")
-            for name in ("weights", "activations", "outputs")
+            name: write(getattr(arch.buffers, name), "B") for name in ("weights", "activations", "outputs")
         },
         "activations": arch.activations,
         "kv": arch.kv,
         "state": arch.state,
         "dot": {
             "latency": cycles(arch.dot.latency_cycles),
-            "accumulator": write(Fraction(arch.dot.accumulator_bytes), "B"),
+            "accumulator": write(arch.dot.accumulator_bytes, "B"),
             "rates": [
                 {"weights": r.weights, "activations": r.activations, "rate": rate(r.macs_per_cycle, "MAC")}
                 for r in arch.dot.rates
@@ -77,19 +76,19 @@ def _dram(dram: Dram, clock: Fraction) -> dict[str, Any]:
             write(dram.bytes_per_cycle * clock, "B/s"),
             write(dram.bytes_per_cycle, "B/cycle"),
         ),
-        "latency": write(Fraction(dram.latency_cycles), "cycle"),
-        "beat": write(Fraction(dram.beat_bytes), "B"),
-        "capacity": write(Fraction(dram.capacity_bytes), "B"),
+        "latency": write(dram.latency_cycles, "cycle"),
+        "beat": write(dram.beat_bytes, "B"),
+        "capacity": write(dram.capacity_bytes, "B"),
         "refresh": {"kind": dram.refresh.kind},
     }
     if dram.refresh.kind != "none":
         config["refresh"]["period"] = _duration(dram.refresh.period_cycles, clock)
         config["refresh"]["stall"] = _duration(dram.refresh.stall_cycles, clock)
     if dram.row_bytes:
-        config["row"] = write(Fraction(dram.row_bytes), "B")
-        config["row_miss"] = write(Fraction(dram.row_miss_cycles), "cycle")
+        config["row"] = write(dram.row_bytes, "B")
+        config["row_miss"] = write(dram.row_miss_cycles, "cycle")
     if dram.turnaround_cycles:
-        config["turnaround"] = write(Fraction(dram.turnaround_cycles), "cycle")
+        config["turnaround"] = write(dram.turnaround_cycles, "cycle")
     return config
 
 

@@ -204,8 +204,8 @@ def _too_small(arch: Arch, document: Document) -> Iterable[str]:
             text = "x".join(map(str, tile))
             yield document.problem(
                 ("buffers", name),
-                f"{write(Fraction(have), 'B')} is too small for every tile listed: {text} needs two slots of "
-                f"{write(Fraction(need), 'B')}; write `{name}: {write(Fraction(2 * need), 'B')}` or list a smaller tile",
+                f"{write(have, 'B')} is too small for every tile listed: {text} needs two slots of "
+                f"{write(need, 'B')}; write `{name}: {write(2 * need, 'B')}` or list a smaller tile",
             )
 
 
@@ -226,7 +226,7 @@ def _warnings(
     if slots < MIN_SLOTS:
         yield (
             f"buffers.weights holds {slots} slots of the smallest tile {'x'.join(map(str, tile))}: with fewer than "
-            f"{MIN_SLOTS}, one late tile stops the memory; {write(Fraction(MIN_SLOTS * slot), 'B')} would do"
+            f"{MIN_SLOTS}, one late tile stops the memory; {write(MIN_SLOTS * slot, 'B')} would do"
         )
     in_flight = dram.bytes_per_cycle * dram.latency_cycles
     if buffers.weights < in_flight:

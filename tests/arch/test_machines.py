@@ -1,0 +1,129 @@
+"""The shipped machines: numbers against arithmetic on the public figures, and every number with its source."""
+
+import json
+import re
+import subprocess
+import sys
+from fractions import Fraction
+
+import pytest
+import yaml
+
+from hwsim.arch import arch_config, arch_names, load_arch, load_arch_text
+from hwsim.arch.builtin import arch_folder
+
+NAMES = ["h200-sxm", "h200-sxm-regen", "m0", "seedlm-virtex7"]
+
+
+def test_the_four_machines_are_there():
+    assert arch_names() == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_loads_under_its_name_without_warnings(name):
+    arch = load_arch(name)
+    assert arch.name == name
+    assert arch.warnings == ()
+    assert hash(arch) is not None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_config_of_a_result_reads_back_to_the_same_machine(name):
+    config = arch_config(load_arch(name))
+    assert load_arch_text(json.dumps(config, ensure_ascii=False, indent=1)) == load_arch(name)
+    assert load_arch_text(yaml.safe_dump(config)) == load_arch(name)
+
+
+def test_the_config_of_a_machine_that_uses_every_field_reads_back():
+    everything = [("launch.interval", "2.5 us"), ("dram.row", "1 KiB"), ("dram.row_miss", "7 ns")]
+    everything += [("dram.turnaround", "10 ns"), ("kv", "fp8"), ("state", "fp16"), ("dot.accumulator", "2 B")]
+    everything += [("hypothetical", "true"), ("dram.bandwidth", "1000 B/cycle"), ("dram.beat", "32 B")]
+    arch = load_arch("h200-sxm-regen", everything)
+    assert arch.launch.interval_cycles == Fraction(4575)
+    assert (arch.dram.row_bytes, arch.dram.row_miss_cycles, arch.dram.turnaround_cycles) == (1024, 13, 19)
+    assert (arch.kv, arch.state, arch.dot.accumulator_bytes) == ("fp8_e4m3", "fp16", 2)
+    assert load_arch_text(json.dumps(arch_config(arch))) == arch
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_number_has_a_source_on_its_line(name):
+    lines = (arch_folder() / f"{name}.yaml").read_text().splitlines()
+    assert lines[0] == "# yaml-language-server: $schema=machine.schema.json"
+    group = ""
+    for line in lines:
+        assert len(line) <= 140
+        body, _, comment = line.partition(" #")
+        if line.startswith(("#", "name:", "description:")):
+            continue
+        if re.fullmatch(r"[a-z_]+:", body):
+            group = comment  # on `buffers:` or `tiles:` it speaks for what is below
+        if re.search(r"[0-9]", body) and not re.search("(weights|activations|feeds|kv|state): [a-z]", body):
+            assert comment or group, line
+
+
+def test_m0_is_the_machine_of_the_comparisons():
+    m0 = load_arch("m0")
+    assert m0.clock_hz == 10**9
+    assert m0.dot.rate("int8", "int8") == 128 * 128
+    assert m0.dram.bytes_per_cycle == 100
+    assert m0.dram.refresh.kind == "none"
+    assert m0.buffers.weights == m0.buffers.activations == m0.buffers.outputs == 2**20
+    assert m0.dot.accumulator_bytes == 4
+    assert m0.vector.elements_per_cycle == 128
+    assert (m0.activations, m0.kv, m0.state) == ("dram", "int8", "int8")
+
+
+@pytest.mark.parametrize("name", ["h200-sxm", "h200-sxm-regen"])
+def test_h200_adds_up_to_its_data_sheet(name):
+    h200 = load_arch(name)
+    tflops = {r.weights: float(2 * r.macs_per_cycle * h200.clock_hz / 10**12) for r in h200.dot.rates}
+    assert tflops == pytest.approx({"bf16": 989, "fp16": 989, "fp8_e4m3": 1979, "int8": 1979}, rel=1e-3)
+    assert h200.dram.bytes_per_cycle * h200.clock_hz == 4_800_000_000_000
+    assert h200.dram.capacity_bytes == 141 * 10**9
+    assert float(2 * h200.vector.elements_per_cycle * h200.clock_hz / 10**12) < 67  # FP32 TFLOPS, as FMA
+    assert h200.buffers.weights <= 132 * 228 * 1024
+    assert h200.buffers.outputs <= 132 * 256 * 1024
+
+
+def test_the_hypothetical_machine_says_so_and_differs_in_the_regenerators_only():
+    plain, regen = load_arch("h200-sxm"), load_arch("h200-sxm-regen")
+    assert regen.hypothetical and not plain.hypothetical
+    assert "HYPOTHETICAL" in regen.description
+    assert regen.regenerate.blocks_per_cycle == 132 * 5
+    same = set(arch_config(regen)) - {"name", "description", "hypothetical", "regenerate"}
+    assert {k: arch_config(regen)[k] for k in same} == {k: arch_config(plain)[k] for k in same}
+    assert (
+        regen.regenerate.blocks_per_cycle * 4 >= plain.dram.bytes_per_cycle
+    )  # 32-bit blocks keep up with the memory
+
+
+def test_seedlm_virtex7_is_the_published_design():
+    fpga = load_arch("seedlm-virtex7")
+    assert fpga.dram.bytes_per_cycle == fpga.dram.beat_bytes == 64
+    assert fpga.dot.rate("fp16", "fp16") == 32
+    assert fpga.dot.rate("seedlm4", "fp16") == 128
+    assert fpga.dot.rate("bf16", "bf16") is None
+    assert fpga.dram.refresh.kind == "all_bank"
+    assert (fpga.dram.refresh.period_cycles, fpga.dram.refresh.stall_cycles) == (1560, 60)
+    assert fpga.dram.latency_cycles + fpga.regenerate.latency_cycles + fpga.dot.latency_cycles == 276
+    assert (fpga.regenerate.blocks_per_cycle, fpga.regenerate.feeds) == (16, "fp16")
+    assert (fpga.activations, fpga.vector, fpga.dequantise) == ("on_chip", None, None)
+
+
+def test_importing_the_room_is_light_and_loading_needs_no_numpy():
+    code = (
+        "import sys, hwsim.arch; light = {'yaml', 'pydantic', 'numpy'} & set(sys.modules)\n"
+        "hwsim.arch.arch_names(); light |= {'yaml', 'pydantic', 'numpy'} & set(sys.modules)\n"
+        "hwsim.arch.load_arch('m0'); print(light, {'numpy', 'numba', 'simpy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set() set()"
+
+
+def test_public_names_are_complete():
+    import hwsim.arch
+
+    assert all(getattr(hwsim.arch, name) for name in hwsim.arch.__all__)
+    assert dir(hwsim.arch) == hwsim.arch.__all__ == sorted(hwsim.arch.__all__)
+    with pytest.raises(AttributeError):
+        hwsim.arch.nothing
