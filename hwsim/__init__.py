@@ -1,0 +1,33 @@
+"""hwsim: for this number format, on this machine, running this model - how fast, what limits it,
+what does it cost, and does the silicon agree?
+
+The public interface; each name is loaded on first use, so that importing hwsim costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "gemm": "hwsim.run",
+    "get_format": "hwsim.formats",
+    "load_arch": "hwsim.arch",
+    "load_model": "hwsim.workload",
+    "run": "hwsim.run",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hwsim' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,254 @@
+"""Which format each operand of an op has on a machine, which servers it passes, and how fast.
+
+The rules of "formats in a run": weights by class, activations and caches by default or by request;
+a pair that the machine lacks goes through its dequantise server, seeds through its regenerators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from hwsim.arch.machine import Arch
+from hwsim.errors import InputError, nearest
+from hwsim.formats.layout import ALIASES, Layout, layout
+from hwsim.pipeline import DEQUANTISE, DOT, DRAM, REGENERATE, SERVERS, VECTOR
+from hwsim.workload.op import FIXED_CLASSES, WEIGHT_CLASSES, Op
+
+WIDE = ("bf16", "fp16", "int8")
+
+
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """Formats asked for in a run; None means the machine's and the format's default.
+
+    weights: one name, or (class, name) pairs with "default" among the classes.
+    """
+
+    weights: tuple[tuple[str, str], ...]
+    activations: str | None = None
+    kv: str | None = None
+    state: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        weights: str | Mapping[str, str],
+        activations: str | None = None,
+        kv: str | None = None,
+        state: str | None = None,
+    ) -> Formats:
+        """Check every name. raises: InputError with all unknown classes and formats."""
+        table = dict(weights) if isinstance(weights, Mapping) else {"default": weights}
+        problems = []
+        for key in table:
+            if key not in WEIGHT_CLASSES and key != "default":
+                problems.append(f"weights: unknown class {key!r}{nearest(key, WEIGHT_CLASSES)}")
+        if "default" not in table:
+            problems.append("weights: no `default`; write one, for example {experts: nvfp4, default: fp8}")
+        for what, name in [*table.items(), ("activations", activations), ("kv", kv), ("state", state)]:
+            try:
+                found = layout(name) if name is not None else None
+                if found and found.kind == "seed" and what in ("activations", "kv", "state"):
+                    problems.append(f"{what}: {name} is a weight format; write bf16, fp8 or int8")
+            except InputError as error:
+                problems += [f"{what}: {p}" for p in error.problems]
+        if problems:
+            raise InputError(*problems)
+        return cls(
+            tuple((c, canonical(f)) for c, f in sorted(table.items())),
+            canonical(activations),
+            canonical(kv),
+            canonical(state),
+        )
+
+    def of_class(self, name: str) -> str:
+        """Format of one weight class."""
+        if name in FIXED_CLASSES:
+            return FIXED_CLASSES[name]
+        table = dict(self.weights)
+        return table.get(name, table["default"])
+
+
+@dataclass(frozen=True, slots=True)
+class Operands:
+    """One op's formats and path. rate: MACs a cycle of the dot array for this op (None: no dot work).
+
+    converter: server between DRAM and dot array (None: direct); note: what is printed about it.
+    """
+
+    weights: Layout | None
+    activations: Layout
+    cache: Layout | None
+    rate: Fraction | None
+    converter: int | None = None
+    converter_rate: Fraction | None = None
+    note: str = ""
+
+
+def canonical(name: str | None) -> str | None:
+    """A format's own name for an alias."""
+    return ALIASES.get(name, name) if isinstance(name, str) else name
+
+
+def wide(arch: Arch) -> str:
+    """The machine's wide activation format: the first of bf16, fp16, int8 that it lists."""
+    listed = [r.activations for r in arch.dot.rates]
+    return next((f for f in WIDE if f in listed), listed[0])
+
+
+def activation_format(arch: Arch, weights: str, asked: str | None) -> str:
+    """Activations for a weight format: as asked, else as the rule of the design says."""
+    if asked:
+        return asked
+    kind = layout(weights).kind
+    if weights == "int4_g128" or kind == "seed":
+        return wide(arch)
+    if kind == "dense":
+        return weights
+    return weights if arch.dot.rate(weights, weights) else wide(arch)
+
+
+def operands(arch: Arch, op: Op, formats: Formats) -> Operands:
+    """Resolve one op on a machine. raises: InputError naming the server or pair that is missing."""
+    default = dict(formats.weights)["default"]
+    stored = formats.of_class(op.weights) if op.weights else None
+    moving = stored if op.gemms else formats.of_class(op.weights) if op.weights in WEIGHT_CLASSES else default
+    acts = activation_format(arch, moving, formats.activations)
+    cache = {
+        "": None,
+        "kv": formats.kv or arch.kv,
+        "ssm": formats.state or arch.state,
+        "conv": "bf16",
+    }[op.cache]
+    rate, converter, converter_rate, note = None, None, None, ""
+    if op.gemms:
+        rate, converter, converter_rate, note = _path(arch, stored, acts)
+    elif op.macs:
+        rate = arch.dot.rate(acts, acts) or _any_rate(arch, acts)
+        if rate is None:
+            raise InputError(f"{arch.name}: {op.name}: no dot rate with {acts} activations{_pairs(arch)}")
+    if (op.vector or op.vector_macs) and arch.vector is None:
+        raise InputError(f"{arch.name}: {op.name} needs a `vector` server, which this machine lacks")
+    return Operands(
+        layout(stored) if stored else None,
+        layout(acts),
+        layout(cache) if cache else None,
+        rate,
+        converter,
+        converter_rate,
+        note,
+    )
+
+
+def _any_rate(arch: Arch, acts: str) -> Fraction | None:
+    return max((r.macs_per_cycle for r in arch.dot.rates if r.activations == acts), default=None)
+
+
+def _pairs(arch: Arch) -> str:
+    return "; it lists " + ", ".join(f"{r.weights} x {r.activations}" for r in arch.dot.rates)
+
+
+def _path(arch: Arch, weights: str, acts: str):
+    """(rate, converter, its rate, note) from stored weights to the dot array."""
+    if layout(weights).kind == "seed":
+        unit = arch.regenerate
+        if unit is None:
+            raise InputError(f"{arch.name}: {weights} needs a `regenerate` server, which this machine lacks")
+        rate = arch.dot.rate(weights, acts) or arch.dot.rate(unit.feeds, acts)
+        if rate is None:
+            raise InputError(f"{arch.name}: no dot rate for {unit.feeds} x {acts}{_pairs(arch)}")
+        return rate, REGENERATE, unit.blocks_per_cycle, f"{weights} regenerated to {unit.feeds} x {acts}"
+    rate = arch.dot.rate(weights, acts)
+    if rate is not None:
+        return rate, None, None, ""
+    target = acts if arch.dot.rate(acts, acts) else None
+    rate = arch.dot.rate(acts, acts) or _any_rate(arch, acts)
+    if rate is None:
+        raise InputError(
+            f"{arch.name}: no dot rate with {acts} activations for {weights} weights{_pairs(arch)}; "
+            f"write `activations` as one of them"
+        )
+    if arch.dequantise is None:
+        raise InputError(
+            f"{arch.name}: no dot rate for {weights} x {acts} and no `dequantise` server{_pairs(arch)}"
+        )
+    return rate, DEQUANTISE, arch.dequantise.weights_per_cycle, f"{weights} dequantised to {target or acts} x {acts}"
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Bytes an op must move at least once, by kind; activations only where they live in DRAM."""
+
+    weights: int = 0
+    kv: int = 0
+    state: int = 0
+    activations: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.weights + self.kv + self.state + self.activations
+
+
+def cache_bytes(op: Op, opd: Operands, elements: int) -> int:
+    """Bytes of `elements` of the op's cache, in whole rows."""
+    if not elements:
+        return 0
+    rows, rest = divmod(elements, op.cache_row)
+    tail = opd.cache.row_nbytes(rest) if rest else 0
+    return rows * opd.cache.row_nbytes(op.cache_row) + tail
+
+
+def activation_bytes(opd: Operands, elements: int) -> int:
+    """Bytes of activations; their few row scales are not counted."""
+    return -(-elements * opd.activations.bits_per_value.numerator // (8 * opd.activations.bits_per_value.denominator))
+
+
+def weight_bytes(op: Op, opd: Operands) -> int:
+    """Bytes of every weight that the op reads, block and row scales and seeds included.
+
+    A tensor's one scale (at most 4 B) is a constant of the kernel and not counted as traffic.
+    """
+    total = sum(g.count * g.n * opd.weights.row_nbytes(g.k) for g in op.gemms)
+    if op.params:
+        total += -(-op.params * opd.weights.bits_per_value.numerator // (8 * opd.weights.bits_per_value.denominator))
+    return total
+
+
+def compulsory(arch: Arch, op: Op, opd: Operands) -> Traffic:
+    """Each weight, KV and state byte once, and the op's activations once where they live in DRAM."""
+    cache = cache_bytes(op, opd, op.cache_read) + cache_bytes(op, opd, op.cache_write)
+    dram = arch.activations == "dram"
+    return Traffic(
+        weights=weight_bytes(op, opd) if op.weights else 0,
+        kv=cache if op.cache == "kv" else 0,
+        state=cache if op.cache in ("ssm", "conv") else 0,
+        activations=activation_bytes(opd, op.inputs) + activation_bytes(opd, op.outputs) if dram else 0,
+    )
+
+
+def vector_passes(arch: Arch, op: Op) -> int:
+    """Element passes on the vector unit; a GEMM's results leave through it, one pass each."""
+    if arch.vector is None:
+        return 0
+    return op.vector + op.vector_macs + sum(g.count * g.m * g.n for g in op.gemms)
+
+
+def work_cycles(arch: Arch, op: Op, opd: Operands) -> dict[str, Fraction]:
+    """Cycles each server needs at its peak rate for this op: what the bound is made of."""
+    work = {SERVERS[DRAM]: Fraction(compulsory(arch, op, opd).total) / arch.dram.bytes_per_cycle}
+    if opd.converter == REGENERATE:
+        blocks = sum(g.count * g.n * -(-g.k // opd.weights.block) for g in op.gemms)
+        work[SERVERS[REGENERATE]] = Fraction(blocks) / opd.converter_rate
+    if opd.converter == DEQUANTISE:
+        work[SERVERS[DEQUANTISE]] = Fraction(sum(g.weights for g in op.gemms)) / opd.converter_rate
+    if op.dot_macs:
+        work[SERVERS[DOT]] = Fraction(op.dot_macs) / opd.rate
+    passes = vector_passes(arch, op)
+    if passes:
+        work[SERVERS[VECTOR]] = Fraction(passes) / arch.vector.elements_per_cycle
+    if arch.launch:
+        work["launch"] = Fraction(arch.launch.interval_cycles)
+    return work

@@ -1,0 +1,107 @@
+"""Result: what a run found, with everything needed to run it again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Part of a run, by op kind or by layer; the rows' cycles, bytes and macs sum to the total."""
+
+    name: str
+    ops: int
+    cycles: int
+    bytes: int
+    macs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What must lie in DRAM at once, bytes; `fits` compares with one chip's capacity."""
+
+    weights: int
+    kv: int
+    state: int
+    activations: int
+    capacity: int
+
+    @property
+    def total(self) -> int:
+        """Bytes needed."""
+        return self.weights + self.kv + self.state + self.activations
+
+    @property
+    def fits(self) -> bool:
+        """Whether they fit."""
+        return self.total <= self.capacity
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One run. Cycles are of the machine's clock; times in seconds; bytes are payload unless `dram_bytes`.
+
+    bound_cycles, limited_by: the busiest server's whole work, which no schedule beats.
+    roofline_cycles: sum over ops of per-op maxima; printed, never asserted.
+    stalls: cycles of the limiting server by cause; they sum to `cycles`.
+    utilization: busy share of each server. energy_joules, area_mm2: null until units are measured.
+    notes: what a reader must know (dequantised pairs, refresh model, sizing, does not fit).
+    """
+
+    name: str
+    machine: str
+    hypothetical: bool
+    phase: str
+    cycles: int
+    seconds: float
+    bound_cycles: int
+    roofline_cycles: int
+    limited_by: str
+    tokens_per_second: float | None
+    bytes: dict[str, int]
+    dram_bytes: int
+    macs: int
+    utilization: dict[str, float]
+    stalls: dict[str, int]
+    by_op: tuple[Row, ...]
+    by_layer: tuple[Row, ...]
+    memory: Memory | None
+    notes: tuple[str, ...]
+    tiling: str
+    config: dict[str, Any] = field(default_factory=dict)
+    energy_joules: float | None = None
+    area_mm2: float | None = None
+    seed: int = 0
+    version: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON (schema 1), keys in the order of the fields."""
+        data = {"schema": SCHEMA, **asdict(self)}
+        if self.memory:
+            data["memory"] |= {"total": self.memory.total, "fits": self.memory.fits}
+        return data
+
+    @property
+    def over_bound(self) -> float:
+        """(cycles - bound) / bound."""
+        return self.cycles / self.bound_cycles - 1
+
+
+def apportion(parts: dict[str, int], unit: int, whole: int) -> dict[str, int]:
+    """`parts` in units of `unit`, rounded so that they sum to `whole` exactly.
+
+    Each running sum is rounded down, so no part is off by a unit or more; the rounding up of the
+    whole goes to the last part that is not zero.
+    """
+    rounded, ticks, units, last = {}, 0, 0, None
+    for name, part in parts.items():
+        ticks += part
+        rounded[name] = ticks // unit - units
+        units += rounded[name]
+        last = name if part else last
+    if last is not None:
+        rounded[last] += whole - units
+    return rounded
