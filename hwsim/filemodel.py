@@ -79,7 +79,7 @@ def json_schema(model: type[BaseModel], title: str) -> dict[str, Any]:
 
 
 def _tidy(field: dict[str, Any]) -> dict[str, Any]:
-    """A field's schema without what an editor has no use for: generated titles, and null (files hold none)."""
+    """A field's schema without what an editor has no use for: generated titles and null (files hold none)."""
     field = {k: v for k, v in field.items() if k != "title" and (k, v) != ("default", None)}
     some = [branch for branch in field.get("anyOf", []) if branch != {"type": "null"}]
     if len(some) == 1:
@@ -119,7 +119,8 @@ def _message(error: Any, loc: Loc, model: type[BaseModel]) -> str:
         return f"{shown}; write a list" + (f", for example {example}" if example else "")
     if name in ("too_short", "too_long"):
         limit = error["ctx"].get("min_length", error["ctx"].get("max_length"))
-        return f"has {error['ctx']['actual_length']} items; write at {'least' if name == 'too_short' else 'most'} {limit}"
+        bound = "least" if name == "too_short" else "most"
+        return f"has {error['ctx']['actual_length']} items; write at {bound} {limit}"
     if name == "string_type":
         example = _example(model, loc)
         wrong = shown if kind(value) in shown else f"{shown} is not text"
@@ -150,8 +151,7 @@ def _example(model: type[BaseModel], loc: Loc) -> str:
             for name, field in part.model_fields.items():
                 if loc[-1] in (name, field.alias):
                     if field.examples:
-                        example = field.examples[0]
-                        return f"`{loc[-1]}: {str(example).lower() if isinstance(example, bool) else _flow(example)}`"
+                        return f"`{loc[-1]}: {_flow(field.examples[0])}`"
                     fields = _fields(_at(model, loc))
                     return f"a mapping{_of(fields)}" if fields else ""
     return ""
@@ -163,7 +163,7 @@ def _flow(value: Any) -> str:
         return "[" + ", ".join(map(_flow, value)) + "]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{k}: {_flow(v)}" for k, v in value.items()) + "}"
-    return str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _fields(candidates: list[Any]) -> list[str]:

@@ -1,7 +1,8 @@
 """Quantities with units, exact: `819 GB/s`, `64 B/cycle`, `7.8 us`, `1 MiB`, `4096 MAC/cycle`.
 
-A unit is a prefix and a base unit, or two of them with `/` between; its dimension is the same without prefixes
-(`GB/s` has dimension `B/s`). k M G T P are powers of ten, Ki Mi Gi Ti powers of two; `b` is bit and `B` byte.
+A unit is a prefix and a base unit, or two of them with `/` between; its dimension is the same without
+prefixes (`GB/s` has dimension `B/s`). k M G T P are powers of ten, Ki Mi Gi Ti powers of two; `b` is bit and
+`B` byte.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def quantity(text: object, *dimensions: str, zero: bool = False, example: str = 
 
 
 def pattern(*dimensions: str) -> str:
-    """Regular expression of the texts that `quantity` takes for `dimensions` (for an editor's JSON Schema)."""
+    """Regular expression of the texts that `quantity` takes for `dimensions`, for an editor's JSON Schema."""
     units = []
     for dimension in dimensions:
         parts = [_part_pattern(base) for base in dimension.split("/")]
@@ -120,9 +121,9 @@ def pattern(*dimensions: str) -> str:
 def write(value: int | Fraction, dimension: str) -> str:
     """The exact text of a quantity: `64 B/cycle`, `4.8 TB/s`, `1 MiB`, `141 GB`.
 
-    Rates a cycle take no prefix; the rest takes the largest that keeps the number at 1 or more, decimal or (sizes
-    only) binary, whichever is shorter. A number without finite decimals is written as a fraction, which `quantity`
-    does not read back.
+    Rates a cycle take no prefix; the rest takes the largest that keeps the number at 1 or more, decimal or
+    (sizes only) binary, whichever is shorter. A number without finite decimals is written as a fraction,
+    which `quantity` does not read back.
     """
     base = dimension.split("/")[0]
     known = {

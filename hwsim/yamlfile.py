@@ -5,9 +5,10 @@
     document.problem(("dram", "beat"), "is zero; write ...")    # one line for an InputError of your own
 
 Everything here raises InputError, and each problem reads
-`file:line:column: path: what is wrong; what to write instead`. The YAML is a plain subset: mappings, lists and
-scalars. `true`, `false`, decimal integers and decimal floats mean themselves, all else is text (`no`, `0x7f`, `1_000`),
-whatever the YAML version. Anchors, aliases, tags, merges, empty values and second documents are refused.
+`file:line:column: path: what is wrong; what to write instead`. The YAML is a plain subset: mappings, lists
+and scalars. `true`, `false`, decimal integers and decimal floats mean themselves, all else is text (`no`,
+`0x7f`, `1_000`), whatever the YAML version. Anchors, aliases, tags, merges, empty values and second documents
+are refused.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Mark:
     column: int = 0
 
     def __str__(self) -> str:
+        """`file:line:column`, or the source alone."""
         return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
 
 
@@ -71,7 +73,7 @@ class Document:
         return f"{mark}: {path}: {message}"
 
     def override(self, path: str, text: str) -> Document:
-        """A document with the value at the dotted path (`dot.rates.0.rate`) replaced or added; `null` removes it.
+        """The document with the value at a dotted path (`dot.rates.0.rate`) replaced, added or (`null`) removed.
 
         Whether the path is known is the model's question: `validate` answers it.
         """

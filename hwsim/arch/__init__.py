@@ -1,4 +1,4 @@
-"""Machines: YAML files in, frozen `Arch` out. Names load on first use, so importing this room costs nothing."""
+"""Machines: YAML files in, frozen `Arch` out. Names load on first use: importing this room costs nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A machine as plain data in the layout of its file: what a Result carries, and what `load_arch_text` reads back."""
+"""A machine as plain data in the layout of its file: a Result carries it, `load_arch_text` reads it back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ _LONG = 16
 def arch_config(arch: Arch) -> dict[str, Any]:
     """The whole machine, defaults filled in, every quantity exact and with its unit; ready for JSON or YAML.
 
-    The text follows from the machine's numbers alone: equal machines give equal bytes, however their files spell them.
+    The text follows from the machine's numbers alone: equal machines give equal bytes, however their files
+    spell them.
     """
     clock = arch.clock_hz
 

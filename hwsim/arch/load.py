@@ -1,4 +1,4 @@
-"""Machine files to `Arch`: rates and times become exact numbers of the machine's clock; impossible machines stop here."""
+"""Machine files to `Arch`: rates and times become exact numbers of one clock, impossible machines errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MIN_SLOTS = 4
 def load_arch(name_or_path: str | Path, overrides: Overrides = ()) -> Arch:
     """The machine of a shipped name, or of the YAML file at a path.
 
-    overrides: (dotted path, YAML text) pairs put into the file's tree first, e.g. `("dram.bandwidth", "9.6 TB/s")`.
+    overrides: (dotted path, YAML text) pairs put into the file's tree, e.g. `("dram.bandwidth", "9.6 TB/s")`.
     raises:    InputError with every problem found.
     """
     text = str(name_or_path)
@@ -46,7 +46,7 @@ def load_arch(name_or_path: str | Path, overrides: Overrides = ()) -> Arch:
         return _load(read(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path), overrides)
     if isinstance(name_or_path, str) and not text.endswith((".yaml", ".yml")) and os.sep not in text:
         raise InputError(
-            f"unknown machine {short(text)}{nearest(text[:60], arch_names())}; or write the path of a YAML file"
+            f"unknown machine {short(text)}{nearest(text[:60], arch_names())}; or write a YAML file's path"
         )
     return _load(read(name_or_path), overrides)
 
@@ -225,13 +225,13 @@ def _warnings(
     slots = buffers.weights // slot
     if slots < MIN_SLOTS:
         yield (
-            f"buffers.weights holds {slots} slots of the smallest tile {'x'.join(map(str, tile))}: with fewer than "
-            f"{MIN_SLOTS}, one late tile stops the memory; {write(MIN_SLOTS * slot, 'B')} would do"
+            f"buffers.weights holds {slots} slots of the smallest tile {'x'.join(map(str, tile))}: with "
+            f"fewer than {MIN_SLOTS}, one late tile stops the memory; {write(MIN_SLOTS * slot, 'B')} would do"
         )
     in_flight = dram.bytes_per_cycle * dram.latency_cycles
     if buffers.weights < in_flight:
         share = 100 * buffers.weights / in_flight
         yield (
-            f"buffers.weights is smaller than bandwidth x latency ({float(in_flight / 10**6):.3g} MB): latency, not "
-            f"bandwidth, will set the speed: at most {float(share):.0f} % of the bandwidth"
+            f"buffers.weights is smaller than bandwidth x latency ({float(in_flight / 10**6):.3g} MB): "
+            f"latency, not bandwidth, will set the speed: at most {float(share):.1f} % of the bandwidth"
         )

@@ -72,8 +72,8 @@ class RefreshFile(FilePart):
     """How DRAM refresh takes time from the channel."""
 
     kind: Literal["none", "spread", "all_bank"] = Field(
-        description="none; spread: the exact share stall/period of all time; all_bank: the whole channel stops for "
-        "`stall` at the end of each `period`.",
+        description="none; spread: the exact share stall/period of all time; all_bank: the channel "
+        "stops for `stall` at the end of each `period`.",
         examples=["spread"],
     )
     period: Duration | None = Field(
@@ -216,7 +216,7 @@ class MachineFile(FilePart):
     regenerate: RegenerateFile | None = Field(None, description="The units that make weights from seeds.")
     launch: LaunchFile | None = Field(None, description="Cost of starting an op.")
     tiles: list[Tile] = Field(
-        description="Tiles MxNxK that the kernels offer (M tokens, N outputs, K reduction); the fastest is chosen.",
+        description="Tiles MxNxK that the kernels offer (M tokens, N outputs, K reduction).",
         examples=[["512x256x512", "128x512x512"]],
         min_length=1,
         max_length=64,

@@ -1,4 +1,4 @@
-"""The shipped machines: numbers against arithmetic on the public figures, and every number with its source."""
+"""The shipped machines: numbers against arithmetic on public figures, and every number with its source."""
 
 import json
 import re
@@ -126,4 +126,4 @@ def test_public_names_are_complete():
     assert all(getattr(hwsim.arch, name) for name in hwsim.arch.__all__)
     assert dir(hwsim.arch) == hwsim.arch.__all__ == sorted(hwsim.arch.__all__)
     with pytest.raises(AttributeError):
-        hwsim.arch.nothing
+        _ = hwsim.arch.nothing

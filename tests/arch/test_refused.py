@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (tables of whole messages)
 """Bad machine files: each mistake at its line and column, with what to write; nothing else ever comes out."""
 
 import re
@@ -223,7 +224,7 @@ def test_warnings_say_what_the_sizes_cost():
     small = load_arch_text(GOOD, overrides=[("buffers.weights", "256 KiB"), ("dram.latency", "5243 cycles")])
     few, slow = small.warnings
     assert "holds 2 slots of the smallest tile 512x256x512" in few and "512 KiB would do" in few
-    assert "latency, not bandwidth, will set the speed: at most 50 % of the bandwidth" in slow
+    assert "latency, not bandwidth, will set the speed: at most 50.0 % of the bandwidth" in slow
     assert load_arch_text(GOOD).warnings == ()
     # two-sided: 4 slots are enough, and bytes in flight equal to bandwidth x latency are enough
     assert load_arch_text(GOOD, overrides=[("buffers.weights", "512 KiB")]).warnings == ()
