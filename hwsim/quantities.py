@@ -211,4 +211,5 @@ def _mixed_up(found: str, asked: tuple[str, ...]) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 40 else text[:37] + "..."
+    line = "".join(c if c.isprintable() else " " for c in text[:41])
+    return line if len(line) <= 40 else line[:37] + "..."

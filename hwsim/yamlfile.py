@@ -73,7 +73,7 @@ class Document:
         return f"{mark}: {path}: {message}"
 
     def override(self, path: str, text: str) -> Document:
-        """The document with the value at a dotted path (`dot.rates.0.rate`) replaced, added or (`null`) removed.
+        """A document with the value at a path (`dot.rates.0.rate`) replaced, added or, by `null`, removed.
 
         Whether the path is known is the model's question: `validate` answers it.
         """

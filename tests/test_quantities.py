@@ -84,6 +84,7 @@ def test_every_example_is_what_its_dimension_takes(dimension):
         ("1e999999999 B", ("B",), "is not a number and a unit"),
         ("1/3 GHz", ("Hz",), "is not a number and a unit"),
         ("3 GHz + 1", ("Hz",), "is not a number and a unit"),
+        ("1\nB\x07", ("B",), "`1 B ` is not a number and a unit"),
         ("", ("B",), "is not a number and a unit"),
         (True, ("B",), "not a quantity"),
         (None, ("B",), "not a quantity"),
