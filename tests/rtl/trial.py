@@ -1,0 +1,69 @@
+"""What every RTL bench drives and checks, whichever simulator runs the gates.
+
+A trial drives random valid and ready, holds valid until the input is taken, and asserts in each cycle: both
+handshake signals equal the cycle model of `hwsim.timing`; an offered payload equals the next expected one.
+"""
+
+import random
+from collections import deque
+from collections.abc import Iterable
+
+
+class Trial:
+    """One run of a unit against its cycle model and its values.
+
+    model:   a cycle model of `hwsim.timing`.
+    cases:   pairs (input payload, expected output payload); None: this input ends inside the unit.
+    p_valid, p_ready: probability that the neighbours are ready to transfer in a cycle; 1 always.
+    """
+
+    def __init__(self, model, cases: Iterable[tuple[int, int | None]], p_valid=0.7, p_ready=0.7, seed=0):
+        self.model, self.p_valid, self.p_ready = model, p_valid, p_ready
+        self._cases = iter(cases)
+        self._random = random.Random(seed)
+        self._expected = deque()
+        self._offer = next(self._cases, None)
+        self._valid = self._ready = False
+        self.cycles = self.accepted = self.delivered = 0
+
+    @property
+    def running(self) -> bool:
+        """Whether an input or an output is still outstanding."""
+        return self._offer is not None or bool(self._expected)
+
+    def drive(self) -> tuple[bool, int, bool]:
+        """(valid, payload, ready) of this cycle; without valid the payload is noise."""
+        chance = self._random.random
+        if not self._valid:
+            self._valid = self._offer is not None and chance() < self.p_valid
+        self._ready = chance() < self.p_ready
+        return self._valid, self._offer[0] if self._valid else self._random.getrandbits(16), self._ready
+
+    def check(self, in_ready: bool, out_valid: bool, payload: int) -> None:
+        """Compare what the unit drives in this cycle, and take the edge.
+
+        raises: AssertionError naming the cycle.
+        """
+        want = self.model.step(self._valid, self._ready)
+        assert (in_ready, out_valid) == want, (
+            f"cycle {self.cycles}: {(in_ready, out_valid)}, the cycle model: {want}"
+        )
+        if self._valid and in_ready:
+            self._expected.append(self._offer[1]) if self._offer[1] is not None else None
+            self._offer, self._valid = next(self._cases, None), False
+            self.accepted += 1
+        if out_valid:
+            assert self._expected, f"cycle {self.cycles}: an output that nothing asked for"
+            assert payload == self._expected[0], (
+                f"cycle {self.cycles}, output {self.delivered}: {payload:#x}, expected {self._expected[0]:#x}"
+            )
+            if self._ready:
+                self._expected.popleft()
+                self.delivered += 1
+        self.cycles += 1
+
+    def reset(self) -> None:
+        """The synchronous reset was held for an edge: everything inside is lost."""
+        self.model.reset()
+        self._expected.clear()
+        self._valid = False
