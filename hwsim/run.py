@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import cached_property
+from math import ceil
+from typing import TYPE_CHECKING, Any
 
 from hwsim import __version__
-from hwsim.arch import Arch, load_arch
+from hwsim.arch import Arch, arch_config, load_arch
 from hwsim.bound import bound
 from hwsim.errors import InputError, ModelError
+from hwsim.formats.layout import layout
 from hwsim.operands import Formats, Operands, activation_bytes, operands, work_cycles
 from hwsim.pipeline import SERVERS, Pipeline
 from hwsim.result import Memory, Result, Row, apportion
@@ -17,12 +20,15 @@ from hwsim.sim.engine import DRIVERS, Outcome, simulate
 from hwsim.tiling import Policy, Tiled, policies, tile
 from hwsim.workload.op import KINDS, Gemm, Op
 
+if TYPE_CHECKING:
+    from hwsim.workload import Model
+
 PHASES = ("decode", "prefill")
 
 
 def run(
     arch: Arch | str,
-    model: Any,
+    model: Model | str,
     phase: str = "decode",
     batch: int = 1,
     context: int = 8192,
@@ -31,7 +37,6 @@ def run(
     kv: str | None = None,
     state: str | None = None,
     engine: str = "simpy",
-    reuse: bool = True,
 ) -> Result:
     """Simulate one step of `model` on `arch`.
 
@@ -41,19 +46,7 @@ def run(
     engine:  "simpy" or "walk": the same times to the tick.
     raises:  InputError for unknown names, bad sizes, or a pair the machine has no path for.
     """
-    from hwsim.workload import load_model, lower
-
-    arch = load_arch(arch) if isinstance(arch, str) else arch
-    model = load_model(model) if isinstance(model, str) else model
-    check_choice("phase", phase, PHASES)
-    check_positive(batch=batch, context=context)
-    formats = Formats.of(weights, activations, kv, state)
-    ops = lower(model, phase, batch, context)
-    job = Job(arch, ops, formats, engine, reuse)
-    tokens = batch if phase == "decode" else batch * context
-    config = {"model": model.name, "phase": phase, "batch": batch, "context": context, "engine": engine}
-    name = f"{phase}, batch {batch}, context {context:,}, {model.name}"
-    return job.result(name, phase, tokens, config, memory=_memory(arch, model, job, phase, batch, context))
+    return run_job(arch, model, phase, batch, context, weights, activations, kv, state, engine).result()
 
 
 def gemm(
@@ -61,18 +54,70 @@ def gemm(
     m: int,
     n: int,
     k: int,
-    weights: str = "bf16",
+    weights: str | Mapping[str, str] = "bf16",
     activations: str | None = None,
     engine: str = "simpy",
-    reuse: bool = True,
 ) -> Result:
     """Simulate Y[m,n] = X[m,k] W[n,k]^T on `arch`. raises: InputError as `run` does."""
+    return gemm_job(arch, m, n, k, weights, activations, engine).result()
+
+
+def run_job(
+    arch: Arch | str,
+    model: Model | str,
+    phase: str = "decode",
+    batch: int = 1,
+    context: int = 8192,
+    weights: str | Mapping[str, str] = "bf16",
+    activations: str | None = None,
+    kv: str | None = None,
+    state: str | None = None,
+    engine: str = "simpy",
+) -> Job:
+    """The step that `run` simulates, not yet simulated."""
+    from hwsim.workload import load_model, lower, model_config
+
+    arch = load_arch(arch) if isinstance(arch, str) else arch
+    model = load_model(model) if isinstance(model, str) else model
+    check_choice("phase", phase, PHASES)
+    check_positive(batch=batch, context=context)
+    formats = Formats.of(weights, activations, kv, state)
+    tokens = batch if phase == "decode" else batch * context
+    return Job(
+        arch,
+        lower(model, phase, batch, context),
+        formats,
+        engine,
+        name=f"{phase}, batch {batch}, context {context:,}, {model.name}",
+        phase=phase,
+        tokens=tokens,
+        config={"model": model_config(model), "phase": phase, "batch": batch, "context": context},
+        resident=_resident(arch, model, formats, phase, batch, context),
+    )
+
+
+def gemm_job(
+    arch: Arch | str,
+    m: int,
+    n: int,
+    k: int,
+    weights: str | Mapping[str, str] = "bf16",
+    activations: str | None = None,
+    engine: str = "simpy",
+) -> Job:
+    """The product that `gemm` simulates, not yet simulated."""
     arch = load_arch(arch) if isinstance(arch, str) else arch
     check_positive(m=m, n=n, k=k)
     op = Op("gemm", "gemm", weights="mlp", gemms=(Gemm(m, n, k),), inputs=m * k, outputs=m * n)
-    job = Job(arch, (op,), Formats.of(weights, activations), engine, reuse)
-    config = {"m": m, "n": n, "k": k, "engine": engine}
-    return job.result(f"gemm, m {m:,}, n {n:,}, k {k:,}", "gemm", None, config, memory=None)
+    return Job(
+        arch,
+        (op,),
+        Formats.of(weights, activations),
+        engine,
+        name=f"gemm, m {m:,}, n {n:,}, k {k:,}",
+        phase="gemm",
+        config={"m": m, "n": n, "k": k},
+    )
 
 
 def check_positive(**sizes: int) -> None:
@@ -89,13 +134,30 @@ def check_choice(name: str, value: str, known: Sequence[str]) -> None:
 
 
 class Job:
-    """Ops on one machine with their formats resolved: choose a tiling, simulate it, account for it."""
+    """Ops on one machine, formats resolved: choose a tiling, simulate it, account for it.
 
-    def __init__(self, arch: Arch, ops: Sequence[Op], formats: Formats, engine: str, reuse: bool = True):
+    resident: bytes of weights, KV and state that must lie in DRAM (None: not asked).
+    """
+
+    def __init__(
+        self,
+        arch: Arch,
+        ops: Sequence[Op],
+        formats: Formats,
+        engine: str = "simpy",
+        *,
+        name: str,
+        phase: str,
+        config: dict[str, Any],
+        tokens: int | None = None,
+        resident: tuple[int, int, int] | None = None,
+    ):
         check_choice("engine", engine, tuple(DRIVERS))
-        self.arch, self.ops, self.formats, self.engine, self.reuse = arch, ops, formats, engine, reuse
+        self.arch, self.ops, self.formats, self.engine = arch, ops, formats, engine
+        self.name, self.phase, self.config, self.tokens = name, phase, config, tokens
+        self.resident = resident
         self.pipeline = Pipeline.of(arch)
-        known: dict[tuple, Operands] = {}
+        known: dict[Op, Operands] = {}
         self.operands = []
         for op in ops:
             shape = replace(op, layer=-1)
@@ -115,7 +177,8 @@ class Job:
             found.append(one)
         return found
 
-    def choose(self) -> tuple[Policy, list[Tiled]]:
+    @cached_property
+    def choice(self) -> tuple[Policy, list[Tiled]]:
         """The policy with the least simulated time; the first of equals."""
         best, seen = None, set()
         for policy in policies(self.pipeline):
@@ -136,36 +199,35 @@ class Job:
             )
         return best[1], best[2]
 
-    def simulate(self, tiled: Sequence[Tiled], trace: bool = False) -> Outcome:
+    def simulate(self, engine: str | None = None, reuse: bool = True, trace: bool = False) -> Outcome:
         """The chosen tiling on the engine asked for."""
-        return simulate(
-            self.pipeline, [t.program for t in tiled], self.watch, self.engine, self.reuse, trace
-        )
+        programs = [t.program for t in self.choice[1]]
+        return simulate(self.pipeline, programs, self.watch, engine or self.engine, reuse, trace)
 
-    def result(self, name: str, phase: str, tokens: int | None, config: dict, memory: Memory | None) -> Result:
+    def result(self) -> Result:
         """Run and account. raises: ModelError if the result beats its bound."""
-        arch, q = self.arch, self.pipeline.q
-        policy, tiled = self.choose()
-        outcome = self.simulate(tiled)
+        arch, q, memory = self.arch, self.pipeline.q, self._memory()
+        policy, tiled = self.choice
+        outcome = self.simulate()
         cycles = -(-outcome.ticks // q)
         if cycles < self.bound.bound_cycles:
-            raise ModelError(f"{name}: {cycles} cycles beat the bound of {self.bound.bound_cycles}")
+            raise ModelError(f"{self.name}: {cycles} cycles beat the bound of {self.bound.bound_cycles}")
         busy = [sum(t.program.work[s] for t in tiled) for s in range(len(SERVERS))]
         seconds = arch.seconds(cycles)
         notes = dict.fromkeys([*(o.note for o in self.operands if o.note), *arch.warnings])
         if memory and not memory.fits:
             notes[f"does not fit: {memory.total / 1e9:.1f} GB needed, {memory.capacity / 1e9:.1f} GB there"] = None
         return Result(
-            name=name,
+            name=self.name,
             machine=arch.name,
             hypothetical=arch.hypothetical,
-            phase=phase,
+            phase=self.phase,
             cycles=cycles,
             seconds=seconds,
             bound_cycles=self.bound.bound_cycles,
             roofline_cycles=self.bound.roofline_cycles,
             limited_by=self.bound.limited_by,
-            tokens_per_second=tokens / seconds if tokens else None,
+            tokens_per_second=self.tokens / seconds if self.tokens else None,
             bytes={
                 kind: sum(getattr(t.moved, kind) for t in tiled)
                 for kind in ("weights", "kv", "state", "activations")
@@ -179,9 +241,19 @@ class Job:
             memory=memory,
             notes=tuple(notes),
             tiling=str(policy),
-            config=config | {"formats": self._formats(), "refresh": arch.dram.refresh.kind} | _resolved(arch),
+            config=self.config
+            | {"formats": self._formats(), "engine": self.engine, "machine": arch_config(arch)},
             version=__version__,
         )
+
+    def _memory(self) -> Memory | None:
+        if self.resident is None:
+            return None
+        acts = max(
+            activation_bytes(opd, op.inputs + op.outputs)
+            for op, opd in zip(self.ops, self.operands, strict=True)
+        )
+        return Memory(*self.resident, acts, self.arch.dram.capacity_bytes)
 
     def _rows(self, outcome: Outcome, tiled, cycles: int, key, order) -> tuple[Row, ...]:
         ticks: dict[Any, int] = {}
@@ -209,29 +281,14 @@ class Job:
         }
 
 
-def _memory(arch: Arch, model, job: Job, phase: str, batch: int, context: int) -> Memory:
-    """Bytes of weights, caches at the end of the step, and the largest op's activations."""
-    from hwsim.formats.layout import layout
+def _resident(arch: Arch, model: Model, formats: Formats, phase: str, batch: int, context: int):
+    """Bytes of weights, KV and state in DRAM at the end of the step."""
 
-    formats = job.formats
-    weights = sum(
-        -(-n * layout(formats.of_class(c)).bits_per_value // 8) for c, n in model.parameters()
-    )
-    tokens = context + 1 if phase == "decode" else context
-    kv = layout(formats.kv or arch.kv).bits_per_value
-    state = layout(formats.state or arch.state).bits_per_value
-    caches = batch * (model.state_elements * state + model.conv_elements * 16)
-    acts = max(activation_bytes(o, op.inputs + op.outputs) for op, o in zip(job.ops, job.operands, strict=True))
-    return Memory(
-        weights=int(weights),
-        kv=int(-(-batch * tokens * model.kv_elements_per_token * kv // 8)),
-        state=int(-(-caches // 8)),
-        activations=acts,
-        capacity=arch.dram.capacity_bytes,
-    )
+    def nbytes(elements: int, name: str) -> int:
+        return ceil(elements * layout(name).bits_per_value / 8)
 
-
-def _resolved(arch: Arch) -> dict[str, Any]:
-    from hwsim.arch import arch_config
-
-    return {"machine": arch_config(arch)}
+    weights = sum(nbytes(n, formats.of_class(c)) for c, n in model.parameters())
+    tokens = batch * (context + 1 if phase == "decode" else context)
+    kv = nbytes(tokens * model.kv_elements_per_token, formats.kv or arch.kv)
+    state = nbytes(batch * model.ssm_state_elements, formats.state or arch.state)
+    return weights, kv, state + nbytes(batch * model.conv_state_elements, "bf16")

@@ -1,0 +1,239 @@
+"""The `hwsim` command: parse, call, print. Heavy imports stay inside the commands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwsim.errors import InputError
+
+app = typer.Typer(
+    name="hwsim",
+    help="For this number format, on this machine, running this model: how fast, what limits it, what does it cost?",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+)
+
+ArchName = Annotated[str, typer.Argument(metavar="ARCH", help="a machine's name (`hwsim arch`) or a YAML path")]
+Weights = Annotated[
+    str, typer.Option(help="a format (`hwsim format`), or CLASS=FORMAT,...,default=FORMAT by weight class")
+]
+Acts = Annotated[str | None, typer.Option(help="activation format; default: by the weights and the machine")]
+Engine = Annotated[str, typer.Option(help="simpy or walk: the same times, walk is faster")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="change the machine, e.g. dram.bandwidth='9.6 TB/s'")
+]
+By = Annotated[str | None, typer.Option(help="op or layer: where the time goes")]
+Trace = Annotated[Path | None, typer.Option(help="write a timeline for ui.perfetto.dev to this file")]
+Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="print the version and stop", is_eager=True)] = False,
+) -> None:
+    if version:
+        from hwsim import __version__
+
+        print(f"hwsim {__version__}")
+        raise typer.Exit()
+
+
+@app.command()
+def run(
+    arch: ArchName,
+    model: Annotated[str, typer.Option(help="a model's name (`hwsim model`), a YAML path, or a config.json")],
+    phase: Annotated[str, typer.Option(help="decode or prefill")] = "decode",
+    batch: Annotated[int, typer.Option(help="sequences at once")] = 1,
+    context: Annotated[int, typer.Option(help="tokens cached (decode) or in the prompt (prefill)")] = 8192,
+    weights: Weights = "bf16",
+    activations: Acts = None,
+    kv: Annotated[str | None, typer.Option(help="KV cache format")] = None,
+    state: Annotated[str | None, typer.Option(help="SSM state format")] = None,
+    engine: Engine = "simpy",
+    set_: Set = None,
+    by: By = None,
+    trace: Trace = None,
+    as_json: Json = False,
+) -> None:
+    """Simulate one decode step, or the prefill of a prompt."""
+    from hwsim.arch import load_arch
+    from hwsim.run import run_job
+
+    job = run_job(
+        load_arch(arch, overrides(set_)),
+        model,
+        phase,
+        batch,
+        context,
+        weight_map(weights),
+        activations,
+        kv,
+        state,
+        engine,
+    )
+    _finish(job, by, trace, as_json)
+
+
+@app.command()
+def gemm(
+    arch: ArchName,
+    m: Annotated[int, typer.Option(help="tokens (rows of X)")],
+    n: Annotated[int, typer.Option(help="outputs (rows of W)")],
+    k: Annotated[int, typer.Option(help="reduction")],
+    weights: Weights = "bf16",
+    activations: Acts = None,
+    engine: Engine = "simpy",
+    set_: Set = None,
+    trace: Trace = None,
+    as_json: Json = False,
+) -> None:
+    """Simulate one matrix product Y[M,N] = X[M,K] W[N,K]^T."""
+    from hwsim.arch import load_arch
+    from hwsim.run import gemm_job
+
+    job = gemm_job(load_arch(arch, overrides(set_)), m, n, k, weight_map(weights), activations, engine)
+    _finish(job, None, trace, as_json)
+
+
+def _finish(job, by: str | None, trace: Path | None, as_json: bool) -> None:
+    """Simulate, print, and write the trace where asked."""
+    from hwsim.report.text import result_text
+    from hwsim.run import check_choice
+
+    if by is not None:
+        check_choice("--by", by, ("op", "layer"))
+    if trace:
+        from hwsim.report.files import check_writable
+
+        check_writable(trace)
+    result = job.result()
+    if trace:
+        from hwsim.trace import write_trace
+
+        write_trace(trace, job, result)
+    if as_json:
+        print(json.dumps(result.to_dict(), indent=2))
+    else:
+        print(result_text(result, by))
+        if trace:
+            print(f"  trace       {trace}  (open it at ui.perfetto.dev)")
+
+
+@app.command()
+def arch(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="none: list all")] = None,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """List machines, or show some."""
+    from hwsim.arch import arch_config, arch_names, load_arch
+    from hwsim.report.text import arch_table, yaml_text
+
+    machines = [load_arch(name, overrides(set_)) for name in names or arch_names()]
+    if as_json:
+        print(json.dumps({"schema": 1, "machines": [arch_config(a) for a in machines]}, indent=2))
+    elif names:
+        for a in machines:
+            print(yaml_text(arch_config(a)), end="")
+            for warning in a.warnings:
+                print(f"# warning: {warning}")
+    else:
+        print(arch_table(machines))
+
+
+@app.command()
+def model(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="none: list all")] = None,
+    as_json: Json = False,
+) -> None:
+    """List models with their counts, or show some."""
+    from hwsim.report.text import model_table, model_text
+    from hwsim.workload import load_model, model_config, model_names
+
+    models = [load_model(name) for name in names or model_names()]
+    if as_json:
+        print(json.dumps({"schema": 1, "models": [model_config(m) for m in models]}, indent=2))
+    elif names:
+        print("\n\n".join(model_text(m) for m in models))
+    else:
+        print(model_table(models))
+
+
+@app.command("format")
+def format_(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="none: list all")] = None,
+    as_json: Json = False,
+) -> None:
+    """List number formats and how they lie in memory, or show some."""
+    from hwsim.formats.layout import NAMES, layout
+    from hwsim.report.text import format_table, layout_dict
+
+    layouts = [layout(name) for name in names or NAMES]
+    if as_json:
+        print(json.dumps({"schema": 1, "formats": [layout_dict(f) for f in layouts]}, indent=2))
+    else:
+        print(format_table(layouts))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a machine file, for editors."""
+    from hwsim.arch import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+@app.command()
+def compare(a: Path, b: Path, as_json: Json = False) -> None:
+    """Put two results (files written with --json) side by side, B against A."""
+    from hwsim.report.compare import compare_text, comparison, read_result
+
+    left, right = read_result(a), read_result(b)
+    print(json.dumps(comparison(left, right), indent=2) if as_json else compare_text(left, right))
+
+
+def overrides(settings: list[str] | None) -> tuple[tuple[str, str], ...]:
+    """`PATH=VALUE` texts as pairs. raises: InputError for one without `=`."""
+    bad = [f"--set {s}: write PATH=VALUE, for example dram.bandwidth='9.6 TB/s'" for s in settings or () if "=" not in s]
+    if bad:
+        raise InputError(*bad)
+    return tuple((s.split("=", 1)[0].strip(), s.split("=", 1)[1].strip()) for s in settings or ())
+
+
+def weight_map(text: str) -> str | dict[str, str]:
+    """`F` as it is; `experts=F,default=G` (or the same in braces with colons) as a mapping.
+
+    raises: InputError for an entry without a format, or a class named twice.
+    """
+    if not any(c in text for c in "=:{"):
+        return text
+    table: dict[str, str] = {}
+    for part in text.strip().strip("{}").split(","):
+        key, found, name = part.replace(":", "=", 1).partition("=")
+        key, name = key.strip(), name.strip()
+        if not found or not key or not name:
+            raise InputError(f"--weights: {part.strip()!r} is not CLASS=FORMAT; write experts=nvfp4,default=fp8")
+        if key in table:
+            raise InputError(f"--weights: class {key!r} is named twice")
+        table[key] = name
+    return table
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is printed without a traceback, exit status 2."""
+    try:
+        app()
+    except InputError as error:
+        for problem in error.problems:
+            print(f"hwsim: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

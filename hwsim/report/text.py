@@ -1,0 +1,159 @@
+"""Results and catalogues as text for a terminal or a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hwsim.result import Result, Row
+
+if TYPE_CHECKING:
+    from hwsim.arch import Arch
+    from hwsim.formats.layout import Layout
+    from hwsim.workload import Model
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Aligned columns, two spaces apart: the first `left` to the left, the others to the right."""
+    widths = [max(len(r[i]) for r in [header, *rows]) for i in range(len(header))]
+
+    def line(row: Sequence[str]) -> str:
+        cells = [c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        return "  ".join(cells).rstrip()
+
+    return "\n".join([line(header), line(["-" * w for w in widths]), *map(line, rows)])
+
+
+def seconds_text(seconds: float) -> str:
+    """`5.31 ms`: three to five digits in a fitting unit."""
+    for unit, size in (("s", 1), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.4g} {unit}"
+    return f"{seconds / 1e-9:.4g} ns"
+
+
+def bytes_text(nbytes: int) -> str:
+    """`6.58 GB`: decimal units."""
+    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if nbytes >= size:
+            return f"{nbytes / size:.4g} {unit}"
+    return f"{nbytes} B"
+
+
+def formats_text(formats: dict[str, Any]) -> str:
+    """`experts=nvfp4, default=fp8 x bf16`."""
+    weights = formats["weights"]
+    if isinstance(weights, dict):
+        weights = ", ".join(f"{c}={f}" for c, f in weights.items())
+    return f"{weights} weights x {formats['activations']}"
+
+
+def result_text(result: Result, by: str | None = None) -> str:
+    """One run: time, bound and what limits it, where the cycles above the bound went, bytes, memory."""
+    r = result
+    clock = r.cycles / r.seconds
+    mark = " (hypothetical machine)" if r.hypothetical else ""
+    lines = [f"{r.name}, {formats_text(r.config['formats'])}, {r.machine}{mark}"]
+
+    def say(key: str, value: str, rest: str = "") -> None:
+        lines.append(f"  {key:<11} {value:<18} {rest}".rstrip())
+
+    say("cycles", f"{r.cycles:,}", f"{seconds_text(r.seconds)} at {clock / 1e9:.4g} GHz")
+    busy = ", ".join(f"{s} {100 * u:.1f} %" for s, u in r.utilization.items())
+    say("bound", f"{r.bound_cycles:,}", f"{r.limited_by} (busy: {busy})")
+    say("roofline", f"{r.roofline_cycles:,}", "sum over ops of each op's own limit")
+    say("over bound", f"{100 * r.over_bound:.2f} %", causes_text(r))
+    if r.tokens_per_second:
+        say("tokens/s", f"{r.tokens_per_second:,.1f}")
+    moved = ", ".join(f"{kind} {bytes_text(n)}" for kind, n in r.bytes.items() if n)
+    say("bytes", bytes_text(sum(r.bytes.values())), f"{moved}; {bytes_text(r.dram_bytes)} in whole beats")
+    say("MACs", f"{r.macs:,}")
+    if r.memory:
+        m = r.memory
+        verdict = "fits" if m.fits else "DOES NOT FIT"
+        parts = ", ".join(f"{k} {bytes_text(getattr(m, k))}" for k in ("weights", "kv", "state", "activations") if getattr(m, k))
+        say("memory", bytes_text(m.total), f"of {bytes_text(m.capacity)}: {verdict} ({parts})")
+    say("tiling", r.tiling, f"refresh: {r.config['machine']['dram']['refresh']['kind']}")
+    say("energy", "-", "no measured unit counts yet")
+    lines += [f"  note        {note}" for note in r.notes]
+    if by:
+        rows = r.by_op if by == "op" else r.by_layer
+        lines += ["", by_table(rows, by, r)]
+    return "\n".join(lines)
+
+
+def causes_text(result: Result) -> str:
+    """Share of the bound that each cause adds, largest first."""
+    bound = result.bound_cycles
+    causes = [(n / bound, cause) for cause, n in result.stalls.items() if cause != "busy" and n]
+    shown = [f"{cause} {100 * share:.2f} %" for share, cause in sorted(causes, reverse=True)]
+    return ", ".join(shown)
+
+
+def by_table(rows: Sequence[Row], by: str, result: Result) -> str:
+    """Where the time goes, by op kind or by layer; the last line is the sum."""
+    body = [
+        [r.name, str(r.ops), f"{r.cycles:,}", f"{100 * r.cycles / result.cycles:.1f}", bytes_text(r.bytes), f"{r.macs:,}"]
+        for r in rows
+    ]
+    total = [sum(getattr(r, k) for r in rows) for k in ("ops", "cycles", "bytes", "macs")]
+    body.append(["total", str(total[0]), f"{total[1]:,}", "100.0", bytes_text(total[2]), f"{total[3]:,}"])
+    return table([by, "ops", "cycles", "%", "bytes", "MACs"], body)
+
+
+def arch_table(machines: Sequence[Arch]) -> str:
+    """One line a machine."""
+    rows = []
+    for a in machines:
+        gbps = float(a.dram.bytes_per_cycle * a.clock_hz) / 1e9
+        peak = max(float(r.macs_per_cycle * a.clock_hz) for r in a.dot.rates)
+        pairs = ", ".join(f"{r.weights} x {r.activations}" for r in a.dot.rates)
+        rows.append([a.name, pairs, f"{float(a.clock_hz) / 1e9:.4g}", f"{gbps:,.5g}", f"{peak / 1e12:,.4g}"])
+    return table(["machine", "weights x activations", "GHz", "GB/s", "TMAC/s"], rows, left=2)
+
+
+def yaml_text(config: dict[str, Any]) -> str:
+    """Plain data as YAML, in its own order."""
+    import yaml
+
+    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=110)
+
+
+def model_table(models: Sequence[Model]) -> str:
+    """One line a model."""
+    rows = [
+        [m.name, str(len(m.layers)), f"{m.total / 1e9:,.3f}", f"{m.active_with_head / 1e9:,.3f}", f"{m.kv_elements_per_token:,}"]
+        for m in models
+    ]
+    return table(["model", "layers", "parameters, 1e9", "active with head, 1e9", "KV elements a token"], rows)
+
+
+def model_text(model: Model) -> str:
+    """One model: counts by weight class, and the published totals beside ours."""
+    rows = [[name, f"{count:,}"] for name, count in model.parameters()]
+    rows.append(["total", f"{model.total:,}"])
+    head = f"{model.name}: {len(model.layers)} layers, hidden {model.hidden:,}, vocabulary {model.vocab:,}"
+    return head + "\n\n" + table(["weight class", "elements"], rows)
+
+
+def layout_dict(f: Layout) -> dict[str, Any]:
+    """A layout as plain data."""
+    return {
+        "name": f.name,
+        "kind": f.kind,
+        "element": f.element,
+        "block": f.block,
+        "bits_per_value": float(f.bits_per_value),
+        "record_bits": f.record_bits,
+        "row_scale_bytes": f.row_scale_bytes,
+        "tensor_scale_bytes": f.tensor_scale_bytes,
+    }
+
+
+def format_table(layouts: Sequence[Layout]) -> str:
+    """One line a format."""
+    rows = [
+        [f.name, f.kind, f.element, str(f.block), f"{float(f.bits_per_value):g}", str(f.record_bits), f"{f.nbytes(4096, 4096):,}"]
+        for f in layouts
+    ]
+    return table(["format", "kind", "element", "block", "bits/value", "record bits", "bytes of 4096 x 4096"], rows, left=3)

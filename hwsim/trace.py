@@ -1,0 +1,50 @@
+"""Timeline of a run as Chrome JSON, one track a server: drop the file on ui.perfetto.dev."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from hwsim.pipeline import SERVERS
+from hwsim.report.files import write_whole
+
+EVENT_CAP = 200_000
+
+
+def trace_events(job, cap: int = EVENT_CAP) -> dict:
+    """Every stay of every tile on every server, in microseconds of the machine's clock.
+
+    cap: at most this many events, the earliest; `truncated` says whether some were left out.
+    """
+    outcome = job.simulate(trace=True)
+    tick_us = 1e6 / float(job.arch.clock_hz) / job.pipeline.q
+    events = [
+        {"name": "process_name", "ph": "M", "pid": 1, "args": {"name": job.arch.name}},
+    ]
+    used = sorted({span[0] for span in outcome.spans})
+    for server in used:
+        events.append(
+            {"name": "thread_name", "ph": "M", "pid": 1, "tid": server, "args": {"name": SERVERS[server]}}
+        )
+    spans = sorted(outcome.spans, key=lambda s: s[1])
+    for server, start, end, index in spans[:cap]:
+        op = job.ops[index] if index < len(job.ops) else None
+        events.append(
+            {
+                "name": op.name if op else "write",
+                "cat": op.kind if op else "write",
+                "ph": "X",
+                "pid": 1,
+                "tid": server,
+                "ts": round(start * tick_us, 6),
+                "dur": round((end - start) * tick_us, 6),
+                "args": {"layer": op.layer} if op and op.layer >= 0 else {},
+            }
+        )
+    return {"traceEvents": events, "displayTimeUnit": "ns", "truncated": len(spans) > cap}
+
+
+def write_trace(path: Path, job, result) -> None:
+    """Write the timeline of `job` to `path`, the run's name in its metadata."""
+    data = trace_events(job) | {"otherData": {"run": result.name, "machine": result.machine}}
+    write_whole(path, json.dumps(data, separators=(",", ":")))

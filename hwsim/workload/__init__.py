@@ -1,0 +1,30 @@
+"""Workloads: model files in, frozen `Model` out, lowered to `Op`s. Names load on first use."""
+
+from __future__ import annotations
+
+import importlib
+
+_HOMES = {
+    "Gemm": "op",
+    "Model": "model",
+    "Op": "op",
+    "expected_distinct": "lower",
+    "load_model": "load",
+    "lower": "lower",
+    "model_config": "load",
+    "model_names": "load",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
