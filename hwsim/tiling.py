@@ -177,15 +177,19 @@ class Builder:
     def _loops(self, g: Gemm, outer, inner, per_row, passes: int, outputs: int) -> list:
         """for outer: for inner: for k; equal neighbours become one run."""
         runs: list = []
+        made: dict[tuple, tuple[Tile, ...]] = {}
         last = len(inner) - 1
         for o0, o1 in outer:
             for i, (i0, i1) in enumerate(inner):
                 m, n = (o1 - o0, i1 - i0) if self.in_dram else (i1 - i0, o1 - o0)
                 keep = self.policy.resident
                 first_use, last_use = not keep or i == 0, not keep or i == last
-                tiles = self._output_tile(g, m, n, tuple(per_row), first_use, last_use, passes, outputs)
-                self._count(g, m, n, tuple(per_row), first_use)
-                if runs and runs[-1][0] == tiles:
+                key = (m, n, first_use, last_use)
+                if key not in made:
+                    made[key] = self._output_tile(g, *key[:2], per_row, first_use, last_use, passes, outputs)
+                tiles = made[key]
+                self._count(g, m, n, per_row, first_use)
+                if runs and runs[-1][0] is tiles:
                     runs[-1] = (tiles, runs[-1][1] + 1)
                 else:
                     runs.append((tiles, 1))

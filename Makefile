@@ -1,0 +1,77 @@
+# hwsim: every target sets up what it needs in .venv. `make help` lists them.
+
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check
+SIM := $(VENV)/.sim
+ALL := $(VENV)/.all
+LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-annotate --no-emit-index-url --quiet
+
+export AMARANTH_USE_YOSYS := builtin
+export PYTHONPATH :=
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+.PHONY: sim
+sim: $(SIM) ## main job: Nemotron 3 Nano on H200, six formats; table, figure and timeline in build/sim/
+	@$(PY) -m hwsim.report.main_job
+
+.PHONY: test
+test: $(ALL) ## the tests, about ten minutes
+	@$(PY) -m pytest
+
+.PHONY: test-all
+test-all: $(ALL) ## the slow tests too: exhaustive, whole models
+	@$(PY) -m pytest -m 'slow or not slow'
+
+.PHONY: rtl
+rtl: $(ALL) ## Verilog of the units into build/rtl/
+	@$(PY) -m rtl lfsr-block --format seedlm4 -o build/rtl
+	@$(PY) -m rtl lfsr-block --format seedlm3 -o build/rtl
+
+.PHONY: bench
+bench: $(ALL) ## speed, as ratios against named rivals and limits in the same run
+	@for b in tests/bench/bench_*.py; do echo "== $$b"; $(PY) $$b || exit 1; done
+
+.PHONY: lint
+lint: $(ALL) ## style, docstrings, and who may import whom
+	@$(PY) -m ruff check .
+	@$(VENV)/bin/lint-imports --no-cache
+
+.PHONY: lock
+lock: ## write requirements/ anew from pyproject.toml (needs uv)
+	@$(LOCK) --extra report -o requirements/sim.txt
+	@$(LOCK) --extra report --extra rtl --extra scale --extra dev -o requirements/all.txt
+
+.PHONY: clean
+clean: ## remove build/ and .venv
+	@rm -rf build $(VENV)
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# -- set-up: one environment, two stamps, made anew when a lock changes --------------------------------
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "hwsim needs Python 3.11 or newer; none was found. Name one: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "setting up $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "python -m venv failed. This mends it (then run make again):"; \
+		echo "    sudo apt-get install $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"; exit 1; }
+	@pwd > $$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/hwsim.pth
+	@printf '#!%s\nfrom hwsim.cli import main\n\nmain()\n' "$(CURDIR)/$(PY)" > $(VENV)/bin/hwsim
+	@chmod +x $(VENV)/bin/hwsim
+
+$(SIM): requirements/sim.txt | $(VENV)/bin/python
+	@echo "installing what make sim needs (requirements/sim.txt)"
+	@$(PIP) install --quiet --require-hashes -r requirements/sim.txt
+	@touch $@
+
+$(ALL): requirements/all.txt requirements/sim.txt | $(VENV)/bin/python
+	@echo "installing what the tests need (requirements/all.txt)"
+	@$(PIP) install --quiet --require-hashes -r requirements/all.txt
+	@touch $(SIM) $@

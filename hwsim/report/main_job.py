@@ -1,0 +1,153 @@
+"""`make sim`: Nemotron 3 Nano on H200 in six weight formats. Table, figure and timeline in build/sim/."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from hwsim.report.files import write_whole
+from hwsim.report.text import causes_text, seconds_text, table
+from hwsim.result import Result
+from hwsim.run import Job, run_job
+
+MODEL = "nemotron3-nano-30b-a3b"
+SYSTEMS = (
+    ("bf16", "h200-sxm"),
+    ("fp8", "h200-sxm"),
+    ("nvfp4", "h200-sxm"),
+    ("mxfp4", "h200-sxm"),
+    ("seedlm4", "h200-sxm-regen"),
+    ("seedlm3", "h200-sxm-regen"),
+)
+STEPS = (("decode", 1, 8192), ("decode", 8, 8192), ("decode", 64, 8192), ("prefill", 1, 2048))
+TRACED = ("nvfp4", "decode", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One row: the weight format it is named by, the run, and its result."""
+
+    weights: str
+    job: Job
+    result: Result
+
+
+def weights_of(name: str) -> str | dict[str, str]:
+    """Formats of four bits and fewer go on the experts, FP8 on the rest."""
+    return name if name in ("bf16", "fp8") else {"experts": name, "default": "fp8"}
+
+
+def points(progress=None) -> list[Point]:
+    """Every row, simulated in full."""
+    found = []
+    for phase, batch, context in STEPS:
+        for name, machine in SYSTEMS:
+            job = run_job(machine, MODEL, phase, batch, context, weights_of(name))
+            found.append(Point(name, job, job.result()))
+            if progress:
+                progress(len(found), len(STEPS) * len(SYSTEMS))
+    return found
+
+
+def summary(found: list[Point]) -> str:
+    """The table: one row a run."""
+    rows = []
+    for p in found:
+        r, config = p.result, p.result.config
+        label = p.weights if p.weights in ("bf16", "fp8") else f"{p.weights} experts, fp8"
+        rows.append(
+            [
+                f"{r.phase} {config['batch']} x {config['context']}",
+                label,
+                r.machine + (" (hypothetical)" if r.hypothetical else ""),
+                f"{r.tokens_per_second:,.0f}",
+                seconds_text(r.seconds),
+                seconds_text(r.bound_cycles / r.cycles * r.seconds),
+                r.limited_by,
+                f"{100 * r.over_bound:.1f}",
+                f"{sum(r.bytes.values()) / 1e9:.2f}",
+                f"{r.memory.total / 1e9:.1f}" + ("" if r.memory.fits else " DOES NOT FIT"),
+                causes_text(r),
+            ]
+        )
+    header = ["step", "weights", "machine", "tokens/s", "time", "bound", "limited by", "over %"]
+    header += ["GB moved", "GB held", "over bound, by cause (% of bound)"]
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    rows = [[*row[:-1], row[-1].ljust(widths[-1])] for row in rows]
+    header[-1] = header[-1].ljust(widths[-1])
+    return table(header, rows, left=3)
+
+
+def draw(found: list[Point], path: Path) -> None:
+    """Tokens a second by format with the bound above each bar, and where one decode step's time goes."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams |= {"svg.hashsalt": "hwsim", "font.size": 9, "svg.fonttype": "none"}
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    names = [name for name, _ in SYSTEMS]
+    decode = [p for p in found if p.result.phase == "decode"]
+    batches = sorted({p.result.config["batch"] for p in decode})
+    for i, batch in enumerate(batches):
+        some = {p.weights: p.result for p in decode if p.result.config["batch"] == batch}
+        xs = [x + 0.27 * (i - 1) for x in range(len(names))]
+        left.bar(xs, [some[n].tokens_per_second for n in names], 0.25, label=f"batch {batch}", color=f"C{i}")
+        peak = [some[n].tokens_per_second * some[n].cycles / some[n].bound_cycles for n in names]
+        left.plot(xs, peak, "_", color="black", markersize=9, label="bound" if i == 0 else None)
+    left.set_yscale("log")
+    left.set_ylabel("tokens/s, decode, context 8192")
+    left.set_xticks(range(len(names)), [n + ("*" if m.endswith("regen") else "") for n, m in SYSTEMS])
+    left.set_title("bars: simulated; dashes: bound; * hypothetical regenerators", fontsize=9)
+    left.legend(fontsize=8, ncols=2)
+    kinds = [row.name for row in decode[0].result.by_op]
+    for position, batch in enumerate((1, 64)):
+        some = {p.weights: p.result for p in decode if p.result.config["batch"] == batch}
+        for x, name in enumerate(names):
+            r, base = some[name], 0.0
+            for j, kind in enumerate(kinds):
+                share = next(row.cycles for row in r.by_op if row.name == kind) / r.cycles * r.seconds * 1e3
+                label = kind if (x, position) == (0, 0) else None
+                at = x + 0.4 * position - 0.2
+                right.bar(at, share / batch, 0.36, bottom=base, color=f"C{j % 10}", label=label)
+                base += share / batch
+    right.set_xticks(range(len(names)), names)
+    right.set_ylabel("ms per sequence and step")
+    right.set_title("left bar batch 1, right bar batch 64, by op", fontsize=9)
+    right.legend(fontsize=7, ncols=2)
+    figure.suptitle("Nemotron 3 Nano 30B-A3B on one H200: experts in the named format, the rest FP8", fontsize=10)
+    figure.savefig(path, metadata={"Date": None, "Creator": "hwsim"})
+    pyplot.close(figure)
+
+
+def main(out: Path = Path("build/sim")) -> None:
+    """Simulate, print the table, write table, results, figure and timeline."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from hwsim.trace import write_trace
+
+    out.mkdir(parents=True, exist_ok=True)
+    columns = TextColumn("simulating"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("runs", total=len(STEPS) * len(SYSTEMS))
+        found = points(lambda done, _: bar.update(task, completed=done))
+    text = summary(found)
+    print(f"Nemotron 3 Nano 30B-A3B, all 52 layers simulated in every row\n\n{text}\n")
+    write_whole(out / "table.txt", text + "\n")
+    write_whole(out / "results.jsonl", "".join(json.dumps(p.result.to_dict()) + "\n" for p in found))
+    draw(found, out / "sim.svg")
+    name, phase, batch = TRACED
+    traced = next(p for p in found if (p.weights, p.result.phase, p.result.config["batch"]) == (name, phase, batch))
+    write_trace(out / "trace.json", traced.job, traced.result)
+    print(f"figure    {out / 'sim.svg'}")
+    print(f"timeline  {out / 'trace.json'}  (open it at ui.perfetto.dev)")
+    print(f"results   {out / 'results.jsonl'}  (one line a run; `hwsim run ... --json` gives the same)")
+
+
+if __name__ == "__main__":
+    main(*(Path(a) for a in sys.argv[1:]))
