@@ -8,11 +8,15 @@ _HOMES = {
     "Gemm": "op",
     "Model": "model",
     "Op": "op",
-    "expected_distinct": "lower",
+    "distinct_experts": "routing",
+    "expected_distinct": "routing",
     "load_model": "load",
+    "load_model_text": "load",
     "lower": "lower",
+    "lower_draft": "lower",
     "model_config": "load",
     "model_names": "load",
+    "model_schema": "load",
 }
 
 __all__ = sorted(_HOMES)

@@ -1,87 +1,31 @@
-"""Model files to `Model`: a shipped name or a YAML path; every problem at its file:line:column."""
+"""Model files to `Model`: a shipped name, a YAML path or a Hugging Face config.json; every problem at its place."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, fields
+from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
-
+from hwsim import filemodel
 from hwsim.errors import InputError, nearest
-from hwsim.filemodel import FilePart, validate
+from hwsim.filemodel import validate
+from hwsim.workload import huggingface
 from hwsim.workload.model import LAYER_KINDS, Attention, Mamba2, Mlp, Model, Moe
-from hwsim.yamlfile import Document, raise_problems, read, short
+from hwsim.workload.schema import ModelFile
+from hwsim.yamlfile import Document, parse, raise_problems, read, short
 
-Activation = Literal["silu", "relu2"]
+Overrides = Iterable[tuple[str, str]]
 
-
-class AttentionFile(FilePart):
-    """Grouped-query attention."""
-
-    q_heads: int = Field(ge=1, le=10**5, description="Query heads.", examples=[32])
-    kv_heads: int = Field(ge=1, le=10**5, description="Key and value heads.", examples=[8])
-    head_dim: int = Field(ge=1, le=10**5, description="Elements of a head.", examples=[128])
-    rope: bool = Field(description="Whether queries and keys are rotated by position.", examples=[True])
-
-
-class Mamba2File(FilePart):
-    """Mamba-2 mixer."""
-
-    heads: int = Field(ge=1, le=10**5, description="Heads.", examples=[64])
-    head_dim: int = Field(ge=1, le=10**5, description="Channels of a head.", examples=[64])
-    state: int = Field(ge=1, le=10**5, description="State elements of a channel.", examples=[128])
-    groups: int = Field(ge=1, le=10**5, description="Groups that share B and C.", examples=[8])
-    conv_kernel: int = Field(ge=2, le=100, description="Taps of the short convolution.", examples=[4])
-    chunk: int = Field(ge=1, le=10**5, description="Positions of a chunk of the scan.", examples=[128])
-
-
-class MlpFile(FilePart):
-    """Feed-forward block."""
-
-    intermediate: int = Field(ge=1, le=10**7, description="Inner width.", examples=[14336])
-    gated: bool = Field(description="Whether a gate matrix multiplies the activation.", examples=[True])
-    activation: Activation = Field(description="silu or relu2 (squared ReLU).", examples=["silu"])
-
-
-class MoeFile(FilePart):
-    """Mixture of experts."""
-
-    experts: int = Field(ge=1, le=10**5, description="Routed experts.", examples=[128])
-    top_k: int = Field(ge=1, le=10**5, description="Experts that a token uses.", examples=[6])
-    intermediate: int = Field(ge=1, le=10**7, description="Inner width of an expert.", examples=[1856])
-    shared_intermediate: int = Field(0, ge=0, le=10**7, description="Inner width of the shared expert.")
-    gated: bool = Field(description="Whether a gate matrix multiplies the activation.", examples=[False])
-    activation: Activation = Field(description="silu or relu2 (squared ReLU).", examples=["relu2"])
-
-
-class PublishedFile(FilePart):
-    """Counts that the authors print, for comparison only; in 1e9 parameters."""
-
-    total: float | None = Field(None, gt=0, description="All parameters, 1e9.", examples=[31.6])
-    active: float | None = Field(None, gt=0, description="Active parameters, head included, 1e9.")
-
-
-class ModelFile(FilePart):
-    """A language model's shape."""
-
-    name: str = Field(pattern="^[a-z0-9][a-z0-9._-]{0,63}$", description="Name.", examples=["llama3-8b"])
-    description: str = Field(description="One line.", examples=["Llama 3 8B, dense"])
-    hidden: int = Field(ge=1, le=10**6, description="Width of the residual stream.", examples=[4096])
-    vocab: int = Field(ge=1, le=10**8, description="Tokens of the vocabulary.", examples=[128256])
-    tied_embeddings: bool = Field(description="Whether head and embedding are one matrix.", examples=[False])
-    layers: str = Field(
-        pattern=r"^[ME*\-XY]{1,1000}$",
-        description="One letter a layer: M Mamba-2, E experts, * attention, - MLP, X attention + MLP, "
-        "Y attention + experts.",
-        examples=["XXXX"],
-    )
-    attention: AttentionFile | None = None
-    mamba2: Mamba2File | None = None
-    mlp: MlpFile | None = None
-    moe: MoeFile | None = None
-    published: PublishedFile = PublishedFile()
+#: Part of a layer -> the mapping of the file that describes it.
+_MAPPINGS = {
+    "attention": "attention",
+    "window_attention": "attention",
+    "mamba": "mamba2",
+    "mlp": "mlp",
+    "moe": "moe",
+}
 
 
 def model_folder() -> Path:
@@ -94,43 +38,73 @@ def model_names() -> list[str]:
     return sorted(path.stem for path in model_folder().glob("*.yaml"))
 
 
-def load_model(name_or_path: str | Path) -> Model:
-    """The model of a shipped name, or of the YAML file at a path.
+def load_model(name_or_path: str | Path, overrides: Overrides = ()) -> Model:
+    """The model of a shipped name, of a YAML file, or of a Hugging Face config.json (or the folder that holds it).
 
-    raises: InputError with every problem found.
+    overrides: (dotted path, YAML text) pairs put into the file's tree first, e.g. `("moe.top_k", "8")`.
+    raises:    InputError with every problem found.
     """
-    text = str(name_or_path)
+    text, path = str(name_or_path), Path(name_or_path)
     if isinstance(name_or_path, str) and text in model_names():
-        return _model(read(model_folder() / f"{text}.yaml"))
+        shipped = model_folder() / f"{text}.yaml"
+        return _load(
+            read(os.path.relpath(shipped) if shipped.is_relative_to(Path.cwd()) else shipped), overrides
+        )
+    try:
+        folder = path.is_dir() and (path / "config.json").is_file()
+    except (OSError, ValueError):  # a name too long, or with a null in it
+        folder = False
+    if folder:
+        return _load(huggingface.read(path / "config.json"), overrides)
+    if text.endswith(".json"):
+        return _load(huggingface.read(path), overrides)
     if isinstance(name_or_path, str) and not text.endswith((".yaml", ".yml")) and os.sep not in text:
         known = nearest(text[:60], model_names())
-        raise InputError(f"unknown model {short(text)}{known}; or write a YAML file's path")
-    return _model(read(name_or_path))
+        raise InputError(
+            f"unknown model {short(text)}{known}; or write the path of a YAML file or a config.json"
+        )
+    return _load(read(name_or_path), overrides)
+
+
+def load_model_text(text: str, source: str = "<text>", overrides: Overrides = ()) -> Model:
+    """The model that a YAML text describes; `source` names it in messages. raises: InputError."""
+    return _load(parse(text, source), overrides)
+
+
+def model_schema() -> dict[str, Any]:
+    """JSON Schema of a model file (draft 2020-12), for editors."""
+    return filemodel.json_schema(ModelFile, "hwsim model")
 
 
 def model_config(model: Model) -> dict[str, Any]:
-    """The model as plain data, parts that it lacks left out."""
-    return {k: v for k, v in asdict(model).items() if v is not None}
+    """The model in the layout of its file, parts that it lacks left out; `load_model_text` reads it back."""
+    config: dict[str, Any] = {}
+    for field in fields(model):
+        value = getattr(model, field.name)
+        if field.name.startswith("published_"):
+            if value is not None:
+                config.setdefault("published", {})[field.name.removeprefix("published_")] = value
+        elif value is not None and value != "":
+            plain = isinstance(value, (str, int))
+            config[field.name] = value if plain else {f.name: getattr(value, f.name) for f in fields(value)}
+    return config
 
 
-def _model(document: Document) -> Model:
+def _load(document: Document, overrides: Overrides) -> Model:
+    problems: list[str] = []
+    for path, text in overrides:
+        try:
+            document = document.override(path, text)
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise_problems(problems)
     file = validate(document, ModelFile)
-    needed = {part for letter in file.layers for part in LAYER_KINDS[letter]}
-    key = {"attention": "attention", "mamba": "mamba2", "mlp": "mlp", "moe": "moe"}
-    problems = []
-    for part in sorted(needed):
-        if getattr(file, key[part]) is None:
-            problems.append(document.problem(("layers",), f"has {part} layers; write the mapping `{key[part]}:`"))
-    if file.moe and file.moe.top_k > file.moe.experts:
-        problems.append(document.problem(("moe", "top_k"), f"is more than the {file.moe.experts} experts"))
-    if file.attention and file.attention.q_heads % file.attention.kv_heads:
-        problems.append(document.problem(("attention", "q_heads"), "is not a multiple of kv_heads"))
-    if file.mamba2 and file.mamba2.heads % file.mamba2.groups:
-        problems.append(document.problem(("mamba2", "heads"), "is not a multiple of groups"))
+    problems = list(_contradictions(document, file))
     if problems:
         raise_problems(problems)
 
-    def part(kind, value):
+    def part(kind: type, value: Any) -> Any:
         return kind(**{f.name: getattr(value, f.name) for f in fields(kind)}) if value else None
 
     return Model(
@@ -139,11 +113,46 @@ def _model(document: Document) -> Model:
         hidden=file.hidden,
         vocab=file.vocab,
         tied_embeddings=file.tied_embeddings,
-        layers=file.layers,
+        layers=_letters(file.layers),
         attention=part(Attention, file.attention),
         mamba2=part(Mamba2, file.mamba2),
         mlp=part(Mlp, file.mlp),
         moe=part(Moe, file.moe),
+        mtp=_letters(file.mtp),
         published_total=file.published.total,
         published_active=file.published.active,
+        published_active_with_embedding=file.published.active_with_embedding,
     )
+
+
+def _letters(pattern: str | None) -> str:
+    return (pattern or "").replace(" ", "")
+
+
+def _contradictions(document: Document, file: ModelFile) -> Iterable[str]:
+    """What no single field shows: parts that are missing, numbers that do not go together."""
+    say = document.problem
+    for key in ("layers", "mtp"):
+        text = _letters(getattr(file, key))
+        if not text and getattr(file, key) is not None:
+            yield say((key,), "holds no layer; write a letter for each, for example `MEMEM*`")
+        parts = {part for letter in text for part in LAYER_KINDS[letter]}
+        for mapping in sorted({_MAPPINGS[part] for part in parts}):
+            if getattr(file, mapping) is None:
+                yield say((key,), f"has {mapping} layers; write the mapping `{mapping}:`")
+        if "window_attention" in parts and file.attention and not file.attention.window:
+            yield say((key,), "has layers x or y, which attend through a window; write `attention.window`")
+        if key == "mtp" and "mamba" in parts:
+            yield say(
+                (key,), "has Mamba-2 layers, whose state a draft cannot take back; write letters of *E-XYxy"
+            )
+    if file.moe and file.moe.top_k > file.moe.experts:
+        yield say(
+            ("moe", "top_k"), f"is more than the {file.moe.experts} experts; write {file.moe.experts} or less"
+        )
+    if file.attention and file.attention.q_heads % file.attention.kv_heads:
+        yield say(
+            ("attention", "q_heads"), f"is no multiple of the {file.attention.kv_heads} kv_heads; write one"
+        )
+    if file.mamba2 and file.mamba2.heads % file.mamba2.groups:
+        yield say(("mamba2", "heads"), f"is no multiple of the {file.mamba2.groups} groups; write one")

@@ -1,228 +1,328 @@
 """Model -> ops: one step (decode or prefill) as the kernels that run, in program order.
 
-Decode: each of `batch` sequences adds one token to `context` cached ones; it reads their K and V,
-attends to context + 1 positions and writes one. Prefill: a prompt of `context` tokens with an empty
-cache, causal (half the square), head for the last position only.
+Decode: each of `batch` sequences adds one token to `context` cached ones; it reads their K and V, attends to
+context + 1 positions and writes one. Prefill: a prompt of `context` tokens with an empty cache, causal (each
+position attends to itself and those before), head for the last position only.
 """
 
 from __future__ import annotations
 
-from fractions import Fraction
-from math import floor
+from dataclasses import replace
 
 from hwsim.errors import InputError
 from hwsim.workload import vector as cost
-from hwsim.workload.model import LAYER_KINDS, Model, matrices
-from hwsim.workload.op import Gemm, Op
+from hwsim.workload.model import LAYER_KINDS, Attention, Mamba2, Model, matrices
+from hwsim.workload.op import FIXED_CLASSES, Gemm, Op
+from hwsim.workload.routing import distinct_experts, spread
 
 
-def lower(model: Model, phase: str, batch: int, context: int) -> tuple[Op, ...]:
-    """The ops of one step. raises: InputError for an unknown phase."""
+def lower(model: Model, phase: str, batch: int, context: int, tokens: int = 1) -> tuple[Op, ...]:
+    """The ops of one step.
+
+    tokens: new tokens of each sequence in a decode step: 1, or 1 + the drafts that the step verifies. Then the
+            head runs for each of them, and SSM and conv state are written after each, so that any can be kept.
+    raises: InputError for an unknown phase, or `tokens` in prefill.
+    """
     if phase not in ("decode", "prefill"):
         raise InputError(f"phase: {phase!r} is none of decode, prefill")
-    step = _Step(model, phase == "prefill", batch, context)
+    if phase == "prefill" and tokens != 1:
+        raise InputError("tokens: prefill verifies nothing; leave it out")
+    step = (
+        _Step(model, batch, context, tokens) if phase == "decode" else _Step(model, batch, 0, context, True)
+    )
     ops = [step.embedding()]
     for layer, letter in enumerate(model.layers):
-        for part in LAYER_KINDS[letter]:
-            ops.append(step.norm(layer, f"{part}_norm"))
-            ops += getattr(step, part)(layer)
-    ops += [step.norm(-1, "final_norm"), step.head()]
-    return tuple(ops)
+        ops += step.layer(layer, letter)
+    return (*ops, step.norm("final_norm"), step.head())
 
 
-def expected_distinct(experts: int, top_k: int, tokens: int) -> float:
-    """Experts that `tokens` independent, evenly routed tokens touch: E (1 - (1 - k/E)^n), unrounded."""
-    return float(experts * (1 - (1 - Fraction(top_k, experts)) ** min(tokens, 100_000)))
+def lower_draft(model: Model, batch: int, context: int) -> tuple[Op, ...]:
+    """The ops of one draft token by the multi-token-prediction block, with `context` tokens in its cache.
 
-
-def distinct_experts(experts: int, top_k: int, tokens: int) -> int:
-    """`expected_distinct` rounded half up, within [top_k, experts]."""
-    return min(experts, max(top_k, floor(expected_distinct(experts, top_k, tokens) + 0.5)))
-
-
-def spread(assignments: int, experts: int) -> list[tuple[int, int]]:
-    """(experts, rows each): assignments as even as whole numbers allow, at most two groups."""
-    rows, more = divmod(assignments, experts)
-    return [(n, r) for n, r in ((more, rows + 1), (experts - more, rows)) if n and r]
+    Embedding of the last token and the previous hidden state are normed, joined and projected to one width; the
+    block's layers, its final norm and the model's own head follow (arXiv 2512.20856). Its matrices are of class
+    `mtp`. raises: InputError where the model has no such block.
+    """
+    if not model.mtp:
+        raise InputError(f"{model.name} has no multi-token-prediction block; leave drafting out")
+    step, h = _Step(model, batch, context, 1), model.hidden
+    joined = Op(
+        "mtp_norm",
+        "norm",
+        weights="norm",
+        params=2 * h,
+        vector=cost.RMSNORM * 2 * batch * h,
+        inputs=2 * batch * h,
+        outputs=2 * batch * h,
+    )
+    fusion = step.linear("mtp_fusion", "mtp", 0, "mtp", h, 2 * h)
+    layers = [op for layer, letter in enumerate(model.mtp) for op in step.layer(layer, letter)]
+    ops = [op if op.weights in (*FIXED_CLASSES, "") else replace(op, weights="mtp") for op in layers]
+    return (step.embedding(), joined, fusion, *ops, step.norm("final_norm"), step.head())
 
 
 class _Step:
-    def __init__(self, model: Model, prefill: bool, batch: int, context: int):
-        self.model, self.prefill, self.batch, self.context = model, prefill, batch, context
-        self.tokens = batch * context if prefill else batch
+    """Shapes of one step: `new` tokens of each sequence join the `cached` ones.
+
+    prefill: the cache is empty, and only the last position of a sequence goes on to the head.
+    """
+
+    def __init__(self, model: Model, batch: int, cached: int, new: int, prefill: bool = False):
+        self.model, self.batch, self.cached, self.new, self.prefill = model, batch, cached, new, prefill
+        self.tokens = batch * new
+        self.heads = batch if prefill else self.tokens
 
     def embedding(self) -> Op:
         """One row of the table for each token."""
         n = self.tokens * self.model.hidden
         return Op("embedding", "embedding", weights="embedding", params=n, outputs=n)
 
-    def norm(self, layer: int, name: str) -> Op:
-        """Residual add and RMS norm in one pass over the tokens that go on."""
-        h = self.model.hidden
-        n = (self.batch if layer < 0 else self.tokens) * h
-        passes = cost.RMSNORM + cost.RESIDUAL
-        return Op(name, "norm", layer, weights="norm", params=h, vector=passes * n, inputs=2 * n, outputs=2 * n)
+    def layer(self, layer: int, letter: str) -> list[Op]:
+        """Each part of the layer behind its norm."""
+        ops = []
+        for part in LAYER_KINDS[letter]:
+            first = not layer and not ops
+            ops.append(self.norm(f"{part.removeprefix('window_')}_norm", layer, residual=not first))
+            ops += getattr(self, part)(layer)
+        return ops
+
+    def norm(self, name: str, layer: int = -1, residual: bool = True) -> Op:
+        """RMS norm, with the residual added before it and handed on beside it (but by the last and to the first)."""
+        n = (self.tokens if layer >= 0 else self.heads) * self.model.hidden
+        return Op(
+            name,
+            "norm",
+            layer,
+            weights="norm",
+            params=self.model.hidden,
+            vector=(cost.RMSNORM + (cost.RESIDUAL if residual else 0)) * n,
+            inputs=2 * n if residual else n,
+            outputs=2 * n if residual and layer >= 0 else n,
+        )
 
     def head(self) -> Op:
-        """Logits of the last position of each sequence."""
-        h, v, b = self.model.hidden, self.model.vocab, self.batch
-        return Op("head", "head", weights="head", gemms=(Gemm(b, v, h),), inputs=b * h, outputs=b * v)
+        """Logits: of the last position of each prompt, of every new token in decode."""
+        op = self.linear("head", "head", -1, "head", self.model.vocab, self.model.hidden)
+        m, n, k = self.heads, self.model.vocab, self.model.hidden
+        return replace(op, gemms=(Gemm(m, n, k),), inputs=m * k, outputs=m * n)
 
-    def _linear(self, name, kind, layer, weights, n, k, vector=0, rows=None) -> Op:
-        m = rows or self.tokens
-        gemms = (Gemm(m, n, k),)
-        return Op(name, kind, layer, weights, gemms, vector=vector, inputs=m * k, outputs=m * n)
+    def linear(
+        self, name: str, kind: str, layer: int, weights: str, n: int, k: int, bias: bool = False
+    ) -> Op:
+        """[tokens, k] x [n, k]^T, with a bias of n."""
+        t = self.tokens
+        params, passes = (n, cost.BIAS * t * n) if bias else (0, 0)
+        gemms = (Gemm(t, n, k),)
+        return Op(
+            name, kind, layer, weights, gemms, vector=passes, params=params, inputs=t * k, outputs=t * n
+        )
 
-    def attention(self, layer: int) -> list[Op]:
-        """QKV projection with rotation, attention core over the cache, output projection."""
+    # -- attention ---------------------------------------------------------------------------------
+
+    def attention(self, layer: int, window: int = 0) -> list[Op]:
+        """QKV projection (with QK norm and rotation), attention core over the cache, output projection."""
         a, h, t = self.model.attention, self.model.hidden, self.tokens
-        heads = a.q_heads + a.kv_heads
-        rotate = cost.ROPE * t * heads * a.head_dim if a.rope else 0
-        qkv = self._linear("qkv", "attention_proj", layer, "attention_qkv", a.qkv_width, h, rotate)
-        if self.prefill:
-            pairs = self.batch * self.context * (self.context + 1) // 2
-            read = 0
-        else:
-            pairs = self.batch * (self.context + 1)
-            read = self.batch * self.context * a.kv_width
-        core = Op(
-            "attention",
+        qkv = self.linear("qkv", "attention_proj", layer, "attention_qkv", a.qkv_width, h, a.bias)
+        out = self.linear("attention_out", "attention_proj", layer, "attention_out", h, a.q_width, a.bias)
+        turned = t * (a.q_heads + a.kv_heads) * a.head_dim
+        rotation = cost.ROPE * turned if a.rope else 0
+        if not a.qk_norm:
+            return [replace(qkv, vector=qkv.vector + rotation), self._core(a, layer, window), out]
+        passes = cost.RMSNORM * turned + rotation
+        params = 2 * a.head_dim
+        norm = Op(
+            "qk_norm", "norm", layer, "norm", params=params, vector=passes, inputs=turned, outputs=turned
+        )
+        return [qkv, norm, self._core(a, layer, window), out]
+
+    def window_attention(self, layer: int) -> list[Op]:
+        """Attention to the last positions only."""
+        return self.attention(layer, self.model.attention.window)
+
+    def _core(self, a: Attention, layer: int, window: int) -> Op:
+        """Q K^T, softmax and the product with V: two MACs a pair of positions, query head and head element."""
+        pairs = self.batch * causal_pairs(self.cached, self.new, window)
+        kept = min(self.cached, window - 1) if window else self.cached
+        written = min(self.new, window) if window else self.new
+        sinks = cost.SINK * self.tokens * a.q_heads if a.sinks else 0
+        return Op(
+            "window_attention" if window else "attention",
             "attention",
             layer,
-            macs=2 * pairs * a.q_heads * a.head_dim,
-            vector=cost.SOFTMAX * pairs * a.q_heads,
+            weights="norm" if a.sinks else "",
+            macs=2 * pairs * a.q_width,
+            vector=cost.SOFTMAX * pairs * a.q_heads + sinks,
+            params=a.q_heads if a.sinks else 0,
             cache="kv",
             cache_row=a.head_dim,
-            cache_read=read,
-            cache_write=t * a.kv_width,
-            inputs=t * a.qkv_width,
-            outputs=t * a.q_heads * a.head_dim,
+            cache_read=self.batch * kept * a.kv_width,
+            cache_write=self.batch * written * a.kv_width,
+            inputs=self.tokens * a.qkv_width,
+            outputs=self.tokens * a.q_width,
         )
-        out = self._linear("attention_out", "attention_proj", layer, "attention_out", h, a.q_heads * a.head_dim)
-        return [qkv, core, out]
+
+    # -- feed-forward ------------------------------------------------------------------------------
 
     def mlp(self, layer: int) -> list[Op]:
         """Up (and gate) projection with the activation, down projection."""
         f = self.model.mlp
-        return self._feed_forward("mlp", layer, f.intermediate, f.gated, f.activation)
+        return self._feed_forward("mlp", layer, f.intermediate, f.gated, f.activation, f.bias)
 
-    def _feed_forward(self, kind: str, layer: int, width: int, gated: bool, activation: str) -> list[Op]:
+    def _feed_forward(
+        self, kind: str, layer: int, width: int, gated: bool, activation: str, bias: bool = False
+    ) -> list[Op]:
         h, t = self.model.hidden, self.tokens
-        up = (matrices(gated) - 1) * width
-        passes = cost.feed_forward(activation, gated) * t * width
-        one = Op(
-            f"{kind}_up",
-            kind,
-            layer,
-            kind,
-            (Gemm(t, up, h),),
-            vector=passes,
-            inputs=t * h,
-            outputs=t * width,
-        )
-        return [one, self._linear(f"{kind}_down", kind, layer, kind, h, width)]
+        up = self.linear(f"{kind}_up", kind, layer, kind, (matrices(gated) - 1) * width, h, bias)
+        passes = up.vector + cost.feed_forward(activation, gated) * t * width
+        down = self.linear(f"{kind}_down", kind, layer, kind, h, width, bias)
+        return [replace(up, vector=passes, outputs=t * width), down]
 
     def moe(self, layer: int) -> list[Op]:
-        """Router, the chosen experts' matrices, the shared expert."""
+        """Router (it hands on weight and number of each chosen expert), latent projection, the chosen experts'
+        matrices and their sum, back projection, shared expert (which adds that sum to its own).
+        """
         e, h, t = self.model.moe, self.model.hidden, self.tokens
-        chosen = t * e.top_k
         router = Op(
             "router",
             "router",
             layer,
             weights="router",
-            params=e.experts * h,
-            vector=cost.ROUTER_SCORE * t * e.experts,
+            params=e.experts * h + (e.experts if e.bias else 0),
+            vector=(cost.ROUTER_SCORE + (cost.BIAS if e.bias else 0)) * t * e.experts,
             vector_macs=t * e.experts * h,
             inputs=t * h,
-            outputs=t * e.experts,
+            outputs=2 * t * e.top_k,
         )
-        groups = spread(chosen, distinct_experts(e.experts, e.top_k, t))
-        up = (matrices(e.gated) - 1) * e.intermediate
-        first = Op(
+        ops = [router]
+        if e.latent:
+            ops.append(self.linear("latent_down", "latent", layer, "latent", e.latent, h))
+        ops += self._experts(layer, e.latent or h)
+        if e.latent:
+            ops.append(self.linear("latent_up", "latent", layer, "latent", h, e.latent))
+        if e.shared_intermediate:
+            up, down = self._feed_forward(
+                "shared_experts", layer, e.shared_intermediate, e.gated, e.activation
+            )
+            ops += [up, replace(down, vector=cost.RESIDUAL * t * h, inputs=down.inputs + t * h)]
+        return ops
+
+    def _experts(self, layer: int, width: int) -> list[Op]:
+        e, t = self.model.moe, self.tokens
+        chosen, distinct = t * e.top_k, distinct_experts(e.experts, e.top_k, t)
+        groups = spread(chosen, distinct)
+        inner = (matrices(e.gated) - 1) * e.intermediate
+        up = Op(
             "experts_up",
             "experts",
             layer,
             "experts",
-            tuple(Gemm(rows, up, h, n) for n, rows in groups),
+            tuple(Gemm(rows, inner, width, n) for n, rows in groups),
             vector=cost.feed_forward(e.activation, e.gated) * chosen * e.intermediate,
-            inputs=t * h,
+            inputs=t * width,
             outputs=chosen * e.intermediate,
         )
-        second = Op(
+        down = Op(
             "experts_down",
             "experts",
             layer,
             "experts",
-            tuple(Gemm(rows, h, e.intermediate, n) for n, rows in groups),
-            vector=cost.COMBINE * chosen * h,
+            tuple(Gemm(rows, width, e.intermediate, n) for n, rows in groups),
+            vector=cost.COMBINE * chosen * width,
             inputs=chosen * e.intermediate,
-            outputs=t * h,
+            outputs=t * width,
         )
-        ops = [router, first, second]
-        if e.shared_intermediate:
-            ops += self._feed_forward("shared_experts", layer, e.shared_intermediate, e.gated, e.activation)
-        return ops
+        if not e.bias:
+            return [up, down]
+        return [
+            replace(op, params=distinct * n, vector=op.vector + cost.BIAS * chosen * n)
+            for op, n in ((up, inner), (down, width))
+        ]
+
+    # -- Mamba-2 -----------------------------------------------------------------------------------
 
     def mamba(self, layer: int) -> list[Op]:
-        """In-projection, short convolution, state update (or chunked scan), gated norm, out-projection."""
-        s, h, t, b = self.model.mamba2, self.model.hidden, self.tokens, self.batch
+        """In-projection, short convolution, state update or chunked scan, gated norm, out-projection."""
+        s, h, t = self.model.mamba2, self.model.hidden, self.tokens
+        kept = self.batch * (1 if self.prefill else self.new)
         conv = Op(
             "conv",
             "conv",
             layer,
             "conv",
-            params=s.conv_channels * (s.conv_kernel + 1),
             vector=cost.SILU * t * s.conv_channels,
             vector_macs=t * s.conv_channels * s.conv_kernel,
+            params=s.conv_channels * (s.conv_kernel + 1),
             cache="conv",
-            cache_row=s.conv_elements,
-            cache_read=0 if self.prefill else b * s.conv_elements,
-            cache_write=b * s.conv_elements,
+            cache_row=s.conv_kernel - 1,
+            cache_read=0 if self.prefill else self.batch * s.conv_elements,
+            cache_write=kept * s.conv_elements,
             inputs=t * s.conv_channels,
             outputs=t * s.conv_channels,
         )
-        gated_norm = (cost.RMSNORM + cost.SILU + cost.GATE) * t * s.inner
-        scalars = cost.SSM_STEP * t * s.heads + cost.SSM_SKIP * t * s.inner
         scan = Op(
             "ssm",
             "ssm",
             layer,
             "ssm",
-            params=3 * s.heads + s.inner,
-            macs=b * chunked_macs(s, self.context) if self.prefill else 0,
-            vector=gated_norm + scalars + self._state_passes(),
+            macs=self.batch * scan_macs(s, self.new) if self.prefill else 0,
+            vector=self._scan_passes(s),
+            vector_macs=self.batch * chunks(s, self.new) * s.state_elements if self.prefill else 0,
+            params=3 * s.heads,
             cache="ssm",
             cache_row=s.state,
-            cache_read=0 if self.prefill else b * s.state_elements,
-            cache_write=b * s.state_elements,
-            inputs=t * (s.in_width + s.conv_channels - s.inner),
+            cache_read=0 if self.prefill else self.batch * s.state_elements,
+            cache_write=kept * s.state_elements,
+            inputs=t * (s.conv_channels + s.heads),
             outputs=t * s.inner,
         )
-        return [
-            self._linear("mamba_in", "mamba_proj", layer, "mamba_in", s.in_width, h),
-            conv,
-            scan,
-            self._linear("mamba_out", "mamba_proj", layer, "mamba_out", h, s.inner),
-        ]
+        norm = Op(
+            "gated_norm",
+            "norm",
+            layer,
+            "norm",
+            vector=(cost.SILU + cost.GATE + cost.RMSNORM) * t * s.inner,
+            params=s.inner,
+            inputs=2 * t * s.inner,
+            outputs=t * s.inner,
+        )
+        into = self.linear("mamba_in", "mamba_proj", layer, "mamba_in", s.in_width, h)
+        out = self.linear("mamba_out", "mamba_proj", layer, "mamba_out", h, s.inner)
+        return [into, conv, scan, norm, out]
 
-    def _state_passes(self) -> int:
-        """Vector work on the state: every element each step, or once a chunk (decay and add)."""
-        s = self.model.mamba2
+    def _scan_passes(self, s: Mamba2) -> int:
+        """Vector work of the state: every element each token in decode, pairs inside a chunk in prefill."""
+        t = self.tokens
+        passes = cost.SSM_STEP * t * s.heads + cost.SSM_CHANNEL * t * s.inner
         if not self.prefill:
-            return cost.SSM_UPDATE * self.batch * s.state_elements
-        chunks = -(-self.context // s.chunk)
-        segment = self.tokens * s.heads * min(s.chunk, self.context)
-        return 2 * self.batch * chunks * s.state_elements + segment
+            return passes + cost.SSM_UPDATE * t * s.state_elements
+        pairs = self.batch * s.heads * chunk_pairs(s, self.new)
+        return passes + cost.SSD_STEP * t * s.heads + cost.SSD_CHANNEL * t * s.inner + cost.SSD_PAIR * pairs
 
 
-def chunked_macs(s, tokens: int) -> int:
-    """Multiply-adds of the chunked scan over `tokens` positions of one sequence and layer.
+def causal_pairs(cached: int, new: int, window: int = 0) -> int:
+    """Pairs (query, key) of one sequence: new token i, from 1, attends to cached + i positions, or the window."""
+    if not window:
+        return new * cached + new * (new + 1) // 2
+    growing = min(new, max(0, window - cached))
+    return growing * cached + growing * (growing + 1) // 2 + (new - growing) * window
 
-    Inside a chunk of q positions, causal: q(q+1)/2 pairs, N a group for C B^T and P a head for the
-    product with x; state in and out: 2 N P a head and position (Dao and Gu, arXiv 2405.21060, section 6).
-    """
+
+def chunks(s: Mamba2, tokens: int) -> int:
+    """Chunks that the scan cuts a sequence into."""
+    return -(-tokens // s.chunk)
+
+
+def chunk_pairs(s: Mamba2, tokens: int) -> int:
+    """Causal pairs of positions inside the chunks of one sequence, the diagonal included."""
     full, rest = divmod(tokens, s.chunk)
-    pairs = full * s.chunk * (s.chunk + 1) // 2 + rest * (rest + 1) // 2
-    inside = pairs * (s.groups * s.state + s.heads * s.head_dim)
-    return inside + 2 * tokens * s.state_elements
+    return full * causal_pairs(0, s.chunk) + causal_pairs(0, rest)
+
+
+def scan_macs(s: Mamba2, tokens: int) -> int:
+    """Dot-array work of the chunked scan over one sequence and layer (arXiv 2405.21060, section 6).
+
+    A pair inside a chunk: C B^T (N a group) and its product with x (P a head), the half above the diagonal
+    skipped. A token: state in and out, 2 N P a head. The scan over chunks, N P a head and chunk, is elementwise:
+    `vector_macs`.
+    """
+    return chunk_pairs(s, tokens) * (s.groups * s.state + s.inner) + 2 * tokens * s.state_elements

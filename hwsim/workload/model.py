@@ -1,14 +1,16 @@
 """Model: the shape of a language model, and every count that follows from it.
 
-Counts are elements (parameters or cache entries). Formulas: per layer kind in the docstrings;
-published totals stand in the model files and are compared in the tests.
+Counts are elements: parameters or cache entries. `Model.parameters` has the formulas; the authors' own totals
+stand in the model files, and tests compare them.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
-#: Letters of a layer pattern and what one layer of each holds.
+#: Letters of a layer pattern, and the parts that one layer of each holds. Each part has a norm before it.
+#: Letters M E * - are those of the nemotron_h configurations; a small letter attends through the window only.
 LAYER_KINDS = {
     "M": ("mamba",),
     "E": ("moe",),
@@ -16,32 +18,53 @@ LAYER_KINDS = {
     "-": ("mlp",),
     "X": ("attention", "mlp"),
     "Y": ("attention", "moe"),
+    "x": ("window_attention", "mlp"),
+    "y": ("window_attention", "moe"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """Grouped-query attention: q_heads share kv_heads. rope: rotary positions are applied."""
+    """Grouped-query attention: `q_heads` share `kv_heads`.
+
+    rope:    queries and keys are rotated by position.
+    qk_norm: RMS norm of each query and key head.
+    bias:    the four projections add a bias.
+    sinks:   a learned logit a query head joins each softmax.
+    window:  positions that the windowed layers attend to, their own included (0: there are none).
+    """
 
     q_heads: int
     kv_heads: int
     head_dim: int
     rope: bool
+    qk_norm: bool = False
+    bias: bool = False
+    sinks: bool = False
+    window: int = 0
+
+    @property
+    def q_width(self) -> int:
+        """Outputs of the query projection, and inputs of the output projection."""
+        return self.q_heads * self.head_dim
+
+    @property
+    def kv_width(self) -> int:
+        """K and V elements of one token and layer."""
+        return 2 * self.kv_heads * self.head_dim
 
     @property
     def qkv_width(self) -> int:
         """Outputs of the fused Q, K and V projection."""
-        return (self.q_heads + 2 * self.kv_heads) * self.head_dim
-
-    @property
-    def kv_width(self) -> int:
-        """K and V elements a token and layer."""
-        return 2 * self.kv_heads * self.head_dim
+        return self.q_width + self.kv_width
 
 
 @dataclass(frozen=True, slots=True)
 class Mamba2:
-    """Mamba-2 mixer: `heads` x `head_dim` channels, `state` per channel, B and C shared in `groups`."""
+    """Mamba-2 mixer (arXiv 2405.21060): `heads` of `head_dim` channels, `state` elements a channel.
+
+    groups: heads in one group share B and C. chunk: positions that prefill scans at once.
+    """
 
     heads: int
     head_dim: int
@@ -62,13 +85,13 @@ class Mamba2:
 
     @property
     def in_width(self) -> int:
-        """Outputs of the in-projection: z, x, B, C and dt."""
-        return 2 * self.inner + 2 * self.groups * self.state + self.heads
+        """Outputs of the in-projection: z, then x, B and C, then dt."""
+        return self.inner + self.conv_channels + self.heads
 
     @property
     def state_elements(self) -> int:
         """SSM state of one layer and sequence."""
-        return self.heads * self.head_dim * self.state
+        return self.inner * self.state
 
     @property
     def conv_elements(self) -> int:
@@ -78,28 +101,61 @@ class Mamba2:
 
 @dataclass(frozen=True, slots=True)
 class Mlp:
-    """Feed-forward pair; gated: a third matrix multiplies the activation (SwiGLU)."""
+    """Feed-forward block; gated: a third matrix multiplies the activation (SwiGLU)."""
 
     intermediate: int
     gated: bool
     activation: str
+    bias: bool = False
+
+    def parameters(self, width: int) -> int:
+        """Weights and biases of one block between `width` inputs and outputs."""
+        return feed_forward(self.gated, width, self.intermediate, self.bias)
 
 
 @dataclass(frozen=True, slots=True)
 class Moe:
-    """Mixture of experts: `top_k` of `experts` a token, and a shared expert (0: none)."""
+    """Mixture of experts: `top_k` of `experts` a token, and a shared expert (width 0: none).
+
+    latent: the routed experts work on a projection of this width (LatentMoE, arXiv 2601.18089; 0: on the
+            hidden state); router and shared expert see the hidden state.
+    bias:   router and experts add a bias.
+    """
 
     experts: int
     top_k: int
     intermediate: int
-    shared_intermediate: int
     gated: bool
     activation: str
+    shared_intermediate: int = 0
+    latent: int = 0
+    bias: bool = False
+
+    def expert(self, hidden: int) -> int:
+        """Weights and biases of one routed expert."""
+        return feed_forward(self.gated, self.latent or hidden, self.intermediate, self.bias)
+
+
+def matrices(gated: bool) -> int:
+    """Weight matrices of a feed-forward block: up and down, and a gate."""
+    return 3 if gated else 2
+
+
+def feed_forward(gated: bool, width: int, intermediate: int, bias: bool) -> int:
+    """Weights (and biases) of width -> intermediate -> width."""
+    biases = (matrices(gated) - 1) * intermediate + width if bias else 0
+    return matrices(gated) * width * intermediate + biases
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model. layers: kinds of the layers in order, as letters of LAYER_KINDS."""
+    """A model.
+
+    layers:    kinds of the layers in order, as letters of LAYER_KINDS.
+    mtp:       layers of the multi-token-prediction block, as letters ("": none); not in the totals.
+    published: the authors' counts, in parameters (None: not printed); active counts have the head in them and,
+               where the name says so, the embedding too.
+    """
 
     name: str
     description: str
@@ -111,73 +167,45 @@ class Model:
     mamba2: Mamba2 | None = None
     mlp: Mlp | None = None
     moe: Moe | None = None
+    mtp: str = ""
     published_total: float | None = None
     published_active: float | None = None
+    published_active_with_embedding: float | None = None
 
     def count(self, part: str) -> int:
-        """Layers that hold `part`: attention, mamba, mlp or moe."""
+        """Layers that hold `part`: attention, window_attention, mamba, mlp or moe."""
         return sum(part in LAYER_KINDS[letter] for letter in self.layers)
 
     def parameters(self) -> tuple[tuple[str, int], ...]:
-        """(weight class, elements) of the whole model, in the order of the classes.
+        """(weight class, elements) of the whole model, without the MTP block.
 
-        Attention h(nq + 2 nkv)dh + nq dh h; Mamba-2 h(2di + 2GN + H) + 4c + c + 3H + di + di h;
-        MoE E g h m + E h + g h ms with g matrices (2, gated 3); one norm gain of h a block.
+        With h hidden, V vocabulary, g matrices a feed-forward block (2, gated 3), w the latent width or h:
+
+        attention  h dh (nq + 2 nkv) + nq dh h        [+ 2 dh QK norm] [+ biases] [+ nq sinks]
+        mamba      h (2 di + 2 G N + H) + c (kernel + 1) + 3 H + di + di h,   di = H P,  c = di + 2 G N
+        moe        E g w m + E h router + g h ms shared + 2 h l latent        [+ biases]
+        mlp        g h m                                                      [+ biases]
+        tables     V h embedding, V h head (none where tied), and a norm of h before each part and the head
         """
-        h, counts = self.hidden, {}
+        table = self.vocab * self.hidden
+        tables = {"embedding": table} if self.tied_embeddings else {"embedding": table, "head": table}
+        counts = self._layers(self.layers, all_experts=True)
+        counts["norm"] += self.hidden
+        return (*tables.items(), *counts.items())
 
-        def add(name: str, elements: int) -> None:
-            counts[name] = counts.get(name, 0) + elements
-
-        add("embedding", self.vocab * h)
-        if not self.tied_embeddings:
-            add("head", self.vocab * h)
-        add("norm", h)
-        for part in ("attention", "mamba", "mlp", "moe"):
-            n = self.count(part)
-            if n:
-                add("norm", n * h)
-            for name, elements in self._part(part) if n else ():
-                add(name, n * elements)
-        return tuple(counts.items())
-
-    def _part(self, part: str) -> tuple[tuple[str, int], ...]:
-        h = self.hidden
-        if part == "attention":
-            a = self.attention
-            return ("attention_qkv", h * a.qkv_width), ("attention_out", a.q_heads * a.head_dim * h)
-        if part == "mamba":
-            s = self.mamba2
-            return (
-                ("mamba_in", h * s.in_width),
-                ("conv", s.conv_channels * (s.conv_kernel + 1)),
-                ("ssm", 3 * s.heads),
-                ("norm", s.inner),
-                ("mamba_out", s.inner * h),
-            )
-        if part == "mlp":
-            return (("mlp", matrices(self.mlp.gated) * h * self.mlp.intermediate),)
-        e = self.moe
-        return (
-            ("experts", e.experts * matrices(e.gated) * h * e.intermediate),
-            ("router", e.experts * h),
-            ("shared_experts", matrices(e.gated) * h * e.shared_intermediate),
-        )
+    def mtp_parameters(self) -> int:
+        """Parameters of the MTP block: fusion 2h x h, three norms, its layers; it shares embedding and head."""
+        return self._mtp(all_experts=True)
 
     @property
     def total(self) -> int:
-        """All parameters."""
+        """All parameters, without the MTP block."""
         return sum(n for _, n in self.parameters())
 
     @property
     def active_body(self) -> int:
         """Parameters that one token uses, without embedding and head."""
-        idle = 0
-        if self.moe:
-            e = self.moe
-            idle = self.count("moe") * (e.experts - e.top_k) * matrices(e.gated) * self.hidden * e.intermediate
-        tables = sum(n for name, n in self.parameters() if name in ("embedding", "head"))
-        return self.total - idle - tables
+        return self.hidden + self._layers(self.layers, all_experts=False).total()
 
     @property
     def active_with_head(self) -> int:
@@ -185,8 +213,25 @@ class Model:
         return self.active_body + self.vocab * self.hidden
 
     @property
+    def active_with_embedding(self) -> int:
+        """Parameters that one token uses, head and the whole embedding included; a tied table once."""
+        return self.active_with_head + (0 if self.tied_embeddings else self.vocab * self.hidden)
+
+    @property
+    def mtp_active(self) -> int:
+        """Parameters of the MTP block that one draft token uses, without the head."""
+        return self._mtp(all_experts=False)
+
+    def kv_elements(self, tokens: int) -> int:
+        """K and V elements that a sequence of `tokens` keeps; windowed layers keep the window only."""
+        if self.attention is None:
+            return 0
+        windowed = self.count("window_attention") * min(tokens, self.attention.window)
+        return self.attention.kv_width * (self.count("attention") * tokens + windowed)
+
+    @property
     def kv_elements_per_token(self) -> int:
-        """K and V elements of all layers that one token adds."""
+        """K and V elements that one token adds for good: those of the layers without a window."""
         return self.count("attention") * self.attention.kv_width if self.attention else 0
 
     @property
@@ -199,7 +244,46 @@ class Model:
         """Convolution state elements of all layers, one sequence."""
         return self.count("mamba") * self.mamba2.conv_elements if self.mamba2 else 0
 
+    def _layers(self, letters: str, all_experts: bool) -> Counter[str]:
+        """Elements by weight class, summed over the layers."""
+        total: Counter[str] = Counter()
+        for part, n in Counter(part for letter in letters for part in LAYER_KINDS[letter]).items():
+            for name, elements in self._part(part, all_experts):
+                total[name] += n * elements
+        return total
 
-def matrices(gated: bool) -> int:
-    """Weight matrices of a feed-forward block: up and down, and a gate."""
-    return 3 if gated else 2
+    def _part(self, part: str, all_experts: bool) -> list[tuple[str, int]]:
+        h = self.hidden
+        if part in ("attention", "window_attention"):
+            a = self.attention
+            norms = h + (2 * a.head_dim if a.qk_norm else 0) + (a.q_heads if a.sinks else 0)
+            qkv, out = h * a.qkv_width, a.q_width * h
+            if a.bias:
+                qkv, out = qkv + a.qkv_width, out + h
+            return [("norm", norms), ("attention_qkv", qkv), ("attention_out", out)]
+        if part == "mamba":
+            s = self.mamba2
+            return [
+                ("norm", h + s.inner),
+                ("mamba_in", h * s.in_width),
+                ("conv", s.conv_channels * (s.conv_kernel + 1)),
+                ("ssm", 3 * s.heads),
+                ("mamba_out", s.inner * h),
+            ]
+        if part == "mlp":
+            return [("norm", h), ("mlp", self.mlp.parameters(h))]
+        e = self.moe
+        counts = [
+            ("norm", h),
+            ("router", e.experts * h + (e.experts if e.bias else 0)),
+            ("experts", (e.experts if all_experts else e.top_k) * e.expert(h)),
+            ("shared_experts", feed_forward(e.gated, h, e.shared_intermediate, False)),
+            ("latent", 2 * h * e.latent),
+        ]
+        return [(name, n) for name, n in counts if n]
+
+    def _mtp(self, all_experts: bool) -> int:
+        if not self.mtp:
+            return 0
+        h = self.hidden
+        return 2 * h * h + 3 * h + self._layers(self.mtp, all_experts).total()

@@ -14,9 +14,11 @@ KINDS = (
     "router",
     "experts",
     "shared_experts",
+    "latent",
     "mamba_proj",
     "conv",
     "ssm",
+    "mtp",
     "head",
     "gemm",
 )

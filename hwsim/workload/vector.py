@@ -1,39 +1,54 @@
 """Passes of the vector unit for each elementwise function: a pass is one operation on one element.
 
-Counted from the formulas that the comments give; a transcendental (exp, rsqrt, sigmoid's exp,
-softplus's log) counts as one pass, as on units that have it as one instruction (for example the
-special function units of the CUDA C++ Programming Guide's throughput table, at a quarter of the
-rate of an add: machines of that kind are a little slower on softmax than these counts say).
+How each was counted stands above it. A transcendental (exp, log, rsqrt, reciprocal) counts as one pass, as on
+units that have it as one instruction; GPUs issue those at a fraction of the rate of an add (CUDA C++ Programming
+Guide, table of arithmetic throughput: 16 against 128 a cycle and SM), so that they are slower on softmax and
+silu than these counts say.
 """
 
 from __future__ import annotations
 
-#: x*x, sum, times rsqrt(mean), times gain (Zhang and Sennrich, arXiv 1910.07467).
+#: x*x, sum; times rsqrt(mean), times gain (Zhang and Sennrich, arXiv 1910.07467, equation 4).
 RMSNORM = 4
 #: y = x + r.
 RESIDUAL = 1
-#: running max, subtract, exp, sum, rescale (Milakov and Gimelshein, arXiv 1805.02867).
+#: y = x + b.
+BIAS = 1
+#: max, subtract, exp, sum, divide (Milakov and Gimelshein, arXiv 1805.02867, algorithm 2).
 SOFTMAX = 5
-#: two multiplies and an add for each element of a rotated pair (Su et al., arXiv 2104.09864).
+#: exp of the sink logit, its share of the sum: a query head and token (gpt-oss model card, arXiv 2508.10925).
+SINK = 2
+#: two multiplies and an add for each element of a rotated pair (Su et al., arXiv 2104.09864, equation 34).
 ROPE = 3
-#: negate, exp, add one, divide (x * sigmoid(x)).
+#: x * sigmoid(x): negate, exp, add one, divide (Elfwing et al., arXiv 1702.03118).
 SILU = 4
+#: min of the gate, max and min of the other half, times -alpha, exp, add one, divide, other half plus one
+#: (gpt-oss, arXiv 2508.10925; Hugging Face transformers, GptOssExperts).
+SILU_CLAMPED = 8
+#: max(x, 0), square (So et al., arXiv 2109.08668).
+RELU2 = 2
 #: one multiply with the other half (Shazeer, arXiv 2002.05202).
 GATE = 1
-#: max(x, 0), square.
-RELU2 = 2
-#: sigmoid of a score (negate, exp, add, divide) and the comparison of a top-k pass.
+#: sigmoid or softmax of a score (negate or subtract, exp, add, divide), and one comparison of the top-k selection.
 ROUTER_SCORE = 5
 #: weighted sum over the chosen experts: a multiply and an add for each expert's result.
 COMBINE = 2
-#: softplus(dt + bias) (add, exp, add, log), dt*A, exp: per head and token (Dao and Gu, arXiv 2405.21060).
-SSM_STEP = 6
-#: S <- exp(dt A) S + (dt x) B: two multiplies and an add; y = S C: a multiply and an add, per state element.
-SSM_UPDATE = 5
-#: y + D x: a multiply and an add per channel.
-SSM_SKIP = 2
 
-ACTIVATION = {"silu": SILU, "relu2": RELU2}
+# Mamba-2 (Dao and Gu, arXiv 2405.21060).
+#: A head and token: softplus(dt + bias) is add, exp, add one, log; dt*A, exp.
+SSM_STEP = 6
+#: A channel and token: dt*x; y + D*x is a multiply and an add.
+SSM_CHANNEL = 3
+#: A state element and token: S <- exp(dt A) S + (dt x) B is two multiplies and an add; y = S C a multiply, an add.
+SSM_UPDATE = 5
+#: Prefill, a head and token beside SSM_STEP: the running sum of dt*A, and a second exp (decay to the chunk's end).
+SSD_STEP = 2
+#: Prefill, a channel and token beside SSM_CHANNEL: x times the decay in, S C times the decay out, sum of the two.
+SSD_CHANNEL = 3
+#: Prefill, a head and pair of positions in a chunk: difference of the running sums, exp, times C B^T.
+SSD_PAIR = 3
+
+ACTIVATION = {"silu": SILU, "silu_clamped": SILU_CLAMPED, "relu2": RELU2}
 
 
 def feed_forward(activation: str, gated: bool) -> int:
