@@ -126,9 +126,9 @@ def operands(arch: Arch, op: Op, formats: Formats) -> Operands:
     if op.gemms:
         rate, converter, converter_rate, note = _path(arch, stored, acts)
     elif op.macs:
-        rate = arch.dot.rate(acts, acts) or _any_rate(arch, acts)
+        rate = arch.dot.rate(acts, acts) or arch.dot.rate(wide(arch), wide(arch))
         if rate is None:
-            raise InputError(f"{arch.name}: {op.name}: no dot rate with {acts} activations{_pairs(arch)}")
+            raise InputError(f"{arch.name}: {op.name}: no dot rate for {acts} x {acts}{_pairs(arch)}")
     if (op.vector or op.vector_macs) and arch.vector is None:
         raise InputError(f"{arch.name}: {op.name} needs a `vector` server, which this machine lacks")
     return Operands(
@@ -140,10 +140,6 @@ def operands(arch: Arch, op: Op, formats: Formats) -> Operands:
         converter_rate,
         note,
     )
-
-
-def _any_rate(arch: Arch, acts: str) -> Fraction | None:
-    return max((r.macs_per_cycle for r in arch.dot.rates if r.activations == acts), default=None)
 
 
 def _pairs(arch: Arch) -> str:
@@ -163,18 +159,12 @@ def _path(arch: Arch, weights: str, acts: str):
     rate = arch.dot.rate(weights, acts)
     if rate is not None:
         return rate, None, None, ""
-    target = acts if arch.dot.rate(acts, acts) else None
-    rate = arch.dot.rate(acts, acts) or _any_rate(arch, acts)
-    if rate is None:
-        raise InputError(
-            f"{arch.name}: no dot rate with {acts} activations for {weights} weights{_pairs(arch)}; "
-            f"write `activations` as one of them"
-        )
-    if arch.dequantise is None:
-        raise InputError(
-            f"{arch.name}: no dot rate for {weights} x {acts} and no `dequantise` server{_pairs(arch)}"
-        )
-    return rate, DEQUANTISE, arch.dequantise.weights_per_cycle, f"{weights} dequantised to {target or acts} x {acts}"
+    target = next((f for f in (acts, wide(arch)) if arch.dot.rate(f, f)), None)
+    if arch.dequantise is None or target is None:
+        missing = "no `dequantise` server" if arch.dequantise is None else "none to dequantise to"
+        raise InputError(f"{arch.name}: no dot rate for {weights} x {acts} and {missing}{_pairs(arch)}")
+    note = f"{weights} x {acts} dequantised to {target} x {target}"
+    return arch.dot.rate(target, target), DEQUANTISE, arch.dequantise.weights_per_cycle, note
 
 
 @dataclass(frozen=True, slots=True)

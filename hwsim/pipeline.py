@@ -72,13 +72,12 @@ class Program:
 
     distance: a write is placed after this many later reads (or earlier, if its buffer is full).
     flush: all writes are placed before the op ends (the next op reads them).
-    work, extra: ticks a server is occupied, and how many of them are (cause, ticks) other than busy.
+    extra: (server, cause, ticks) of the occupied time that is not plain work.
     """
 
     runs: tuple[tuple[tuple[Tile, ...], int], ...]
     distance: int = 1
     flush: bool = False
-    work: tuple[int, ...] = (0,) * len(SERVERS)
     extra: tuple[tuple[int, str, int], ...] = ()
 
     def tiles(self):
@@ -86,6 +85,11 @@ class Program:
         for tiles, repeat in self.runs:
             for _ in range(repeat):
                 yield from tiles
+
+    @cached_property
+    def work(self) -> tuple[int, ...]:
+        """Ticks that each server is occupied."""
+        return occupied(self.runs)
 
     @cached_property
     def numbers(self) -> tuple:
@@ -96,6 +100,18 @@ class Program:
     def digest(self) -> int:
         """Hash of `numbers`, computed once."""
         return hash(self.numbers)
+
+
+def occupied(runs) -> tuple[int, ...]:
+    """Ticks that each server spends on `runs`, writes included."""
+    work = [0] * len(SERVERS)
+    for tiles, repeat in runs:
+        for tile in tiles:
+            for step in tile.steps:
+                work[step.server] += repeat * step.interval
+            if tile.write:
+                work[DRAM] += repeat * tile.write.interval
+    return tuple(work)
 
 
 @dataclass(frozen=True)

@@ -157,25 +157,22 @@ class Job:
         self.name, self.phase, self.config, self.tokens = name, phase, config, tokens
         self.resident = resident
         self.pipeline = Pipeline.of(arch)
-        known: dict[Op, Operands] = {}
-        self.operands = []
-        for op in ops:
-            shape = replace(op, layer=-1)
-            if shape not in known:
-                known[shape] = operands(arch, op, formats)
-            self.operands.append(known[shape])
-        self.bound = bound([work_cycles(arch, op, opd) for op, opd in zip(ops, self.operands, strict=True)])
+        self.shapes = [replace(op, name="", layer=-1) for op in ops]
+        known = {shape: operands(arch, op, formats) for shape, op in zip(self.shapes, ops, strict=True)}
+        work = {shape: work_cycles(arch, shape, opd) for shape, opd in known.items()}
+        self.operands = [known[shape] for shape in self.shapes]
+        self.bound = bound([work[shape] for shape in self.shapes])
         self.watch = SERVERS.index(self.bound.limited_by)
 
     def tiled(self, policy: Policy) -> list[Tiled] | None:
         """Every op under one policy, or None where some op does not fit."""
-        found = []
-        for op, opd in zip(self.ops, self.operands, strict=True):
-            one = tile(self.pipeline, op, opd, policy)
-            if one is None:
-                return None
-            found.append(one)
-        return found
+        known: dict[Op, Tiled | None] = {}
+        for shape, opd in zip(self.shapes, self.operands, strict=True):
+            if shape not in known:
+                known[shape] = tile(self.pipeline, shape, opd, policy)
+                if known[shape] is None:
+                    return None
+        return [known[shape] for shape in self.shapes]
 
     @cached_property
     def choice(self) -> tuple[Policy, list[Tiled]]:

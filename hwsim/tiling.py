@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from hwsim.operands import (
     Operands,
@@ -27,7 +26,6 @@ from hwsim.pipeline import (
     LAUNCH,
     OUTPUTS,
     REGENERATE,
-    SERVERS,
     VECTOR,
     VECTOR_QUEUE,
     WEIGHTS,
@@ -35,6 +33,7 @@ from hwsim.pipeline import (
     Program,
     Step,
     Tile,
+    occupied,
 )
 from hwsim.workload.op import Gemm, Op
 
@@ -79,11 +78,6 @@ def policies(pipeline: Pipeline) -> Iterator[Policy]:
 
 def tile(pipeline: Pipeline, op: Op, opd: Operands, policy: Policy) -> Tiled | None:
     """Tiles of `op` under `policy`, or None where they do not fit the buffers."""
-    return _tile(pipeline, replace(op, name="", layer=-1), opd, policy)
-
-
-@lru_cache(maxsize=4096)
-def _tile(pipeline: Pipeline, op: Op, opd: Operands, policy: Policy) -> Tiled | None:
     builder = Builder(pipeline, op, opd, policy)
     runs = builder.gemms() if op.gemms else builder.stream()
     return None if runs is None else builder.finish(runs)
@@ -329,19 +323,18 @@ class Builder:
             begin = Step(LAUNCH, ticks, ticks, waits=True)
             head = tiles[0]._replace(steps=(begin, *tiles[0].steps))
             runs[0:1] = [((head, *tiles[1:]), 1)] + ([(tiles, repeat - 1)] if repeat > 1 else [])
-        work, dram_bytes, rows, writes = [0] * len(SERVERS), 0, 0, 0
+        dram_bytes, rows, writes = 0, 0, 0
         for tiles, repeat in runs:
             for t in tiles:
                 for step in (*t.steps, t.write):
                     if step is None:
                         continue
-                    work[step.server] += repeat * step.interval
                     nbytes, missed = self.transfers.get(step, (0, 0))
                     dram_bytes, rows = dram_bytes + repeat * nbytes, rows + repeat * missed
                 writes += repeat * bool(t.write)
         moved = Traffic(**self.moved)
         turns = 2 * writes * self.arch.dram.turnaround_cycles * self.pipeline.q
-        channel, refresh = work[DRAM] - rows - turns, 0
+        channel, refresh = occupied(runs)[DRAM] - rows - turns, 0
         if self.arch.dram.refresh.kind == "spread":
             r = self.arch.dram.refresh
             refresh = int(channel * r.stall_cycles / r.period_cycles)
@@ -352,7 +345,6 @@ class Builder:
             runs=tuple(runs),
             distance=self.policy.distance,
             flush=self.in_dram,
-            work=tuple(work),
             extra=tuple((DRAM, cause, ticks) for cause, ticks in extra if ticks),
         )
         return Tiled(program, moved, dram_bytes)
