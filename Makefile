@@ -4,11 +4,13 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip --disable-pip-version-check
+INSTALL := $(PY) -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r
+# .made names the locks it was made for: when one changes, the environment is made anew, without leftovers.
+MADE := $(VENV)/.made-$(shell cat requirements/*.txt 2>/dev/null | cksum | cut -d' ' -f1)
 SIM := $(VENV)/.sim
 ALL := $(VENV)/.all
-LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
-	--no-annotate --no-emit-index-url --quiet
+LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --quiet $(if $(UPGRADE),--upgrade)
 
 export AMARANTH_USE_YOSYS := builtin
 export PYTHONPATH :=
@@ -27,6 +29,10 @@ test: $(ALL) ## the tests, about ten minutes
 test-all: $(ALL) ## the slow tests too: exhaustive, whole models
 	@$(PY) -m pytest -m 'slow or not slow'
 
+.PHONY: cosim
+cosim: $(ALL) ## the Verilog against the model, every cycle (part of `make test`)
+	@$(PY) -m pytest tests/rtl
+
 .PHONY: rtl
 rtl: $(ALL) ## Verilog of the units into build/rtl/
 	@$(PY) -m rtl lfsr-block --format seedlm4 -o build/rtl
@@ -39,12 +45,12 @@ bench: $(ALL) ## speed, as ratios against named rivals and limits in the same ru
 .PHONY: lint
 lint: $(ALL) ## style, docstrings, and who may import whom
 	@$(PY) -m ruff check .
-	@$(VENV)/bin/lint-imports --no-cache
+	@$(PY) $(VENV)/bin/lint-imports --no-cache
 
 .PHONY: lock
-lock: ## write requirements/ anew from pyproject.toml (needs uv)
-	@$(LOCK) --extra report -o requirements/sim.txt
+lock: ## write requirements/ anew from pyproject.toml (needs uv; UPGRADE=1 takes the newest versions)
 	@$(LOCK) --extra report --extra rtl --extra scale --extra dev -o requirements/all.txt
+	@$(LOCK) --extra report --constraint requirements/all.txt -o requirements/sim.txt
 
 .PHONY: clean
 clean: ## remove build/ and .venv
@@ -55,23 +61,30 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # -- set-up: one environment, two stamps, made anew when a lock changes --------------------------------
+# hwsim itself is not installed but found: a path line relative to the environment, so that a moved checkout still runs.
 
-$(VENV)/bin/python:
-	@test -n "$(PYTHON)" || { echo "hwsim needs Python 3.11 or newer; none was found. Name one: make PYTHON=/path/to/python3.11"; exit 1; }
-	@echo "setting up $(VENV) with $$($(PYTHON) --version)"
+$(MADE): $(if $(shell test -x $(PY) && echo present),,FORCE)
+	@test -n "$(PYTHON)" || { echo "hwsim needs Python 3.11 or newer; none was found." \
+		"Name one: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "making $(VENV) with $$($(PYTHON) --version)"
+	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
-		echo "python -m venv failed. This mends it (then run make again):"; \
+		echo "$(PYTHON) -m venv failed. This mends it; then run make again:"; \
 		echo "    sudo apt-get install $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"; exit 1; }
-	@pwd > $$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/hwsim.pth
-	@printf '#!%s\nfrom hwsim.cli import main\n\nmain()\n' "$(CURDIR)/$(PY)" > $(VENV)/bin/hwsim
+	@echo ../../../.. > $$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/hwsim.pth
+	@printf '#!/bin/sh\nexec "$$(dirname "$$0")/python" -m hwsim "$$@"\n' > $(VENV)/bin/hwsim
 	@chmod +x $(VENV)/bin/hwsim
-
-$(SIM): requirements/sim.txt | $(VENV)/bin/python
-	@echo "installing what make sim needs (requirements/sim.txt)"
-	@$(PIP) install --quiet --require-hashes -r requirements/sim.txt
 	@touch $@
 
-$(ALL): requirements/all.txt requirements/sim.txt | $(VENV)/bin/python
+$(SIM): $(MADE)
+	@echo "installing what make sim needs (requirements/sim.txt)"
+	@$(INSTALL) requirements/sim.txt
+	@touch $@
+
+$(ALL): $(MADE)
 	@echo "installing what the tests need (requirements/all.txt)"
-	@$(PIP) install --quiet --require-hashes -r requirements/all.txt
+	@$(INSTALL) requirements/all.txt
 	@touch $(SIM) $@
+
+.PHONY: FORCE
+FORCE:

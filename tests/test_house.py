@@ -1,0 +1,125 @@
+"""The rules of the house that a machine can check: rooms, style, locks, comments, names."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+TOP_LEVEL = {
+    ".ci", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "arch_configs", "hwsim", "pyproject.toml",
+    "reports", "requirements", "rtl", "tests",
+}  # fmt: skip
+VAGUE = {"utils", "common", "base", "core", "manager", "helpers", "misc"}
+# In two pieces each, so that this file does not hold what it forbids.
+FORBIDDEN = [
+    first + second
+    for first, second in [
+        ("pypi", ".org"), ("python", "hosted"), ("deb", "ian.org"), ("registry", ".npmjs"), ("files", ".python"),
+        ("find", "-links"), ("--index", "-url"), ("/opt", "/pypi"), ("/opt", "/wheels"), ("/wo", "rk/"), ("/ho", "me/"),
+        ("/ro", "ot/"), ("/tm", "p/hw"), (".lib", "rary"), ("../sha", "red"),
+    ]
+]  # fmt: skip
+
+
+def tracked() -> list[Path]:
+    """Files of the repository as git lists them, new ones included."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
+def run(*command: str) -> None:
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def pins(lock: str) -> dict[str, list[str]]:
+    """{name==version: hashes} of a lock."""
+    found: dict[str, list[str]] = {}
+    name = ""
+    for line in (ROOT / "requirements" / lock).read_text().splitlines():
+        if line.startswith("    --hash="):
+            found[name].append(line.strip().rstrip(" \\").removeprefix("--hash="))
+        else:
+            name = line.split(" ")[0]
+            found[name] = []
+    return found
+
+
+def distribution(requirement: str) -> str:
+    return re.match(r"[A-Za-z0-9._-]+", requirement)[0].lower().replace("_", "-")
+
+
+def test_rooms_import_only_from_rooms_below():
+    run("-c", "from importlinter.cli import lint_imports_command as c; c(['--no-cache'])")
+
+
+def test_ruff_and_docstrings():
+    run("-m", "ruff", "check", ".")
+
+
+def test_numba_stays_in_one_file():
+    users = [p for p in (ROOT / "hwsim").rglob("*.py") if re.search(r"^\s*(import|from) numba", p.read_text(), re.M)]
+    assert len(users) <= 1, users
+
+
+def test_top_level():
+    assert {p.relative_to(ROOT).parts[0] for p in tracked()} <= TOP_LEVEL
+
+
+def test_no_vague_module_names():
+    assert not [p for p in tracked() if p.suffix == ".py" and {p.stem, p.parent.name} & VAGUE]
+
+
+def test_no_registry_and_no_path_of_a_machine_is_named():
+    named = []
+    for path in tracked():
+        text = path.read_bytes().decode(errors="ignore")
+        named += [f"{path.relative_to(ROOT)}: {word}" for word in FORBIDDEN if word in text]
+    assert not named
+
+
+def test_every_dependency_says_why():
+    inside, silent = False, []
+    for line in (ROOT / "pyproject.toml").read_text().split("[project.scripts]")[0].splitlines():
+        inside = inside or line.startswith("dependencies") or line.startswith("[project.optional")
+        if inside and re.match(r'\s+"', line) and not re.search(r'", *# \w+', line):
+            silent.append(line)
+    assert not silent
+
+
+@pytest.mark.parametrize("lock", ["sim.txt", "all.txt"])
+def test_every_pin_is_exact_and_has_hashes(lock):
+    found = pins(lock)
+    assert len(found) > 20
+    for pin, hashes in found.items():
+        assert re.fullmatch(r"[a-z0-9.-]+==[0-9][0-9a-z.]*", pin), pin
+        assert hashes and all(re.fullmatch("sha256:[0-9a-f]{64}", h) for h in hashes), pin
+
+
+def test_the_two_locks_agree():
+    assert pins("sim.txt").items() <= pins("all.txt").items()
+
+
+@pytest.mark.parametrize(("lock", "extras"), [("sim.txt", ["report"]), ("all.txt", ["report", "rtl", "scale", "dev"])])
+def test_locks_hold_what_pyproject_asks_for(lock, extras):
+    asked = PROJECT["dependencies"] + [requirement for extra in extras for requirement in EXTRAS[extra]]
+    held = {pin.split("==")[0] for pin in pins(lock)}
+    assert {distribution(requirement) for requirement in asked} <= held, "run `make lock`"
+
+
+def test_no_training_framework_comes_in():
+    held = {pin.split("==")[0] for pin in pins("all.txt")}
+    assert not [name for name in held if re.match("torch|nvidia|triton|tensorflow|jax", name)]
+
+
+def test_make_help_lists_every_target():
+    text = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^\.PHONY: (\S+)$", text, re.M)) - {"FORCE"}
+    assert targets == set(re.findall(r"^([a-z-]+):.*?## \S", text, re.M))

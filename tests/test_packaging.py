@@ -1,0 +1,96 @@
+"""The wheel alone is enough: built without network, installed elsewhere, run from another folder."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MACHINES = sorted(path.stem for path in (ROOT / "arch_configs").glob("*.yaml"))
+MODELS = sorted(path.stem for path in (ROOT / "hwsim" / "workload" / "models").glob("*.yaml"))
+GEMM = ["gemm", "m0", "--m", "1", "--n", "256", "--k", "256", "--weights", "int8", "--json"]
+
+
+def outside(*command: str | Path, cwd: Path) -> str:
+    """Output of a command that knows nothing of the checkout."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_"))}
+    done = subprocess.run([*map(str, command)], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True)
+    (built,) = folder.glob("hwsim-*-py3-none-any.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory) -> Path:
+    """Folder of the programs of an environment with the wheel; the dependencies are borrowed from this one."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    venv.create(folder / "venv", with_pip=False, symlinks=True)
+    programs = folder / "venv" / "bin"
+    python = programs / "python"
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    packages = Path(outside(python, "-c", ask, cwd=folder).strip())
+    (packages / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", "install"]
+    outside(*pip, "--quiet", "--no-deps", "--no-index", wheel, cwd=folder)
+    found = outside(python, "-c", "import hwsim; print(hwsim.__file__)", cwd=folder).strip()
+    assert Path(found).is_relative_to(packages)
+    return programs
+
+
+def test_wheel_holds_the_package_its_data_and_the_machines(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {f"hwsim/arch_configs/{name}.yaml" for name in MACHINES} <= names
+    assert {f"hwsim/workload/models/{name}.yaml" for name in MODELS} <= names
+    package = ROOT / "hwsim"
+    ours = {p.relative_to(ROOT).as_posix() for p in package.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    assert ours <= names
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"hwsim"}
+
+
+def test_wheel_says_what_it_needs(wheel):
+    archive = zipfile.ZipFile(wheel)
+    (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+    metadata = archive.read(name).decode()
+    assert "Requires-Python: >=3.11" in metadata
+    assert "License-Expression: Apache-2.0" in metadata
+    assert {"rtl", "fpga", "scale", "report", "dev"} == {
+        line.split(": ")[1] for line in metadata.splitlines() if line.startswith("Provides-Extra")
+    }
+
+
+@pytest.mark.parametrize(("command", "names"), [("arch", MACHINES), ("model", MODELS)])
+def test_installed_command_lists_what_is_shipped(installed, tmp_path, command, names):
+    assert names
+    shown = outside(installed / "hwsim", command, cwd=tmp_path)
+    assert [name for name in names if name not in shown] == []
+
+
+def test_installed_command_runs_and_agrees_with_the_checkout(installed, tmp_path):
+    there = outside(installed / "python", "-m", "hwsim", *GEMM, cwd=tmp_path)
+    here = subprocess.run([sys.executable, "-m", "hwsim", *GEMM], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert there == here.stdout
+    assert json.loads(there)["macs"] == 256 * 256
+
+
+def test_installed_command_simulates_a_model(installed, tmp_path):
+    options = ["--model", "llama3-8b", "--context", "16", "--weights", "int8", "--engine", "walk", "--json"]
+    result = json.loads(outside(installed / "hwsim", "run", "m0", *options, cwd=tmp_path))
+    assert result["cycles"] >= result["bound_cycles"] > 0
+
+
+def test_installed_names_load_on_first_use(installed, tmp_path):
+    code = "import hwsim; print(hwsim.load_arch('m0').name, hwsim.gemm('m0', m=1, n=32, k=32, weights='int8').macs)"
+    assert outside(installed / "python", "-c", code, cwd=tmp_path).split() == ["m0", "1024"]
