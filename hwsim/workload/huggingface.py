@@ -1,7 +1,8 @@
-"""A Hugging Face config.json as a document in the layout of our model files, each value with its place in the JSON.
+"""A Hugging Face config.json as a document in the layout of our model files, values with their place in it.
 
-Keys and their defaults: the configuration classes of huggingface/transformers (models/llama, qwen3_moe, gpt_oss,
-mamba2, nemotron_h) and, for Mamba-2 checkpoints of its authors, state-spaces/mamba (MambaConfig, modules/mamba2).
+Keys and their defaults: the configuration classes of huggingface/transformers (models/llama, qwen3_moe,
+gpt_oss, mamba2, nemotron_h) and, for the Mamba-2 checkpoints of its authors, state-spaces/mamba (MambaConfig,
+modules/mamba2).
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class _Config:
         return Mark(self.source, before.count("\n") + 1, found.start() - before.rfind("\n"))
 
     def get(self, *keys: str, default: Any = None) -> Any:
-        """The value of the first key that is there and not null; without a default, a problem if there is none."""
+        """The value of the first key that is there and not null; else the default, or a problem."""
         for key in keys:
             if self.given.get(key) is not None:
                 return self.given[key]
@@ -139,8 +140,9 @@ class _Config:
         """A problem where the file asks for something that is not modelled."""
         value = self.given.get(key)
         if value is not None and value != wanted:
+            shown = f"{short(json.dumps(value))} is not modelled, only {json.dumps(wanted)} is"
             self.problems.append(
-                f"{self.mark(key)}: {key}: `{short(json.dumps(value))}` is not modelled; only `{json.dumps(wanted)}` is"
+                f"{self.mark(key)}: {key}: {shown}; write the model as a YAML file if it can be"
             )
 
     def blocks(self, pattern: str, names: str, default: str | None = None) -> str | None:

@@ -1,4 +1,4 @@
-"""Model files to `Model`: a shipped name, a YAML path or a Hugging Face config.json; every problem at its place."""
+"""Model files to `Model`: a shipped name, a YAML path or a Hugging Face config.json."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def model_names() -> list[str]:
 
 
 def load_model(name_or_path: str | Path, overrides: Overrides = ()) -> Model:
-    """The model of a shipped name, of a YAML file, or of a Hugging Face config.json (or the folder that holds it).
+    """The model of a shipped name, of a YAML file, of a Hugging Face config.json or the folder that holds it.
 
     overrides: (dotted path, YAML text) pairs put into the file's tree first, e.g. `("moe.top_k", "8")`.
     raises:    InputError with every problem found.

@@ -19,8 +19,8 @@ from hwsim.workload.routing import distinct_experts, spread
 def lower(model: Model, phase: str, batch: int, context: int, tokens: int = 1) -> tuple[Op, ...]:
     """The ops of one step.
 
-    tokens: new tokens of each sequence in a decode step: 1, or 1 + the drafts that the step verifies. Then the
-            head runs for each of them, and SSM and conv state are written after each, so that any can be kept.
+    tokens: new tokens of each sequence in a decode step: 1, or 1 + the drafts that the step verifies. Then
+            the head runs for each of them, and SSM and conv state are written after each, to keep any.
     raises: InputError for an unknown phase, or `tokens` in prefill.
     """
     if phase not in ("decode", "prefill"):
@@ -39,9 +39,9 @@ def lower(model: Model, phase: str, batch: int, context: int, tokens: int = 1) -
 def lower_draft(model: Model, batch: int, context: int) -> tuple[Op, ...]:
     """The ops of one draft token by the multi-token-prediction block, with `context` tokens in its cache.
 
-    Embedding of the last token and the previous hidden state are normed, joined and projected to one width; the
-    block's layers, its final norm and the model's own head follow (arXiv 2512.20856). Its matrices are of class
-    `mtp`. raises: InputError where the model has no such block.
+    Embedding of the last token and the previous hidden state are normed, joined and projected to one width;
+    the block's layers, its final norm and the model's own head follow (arXiv 2512.20856). Its matrices are of
+    class `mtp`. raises: InputError where the model has no such block.
     """
     if not model.mtp:
         raise InputError(f"{model.name} has no multi-token-prediction block; leave drafting out")
@@ -87,7 +87,7 @@ class _Step:
         return ops
 
     def norm(self, name: str, layer: int = -1, residual: bool = True) -> Op:
-        """RMS norm, with the residual added before it and handed on beside it (but by the last and to the first)."""
+        """RMS norm; all but the first add the residual before it, all but the last hand the sum on."""
         n = (self.tokens if layer >= 0 else self.heads) * self.model.hidden
         return Op(
             name,
@@ -102,9 +102,8 @@ class _Step:
 
     def head(self) -> Op:
         """Logits: of the last position of each prompt, of every new token in decode."""
-        op = self.linear("head", "head", -1, "head", self.model.vocab, self.model.hidden)
         m, n, k = self.heads, self.model.vocab, self.model.hidden
-        return replace(op, gemms=(Gemm(m, n, k),), inputs=m * k, outputs=m * n)
+        return Op("head", "head", weights="head", gemms=(Gemm(m, n, k),), inputs=m * k, outputs=m * n)
 
     def linear(
         self, name: str, kind: str, layer: int, weights: str, n: int, k: int, bias: bool = False
@@ -140,7 +139,7 @@ class _Step:
         return self.attention(layer, self.model.attention.window)
 
     def _core(self, a: Attention, layer: int, window: int) -> Op:
-        """Q K^T, softmax and the product with V: two MACs a pair of positions, query head and head element."""
+        """Q K^T, softmax, product with V: two MACs for a pair of positions, query head and head element."""
         pairs = self.batch * causal_pairs(self.cached, self.new, window)
         kept = min(self.cached, window - 1) if window else self.cached
         written = min(self.new, window) if window else self.new
@@ -178,8 +177,9 @@ class _Step:
         return [replace(up, vector=passes, outputs=t * width), down]
 
     def moe(self, layer: int) -> list[Op]:
-        """Router (it hands on weight and number of each chosen expert), latent projection, the chosen experts'
-        matrices and their sum, back projection, shared expert (which adds that sum to its own).
+        """Router, latent projection, chosen experts and their sum, back projection, shared expert.
+
+        The router hands on weight and number of each chosen expert; the shared expert adds the others' sum.
         """
         e, h, t = self.model.moe, self.model.hidden, self.tokens
         router = Op(
@@ -300,7 +300,7 @@ class _Step:
 
 
 def causal_pairs(cached: int, new: int, window: int = 0) -> int:
-    """Pairs (query, key) of one sequence: new token i, from 1, attends to cached + i positions, or the window."""
+    """(query, key) pairs of a sequence: new token i, from 1, sees cached + i positions, or the window."""
     if not window:
         return new * cached + new * (new + 1) // 2
     growing = min(new, max(0, window - cached))
@@ -322,7 +322,7 @@ def scan_macs(s: Mamba2, tokens: int) -> int:
     """Dot-array work of the chunked scan over one sequence and layer (arXiv 2405.21060, section 6).
 
     A pair inside a chunk: C B^T (N a group) and its product with x (P a head), the half above the diagonal
-    skipped. A token: state in and out, 2 N P a head. The scan over chunks, N P a head and chunk, is elementwise:
-    `vector_macs`.
+    skipped. A token: state in and out, 2 N P a head. The scan over chunks, N P a head and chunk, is
+    elementwise: `vector_macs`.
     """
     return chunk_pairs(s, tokens) * (s.groups * s.state + s.inner) + 2 * tokens * s.state_elements

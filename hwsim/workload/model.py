@@ -153,8 +153,8 @@ class Model:
 
     layers:    kinds of the layers in order, as letters of LAYER_KINDS.
     mtp:       layers of the multi-token-prediction block, as letters ("": none); not in the totals.
-    published: the authors' counts, in parameters (None: not printed); active counts have the head in them and,
-               where the name says so, the embedding too.
+    published: the authors' counts, in parameters (None: not printed); active counts have the head in them
+               and, where the name says so, the embedding too.
     """
 
     name: str
@@ -194,7 +194,7 @@ class Model:
         return (*tables.items(), *counts.items())
 
     def mtp_parameters(self) -> int:
-        """Parameters of the MTP block: fusion 2h x h, three norms, its layers; it shares embedding and head."""
+        """Parameters of the MTP block: fusion 2h x h, three norms, layers; embedding and head are shared."""
         return self._mtp(all_experts=True)
 
     @property

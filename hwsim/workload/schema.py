@@ -94,8 +94,8 @@ class ModelFile(FilePart):
     vocab: int = Field(ge=1, le=10**8, description="Rows of the embedding.", examples=[128256])
     tied_embeddings: bool = Field(description="Whether head and embedding are one matrix.", examples=[False])
     layers: Layers = Field(
-        description="A letter a layer, blanks as you like: M Mamba-2, E experts, * attention, - MLP, X attention + "
-        "MLP, Y attention + experts; x and y attend through the window.",
+        description="A letter a layer, blanks as you like: M Mamba-2, E experts, * attention, - MLP, "
+        "X attention + MLP, Y attention + experts; x and y attend through the window.",
         examples=["MEMEM*EME"],
     )
     mtp: Layers | None = Field(

@@ -1,9 +1,9 @@
 """Passes of the vector unit for each elementwise function: a pass is one operation on one element.
 
 How each was counted stands above it. A transcendental (exp, log, rsqrt, reciprocal) counts as one pass, as on
-units that have it as one instruction; GPUs issue those at a fraction of the rate of an add (CUDA C++ Programming
-Guide, table of arithmetic throughput: 16 against 128 a cycle and SM), so that they are slower on softmax and
-silu than these counts say.
+units that have it as one instruction; GPUs issue those at a fraction of the rate of an add (CUDA C++
+Programming Guide, table of arithmetic throughput: 16 against 128 a cycle and SM), so that they are slower on
+softmax and silu than these counts say.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SILU_CLAMPED = 8
 RELU2 = 2
 #: one multiply with the other half (Shazeer, arXiv 2002.05202).
 GATE = 1
-#: sigmoid or softmax of a score (negate or subtract, exp, add, divide), and one comparison of the top-k selection.
+#: sigmoid or softmax of a score (negate or subtract, exp, add, divide), one comparison of the selection.
 ROUTER_SCORE = 5
 #: weighted sum over the chosen experts: a multiply and an add for each expert's result.
 COMBINE = 2
@@ -39,11 +39,11 @@ COMBINE = 2
 SSM_STEP = 6
 #: A channel and token: dt*x; y + D*x is a multiply and an add.
 SSM_CHANNEL = 3
-#: A state element and token: S <- exp(dt A) S + (dt x) B is two multiplies and an add; y = S C a multiply, an add.
+#: A state element and token: S <- exp(dt A) S + (dt x) B, two multiplies, an add; y = S C, another of each.
 SSM_UPDATE = 5
-#: Prefill, a head and token beside SSM_STEP: the running sum of dt*A, and a second exp (decay to the chunk's end).
+#: Prefill, a head and token beside SSM_STEP: running sum of dt*A, a second exp (decay to the chunk's end).
 SSD_STEP = 2
-#: Prefill, a channel and token beside SSM_CHANNEL: x times the decay in, S C times the decay out, sum of the two.
+#: Prefill, a channel and token beside SSM_CHANNEL: x times decay in, S C times decay out, sum of the two.
 SSD_CHANNEL = 3
 #: Prefill, a head and pair of positions in a chunk: difference of the running sums, exp, times C B^T.
 SSD_PAIR = 3

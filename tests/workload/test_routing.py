@@ -1,0 +1,63 @@
+"""Distinct experts and their rows, against published tables, rational arithmetic and a simulation of the routing."""
+
+import random
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hwsim.workload import distinct_experts, expected_distinct
+from hwsim.workload.routing import spread
+
+TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+TABLE = {
+    (32, 4): (4, 7.5, 13.2, 21.0, 28.2, 31.6, 32.0, 32, 32),
+    (128, 6): (6, 11.7, 22.4, 40.8, 68.6, 100.5, 122.1, 127.7, 128),
+    (128, 8): (8, 15.5, 29.1, 51.6, 82.4, 111.8, 125.9, 128, 128),
+    (512, 22): (22, 43.1, 82.5, 151.7, 258.4, 386.4, 481.2, 510.1, 512),
+}
+
+
+@pytest.mark.parametrize("experts, top_k", TABLE)
+def test_expected_distinct_experts(experts, top_k):
+    for tokens, expected in zip(TOKENS, TABLE[experts, top_k], strict=True):
+        assert expected_distinct(experts, top_k, tokens) == pytest.approx(expected, abs=0.051)
+        assert distinct_experts(experts, top_k, tokens) == int(expected_distinct(experts, top_k, tokens) + 0.5)
+
+
+def test_the_simulated_mean_agrees():
+    rng, runs = random.Random(0), 2000
+    mean = sum(len({e for _ in range(8) for e in rng.sample(range(128), 6)}) for _ in range(runs)) / runs
+    assert expected_distinct(128, 6, 8) == pytest.approx(mean, abs=0.3)
+
+
+def test_a_half_is_rounded_up():
+    assert expected_distinct(8, 2, 2) == 3.5
+    assert distinct_experts(8, 2, 2) == 4
+    assert expected_distinct(18, 3, 2) == 5.5  # 1 - 3/18 is no decimal: floats would be a hair off
+    assert distinct_experts(18, 3, 2) == 6
+
+
+@given(st.integers(1, 600), st.data())
+def test_exact_and_within_its_limits(experts, data):
+    top_k = data.draw(st.integers(1, experts))
+    tokens = data.draw(st.integers(1, 300))
+    exact = experts * (1 - Fraction(experts - top_k, experts) ** tokens)
+    assert expected_distinct(experts, top_k, tokens) == float(exact)
+    assert distinct_experts(experts, top_k, tokens) == min(max((2 * exact + 1) // 2, top_k), experts)
+    assert distinct_experts(experts, top_k, tokens) <= distinct_experts(experts, top_k, tokens + 1)
+
+
+def test_a_million_tokens_are_no_work():
+    assert distinct_experts(512, 22, 2**20) == 512
+    assert distinct_experts(10**5, 1, 10**5) == 63212  # E (1 - 1/e), nearly
+
+
+@given(st.integers(1, 10**6), st.integers(1, 512))
+def test_assignments_are_spread_as_evenly_as_whole_numbers_allow(assignments, experts):
+    groups = spread(assignments, experts)
+    assert 1 <= len(groups) <= 2
+    assert sum(n * rows for n, rows in groups) == assignments
+    assert max(rows for _, rows in groups) - min(rows for _, rows in groups) <= 1
+    assert sum(n for n, _ in groups) == min(assignments, experts)
