@@ -33,18 +33,14 @@ def read(path: Path) -> Document:
         raw = path.open("rb").read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"{short(source, 200)}: cannot be read ({reason}); write the path of a config.json"
-        ) from None
+        raise InputError(f"{short(source, 200)}: cannot be read ({reason}); write the path of a config.json") from None
     if len(raw) > MAX_BYTES:
         raise InputError(f"{source}: larger than {MAX_BYTES // 1024} KiB; write the path of a config.json")
     name = path.resolve().parent.name if path.stem == "config" else path.stem
     try:
         return translate(raw.decode("utf-8-sig"), source, name)
     except UnicodeDecodeError:
-        raise InputError(
-            f"{source}: not UTF-8 text (a binary file?); write the path of a config.json"
-        ) from None
+        raise InputError(f"{source}: not UTF-8 text (a binary file?); write the path of a config.json") from None
 
 
 def translate(text: str, source: str, name: str) -> Document:
@@ -53,13 +49,9 @@ def translate(text: str, source: str, name: str) -> Document:
         data = json.loads(text)
     except json.JSONDecodeError as error:
         place = f"{source}:{error.lineno}:{error.colno}"
-        raise InputError(
-            f"{place}: not JSON ({error.msg.lower()}); mend the file or download it again"
-        ) from None
+        raise InputError(f"{place}: not JSON ({error.msg.lower()}); mend the file or download it again") from None
     except (ValueError, RecursionError):
-        raise InputError(
-            f"{source}: not JSON of a configuration; mend the file or download it again"
-        ) from None
+        raise InputError(f"{source}: not JSON of a configuration; mend the file or download it again") from None
     if not isinstance(data, dict):
         raise InputError(f"{source}:1:1: not an object; write the path of a model's config.json")
     config = _Config(data, text, source)
@@ -73,9 +65,7 @@ def translate(text: str, source: str, name: str) -> Document:
     if kind not in _KINDS:
         near = nearest(short(kind), known)
         also = f"; known: {', '.join(known)}" if "known:" not in near else ""
-        raise InputError(
-            f"{config.mark('model_type')}: model_type: unknown architecture {short(kind)}{near}{also}"
-        )
+        raise InputError(f"{config.mark('model_type')}: model_type: unknown architecture {short(kind)}{near}{also}")
     config.data["name"] = re.sub("[^a-z0-9._-]", "-", name.lower()).strip("._-")[:64] or kind
     config.data["description"] = f"{source} ({kind})"
     _KINDS[kind](config)
@@ -141,9 +131,7 @@ class _Config:
         value = self.given.get(key)
         if value is not None and value != wanted:
             shown = f"{short(json.dumps(value))} is not modelled, only {json.dumps(wanted)} is"
-            self.problems.append(
-                f"{self.mark(key)}: {key}: {shown}; write the model as a YAML file if it can be"
-            )
+            self.problems.append(f"{self.mark(key)}: {key}: {shown}; write the model as a YAML file if it can be")
 
     def blocks(self, pattern: str, names: str, default: str | None = None) -> str | None:
         """Letters of a nemotron_h layer pattern, or of the list of names that newer files have."""
@@ -212,9 +200,7 @@ def _qwen3_moe(c: _Config) -> None:
 def _gpt_oss(c: _Config) -> None:
     _width_and_tables(c, tied=False)
     n = min(c.size("num_hidden_layers"), 2000)
-    types = c.get(
-        "layer_types", default=["sliding_attention" if i % 2 == 0 else "full_attention" for i in range(n)]
-    )
+    types = c.get("layer_types", default=["sliding_attention" if i % 2 == 0 else "full_attention" for i in range(n)])
     letters = {"sliding_attention": "y", "full_attention": "Y"}
     if not isinstance(types, list) or any(not isinstance(t, str) or t not in letters for t in types):
         c.problems.append(f"{c.mark('layer_types')}: layer_types: write a list of {' and '.join(letters)}")

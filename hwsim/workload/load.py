@@ -47,9 +47,7 @@ def load_model(name_or_path: str | Path, overrides: Overrides = ()) -> Model:
     text, path = str(name_or_path), Path(name_or_path)
     if isinstance(name_or_path, str) and text in model_names():
         shipped = model_folder() / f"{text}.yaml"
-        return _load(
-            read(os.path.relpath(shipped) if shipped.is_relative_to(Path.cwd()) else shipped), overrides
-        )
+        return _load(read(os.path.relpath(shipped) if shipped.is_relative_to(Path.cwd()) else shipped), overrides)
     try:
         folder = path.is_dir() and (path / "config.json").is_file()
     except (OSError, ValueError):  # a name too long, or with a null in it
@@ -60,9 +58,7 @@ def load_model(name_or_path: str | Path, overrides: Overrides = ()) -> Model:
         return _load(huggingface.read(path), overrides)
     if isinstance(name_or_path, str) and not text.endswith((".yaml", ".yml")) and os.sep not in text:
         known = nearest(text[:60], model_names())
-        raise InputError(
-            f"unknown model {short(text)}{known}; or write the path of a YAML file or a config.json"
-        )
+        raise InputError(f"unknown model {short(text)}{known}; or write the path of a YAML file or a config.json")
     return _load(read(name_or_path), overrides)
 
 
@@ -143,16 +139,10 @@ def _contradictions(document: Document, file: ModelFile) -> Iterable[str]:
         if "window_attention" in parts and file.attention and not file.attention.window:
             yield say((key,), "has layers x or y, which attend through a window; write `attention.window`")
         if key == "mtp" and "mamba" in parts:
-            yield say(
-                (key,), "has Mamba-2 layers, whose state a draft cannot take back; write letters of *E-XYxy"
-            )
+            yield say((key,), "has Mamba-2 layers, whose state a draft cannot take back; write letters of *E-XYxy")
     if file.moe and file.moe.top_k > file.moe.experts:
-        yield say(
-            ("moe", "top_k"), f"is more than the {file.moe.experts} experts; write {file.moe.experts} or less"
-        )
+        yield say(("moe", "top_k"), f"is more than the {file.moe.experts} experts; write {file.moe.experts} or less")
     if file.attention and file.attention.q_heads % file.attention.kv_heads:
-        yield say(
-            ("attention", "q_heads"), f"is no multiple of the {file.attention.kv_heads} kv_heads; write one"
-        )
+        yield say(("attention", "q_heads"), f"is no multiple of the {file.attention.kv_heads} kv_heads; write one")
     if file.mamba2 and file.mamba2.heads % file.mamba2.groups:
         yield say(("mamba2", "heads"), f"is no multiple of the {file.mamba2.groups} groups; write one")

@@ -13,30 +13,31 @@ from hwsim.errors import InputError
 from hwsim.workload import vector as cost
 from hwsim.workload.model import LAYER_KINDS, Attention, Mamba2, Model, matrices
 from hwsim.workload.op import FIXED_CLASSES, Gemm, Op
-from hwsim.workload.routing import distinct_experts, spread
+from hwsim.workload.routing import groups, skew_exponent
 
 
-def lower(model: Model, phase: str, batch: int, context: int, tokens: int = 1) -> tuple[Op, ...]:
+def lower(model: Model, phase: str, batch: int, context: int, tokens: int = 1, skew: str = "even") -> tuple[Op, ...]:
     """The ops of one step.
 
     tokens: new tokens of each sequence in a decode step: 1, or 1 + the drafts that the step verifies. Then
             the head runs for each of them, and SSM and conv state are written after each, to keep any.
-    raises: InputError for an unknown phase, or `tokens` in prefill.
+    skew:   how tokens choose experts: `even`, or `zipf(a)` by popularity (`routing`).
+    raises: InputError for an unknown phase or skew, or `tokens` in prefill.
     """
+    skew_exponent(skew)
     if phase not in ("decode", "prefill"):
         raise InputError(f"phase: {phase!r} is none of decode, prefill")
     if phase == "prefill" and tokens != 1:
         raise InputError("tokens: prefill verifies nothing; leave it out")
-    step = (
-        _Step(model, batch, context, tokens) if phase == "decode" else _Step(model, batch, 0, context, True)
-    )
+    prefill = phase == "prefill"
+    step = _Step(model, batch, 0 if prefill else context, context if prefill else tokens, prefill, skew)
     ops = [step.embedding()]
     for layer, letter in enumerate(model.layers):
         ops += step.layer(layer, letter)
     return (*ops, step.norm("final_norm"), step.head())
 
 
-def lower_draft(model: Model, batch: int, context: int) -> tuple[Op, ...]:
+def lower_draft(model: Model, batch: int, context: int, skew: str = "even") -> tuple[Op, ...]:
     """The ops of one draft token by the multi-token-prediction block, with `context` tokens in its cache.
 
     Embedding of the last token and the previous hidden state are normed, joined and projected to one width;
@@ -45,7 +46,7 @@ def lower_draft(model: Model, batch: int, context: int) -> tuple[Op, ...]:
     """
     if not model.mtp:
         raise InputError(f"{model.name} has no multi-token-prediction block; leave drafting out")
-    step, h = _Step(model, batch, context, 1), model.hidden
+    step, h = _Step(model, batch, context, 1, skew=skew), model.hidden
     joined = Op(
         "mtp_norm",
         "norm",
@@ -67,8 +68,9 @@ class _Step:
     prefill: the cache is empty, and only the last position of a sequence goes on to the head.
     """
 
-    def __init__(self, model: Model, batch: int, cached: int, new: int, prefill: bool = False):
+    def __init__(self, model: Model, batch: int, cached: int, new: int, prefill: bool = False, skew: str = "even"):
         self.model, self.batch, self.cached, self.new, self.prefill = model, batch, cached, new, prefill
+        self.skew = skew
         self.tokens = batch * new
         self.heads = batch if prefill else self.tokens
 
@@ -105,16 +107,12 @@ class _Step:
         m, n, k = self.heads, self.model.vocab, self.model.hidden
         return Op("head", "head", weights="head", gemms=(Gemm(m, n, k),), inputs=m * k, outputs=m * n)
 
-    def linear(
-        self, name: str, kind: str, layer: int, weights: str, n: int, k: int, bias: bool = False
-    ) -> Op:
+    def linear(self, name: str, kind: str, layer: int, weights: str, n: int, k: int, bias: bool = False) -> Op:
         """[tokens, k] x [n, k]^T, with a bias of n."""
         t = self.tokens
         params, passes = (n, cost.BIAS * t * n) if bias else (0, 0)
         gemms = (Gemm(t, n, k),)
-        return Op(
-            name, kind, layer, weights, gemms, vector=passes, params=params, inputs=t * k, outputs=t * n
-        )
+        return Op(name, kind, layer, weights, gemms, vector=passes, params=params, inputs=t * k, outputs=t * n)
 
     # -- attention ---------------------------------------------------------------------------------
 
@@ -129,9 +127,7 @@ class _Step:
             return [replace(qkv, vector=qkv.vector + rotation), self._core(a, layer, window), out]
         passes = cost.RMSNORM * turned + rotation
         params = 2 * a.head_dim
-        norm = Op(
-            "qk_norm", "norm", layer, "norm", params=params, vector=passes, inputs=turned, outputs=turned
-        )
+        norm = Op("qk_norm", "norm", layer, "norm", params=params, vector=passes, inputs=turned, outputs=turned)
         return [qkv, norm, self._core(a, layer, window), out]
 
     def window_attention(self, layer: int) -> list[Op]:
@@ -200,23 +196,21 @@ class _Step:
         if e.latent:
             ops.append(self.linear("latent_up", "latent", layer, "latent", h, e.latent))
         if e.shared_intermediate:
-            up, down = self._feed_forward(
-                "shared_experts", layer, e.shared_intermediate, e.gated, e.activation
-            )
+            up, down = self._feed_forward("shared_experts", layer, e.shared_intermediate, e.gated, e.activation)
             ops += [up, replace(down, vector=cost.RESIDUAL * t * h, inputs=down.inputs + t * h)]
         return ops
 
     def _experts(self, layer: int, width: int) -> list[Op]:
         e, t = self.model.moe, self.tokens
-        chosen, distinct = t * e.top_k, distinct_experts(e.experts, e.top_k, t)
-        groups = spread(chosen, distinct)
+        chosen, rows_of = t * e.top_k, groups(e.experts, e.top_k, t, self.skew)
+        distinct = sum(n for n, _ in rows_of)
         inner = (matrices(e.gated) - 1) * e.intermediate
         up = Op(
             "experts_up",
             "experts",
             layer,
             "experts",
-            tuple(Gemm(rows, inner, width, n) for n, rows in groups),
+            tuple(Gemm(rows, inner, width, n) for n, rows in rows_of),
             vector=cost.feed_forward(e.activation, e.gated) * chosen * e.intermediate,
             inputs=t * width,
             outputs=chosen * e.intermediate,
@@ -226,7 +220,7 @@ class _Step:
             "experts",
             layer,
             "experts",
-            tuple(Gemm(rows, width, e.intermediate, n) for n, rows in groups),
+            tuple(Gemm(rows, width, e.intermediate, n) for n, rows in rows_of),
             vector=cost.COMBINE * chosen * width,
             inputs=chosen * e.intermediate,
             outputs=t * width,

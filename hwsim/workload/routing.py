@@ -1,26 +1,62 @@
-"""Which experts a step reads: how many distinct ones, and how many rows each multiplies."""
+"""Which experts a step reads: how many distinct ones, and how many rows each multiplies.
+
+Tokens choose independently. Evenly: every expert with probability k/E. Skewed, zipf(a): the i-th most popular with
+probability min(1, c / i^a), c such that they sum to k; real routers lie between a = 0 (even) and 1. Decimal
+arithmetic to 40 digits, so that every machine finds the same numbers.
+"""
 
 from __future__ import annotations
 
-from decimal import Context, Decimal
+import re
+from decimal import ROUND_FLOOR, Context, Decimal, localcontext
 from fractions import Fraction
 from functools import lru_cache
 from math import floor
 
+from hwsim.errors import InputError
+
 #: b^n must divide 2E for E(1 - (a/b)^n) to lie on a half: no tie beyond this many tokens (E up to 2^63).
 _EXACT = 64
-_PRECISION = Context(prec=40)
+_DECIMAL = Context(prec=40)
 
 
-def expected_distinct(experts: int, top_k: int, tokens: int) -> float:
-    """Experts that `tokens` independent, evenly routed tokens touch: E (1 - (1 - k/E)^n), unrounded."""
-    return float(_expected(experts, top_k, tokens))
+def skew_exponent(text: str) -> Decimal:
+    """`zipf(0.8)` as 0.8; `even` as 0. raises: InputError for anything else."""
+    if text == "even":
+        return Decimal(0)
+    found = re.fullmatch(r"zipf\((\d{1,2}(?:\.\d{1,6})?)\)", text)
+    if not found or Decimal(found[1]) > 10:
+        raise InputError(f"skew: `{text[:40]}` is no distribution; write `even` or `zipf(0.8)`, at most zipf(10)")
+    return Decimal(found[1])
 
 
-def distinct_experts(experts: int, top_k: int, tokens: int) -> int:
+def expected_distinct(experts: int, top_k: int, tokens: int, skew: str = "even") -> float:
+    """Experts that `tokens` tokens touch, unrounded; even: E (1 - (1 - k/E)^n)."""
+    return float(_expected(experts, top_k, tokens, skew_exponent(skew)))
+
+
+def distinct_experts(experts: int, top_k: int, tokens: int, skew: str = "even") -> int:
     """`expected_distinct` rounded half up, within [top_k, experts]."""
-    rounded = floor(_expected(experts, top_k, tokens) + Fraction(1, 2))
+    rounded = floor(_expected(experts, top_k, tokens, skew_exponent(skew)) + Fraction(1, 2))
     return min(experts, max(top_k, rounded))
+
+
+@lru_cache(maxsize=1024)
+def groups(experts: int, top_k: int, tokens: int, skew: str = "even") -> tuple[tuple[int, int], ...]:
+    """(experts, rows each) of the distinct experts of a step, most rows first; tokens * top_k rows in all.
+
+    Even: as even as whole numbers allow, at most two groups. Skewed: one row each, the others in proportion to
+    popularity, no expert more than one a token, whole by largest remainder.
+    """
+    distinct, exponent = distinct_experts(experts, top_k, tokens, skew), skew_exponent(skew)
+    if not exponent:
+        return spread(tokens * top_k, distinct)
+    more = _fill(_chosen(experts, top_k, exponent)[:distinct], tokens * top_k - distinct, tokens - 1)
+    whole = [int(x.to_integral_value(ROUND_FLOOR)) for x in more]
+    left = tokens * top_k - distinct - sum(whole)
+    for i in sorted(range(distinct), key=lambda i: (whole[i] - more[i], i))[:left]:
+        whole[i] += 1
+    return tuple((whole.count(w), 1 + w) for w in sorted(set(whole), reverse=True))
 
 
 def spread(assignments: int, experts: int) -> tuple[tuple[int, int], ...]:
@@ -30,10 +66,28 @@ def spread(assignments: int, experts: int) -> tuple[tuple[int, int], ...]:
 
 
 @lru_cache(maxsize=1024)
-def _expected(experts: int, top_k: int, tokens: int) -> Fraction:
-    """Exact up to 64 tokens, where a tie can be; beyond, to 38 digits (the same on every machine)."""
-    missed = Fraction(experts - top_k, experts)
-    if tokens <= _EXACT:
-        return experts * (1 - missed**tokens)
-    base = _PRECISION.divide(Decimal(missed.numerator), Decimal(missed.denominator))
-    return experts * (1 - Fraction(_PRECISION.power(base, tokens)))
+def _expected(experts: int, top_k: int, tokens: int, exponent: Decimal) -> Fraction:
+    """Even: exact up to 64 tokens, where a tie can be; beyond, and skewed, to 38 digits."""
+    if not exponent and tokens <= _EXACT:
+        return experts * (1 - Fraction(experts - top_k, experts) ** tokens)
+    with localcontext(_DECIMAL):
+        if not exponent:
+            return experts * (1 - Fraction((Decimal(experts - top_k) / experts) ** tokens))
+        return Fraction(sum(1 - (1 - p) ** tokens for p in _chosen(experts, top_k, exponent)))
+
+
+@lru_cache(maxsize=64)
+def _chosen(experts: int, top_k: int, exponent: Decimal) -> tuple[Decimal, ...]:
+    """Probability that a token chooses the i-th most popular expert; they sum to top_k."""
+    with localcontext(_DECIMAL):
+        return _fill(tuple(Decimal(i) ** -exponent for i in range(1, experts + 1)), top_k, 1)
+
+
+def _fill(weights: tuple[Decimal, ...], total: int, most: int) -> tuple[Decimal, ...]:
+    """Shares of `total` in proportion to falling weights, none above `most`; what is cut goes to the others."""
+    with localcontext(_DECIMAL):
+        for full, weight in enumerate(weights):
+            share = (total - full * most) / sum(weights[full:])
+            if weight * share <= most:
+                return (Decimal(most),) * full + tuple(w * share for w in weights[full:])
+    return (Decimal(most),) * len(weights)

@@ -64,12 +64,8 @@ class MoeFile(FilePart):
     intermediate: int = Field(**_WIDTH, description="Inner width of an expert.", examples=[1856])
     gated: bool = Field(description=_GATED, examples=[False])
     activation: Activation = Field(description=_ACTIVATION, examples=["relu2"])
-    shared_intermediate: int = Field(
-        0, ge=0, le=10**7, description="Inner width of the shared expert; 0: none."
-    )
-    latent: int = Field(
-        0, ge=0, le=10**6, description="Width that routed experts work on; 0: the hidden state's."
-    )
+    shared_intermediate: int = Field(0, ge=0, le=10**7, description="Inner width of the shared expert; 0: none.")
+    latent: int = Field(0, ge=0, le=10**6, description="Width that routed experts work on; 0: the hidden state's.")
     bias: bool = Field(False, description="Whether router and experts add a bias.")
 
 
@@ -77,9 +73,7 @@ class PublishedFile(FilePart):
     """Counts that the authors print, in parameters; compared with ours, never used."""
 
     total: float | None = Field(None, gt=0, description="All parameters, no MTP block.", examples=[31.6e9])
-    active: float | None = Field(
-        None, gt=0, description="Active for a token, with the head.", examples=[3.2e9]
-    )
+    active: float | None = Field(None, gt=0, description="Active for a token, with the head.", examples=[3.2e9])
     active_with_embedding: float | None = Field(
         None, gt=0, description="Active for a token, with head and embedding.", examples=[3.6e9]
     )

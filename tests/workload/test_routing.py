@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwsim.workload import distinct_experts, expected_distinct
-from hwsim.workload.routing import spread
+from hwsim.errors import InputError
+from hwsim.workload import distinct_experts, expected_distinct, load_model, lower
+from hwsim.workload.routing import groups, spread
 
 TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 TABLE = {
@@ -61,3 +62,66 @@ def test_assignments_are_spread_as_evenly_as_whole_numbers_allow(assignments, ex
     assert sum(n * rows for n, rows in groups) == assignments
     assert max(rows for _, rows in groups) - min(rows for _, rows in groups) <= 1
     assert sum(n for n, _ in groups) == min(assignments, experts)
+
+
+skews = st.sampled_from(["even", "zipf(0.5)", "zipf(1)", "zipf(1.75)", "zipf(10)"])
+
+
+def popularity(experts, top_k, a):
+    """min(1, c / i^a) that sum to top_k: c by bisection."""
+    low, high = 0.0, float(experts) ** (a + 1) * top_k
+    for _ in range(300):
+        middle = (low + high) / 2
+        total = sum(min(1.0, middle / i**a) for i in range(1, experts + 1))
+        low, high = (middle, high) if total < top_k else (low, middle)
+    return [min(1.0, low / i**a) for i in range(1, experts + 1)]
+
+
+@pytest.mark.parametrize("a", [0.5, 1, 2])
+@pytest.mark.parametrize("experts, top_k", TABLE)
+def test_skewed_choice_touches_fewer_experts(experts, top_k, a):
+    for tokens in TOKENS:
+        expected = sum(1 - (1 - p) ** tokens for p in popularity(experts, top_k, a))
+        assert expected_distinct(experts, top_k, tokens, f"zipf({a})") == pytest.approx(expected, rel=1e-9)
+        assert expected <= expected_distinct(experts, top_k, tokens) + 1e-9
+
+
+def test_no_skew_is_even():
+    for tokens in TOKENS:
+        for more in (0, 100):
+            even = expected_distinct(128, 6, tokens + more)
+            assert expected_distinct(128, 6, tokens + more, "zipf(0)") == even
+            assert expected_distinct(128, 6, tokens + more, "zipf(0.000001)") == pytest.approx(even, rel=1e-5)
+
+
+@given(st.integers(1, 200), st.integers(1, 300), skews, st.data())
+def test_rows_of_a_step(experts, tokens, skew, data):
+    top_k = data.draw(st.integers(1, experts))
+    found = groups(experts, top_k, tokens, skew)
+    assert sum(n * rows for n, rows in found) == tokens * top_k
+    assert sum(n for n, _ in found) == distinct_experts(experts, top_k, tokens, skew)
+    assert all(n >= 1 and 1 <= rows <= tokens for n, rows in found)
+    assert [rows for _, rows in found] == sorted({rows for _, rows in found}, reverse=True)
+
+
+def test_the_most_popular_experts_see_nearly_every_token():
+    p = popularity(128, 6, 1)
+    rows = [r for n, r in groups(128, 6, 10_000, "zipf(1)") for _ in range(n)]
+    assert len(rows) == 128
+    for ours, likely in zip(rows, p, strict=True):
+        assert ours == pytest.approx(10_000 * likely, abs=3 + 0.01 * 10_000 * likely)
+
+
+def test_a_skewed_step_does_the_same_work_on_fewer_weights():
+    model = load_model("nemotron3-nano-30b-a3b")
+    even, skewed = (lower(model, "decode", 64, 100, skew=skew) for skew in ("even", "zipf(1)"))
+    for a, b in zip(even, skewed, strict=True):
+        assert (a.name, a.dot_macs, a.vector) == (b.name, b.dot_macs, b.vector)
+        assert (a == b) != (a.kind == "experts")
+        assert b.weight_elements < a.weight_elements or a.kind != "experts"
+
+
+@pytest.mark.parametrize("skew", ["", "zipf", "zipf()", "zipf(-1)", "zipf(11)", "zipf(1e2)", "ZIPF(1)", "x" * 999])
+def test_unknown_skews(skew):
+    with pytest.raises(InputError, match=r"write `even` or `zipf\(0.8\)`"):
+        lower(load_model("llama2-7b"), "decode", 1, 1, skew=skew)
