@@ -10,6 +10,7 @@ _HOMES = {
     "Op": "op",
     "distinct_experts": "routing",
     "expected_distinct": "routing",
+    "format_of": "presets",
     "load_model": "load",
     "load_model_text": "load",
     "lower": "lower",
@@ -17,6 +18,8 @@ _HOMES = {
     "model_config": "load",
     "model_names": "load",
     "model_schema": "load",
+    "preset": "presets",
+    "preset_names": "presets",
 }
 
 __all__ = sorted(_HOMES)

@@ -193,6 +193,13 @@ class Model:
         counts["norm"] += self.hidden
         return (*tables.items(), *counts.items())
 
+    def layer_parameters(self) -> tuple[tuple[str, int, int], ...]:
+        """(weight class, layer, elements) in program order; layer -1: outside the layers. Sums to `parameters`."""
+        rows = [(name, -1, n) for name, n in self.parameters() if name in ("embedding", "head")]
+        for layer, letter in enumerate(self.layers):
+            rows += [(name, layer, n) for name, n in self._layers(letter, all_experts=True).items()]
+        return (*rows, ("norm", -1, self.hidden))
+
     def mtp_parameters(self) -> int:
         """Parameters of the MTP block: fusion 2h x h, three norms, layers; embedding and head are shared."""
         return self._mtp(all_experts=True)
