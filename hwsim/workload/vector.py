@@ -41,8 +41,8 @@ SSM_STEP = 6
 SSM_CHANNEL = 3
 #: A state element and token: S <- exp(dt A) S + (dt x) B, two multiplies, an add; y = S C, another of each.
 SSM_UPDATE = 5
-#: Prefill, a head and token beside SSM_STEP: running sum of dt*A, a second exp (decay to the chunk's end).
-SSD_STEP = 2
+#: Prefill, a head and token beside SSM_STEP: running sum of dt*A, difference to the chunk's last, its exp.
+SSD_STEP = 3
 #: Prefill, a channel and token beside SSM_CHANNEL: x times decay in, S C times decay out, sum of the two.
 SSD_CHANNEL = 3
 #: Prefill, a head and pair of positions in a chunk: difference of the running sums, exp, times C B^T.
