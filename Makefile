@@ -70,9 +70,11 @@ $(MADE): $(if $(shell test -x $(PY) && echo present),,FORCE)
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "$(PYTHON) -m venv failed. This mends it; then run make again:"; \
-		echo "    sudo apt-get install $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"; exit 1; }
+		[ $$(id -u) = 0 ] || sudo="sudo "; \
+		echo "    $${sudo}apt-get install -y $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"; exit 1; }
 	@echo ../../../.. > $$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/hwsim.pth
-	@printf '#!/bin/sh\nexec "$$(dirname "$$0")/python" -m hwsim "$$@"\n' > $(VENV)/bin/hwsim
+	@printf '%s\n' '#!/bin/sh' "'''exec' \"\$$(dirname \"\$$0\")/python\" \"\$$0\" \"\$$@\"" "' '''" \
+		'from hwsim.cli import main' 'main()' > $(VENV)/bin/hwsim
 	@chmod +x $(VENV)/bin/hwsim
 	@touch $@
 
