@@ -11,11 +11,11 @@ import importlib
 __version__ = "0.1.0"
 
 _HOMES = {
-    "gemm": "hwsim.run",
+    "gemm": "hwsim.job",
     "get_format": "hwsim.formats",
     "load_arch": "hwsim.arch",
     "load_model": "hwsim.workload",
-    "run": "hwsim.run",
+    "run": "hwsim.job",
 }
 
 __all__ = sorted(_HOMES)

@@ -27,7 +27,8 @@ Weights = Annotated[
 Acts = Annotated[str | None, typer.Option(help="activation format; default: by the weights and the machine")]
 Engine = Annotated[str, typer.Option(help="simpy or walk: the same times, walk is faster")]
 Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="change the machine, e.g. dram.bandwidth='9.6 TB/s'")
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="change the machine, e.g. dram.bandwidth='9.6 TB/s'"),
 ]
 By = Annotated[str | None, typer.Option(help="op or layer: where the time goes")]
 Trace = Annotated[Path | None, typer.Option(help="write a timeline for ui.perfetto.dev to this file")]
@@ -64,7 +65,7 @@ def run(
 ) -> None:
     """Simulate one decode step, or the prefill of a prompt."""
     from hwsim.arch import load_arch
-    from hwsim.run import run_job
+    from hwsim.job import run_job
 
     job = run_job(
         load_arch(arch, overrides(set_)),
@@ -96,7 +97,7 @@ def gemm(
 ) -> None:
     """Simulate one matrix product Y[M,N] = X[M,K] W[N,K]^T."""
     from hwsim.arch import load_arch
-    from hwsim.run import gemm_job
+    from hwsim.job import gemm_job
 
     job = gemm_job(load_arch(arch, overrides(set_)), m, n, k, weight_map(weights), activations, engine)
     _finish(job, None, trace, as_json)
@@ -104,8 +105,8 @@ def gemm(
 
 def _finish(job, by: str | None, trace: Path | None, as_json: bool) -> None:
     """Simulate, print, and write the trace where asked."""
+    from hwsim.job import check_choice
     from hwsim.report.text import result_text
-    from hwsim.run import check_choice
 
     if by is not None:
         check_choice("--by", by, ("op", "layer"))
@@ -201,7 +202,8 @@ def compare(a: Path, b: Path, as_json: Json = False) -> None:
 
 def overrides(settings: list[str] | None) -> tuple[tuple[str, str], ...]:
     """`PATH=VALUE` texts as pairs. raises: InputError for one without `=`."""
-    bad = [f"--set {s}: write PATH=VALUE, for example dram.bandwidth='9.6 TB/s'" for s in settings or () if "=" not in s]
+    example = "write PATH=VALUE, for example dram.bandwidth='9.6 TB/s'"
+    bad = [f"--set {s}: {example}" for s in settings or () if "=" not in s]
     if bad:
         raise InputError(*bad)
     return tuple((s.split("=", 1)[0].strip(), s.split("=", 1)[1].strip()) for s in settings or ())

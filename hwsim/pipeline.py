@@ -144,8 +144,9 @@ class Pipeline:
         if arch.vector:
             rates.append(arch.vector.elements_per_cycle)
             latency[VECTOR] = arch.vector.latency_cycles
-        if arch.launch:
+        if arch.launch:  # an op may begin when its launch is complete
             cycles.append(arch.launch.interval_cycles)
+            latency[LAUNCH] = arch.launch.interval_cycles
         refresh = arch.dram.refresh
         if refresh.kind == "all_bank":
             cycles += [refresh.period_cycles, refresh.stall_cycles]

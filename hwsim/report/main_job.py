@@ -7,10 +7,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from hwsim.job import Job, run_job
 from hwsim.report.files import write_whole
 from hwsim.report.text import causes_text, seconds_text, table
 from hwsim.result import Result
-from hwsim.run import Job, run_job
 
 MODEL = "nemotron3-nano-30b-a3b"
 SYSTEMS = (

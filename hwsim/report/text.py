@@ -71,7 +71,8 @@ def result_text(result: Result, by: str | None = None) -> str:
     if r.memory:
         m = r.memory
         verdict = "fits" if m.fits else "DOES NOT FIT"
-        parts = ", ".join(f"{k} {bytes_text(getattr(m, k))}" for k in ("weights", "kv", "state", "activations") if getattr(m, k))
+        held = {k: getattr(m, k) for k in ("weights", "kv", "state", "activations")}
+        parts = ", ".join(f"{k} {bytes_text(n)}" for k, n in held.items() if n)
         say("memory", bytes_text(m.total), f"of {bytes_text(m.capacity)}: {verdict} ({parts})")
     say("tiling", r.tiling, f"refresh: {r.config['machine']['dram']['refresh']['kind']}")
     say("energy", "-", "no measured unit counts yet")
@@ -92,10 +93,10 @@ def causes_text(result: Result) -> str:
 
 def by_table(rows: Sequence[Row], by: str, result: Result) -> str:
     """Where the time goes, by op kind or by layer; the last line is the sum."""
-    body = [
-        [r.name, str(r.ops), f"{r.cycles:,}", f"{100 * r.cycles / result.cycles:.1f}", bytes_text(r.bytes), f"{r.macs:,}"]
-        for r in rows
-    ]
+    body = []
+    for r in rows:
+        share = f"{100 * r.cycles / result.cycles:.1f}"
+        body.append([r.name, str(r.ops), f"{r.cycles:,}", share, bytes_text(r.bytes), f"{r.macs:,}"])
     total = [sum(getattr(r, k) for r in rows) for k in ("ops", "cycles", "bytes", "macs")]
     body.append(["total", str(total[0]), f"{total[1]:,}", "100.0", bytes_text(total[2]), f"{total[3]:,}"])
     return table([by, "ops", "cycles", "%", "bytes", "MACs"], body)
@@ -121,10 +122,10 @@ def yaml_text(config: dict[str, Any]) -> str:
 
 def model_table(models: Sequence[Model]) -> str:
     """One line a model."""
-    rows = [
-        [m.name, str(len(m.layers)), f"{m.total / 1e9:,.3f}", f"{m.active_with_head / 1e9:,.3f}", f"{m.kv_elements_per_token:,}"]
-        for m in models
-    ]
+    rows = []
+    for m in models:
+        counts = f"{m.total / 1e9:,.3f}", f"{m.active_with_head / 1e9:,.3f}", f"{m.kv_elements_per_token:,}"
+        rows.append([m.name, str(len(m.layers)), *counts])
     return table(["model", "layers", "parameters, 1e9", "active with head, 1e9", "KV elements a token"], rows)
 
 
@@ -152,8 +153,9 @@ def layout_dict(f: Layout) -> dict[str, Any]:
 
 def format_table(layouts: Sequence[Layout]) -> str:
     """One line a format."""
-    rows = [
-        [f.name, f.kind, f.element, str(f.block), f"{float(f.bits_per_value):g}", str(f.record_bits), f"{f.nbytes(4096, 4096):,}"]
-        for f in layouts
-    ]
-    return table(["format", "kind", "element", "block", "bits/value", "record bits", "bytes of 4096 x 4096"], rows, left=3)
+    rows = []
+    for f in layouts:
+        sizes = f"{float(f.bits_per_value):g}", str(f.record_bits), f"{f.nbytes(4096, 4096):,}"
+        rows.append([f.name, f.kind, f.element, str(f.block), *sizes])
+    header = ["format", "kind", "element", "block", "bits/value", "record bits", "bytes of 4096 x 4096"]
+    return table(header, rows, left=3)

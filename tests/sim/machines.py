@@ -17,10 +17,22 @@ from hwsim.arch.machine import (
     Regenerate,
     Vector,
 )
+from hwsim.job import Job
 from hwsim.operands import Formats
-from hwsim.pipeline import DOT, DOT_QUEUE, DRAM, LAUNCH, OUTPUTS, REGENERATE, VECTOR, WEIGHTS, Program, Step, Tile
-from hwsim.pipeline import Pipeline
-from hwsim.run import Job
+from hwsim.pipeline import (
+    DOT,
+    DOT_QUEUE,
+    DRAM,
+    LAUNCH,
+    OUTPUTS,
+    REGENERATE,
+    VECTOR,
+    WEIGHTS,
+    Pipeline,
+    Program,
+    Step,
+    Tile,
+)
 from hwsim.workload.op import Gemm, Op
 
 WEIGHTS_OF = ("bf16", "fp8_e4m3", "mxfp4_e2m1", "nvfp4", "seedlm4", "seedlm3", "int4_g128")

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from machines import archs, job, op_lists, pipelines
 
+from hwsim.job import run_job
 from hwsim.pipeline import DOT, DRAM, OUTPUTS, WEIGHTS, Pipeline, Program, Step, Tile
-from hwsim.run import run_job
 from hwsim.sim.engine import simulate
 from hwsim.sim.refresh import stretch
 

@@ -1,4 +1,4 @@
-"""run and gemm: lower, tile, simulate, bound -> Result. No numpy on this path."""
+"""run, gemm and the Job behind them: lower, tile, simulate, bound -> Result. No numpy on this path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hwsim.arch import Arch, arch_config, load_arch
 from hwsim.bound import bound
 from hwsim.errors import InputError, ModelError
 from hwsim.formats.layout import layout
-from hwsim.operands import Formats, Operands, activation_bytes, operands, work_cycles
+from hwsim.operands import Formats, activation_bytes, operands, work_cycles
 from hwsim.pipeline import SERVERS, Pipeline
 from hwsim.result import Memory, Result, Row, apportion
 from hwsim.sim.engine import DRIVERS, Outcome, simulate

@@ -1,0 +1,175 @@
+"""The command line as a user meets it: whole processes, exit codes, what they import and print."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def hwsim(*args, cwd=ROOT):
+    return subprocess.run(
+        [sys.executable, "-m", "hwsim", *map(str, args)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+    )
+
+
+def loaded_by(code):
+    """Modules that `code` leaves in sys.modules, in a process of its own."""
+    tail = "\nimport sys; print(*sorted(sys.modules), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code + tail], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return {name.partition(".")[0] for name in done.stderr.split()}
+
+
+class TestImports:
+    def test_help_is_light(self):
+        base = loaded_by("import typer\ntry:\n typer.Typer(rich_markup_mode=None)\nexcept SystemExit: pass")
+        got = loaded_by(
+            "import sys; sys.argv = ['hwsim', '--help']\nfrom hwsim.cli import app\n"
+            "try:\n app()\nexcept SystemExit: pass"
+        )
+        assert not got & {"numpy", "numba", "simpy", "matplotlib"}
+        assert "pydantic" not in got - base
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            "hwsim.run('h200-sxm', 'nemotron3-nano-30b-a3b', context=100, weights='nvfp4')",
+            "hwsim.gemm('m0', 64, 64, 64, weights='int8')",
+            "hwsim.gemm('h200-sxm-regen', 1, 64, 64, weights='seedlm3')",
+        ],
+    )
+    def test_a_run_needs_no_arrays_compiler_or_plots(self, call):
+        assert not loaded_by(f"import hwsim; {call}") & {"numpy", "numba", "matplotlib"}
+
+    def test_importing_hwsim_costs_nothing(self):
+        got = loaded_by("import hwsim, hwsim.arch, hwsim.workload, hwsim.formats")
+        assert not got & {"numpy", "numba", "pydantic", "yaml", "simpy", "typer"}
+
+    def test_public_names_are_complete(self):
+        import hwsim
+
+        assert hwsim.__all__ == sorted(hwsim.__all__)
+        assert all(callable(getattr(hwsim, name)) for name in hwsim.__all__)
+
+
+class TestResults:
+    def test_json_has_the_public_fields(self):
+        done = hwsim("run", "h200-sxm", "--model", "nemotron3-nano-30b-a3b", "--weights", "fp8", "--json")
+        data = json.loads(done.stdout)
+        for key in (
+            "schema cycles seconds bound_cycles roofline_cycles limited_by tokens_per_second bytes dram_bytes "
+            "macs utilization stalls by_op memory energy_joules config version"
+        ).split():
+            assert key in data, key
+        assert data["schema"] == 1
+        assert set(data["bytes"]) == {"weights", "kv", "state", "activations"}
+        assert data["memory"]["fits"] is True
+        assert sum(row["cycles"] for row in data["by_op"]) == data["cycles"] == sum(data["stalls"].values())
+
+    def test_prefill_counts_prompt_tokens(self):
+        args = "run h200-sxm --model llama3-8b --phase prefill --context 512 --batch 2 --json".split()
+        data = json.loads(hwsim(*args).stdout)
+        assert data["tokens_per_second"] == pytest.approx(1024 / data["seconds"])
+
+    def test_does_not_fit_is_printed_not_dropped(self):
+        done = hwsim("run", "h200-sxm", "--model", "llama3-8b", "--batch", 2048)
+        assert done.returncode == 0
+        assert "DOES NOT FIT" in done.stdout and "does not fit: " in done.stdout
+
+    def test_set_changes_the_machine(self):
+        base = json.loads(hwsim("gemm", "m0", "--m", 1, "--n", 4096, "--k", 4096, "--weights", "int8", "--json").stdout)
+        fast = json.loads(
+            hwsim(
+                *"gemm m0 --m 1 --n 4096 --k 4096 --weights int8 --json --set".split(), "dram.bandwidth=200 GB/s"
+            ).stdout
+        )
+        assert fast["bound_cycles"] == pytest.approx(base["bound_cycles"] / 2, abs=1)
+        assert fast["config"]["machine"]["dram"]["bandwidth"] == "200 GB/s"
+
+    def test_by_layer_sums(self):
+        done = hwsim("run", "h200-sxm", "--model", "nemotron3-nano-30b-a3b", "--by", "layer")
+        assert "outside layers" in done.stdout and done.stdout.rstrip().splitlines()[-1].startswith("total")
+
+    def test_compare(self, tmp_path):
+        for name, weights in (("a.json", "bf16"), ("b.json", "fp8")):
+            out = hwsim("run", "h200-sxm", "--model", "llama3-8b", "--weights", weights, "--json").stdout
+            (tmp_path / name).write_text(out)
+        done = hwsim("compare", "a.json", "b.json", cwd=tmp_path)
+        assert done.returncode == 0 and "formats.weights" in done.stdout
+        (tmp_path / "c.json").write_text("{}")
+        assert hwsim("compare", "a.json", "c.json", cwd=tmp_path).returncode == 2
+
+    def test_trace_is_chrome_json_whose_spans_do_not_overlap(self, tmp_path):
+        path = tmp_path / "t.json"
+        done = hwsim(*"gemm m0 --m 300 --n 700 --k 900 --weights int8 --trace".split(), path, "--json")
+        cycles = json.loads(done.stdout)["cycles"]
+        events = [e for e in json.loads(path.read_text())["traceEvents"] if e["ph"] == "X"]
+        end = max(e["ts"] + e["dur"] for e in events)
+        assert end <= cycles / 1000 and end > 0.99 * cycles / 1000  # m0 runs at 1 GHz: 1000 cycles a us
+        for track in {e["tid"] for e in events}:
+            spans = sorted((e["ts"], e["ts"] + e["dur"]) for e in events if e["tid"] == track)
+            assert all(a[1] <= b[0] + 1e-6 for a, b in zip(spans, spans[1:], strict=False))
+
+    def test_catalogues(self):
+        for command, word in (("arch", "m0"), ("model", "llama3-8b"), ("format", "nvfp4")):
+            assert word in hwsim(command).stdout
+            assert json.loads(hwsim(command, "--json").stdout)["schema"] == 1
+        shown = hwsim("arch", "m0").stdout
+        assert "clock: 1 GHz" in shown
+
+    def test_schema_is_the_one_shipped(self):
+        shipped = json.loads((ROOT / "arch_configs" / "machine.schema.json").read_text())
+        assert json.loads(hwsim("schema").stdout) == shipped
+
+
+MISTAKES = [
+    ("run h200 --model llama3-8b", "did you mean", "h200-sxm"),
+    ("run m0 --model llama3-8", "did you mean", "llama3-8b"),
+    ("run m0 --model llama3-8b --weights fp7", "did you mean", "fp"),
+    ("run m0 --model llama3-8b --weights int8 --phase training", "decode, prefill", ""),
+    ("run m0 --model llama3-8b --weights int8 --batch 0", "batch", "positive"),
+    ("run m0 --model llama3-8b --weights int8 --context -5", "context", "positive"),
+    ("run m0 --model llama3-8b --weights int8 --engine verilog", "simpy, walk", ""),
+    ("run m0 --model llama3-8b --weights int8 --by tile", "op, layer", ""),
+    ("run m0 --model llama3-8b --weights seedlm4", "regenerate", "lacks"),
+    ("run m0 --model llama3-8b --weights bf16", "no dot rate", "int8 x int8"),
+    ("run m0 --model llama3-8b --weights expert=int8,default=int8", "did you mean experts", ""),
+    ("run m0 --model llama3-8b --weights experts=int8", "default", ""),
+    ("run m0 --model llama3-8b --weights int8 --kv seedlm4", "weight format", ""),
+    ("run seedlm-virtex7 --model llama3-8b --weights fp16", "vector", "lacks"),
+    ("gemm m0 --m 1 --n 1 --k 1 --weights int8 --set dram.bandwith=1", "did you mean", "bandwidth"),
+    ("gemm m0 --m 1 --n 1 --k 1 --weights int8 --set dram.bandwidth", "PATH=VALUE", ""),
+    ("gemm m0 --m 1 --n 1 --k 1 --weights int8 --trace /no/such/folder/t.json", "does not exist", ""),
+    ("compare nothing.json nothing.json", "nothing.json", "read"),
+    ("arch nothing.yaml", "nothing.yaml", ""),
+    ("model nothing.yaml", "nothing.yaml", ""),
+    ("format mxfp5", "did you mean", "mxfp"),
+]
+
+
+@pytest.mark.parametrize("line, first, second", MISTAKES)
+def test_a_mistake_says_what_to_write(line, first, second):
+    done = hwsim(*line.split())
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr and done.stdout == ""
+    assert first in done.stderr and second in done.stderr
+
+
+def test_many_errors_at_once_with_places(tmp_path):
+    text = (ROOT / "arch_configs" / "m0.yaml").read_text()
+    text = text.replace("bandwidth: 100 GB/s", "bandwidth: 100 GB").replace("clock: 1 GHz", "clok: 1 GHz")
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    done = hwsim("arch", path)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2 and len(lines) == 2
+    assert all(line.startswith("hwsim: ") and line.count(":") >= 4 for line in lines)
+    assert "did you mean clock" in lines[0] and "GB/s" in lines[1]
