@@ -233,6 +233,14 @@ def test_newer_names_of_the_nemotron_layers(tmp_path):
     assert (model.layers, model.mtp) == ("ME*", "*E")
 
 
+def test_the_prediction_block_has_attention_and_experts_where_the_file_says_no_more(tmp_path):
+    config = {k: v for k, v in SUPER.items() if k != "mtp_hybrid_override_pattern"}
+    assert load_model(written(tmp_path, config)).mtp == "*E"
+    assert load_model(written(tmp_path, config | {"num_nextn_predict_layers": 0})).mtp == ""
+    only_mamba = load_model(written(tmp_path, SUPER | {"hybrid_override_pattern": "MM"}))
+    assert (only_mamba.moe.latent, only_mamba.attention.q_heads) == (1024, 32)
+
+
 def test_an_unknown_architecture_names_the_known_ones(tmp_path):
     known = "gpt_oss, llama, mamba2, nemotron_h, qwen3_moe"
     assert problems(tmp_path, {"model_type": "gemma3"}) == [
