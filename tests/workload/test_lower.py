@@ -282,6 +282,37 @@ def test_mamba_ops_share_out_the_projection(name, step):
     assert gated.inputs == z + scan.outputs
 
 
+@having("moe")
+def test_routing_and_the_shared_expert_hand_on_what_they_must(name, step):
+    """The router: weight and number of each chosen expert. The shared expert's last matrix takes the routed sum."""
+    s, _, tokens, *_ = case(name, step)
+    e, k, m, ms, latent, g = s.moe
+    for op in ops_of(name, step):
+        if op.kind == "router":
+            assert (op.inputs, op.outputs) == (tokens * s.h, 2 * tokens * k)
+            assert op.vector >= tokens * e * 5
+        if op.name == "shared_experts_down":
+            assert (op.inputs, op.outputs) == (tokens * (ms + s.h), tokens * s.h)
+            assert op.vector == tokens * s.h
+        if op.name == "experts_up":
+            assert (op.inputs, op.outputs) == (tokens * (latent or s.h), tokens * k * m)
+        if op.name == "experts_down":
+            assert (op.inputs, op.outputs) == (tokens * k * m, tokens * (latent or s.h))
+
+
+def test_passes_of_the_state_and_the_scan():
+    """Nano, one layer. Decode: dt 6 a head, x and D 3 a channel, 5 a state element. Prefill of 200, chunks 128, 72:
+    3 more a head and a channel, 3 a head and causal pair in place of the state's.
+    """
+    heads, p, n, _, q = SHAPES["nemotron3-nano-30b-a3b"].ssm
+    model = load_model("nemotron3-nano-30b-a3b")
+    one = next(op for op in lower(model, "decode", 1, 9) if op.kind == "ssm")
+    assert one.vector == 6 * heads + 3 * heads * p + 5 * heads * p * n
+    prompt = next(op for op in lower(model, "prefill", 1, 200) if op.kind == "ssm")
+    pairs = q * (q + 1) // 2 + 72 * 73 // 2
+    assert prompt.vector == 200 * (9 * heads + 6 * heads * p) + 3 * heads * pairs
+
+
 def test_windows_alternate():
     """gpt-oss: layers 0, 2, 4 ... see 128 positions, their own included."""
     ops = lower(load_model("gpt-oss-20b"), "decode", 1, 8192)
@@ -301,6 +332,7 @@ def test_verifying_drafts_counts_every_token():
     assert sums["attention"].cache_write == 8 * 2 * 4 * 512
     assert sums["ssm"].cache_read == 40 * 2 * heads * p * n
     assert sums["ssm"].cache_write == 4 * sums["ssm"].cache_read
+    assert sums["ssm"].vector >= 40 * 8 * 5 * heads * p * n
     assert sums["experts"].weights == 40 * distinct(e, k, 8) * g * latent * m
     assert sums["experts"].macs == 40 * 8 * k * g * latent * m
 
