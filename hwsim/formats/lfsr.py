@@ -94,7 +94,6 @@ class Lfsr:
         """n steps as a GF(2) matrix: row i is the mask of seed bits whose parity is bit i of the state."""
         power = tuple(1 << i for i in range(self.width))
         square = (*(1 << i for i in range(1, self.width)), self.tap_mask)
-        n %= self.period if self.taps == TAPS.get(self.width) else n + 1
         while n:
             if n & 1:
                 power = _compose(square, power)
@@ -200,8 +199,8 @@ class SeedCodec:
 
     @property
     def value_bits(self) -> int:
-        """Signed bits that hold every S_i: |S_i| <= P 2^(K-1) 2^(coefficient_bits-1)."""
-        return (self.P * self.centre << (self.coefficient_bits - 1)).bit_length() + 1
+        """Signed bits that hold every S_i: |S_i| <= P (2^(K-1) - 1) 2^(coefficient_bits-1)."""
+        return (self.P * self.denominator << (self.coefficient_bits - 1)).bit_length() + 1
 
     @property
     def zero(self) -> SeedRecord:

@@ -138,7 +138,7 @@ def test_other_taps_are_taken_and_bad_ones_refused():
 def test_the_published_points():
     assert (SEEDLM4.C, SEEDLM4.P, SEEDLM4.K, SEEDLM4.block_bits, SEEDLM4.bits_per_value) == (8, 3, 16, 32, 4)
     assert (SEEDLM3.C, SEEDLM3.P, SEEDLM3.K, SEEDLM3.block_bits, SEEDLM3.bits_per_value) == (12, 4, 16, 36, 3)
-    assert SEEDLM4.value_bits == 21 and SEEDLM3.value_bits == 22
+    assert SEEDLM4.value_bits == SEEDLM3.value_bits == 21
 
 
 def test_golden_record_and_its_integers():
