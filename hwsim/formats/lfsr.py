@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from hwsim.errors import InputError
 
-# Width -> bit positions (least significant = 0) whose XOR is fed back; every row is maximal (tests prove it by
-# matrix order). 2..24: SeedLM Table 6; 32: Xilinx XAPP052, positions 32,22,2,1.
+# Width -> bit positions (least significant = 0) whose XOR is fed back; every row is maximal (tests prove it
+# by matrix order). 2..24: SeedLM Table 6; 32: Xilinx XAPP052, positions 32,22,2,1.
 TAPS: dict[int, tuple[int, ...]] = {
     2: (0, 1), 3: (0, 1), 4: (0, 1), 5: (0, 2), 6: (0, 1), 7: (0, 1), 8: (0, 2, 3, 4), 9: (0, 4),
     10: (0, 3), 11: (0, 2), 12: (0, 1, 2, 8), 13: (0, 1, 2, 5), 14: (0, 1, 2, 12), 15: (0, 1),
@@ -59,7 +59,7 @@ class Lfsr:
             object.__setattr__(self, "taps", TAPS[self.width])
         taps = tuple(self.taps)
         if len(set(taps)) != len(taps) or 0 not in taps or not all(0 <= tap < self.width for tap in taps):
-            raise InputError(f"taps {taps} of a {self.width}-bit LFSR: write different bits below the width, 0 among them")
+            raise InputError(f"taps {taps} of a {self.width}-bit LFSR: write different bits of it, with 0")
         object.__setattr__(self, "taps", taps)
 
     @cached_property
@@ -223,7 +223,7 @@ class SeedCodec:
         """
         (e_low, e_high), (q_low, q_high) = self.exponent_range, self.q_range
         if not (0 < seed <= self.lfsr.period and e_low <= exponent <= e_high and len(q) == self.P):
-            raise InputError(f"seed block (seed {seed}, exponent {exponent}, {len(q)} coefficients) is out of range")
+            raise InputError(f"seed {seed}, exponent {exponent} or {len(q)} coefficients: out of range")
         if not all(q_low <= c <= q_high for c in q):
             raise InputError(f"coefficients {tuple(q)} must be between {q_low} and {q_high}")
         word, at = seed | (exponent & ((1 << self.exponent_bits) - 1)) << self.K, self.K + self.exponent_bits

@@ -1,4 +1,4 @@
-"""The register and the integer side of the seed codec, against the paper's example and plain GF(2) algebra."""
+"""The register and the integer side of the seed codec, against the paper's example and GF(2) algebra."""
 
 import random
 
@@ -165,7 +165,8 @@ def test_pack_and_unpack_invert_each_other_and_refuse_other_fields(codec):
         assert all(abs(s) < 2 ** (codec.value_bits - 1) for s in codec.decode_block(record[0], record[2]))
     assert codec.unpack(codec.pack(*codec.zero)) == codec.zero == (1, codec.exponent_range[0], (0,) * codec.P)
     q = (0,) * codec.P
-    for bad in [(0, 0, q), (2**codec.K, 0, q), (1, codec.exponent_range[1] + 1, q), (1, 0, q[1:]), (1, 0, (99,) * codec.P)]:
+    high = codec.exponent_range[1] + 1
+    for bad in [(0, 0, q), (2**codec.K, 0, q), (1, high, q), (1, 0, q[1:]), (1, 0, (99,) * codec.P)]:
         with pytest.raises(InputError):
             codec.pack(*bad)
 
