@@ -49,5 +49,5 @@ def test_range(name):
 
 def test_unknown_element():
     with pytest.raises(InputError, match="did you mean E2M1"):
-        element("e2m2x")
+        element("e2m1x")
     assert set(ELEMENTS) == set(TABLE)
