@@ -1,4 +1,4 @@
-"""Number formats: layout (no numpy), values, dot products. Names load on first use; nothing heavy is imported here."""
+"""Number formats: layout (no numpy), values, dot products; every name is loaded on first use."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _HOME = {
     "NAMES": "layout",
     "ALIASES": "layout",
     "Element": "elements",
-        "BlockFormat": "custom",
+    "BlockFormat": "mx",
     "Encoded": "format",
     "Format": "format",
     "get_format": "catalog",
     "Lfsr": "lfsr",
-    "SeedCodec": "seed",
+    "SeedCodec": "lfsr",
     "matmul": "product",
     "block_dot": "dot",
     "stream": "engine_stream",

@@ -1,0 +1,228 @@
+"""What every format with values is: an encoder of arrays into `Encoded`, and back.
+
+`Encoded` keeps codes with the blocked axis last, in C order, as they are stored.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+
+from hwsim.errors import InputError, nearest
+from hwsim.formats.layout import Layout
+
+ROUNDINGS = ("rne", "away", "zero", "stochastic")
+_PARALLEL_VALUES = 1 << 20  # below this a thread costs more than it saves
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """An array in a number format, as codes.
+
+    format: what made it, and decodes it.
+    shape, axis: of the original array; blocks run along `axis`.
+    codes: unsigned[..., k], one an element, the blocked axis last (seed formats: one uint64 record a seed block).
+    scales: unsigned[..., ceil(k / block)], one a block; int8: uint32[...], one a row; None where there is none.
+    shifts: BDR, uint8[..., sub-blocks]; else None.
+    tensor_scale: the scale of the whole tensor as a float32, or the signed exponent of a seed format; else None.
+    """
+
+    format: Format
+    shape: tuple[int, ...]
+    axis: int
+    codes: np.ndarray
+    scales: np.ndarray | None = None
+    shifts: np.ndarray | None = None
+    tensor_scale: np.float32 | int | None = None
+
+    @property
+    def row_length(self) -> int:
+        """Values along the blocked axis, padding not counted."""
+        return self.shape[self.axis]
+
+    @property
+    def rows(self) -> int:
+        """Rows of blocks: all other axes together."""
+        return math.prod(n for i, n in enumerate(self.shape) if i != self.axis)
+
+    @property
+    def nbytes(self) -> int:
+        """`len(to_bytes())`."""
+        return self.format.layout.nbytes(self.rows, self.row_length)
+
+    def to_bytes(self) -> bytes:
+        """Records row by row, then the tensor scale."""
+        return self.format.pack(self)
+
+    def decode(self) -> np.ndarray:
+        """float32[shape]."""
+        return self.format.decode(self)
+
+
+@dataclass(frozen=True)
+class Format(ABC):
+    """A number format with its options; build one with `get_format`.
+
+    rounding: of elements: "rne", "away" (ties away from zero), "zero" or "stochastic".
+    seed: of the stochastic register, 1 to 2^32 - 1.
+    threads: workers for large arrays; None: as many as there are processors. Never changes a bit.
+    """
+
+    rounding: str = field(default="rne", kw_only=True)
+    seed: int = field(default=1, kw_only=True)
+    threads: int | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Refuse what cannot be. raises: InputError with every problem."""
+        problems = []
+        if self.rounding not in ROUNDINGS:
+            problems.append(f"rounding: {self.rounding!r}{nearest(str(self.rounding), ROUNDINGS)}")
+        if not 0 < self.seed < 1 << 32:
+            problems.append(f"seed: {self.seed} is not a state of the 32-bit register; write 1 to 4294967295")
+        if self.threads is not None and self.threads < 1:
+            problems.append(f"threads: {self.threads}; write 1 or more")
+        if problems:
+            raise InputError(*problems)
+
+    @property
+    @abstractmethod
+    def layout(self) -> Layout:
+        """How it lies in memory."""
+
+    @property
+    def name(self) -> str:
+        """The layout's name."""
+        return self.layout.name
+
+    @property
+    def bits_per_value(self) -> Fraction:
+        """Stored bits a value; row and tensor scales and padding are not counted."""
+        return self.layout.bits_per_value
+
+    @abstractmethod
+    def encode(self, x, axis: int = -1) -> Encoded:
+        """Codes of an array of floats of any shape and strides, blocks along `axis`.
+
+        raises: InputError for a scalar, another dtype, or an axis that does not exist.
+        """
+
+    @abstractmethod
+    def decode(self, encoded: Encoded) -> np.ndarray:
+        """float32 of the original shape, each value rounded once."""
+
+    @abstractmethod
+    def pack(self, encoded: Encoded) -> bytes:
+        """The packed bytes of the layout."""
+
+    @abstractmethod
+    def from_bytes(self, data: bytes, shape: Sequence[int], axis: int = -1) -> Encoded:
+        """The `Encoded` whose `to_bytes()` is `data`.
+
+        raises: InputError when the number of bytes is not that of the shape.
+        """
+
+    def quantize(self, x, axis: int = -1) -> np.ndarray:
+        """decode(encode(x)): float32 of the same shape."""
+        return self.decode(self.encode(x, axis))
+
+    @property
+    def rounding_mode(self) -> int:
+        """The rounding as the kernels number it."""
+        return ROUNDINGS.index(self.rounding)
+
+
+def float_rows(x, axis: int) -> tuple[np.ndarray, tuple[int, ...], int]:
+    """(float32 or float64[rows, k] in C order with the blocked axis last, original shape, axis >= 0).
+
+    float16 and bfloat16 widen to float32, exactly; integers that float64 holds become float64.
+    """
+    x = np.asarray(x)
+    if x.ndim == 0:
+        raise InputError("a format needs an array of at least one axis; write [x]")
+    if not -x.ndim <= axis < x.ndim:
+        raise InputError(f"axis {axis} does not exist in an array of shape {x.shape}")
+    axis %= x.ndim
+    if x.dtype.name == "bfloat16":
+        x = (np.ascontiguousarray(x).view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
+    elif x.dtype == np.float16:
+        x = x.astype(np.float32)
+    elif x.dtype.kind in "iub":
+        wide = x.astype(np.float64)
+        if x.dtype.itemsize == 8 and x.size and max(abs(wide.min()), abs(wide.max())) > 2.0**53:
+            raise InputError("integers beyond 2^53 do not fit a float64; convert them first")
+        x = wide
+    elif x.dtype not in (np.float32, np.float64):
+        raise InputError(f"dtype {x.dtype} cannot be encoded; write float16, bfloat16, float32 or float64")
+    moved = np.moveaxis(x, axis, -1)
+    k = moved.shape[-1]
+    rows = math.prod(moved.shape[:-1])
+    native = np.ascontiguousarray(moved, dtype=moved.dtype.newbyteorder("=")).reshape(rows, k)
+    return native, x.shape, axis
+
+
+def padded(rows: np.ndarray, block: int) -> np.ndarray:
+    """Rows lengthened with zeros to whole blocks; the same array where none is missing."""
+    missing = -rows.shape[1] % block
+    return np.pad(rows, ((0, 0), (0, missing))) if missing else rows
+
+
+def moved_shape(shape: Sequence[int], axis: int, last: int) -> tuple[int, ...]:
+    """The shape with `axis` taken out and `last` put at the end."""
+    return (*(n for i, n in enumerate(shape) if i != axis), last)
+
+
+def restore(rows: np.ndarray, shape: Sequence[int], axis: int) -> np.ndarray:
+    """[rows, k] back to the original shape."""
+    k = shape[axis]
+    return np.ascontiguousarray(np.moveaxis(rows.reshape(moved_shape(shape, axis, k)), -1, axis))
+
+
+def in_threads(count: int, values_each: int, threads: int | None, work: Callable[[int, int], None]) -> None:
+    """Call work(first, last) over `count` independent pieces, in threads where that pays."""
+    workers = threads or len(os.sched_getaffinity(0))
+    workers = min(workers, count, max(1, count * values_each // _PARALLEL_VALUES))
+    if workers <= 1:
+        work(0, count)
+        return
+    edges = [count * i // workers for i in range(workers + 1)]
+    with ThreadPoolExecutor(workers) as pool:
+        for done in [pool.submit(work, a, b) for a, b in zip(edges, edges[1:], strict=False)]:
+            done.result()
+
+
+def largest_finite(x: np.ndarray) -> float:
+    """Largest magnitude of the finite values; 0 where there is none."""
+    top = max(float(x.max()), -float(x.min())) if x.size else 0.0
+    if not math.isfinite(top):
+        top = float(np.abs(x, where=np.isfinite(x), out=np.zeros_like(x)).max())
+    return abs(top)
+
+
+def divide_rounded(a, n: int, dtype) -> np.ndarray:
+    """a / n rounded once (nearest even) from the exact quotient to float32 or float16; saturates, never Inf.
+
+    a: float64 >= 0, finite; n: an integer of at most 12 bits.
+    """
+    a = np.asarray(a, np.float64)
+    q = a / n
+    with np.errstate(over="ignore"):
+        s = q.astype(dtype)
+    s = np.minimum(s, np.finfo(dtype).max)
+    up, down = np.nextafter(s, dtype(np.inf)), np.nextafter(s, dtype(0))
+    with np.errstate(over="ignore"):
+        for other in (up, down):
+            # The float64 quotient may have landed on a midpoint that the exact one misses.
+            middle = (s.astype(np.float64) + other.astype(np.float64)) / 2
+            away = a > n * middle if other is up else a < n * middle
+            s = np.where((q == middle) & away & np.isfinite(other), other, s)
+    return s.astype(dtype)

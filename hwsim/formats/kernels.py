@@ -1,0 +1,359 @@
+"""Compiled loops of the formats; nothing compiles at import, and what compiles is cached on disk.
+
+Fast loops: one pass over float32 in whole blocks (1-D, contiguous), round to nearest even. They compare and add
+bit patterns, so they vectorise: 32-bit integers are wrapped at every step, because numba widens them otherwise.
+General loop (`encode_quotients`): any rounding, any scale, float32 or float64, exact by construction.
+Every loop writes only the blocks it is given, so that threads cannot change a bit.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+RNE, AWAY, ZERO, STOCHASTIC = range(4)
+
+_i32 = np.int32
+_u64 = numba.uint64
+_INF_BITS = np.int32(0x7F800000)
+_ABS_BITS = np.int32(0x7FFFFFFF)
+
+_jit = numba.njit(nogil=True, cache=True)
+_inline = numba.njit(nogil=True, cache=True, inline="always")
+
+INVERSE_POWERS = np.array([2.0 ** (127 - code) for code in range(255)], np.float32)
+"""2^-(code - 127) by scale code; the last one is subnormal, and exact."""
+
+
+@_inline
+def _bits32(value):
+    return np.float32(value).view(np.int32)
+
+
+@_inline
+def _float32(bits):
+    return np.int32(bits).view(np.float32)
+
+
+@_inline
+def _exponent(value):
+    """floor(log2 value) of a normal float64; below -1022 for subnormals and zero."""
+    return ((np.float64(value).view(np.int64) >> 52) & 0x7FF) - 1023
+
+
+@_inline
+def _pow2(exponent):
+    return np.int64((exponent + 1023) << 52).view(np.float64)
+
+
+@_inline
+def _block_max(bits, at, n):
+    """Largest magnitude as bits: integers order like the floats, Inf and NaN on top."""
+    top = _i32(0)
+    for k in range(n):
+        top = max(top, _i32(bits[at + k] & _ABS_BITS))
+    return top
+
+
+@_inline
+def _mx_float(x, bits, at, n, inverse, base, mantissa_bits, max_code, sign_bit, sign_shift, codes):
+    """y + 2^(e_y + 23 - m) makes the adder round y to m fraction bits; the sum's low bits are the code's."""
+    up = _i32(_i32(_i32(23) - mantissa_bits) << _i32(23))
+    down = _i32(_i32(23) - mantissa_bits)
+    for k in range(n):
+        y = abs(x[at + k]) * inverse
+        exponent = max(_i32(_bits32(y) & _INF_BITS), base)
+        magic = _i32(exponent + up)
+        code = _i32(_i32(_i32(exponent - base) >> down) + _i32(_bits32(y + _float32(magic)) - magic))
+        code = min(code, max_code)
+        codes[at + k] = np.uint8(_i32(code | _i32(_i32(bits[at + k] >> sign_shift) & sign_bit)))
+
+
+@_inline
+def _mx_integer(x, at, n, inverse, unit, max_code, codes):
+    magic = np.float32(12582912.0)  # 1.5 * 2^23: the adder rounds to integers, of either sign
+    for k in range(n):
+        code = _i32(_bits32(x[at + k] * inverse * unit + magic) - _i32(0x4B400000))
+        code = max(min(code, max_code), _i32(-max_code))
+        codes[at + k] = np.uint8(code)
+
+
+@_inline
+def mx_exponent(amax, mantissa_bits, emax, max_normal, rule):
+    """Exponent of the E8M0 scale before clamping; rule 0 floor, 1 even, 2 rceil. amax: float64 > 0, normal."""
+    pattern = np.float64(amax).view(np.int64)
+    if rule == 1:
+        pattern += np.int64(1) << np.int64(51 - mantissa_bits)
+    exponent = (pattern >> 52) - 1023 - emax
+    if rule == 2 and amax > max_normal * _pow2(max(min(exponent, 900), -900)):
+        exponent += 1
+    return exponent
+
+
+@_jit
+def encode_mx(
+    x, bits, block, rule, integer, code_bits, mantissa_bits, emin, emax, max_normal, max_code, inverse, codes, scales
+):
+    """x, bits: float32[n * block] and its view as int32; codes: uint8[n * block]; scales: uint8[n]."""
+    base = _i32(_i32(emin + 127) << _i32(23))
+    m, top_code = _i32(mantissa_bits), _i32(max_code)
+    sign, shift = _i32(1 << (code_bits - 1)), _i32(32 - code_bits)
+    unit = np.float32(_pow2(mantissa_bits))
+    full = block == 32
+    for b in range(scales.size):
+        at = _u64(b) * _u64(block)
+        top = _block_max(bits, at, _u64(32)) if full else _block_max(bits, at, _u64(block))
+        if top >= _INF_BITS:
+            scales[b] = 255
+            for k in range(_u64(block)):
+                codes[at + k] = 0
+            continue
+        exponent = -127
+        if top > 0:
+            exponent = mx_exponent(np.float64(_float32(top)), mantissa_bits, emax, max_normal, rule)
+            exponent = max(min(exponent, 127), -127)
+        scales[b] = exponent + 127
+        inv = inverse[exponent + 127]
+        if integer:
+            if full:
+                _mx_integer(x, at, _u64(32), inv, unit, top_code, codes)
+            else:
+                _mx_integer(x, at, _u64(block), inv, unit, top_code, codes)
+        elif full:
+            _mx_float(x, bits, at, _u64(32), inv, base, m, top_code, sign, shift, codes)
+        else:
+            _mx_float(x, bits, at, _u64(block), inv, base, m, top_code, sign, shift, codes)
+
+
+@_jit
+def mx_scales(maxima, rule, mantissa_bits, emax, max_normal, scales):
+    """E8M0 codes of block maxima (float64[n], Inf: NaN) by a scale rule."""
+    for b in range(scales.size):
+        top = maxima[b]
+        if top == np.inf:
+            scales[b] = 255
+        elif top == 0.0:
+            scales[b] = 0
+        else:
+            scales[b] = max(min(mx_exponent(top, mantissa_bits, emax, max_normal, rule), 127), -127) + 127
+
+
+@_inline
+def round_quotient(a, d, integer, m, emin, max_code, mode, r):
+    """Code of a / d rounded once, without its sign; exact for a >= 0 in float64 and d of at most 32 bits.
+
+    The quotient's first 8 bits below the last kept one are found by division, mended by an exact product,
+    and with "is anything left" they decide every rounding.
+    """
+    q = a / d
+    if q >= 1.0e12:
+        return np.int64(max_code)
+    exponent = np.int64(emin)
+    if not integer:
+        exponent = max(_exponent(q), np.int64(emin))
+        if exponent > emin and a < d * _pow2(exponent):  # the division rounded up to a power of two
+            exponent -= 1
+    unit = d * _pow2(exponent - m - 8)
+    parts = np.int64(a / unit)
+    if unit * parts > a:
+        parts -= 1
+    elif unit * (parts + 1) <= a:
+        parts += 1
+    rest = unit * parts != a
+    n, part = parts >> 8, parts & 255
+    if mode == RNE:
+        n += part > 128 or (part == 128 and (rest or (n & 1) == 1))
+    elif mode == AWAY:
+        n += part >= 128
+    elif mode == STOCHASTIC:
+        n += part + r >= 256
+    return min(((exponent - emin) << m) + n, np.int64(max_code))
+
+
+@_inline
+def lfsr_step(state):
+    """One step of the 32-bit register with taps at bits 0, 10, 30, 31."""
+    bit = (state ^ (state >> _u64(10)) ^ (state >> _u64(30)) ^ (state >> _u64(31))) & _u64(1)
+    return (state >> _u64(1)) | (bit << _u64(31))
+
+
+@_jit
+def encode_quotients(x, real, block, divisors, integer, m, emin, max_code, most_negative, bits, mode, state, codes):
+    """Elements of any format but through one exact division each.
+
+    x: float[rows, n * block], padded; real: values of a row that are not padding; divisors: float64[rows, n], 0 or NaN
+    gives zero codes. integer: 0 float element, 1 two's complement, 2 sign and magnitude.
+    most_negative: largest magnitude of a negative value. state: the register before the first value's step.
+    """
+    sign = np.int64(1) << (bits - 1)
+    state = _u64(state)
+    for row in range(x.shape[0]):
+        for b in range(divisors.shape[1]):
+            d = divisors[row, b]
+            for k in range(b * block, min(b * block + block, real)):
+                if mode == STOCHASTIC:
+                    state = lfsr_step(state)
+                code = np.int64(0)
+                if d > 0.0:
+                    value = np.float64(x[row, k])
+                    negative = (value.view(np.int64) >> 63) != 0
+                    limit = most_negative if negative else max_code
+                    code = round_quotient(
+                        abs(value), d, integer != 0, m, emin, limit, mode, np.int64(state & _u64(255))
+                    )
+                    if negative:
+                        if integer == 1:
+                            code = (-code) & (2 * sign - 1)
+                        elif integer == 0 or code != 0:
+                            code |= sign
+                codes[row, k] = code
+            for k in range(max(real, b * block), b * block + block):
+                codes[row, k] = 0
+
+
+@_jit
+def block_maxima(x, block, out):
+    """Largest magnitude of each block as float64; Inf where a value is Inf or NaN. x: float[n * block]."""
+    for b in range(out.size):
+        top = 0.0
+        for k in range(b * block, b * block + block):
+            a = abs(np.float64(x[k]))
+            if not a <= top:
+                top = a if a < np.inf else np.inf
+        out[b] = top
+
+
+@_inline
+def e4m3_quotient(a, d):
+    """E4M3 code of a / d to nearest even, saturated at 448 (code 0x7E)."""
+    return round_quotient(a, d, False, 3, -6, 126, RNE, 0)
+
+
+@_jit
+def encode_nvfp4(x, bits, tensor_scale, given, values, codes, scales):
+    """Blocks of 16 of float32: E4M3 scales (taken as given where `given`) and E2M1 codes, compared with exact midpoints.
+
+    values: float64[256], E4M3 by code. A float32 at or above the k-th threshold has at least code k + 1.
+    """
+    threshold = np.empty(7, np.int32)
+    middle = np.array([0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0])
+    for b in range(scales.size):
+        at = _u64(b) * _u64(16)
+        top = _block_max(bits, at, _u64(16))
+        if top >= _INF_BITS:
+            scales[b] = 127
+        elif not given:
+            scales[b] = e4m3_quotient(np.float64(_float32(top)), 6.0 * tensor_scale)
+        d = values[scales[b]] * tensor_scale
+        if top >= _INF_BITS or not d > 0.0:
+            for k in range(_u64(16)):
+                codes[at + k] = 0
+            continue
+        for j in range(7):
+            exact = d * middle[j]
+            near = np.float32(exact)
+            wide = np.float64(near)
+            # a tie goes to the even code: down where j is even
+            threshold[j] = _bits32(near) + (1 if wide < exact or (wide == exact and (j & 1) == 0) else 0)
+        t0, t1, t2, t3 = threshold[0], threshold[1], threshold[2], threshold[3]
+        t4, t5, t6 = threshold[4], threshold[5], threshold[6]
+        for k in range(_u64(16)):
+            a = _i32(bits[at + k] & _ABS_BITS)
+            low = _i32(_i32(_i32(a >= t0) + _i32(a >= t1)) + _i32(_i32(a >= t2) + _i32(a >= t3)))
+            high = _i32(_i32(_i32(a >= t4) + _i32(a >= t5)) + _i32(a >= t6))
+            codes[at + k] = np.uint8(_i32(_i32(low + high) | _i32(_i32(bits[at + k] >> _i32(28)) & _i32(8))))
+
+
+@_jit
+def encode_bdr(x, bits, magnitude_bits, inverse, codes, scales, shifts):
+    """Blocks of 16 of float32 with a 1-bit shift for each two: scale, shifts, sign and magnitude codes."""
+    most = _i32(_i32(1 << magnitude_bits) - 1)
+    sign_shift = _i32(31 - magnitude_bits)
+    sign = _i32(1 << magnitude_bits)
+    unit = np.float32(_pow2(magnitude_bits - 1))
+    magic = np.float32(8388608.0)  # 2^23: the adder rounds to integers
+    for b in range(scales.size):
+        at, sub = _u64(b) * _u64(16), _u64(b) * _u64(8)
+        top = _block_max(bits, at, _u64(16))
+        if top >= _INF_BITS or top == 0:
+            scales[b] = 255 if top else 0
+            for k in range(_u64(16)):
+                codes[at + k] = 0
+            for k in range(_u64(8)):
+                shifts[sub + k] = 0
+            continue
+        code = top >> 23  # E + 127; a subnormal maximum is clamped to -127
+        scales[b] = code
+        inv = inverse[code]
+        binade = _i32(code << 23) if code else _i32(0x00400000)  # 2^E as bits
+        for j in range(_u64(8)):
+            k = at + j + j
+            b0, b1 = bits[k], bits[k + _u64(1)]
+            small = max(_i32(b0 & _ABS_BITS), _i32(b1 & _ABS_BITS)) < binade
+            scale = unit + unit if small else unit
+            m0 = min(_i32(_bits32(abs(x[k]) * inv * scale + magic) - _i32(0x4B000000)), most)
+            m1 = min(_i32(_bits32(abs(x[k + _u64(1)]) * inv * scale + magic) - _i32(0x4B000000)), most)
+            shifts[sub + j] = np.uint8(small)
+            s0 = _i32(_i32(b0 >> sign_shift) & sign) if m0 > 0 else _i32(0)
+            s1 = _i32(_i32(b1 >> sign_shift) & sign) if m1 > 0 else _i32(0)
+            codes[k] = np.uint8(_i32(m0 | s0))
+            codes[k + _u64(1)] = np.uint8(_i32(m1 | s1))
+
+
+@_jit
+def decode_blocks(codes, values, scales, block, out):
+    """out = float32(values[code] * scale), the product exact in float64; scales: float64[rows, n]."""
+    for row in range(codes.shape[0]):
+        for k in range(codes.shape[1]):
+            out[row, k] = np.float32(values[codes[row, k]] * scales[row, k // block])
+
+
+@_jit
+def pack_rows(codes, code_bits, scales, scale_bits, shifts, shift_bits, block, sub_blocks, out):
+    """Records of each row into bytes, least significant bit first: scale, shifts, elements. Arrays are [rows, ...]."""
+    for row in range(out.shape[0]):
+        word, held, at = _u64(0), 0, 0
+        for b in range(codes.shape[1] // block):
+            for field in range(1 + sub_blocks + block):
+                if field == 0:
+                    if scale_bits == 0:
+                        continue
+                    value, bits = _u64(scales[row, b]), scale_bits
+                elif field <= sub_blocks:
+                    value, bits = _u64(shifts[row, b * sub_blocks + field - 1]), shift_bits
+                else:
+                    value, bits = _u64(codes[row, b * block + field - 1 - sub_blocks]), code_bits
+                word |= value << _u64(held)
+                held += bits
+                while held >= 8:
+                    out[row, at] = word & _u64(255)
+                    at += 1
+                    word >>= _u64(8)
+                    held -= 8
+        if held:
+            out[row, at] = word & _u64(255)
+
+
+@_jit
+def unpack_rows(data, code_bits, scales, scale_bits, shifts, shift_bits, block, sub_blocks, codes):
+    """The inverse of `pack_rows`."""
+    for row in range(data.shape[0]):
+        word, held, at = _u64(0), 0, 0
+        for b in range(codes.shape[1] // block):
+            for field in range(1 + sub_blocks + block):
+                bits = scale_bits if field == 0 else shift_bits if field <= sub_blocks else code_bits
+                if bits == 0:
+                    continue
+                while held < bits:
+                    word |= _u64(data[row, at]) << _u64(held)
+                    at += 1
+                    held += 8
+                value = word & ((_u64(1) << _u64(bits)) - _u64(1))
+                word >>= _u64(bits)
+                held -= bits
+                if field == 0:
+                    scales[row, b] = value
+                elif field <= sub_blocks:
+                    shifts[row, b * sub_blocks + field - 1] = value
+                else:
+                    codes[row, b * block + field - 1 - sub_blocks] = value

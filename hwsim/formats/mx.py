@@ -1,0 +1,148 @@
+"""Block formats with a power-of-two (E8M0) scale: the six of OCP MX v1.0 and any other element and block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from hwsim.errors import InputError, nearest
+from hwsim.formats import elements, kernels
+from hwsim.formats.elements import E8M0_VALUES, Element
+from hwsim.formats.format import Encoded, Format, float_rows, in_threads, moved_shape, padded, restore
+from hwsim.formats.layout import Layout, block_layout
+from hwsim.formats.packing import pack_records, split_rows, unpack_records
+
+SCALE_RULES = ("floor", "even", "rceil")
+
+
+@dataclass(frozen=True)
+class BlockFormat(Format):
+    """`block` elements of one OCP element format share an E8M0 scale.
+
+    scale_rule: exponent of the scale from the block's maximum: "floor" (OCP), "even" (the maximum is first rounded
+        half up to the element's fraction bits) or "rceil" (the least scale that does not saturate).
+    label: name of the format; the default names element and block.
+    source: OCP MX v1.0, section 6.3; "even": torchao and Quark; "rceil": NVIDIA cuBLAS and Transformer Engine.
+    """
+
+    element: str = "E4M3"
+    block: int = 32
+    scale_rule: str = "floor"
+    label: str = ""
+
+    def check(self) -> None:
+        """Refuse what cannot be. raises: InputError."""
+        super().check()
+        elements.element(self.element)
+        if not 1 <= self.block <= 4096:
+            raise InputError(f"block: {self.block}; write 1 to 4096 elements")
+        if self.scale_rule not in SCALE_RULES:
+            raise InputError(f"scale_rule: {self.scale_rule!r}{nearest(str(self.scale_rule), SCALE_RULES)}")
+
+    @cached_property
+    def table(self) -> Element:
+        """The element format."""
+        return elements.element(self.element)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """How it lies in memory."""
+        name = self.label or f"{self.table.name.lower()}_e8m0_b{self.block}"
+        return block_layout(name, self.table.name, self.table.bits, self.block, 8)
+
+    def encode(self, x, axis: int = -1) -> Encoded:
+        """Codes and E8M0 scales of an array of floats, blocks along `axis`."""
+        rows, shape, axis = float_rows(x, axis)
+        k = rows.shape[1]
+        whole = padded(rows, self.block)
+        blocks = whole.size // self.block
+        flat = whole.reshape(-1)
+        codes = np.empty(whole.shape, np.uint8)
+        scales = np.empty(blocks, np.uint8)
+        e, rule = self.table, SCALE_RULES.index(self.scale_rule)
+        if rows.dtype == np.float32 and self.rounding == "rne":
+            bits, out = flat.view(np.int32), codes.reshape(-1)
+
+            def fused(first: int, last: int) -> None:
+                part = slice(first * self.block, last * self.block)
+                kernels.encode_mx(
+                    flat[part], bits[part], self.block, rule, e.is_integer, e.bits, e.mantissa_bits, e.emin, e.emax,
+                    e.max_normal, e.max_code, kernels.INVERSE_POWERS, out[part], scales[first:last],
+                )  # fmt: skip
+
+            in_threads(blocks, self.block, self.threads, fused)
+        else:
+            maxima = np.empty(blocks)
+            kernels.block_maxima(flat, self.block, maxima)
+            kernels.mx_scales(maxima, rule, e.mantissa_bits, e.emax, e.max_normal, scales)
+            divisors = np.array(E8M0_VALUES)[scales].reshape(len(rows), -1)
+            encode_elements(self, whole, k, self.block, divisors, e, codes)
+        return Encoded(
+            self, shape, axis,
+            np.ascontiguousarray(codes[:, :k]).reshape(moved_shape(shape, axis, k)),
+            scales.reshape(moved_shape(shape, axis, whole.shape[1] // self.block)),
+        )  # fmt: skip
+
+    def decode(self, encoded: Encoded) -> np.ndarray:
+        """float32 of the original shape."""
+        scales = np.array(E8M0_VALUES)[encoded.scales]
+        return decode_elements(encoded, np.array(self.table.values), scales, self.block)
+
+    def pack(self, encoded: Encoded) -> bytes:
+        """The packed bytes."""
+        return pack_records(self.layout, encoded.codes, encoded.scales, None, 0, encoded.rows).tobytes()
+
+    def from_bytes(self, data: bytes, shape, axis: int = -1) -> Encoded:
+        """The `Encoded` of packed bytes."""
+        body, _, shape, axis = split_rows(self.layout, data, shape, axis)
+        codes, scales, _ = unpack_records(self.layout, body, shape[axis], np.uint8, np.uint8, 0, 0)
+        return Encoded(
+            self, shape, axis,
+            codes.reshape(moved_shape(shape, axis, shape[axis])),
+            scales.reshape(moved_shape(shape, axis, scales.shape[1])),
+        )  # fmt: skip
+
+
+def encode_elements(
+    form: Format, whole: np.ndarray, real: int, block: int, divisors: np.ndarray, e: Element, codes: np.ndarray
+) -> None:
+    """Fill `codes` with e's code of value / divisor, rounded once as `form` says.
+
+    whole: float[rows, n * block]; real: values of a row that are not padding; divisors: float64[rows, n].
+    """
+    kind = 1 if e.is_integer else 0
+    most_negative = 8 if e.name == "INT4" else e.max_code
+    encode_rounded(form, whole, real, block, divisors, (kind, e.mantissa_bits, e.emin, e.max_code, most_negative, e.bits), codes)
+
+
+def encode_rounded(
+    form: Format, whole: np.ndarray, real: int, block: int, divisors: np.ndarray, element: tuple, codes: np.ndarray
+) -> None:
+    """`encode_quotients` in threads; a thread starts the stochastic register where its first row does."""
+    from hwsim.formats.lfsr import Lfsr
+
+    kind, m, emin, max_code, most_negative, bits = element
+    register = Lfsr(32)
+
+    def work(first: int, last: int) -> None:
+        state = register.jump(form.seed, first * real) if form.rounding == "stochastic" else 0
+        kernels.encode_quotients(
+            whole[first:last], real, block, divisors[first:last], kind, m, emin, max_code, most_negative, bits,
+            form.rounding_mode, state, codes[first:last],
+        )  # fmt: skip
+
+    in_threads(len(whole), max(whole.shape[1], 1), form.threads, work)
+
+
+def decode_elements(encoded: Encoded, values: np.ndarray, scales: np.ndarray, block: int) -> np.ndarray:
+    """float32 of the original shape: values[code] * scale, rounded once."""
+    codes = encoded.codes.reshape(encoded.rows, encoded.row_length)
+    out = np.empty(codes.shape, np.float32)
+    scales = np.ascontiguousarray(scales, np.float64).reshape(len(codes), -1)
+    in_threads(
+        len(codes), max(codes.shape[1], 1), encoded.format.threads,
+        lambda a, b: kernels.decode_blocks(codes[a:b], values, scales[a:b], block, out[a:b]),
+    )  # fmt: skip
+    return restore(out, encoded.shape, encoded.axis)

@@ -1,0 +1,252 @@
+"""NVFP4: E2M1 elements, an E4M3 scale for each 16, an FP32 scale for the tensor; and its kin.
+
+source: arXiv 2509.25149; recipes: the code of torchao 0.18, Transformer Engine and Model-Optimizer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+
+from hwsim.errors import InputError, nearest
+from hwsim.formats import elements, kernels
+from hwsim.formats.elements import E4M3, Element
+from hwsim.formats.format import (
+    Encoded,
+    Format,
+    divide_rounded,
+    float_rows,
+    in_threads,
+    largest_finite,
+    moved_shape,
+    padded,
+)
+from hwsim.formats.layout import Layout, block_layout
+from hwsim.formats.mx import decode_elements, encode_elements
+from hwsim.formats.packing import pack_records, split_rows, unpack_records
+
+RECIPES = ("exact", "torchao", "te", "modelopt")
+_SCALES = np.array(E4M3.values)
+_NAN_SCALE = 0x7F
+
+
+@dataclass(frozen=True)
+class ScaledFormat(Format):
+    """x = q s_b s_t: elements q, an E4M3 scale s_b a block, a float32 scale s_t a tensor.
+
+    recipe: "exact" (quotients rounded once), or a library's float32 arithmetic and floor of s_b:
+        "torchao" (2^-6), "te" (none), "modelopt" (2^-9; 1 for a block of zeros).
+    tile: 16 shares each scale among 16 rows (2D weight scales), the last two axes being rows and blocked axis.
+    four_over_six: the top of a block is 4 or 6 by the lower squared error; a tie takes 6.
+    """
+
+    element: str = "E2M1"
+    block: int = 16
+    recipe: str = "exact"
+    tile: int = 1
+    four_over_six: bool = False
+    label: str = ""
+
+    def check(self) -> None:
+        """Refuse what cannot be. raises: InputError with every problem."""
+        super().check()
+        problems = []
+        if elements.element(self.element).is_integer:
+            problems.append(f"element: {self.element} has no E4M3 scale; write E2M1 or another float")
+        if self.recipe not in RECIPES:
+            problems.append(f"recipe: {self.recipe!r}{nearest(str(self.recipe), RECIPES)}")
+        if not 1 <= self.block <= 4096:
+            problems.append(f"block: {self.block}; write 1 to 4096 elements")
+        if self.tile not in (1, self.block):
+            problems.append(f"tile: {self.tile}; write 1, or {self.block} for square tiles")
+        if (self.four_over_six or self.recipe != "exact") and self.element.upper() != "E2M1":
+            problems.append("recipe and four_over_six are for element E2M1")
+        if self.four_over_six and (self.tile != 1 or self.recipe != "exact" or self.rounding != "rne"):
+            problems.append("four_over_six goes with recipe exact, rounding rne and no tile")
+        if problems:
+            raise InputError(*problems)
+
+    @cached_property
+    def table(self) -> Element:
+        """The element format."""
+        return elements.element(self.element)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """How it lies in memory."""
+        name = self.label or f"{self.table.name.lower()}_e4m3_b{self.block}"
+        return block_layout(name, self.table.name, self.table.bits, self.block, 8, tensor=4)
+
+    def encode(self, x, axis: int = -1) -> Encoded:
+        """Codes, E4M3 scales and the tensor scale of an array of floats, blocks along `axis`."""
+        rows, shape, axis = float_rows(x, axis)
+        k = rows.shape[1]
+        whole = padded(rows, self.block)
+        blocks = whole.size // self.block
+        codes = np.empty(whole.shape, np.uint8)
+        if self.recipe != "exact":
+            whole = whole.astype(np.float32)  # the libraries start from float32
+        top = largest_finite(whole)
+        tensor = self.tensor_scale(top)
+        s_t = float(tensor)
+        into = float(self._te_encode(top)) if self.recipe == "te" else s_t  # what block maxima meet
+        fast = whole.dtype == np.float32 and self.rounding == "rne" and self.recipe == "exact"
+        if fast and self.block == 16 and self.table.name == "E2M1" and not self.four_over_six:
+            given = self.tile > 1
+            scales = self._tiled(self._maxima(whole), into, shape, axis) if given else np.empty(blocks, np.uint8)
+            flat = whole.reshape(-1)
+            bits, out = flat.view(np.int32), codes.reshape(-1)
+
+            def fused(a: int, b: int) -> None:
+                part = slice(a * 16, b * 16)
+                kernels.encode_nvfp4(flat[part], bits[part], s_t, given, _SCALES, out[part], scales[a:b])
+
+            in_threads(blocks, 16, self.threads, fused)
+        else:
+            maxima = self._maxima(whole)
+            scales = self._tiled(maxima, into, shape, axis) if self.tile > 1 else self._scales(maxima, into)
+            self._elements(whole, k, scales, s_t, codes)
+            if self.four_over_six:
+                self._choose_four(whole, k, maxima, s_t, scales, codes)
+        return Encoded(
+            self, shape, axis,
+            np.ascontiguousarray(codes[:, :k]).reshape(moved_shape(shape, axis, k)),
+            scales.reshape(moved_shape(shape, axis, whole.shape[1] // self.block)),
+            tensor_scale=tensor,
+        )  # fmt: skip
+
+    def tensor_scale(self, top: float) -> np.float32:
+        """s_t for the largest finite magnitude; 1 for a tensor of zeros or where s_t underflows."""
+        if self.recipe == "te":
+            scale = np.float32(1) / self._te_encode(top)
+        else:
+            reach = 1536 if self.four_over_six else int(448 * self.table.max_normal)
+            shift = max(0, reach.bit_length() - 12)  # 57344 * 448 has more bits than divide_rounded takes
+            scale = divide_rounded(top / 2**shift, reach >> shift, np.float32)[()]
+        return np.float32(scale) if top > 0 and scale > 0 else np.float32(1)
+
+    def _te_encode(self, top: float) -> np.float32:
+        """Transformer Engine's encoding scale 2688 / amax, 1 for a tensor of zeros."""
+        if top == 0:
+            return np.float32(1)
+        with np.errstate(over="ignore"):
+            return np.minimum(np.float32(2688) / np.float32(top), np.finfo(np.float32).max)
+
+    def _maxima(self, whole: np.ndarray) -> np.ndarray:
+        maxima = np.empty(whole.size // self.block)
+        kernels.block_maxima(whole.reshape(-1), self.block, maxima)
+        return maxima
+
+    def _scales(self, maxima: np.ndarray, s_t: float, top: float | None = None) -> np.ndarray:
+        """E4M3 code of each block's scale, so that its maximum lands on `top` (the element's largest value)."""
+        top = self.table.max_normal if top is None else top
+        scales = np.empty((1, maxima.size), np.uint8)
+        finite = np.isfinite(maxima)
+        if self.recipe == "exact":
+            quotients, divisors = np.where(finite, maxima, 0.0), np.full((1, maxima.size), top * s_t)
+        else:
+            quotients, divisors = self._library_quotients(maxima, np.float32(s_t)), np.ones((1, maxima.size))
+        kernels.encode_quotients(
+            quotients[None, :], maxima.size, 1, divisors, 0, 3, -6, E4M3.max_code, E4M3.max_code, 8, kernels.RNE, 0, scales
+        )
+        return np.where(finite, scales[0], _NAN_SCALE).astype(np.uint8)
+
+    def _library_quotients(self, maxima: np.ndarray, s_t: np.float32) -> np.ndarray:
+        """The library's float32 value of s_b before rounding to E4M3; "te" is given its encoding scale for s_t."""
+        amax = np.where(np.isfinite(maxima), maxima, 0.0).astype(np.float32)
+        with np.errstate(over="ignore"):
+            if self.recipe == "torchao":
+                s = np.maximum(amax / np.float32(6) / s_t, np.float32(2.0**-6))
+            elif self.recipe == "te":
+                s = amax * (s_t * np.float32(1 / 6))
+            else:
+                s = amax / (np.float32(6) * s_t)
+                s = np.where(s == 0, np.float32(1), np.maximum(s, np.float32(2.0**-9)))
+        return np.minimum(s, np.float32(448)).astype(np.float64)
+
+    def _tiled(self, maxima: np.ndarray, s_t: float, shape: tuple[int, ...], axis: int) -> np.ndarray:
+        """The scale of each tile, repeated in each of its rows."""
+        lead = moved_shape(shape, axis, 1)[:-1]
+        if not lead:
+            raise InputError(f"tile: {self.tile} needs an array of at least two axes")
+        rows = lead[-1]
+        grid = maxima.reshape(-1, rows, maxima.size // max(1, int(np.prod(lead)))) if maxima.size else None
+        if grid is None:
+            return np.empty(0, np.uint8)
+        starts = np.arange(0, rows, self.tile)
+        tops = np.maximum.reduceat(grid, starts, axis=1)
+        scales = self._scales(tops.reshape(-1), s_t).reshape(tops.shape)
+        return np.repeat(scales, self.tile, axis=1)[:, :rows].reshape(-1).copy()
+
+    def _elements(self, whole: np.ndarray, k: int, scales: np.ndarray, s_t: float, codes: np.ndarray) -> None:
+        """Fill `codes` for given scales."""
+        s_b = np.where(scales == _NAN_SCALE, 0.0, _SCALES[scales]).reshape(len(whole), -1)
+        if self.recipe == "exact":
+            encode_elements(self, whole, k, self.block, s_b * s_t, self.table, codes)
+            return
+        s_b32, s_t32 = s_b.astype(np.float32), np.float32(s_t)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            if self.recipe == "torchao":
+                factor = np.float32(1) / s_t32 / s_b32
+            elif self.recipe == "te":
+                factor = np.minimum(np.float32(1) / (s_b32 * s_t32), np.finfo(np.float32).max)
+            else:
+                factor = s_b32 * s_t32
+            wide = np.repeat(factor, self.block, axis=1)
+            scaled = whole / wide if self.recipe == "modelopt" else whole * wide
+        # A zero product of scales divides to Inf, and 0 / 0 or 0 * Inf to NaN: the libraries' zeros stay zeros.
+        scaled = np.where(whole == 0, whole, scaled).astype(np.float32)
+        divisors = np.where(s_b > 0, 1.0, 0.0)
+        encode_elements(self, scaled, k, self.block, divisors, self.table, codes)
+
+    def _choose_four(self, whole, k: int, maxima, s_t: float, scales: np.ndarray, codes: np.ndarray) -> None:
+        """Replace scale and codes of the blocks that are nearer with their maximum at 4."""
+        other = self._scales(maxima, s_t, top=4.0)
+        other_codes = np.empty_like(codes)
+        self._elements(whole, k, other, s_t, other_codes)
+        x = whole.astype(np.float64).reshape(-1, self.block)
+        unit = np.frexp(np.where(np.isfinite(maxima) & (maxima > 0), maxima, 1.0))[1][:, None]
+        values = np.array(self.table.values)
+
+        def error(s: np.ndarray, c: np.ndarray) -> np.ndarray:
+            back = values[c.reshape(-1, self.block)] * (_SCALES[s] * s_t)[:, None]
+            return (np.ldexp(x - back, -unit) ** 2).sum(axis=1)
+
+        with np.errstate(invalid="ignore"):
+            six, four = error(scales, codes), error(other, other_codes)
+            better = four < six
+            doubtful = (np.abs(four - six) <= 1e-13 * (four + six)) & (four + six > 0)
+        for b in np.flatnonzero(doubtful):  # nearly equal in float64: decided exactly
+
+            def exact(s: int, c: np.ndarray, b: int = b) -> Fraction:
+                d = Fraction(_SCALES[s]) * Fraction(s_t)
+                pairs = zip(x[b].tolist(), values[c.reshape(-1, self.block)[b]].tolist(), strict=True)
+                return sum((Fraction(v) - Fraction(q) * d) ** 2 for v, q in pairs)
+
+            better[b] = exact(other[b], other_codes) < exact(scales[b], codes)
+        scales[better] = other[better]
+        codes.reshape(-1, self.block)[better] = other_codes.reshape(-1, self.block)[better]
+
+    def decode(self, encoded: Encoded) -> np.ndarray:
+        """float32 of the original shape, rounded once from q s_b s_t."""
+        scales = _SCALES[encoded.scales] * float(encoded.tensor_scale)
+        return decode_elements(encoded, np.array(self.table.values), scales, self.block)
+
+    def pack(self, encoded: Encoded) -> bytes:
+        """The packed bytes, the tensor scale last."""
+        body = pack_records(self.layout, encoded.codes, encoded.scales, None, 0, encoded.rows)
+        return body.tobytes() + np.float32(encoded.tensor_scale).astype("<f4").tobytes()
+
+    def from_bytes(self, data: bytes, shape, axis: int = -1) -> Encoded:
+        """The `Encoded` of packed bytes."""
+        body, tail, shape, axis = split_rows(self.layout, data, shape, axis)
+        codes, scales, _ = unpack_records(self.layout, body, shape[axis], np.uint8, np.uint8, 0, 0)
+        return Encoded(
+            self, shape, axis,
+            codes.reshape(moved_shape(shape, axis, shape[axis])),
+            scales.reshape(moved_shape(shape, axis, scales.shape[1])),
+            tensor_scale=np.frombuffer(tail, "<f4")[0].astype(np.float32),
+        )  # fmt: skip
