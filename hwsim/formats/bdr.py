@@ -84,12 +84,12 @@ class BdrFormat(Format):
         codes = np.empty(whole.shape, self.code_type)
         point = (self.k1, self.d1, self.k2, self.d2)
         if rows.dtype == np.float32 and self.rounding == "rne" and point == (16, 8, 2, 1) and self.m <= 7:
-            bits, out = flat.view(np.int32), codes.reshape(-1)
+            bits, pairs, out = flat.view(np.int32), flat.view(np.int64), codes.reshape(-1)
             scales, shifts = np.empty(blocks, np.uint8), np.empty(blocks * 8, np.uint8)
 
             def fused(a: int, b: int) -> None:
                 kernels.encode_bdr(
-                    flat[a * 16 : b * 16], bits[a * 16 : b * 16], self.m, kernels.INVERSE_POWERS,
+                    flat[a * 16 : b * 16], bits[a * 16 : b * 16], pairs[a * 8 : b * 8], self.m, kernels.INVERSE_POWERS,
                     out[a * 16 : b * 16], scales[a:b], shifts[a * 8 : b * 8],
                 )  # fmt: skip
 

@@ -22,7 +22,7 @@ from hwsim.formats.format import (
 )
 from hwsim.formats.layout import Layout, block_layout, dense_layout
 from hwsim.formats.layout import layout as layout_of
-from hwsim.formats.mx import decode_elements, encode_elements, encode_rounded
+from hwsim.formats.mx import decode_elements, encode_elements
 from hwsim.formats.packing import pack_records, split_rows, unpack_records
 
 _UNSIGNED = {32: np.uint32, 16: np.uint16}

@@ -218,8 +218,8 @@ def divide_rounded(a, n: int, dtype) -> np.ndarray:
     with np.errstate(over="ignore"):
         s = q.astype(dtype)
     s = np.minimum(s, np.finfo(dtype).max)
-    up, down = np.nextafter(s, dtype(np.inf)), np.nextafter(s, dtype(0))
     with np.errstate(over="ignore"):
+        up, down = np.nextafter(s, dtype(np.inf)), np.nextafter(s, dtype(0))
         for other in (up, down):
             # The float64 quotient may have landed on a midpoint that the exact one misses.
             middle = (s.astype(np.float64) + other.astype(np.float64)) / 2

@@ -224,37 +224,44 @@ def block_maxima(x, block, out):
 
 
 @_inline
-def e4m3_quotient(a, d):
-    """E4M3 code of a / d to nearest even, saturated at 448 (code 0x7E)."""
-    return round_quotient(a, d, False, 3, -6, 126, RNE, 0)
+def _e4m3_quotient(a, d):
+    """E4M3 code of a / d to nearest even, saturated at 448 (code 0x7E); a is a float32, d has at most 27 bits.
+
+    The float64 quotient cannot land on a midpoint (5 bits) that the exact one misses: they differ by 2^-32 at least.
+    """
+    q = a / d
+    exponent = max(_exponent(q), np.int64(-6))
+    magic = _pow2(exponent + 49)  # the adder rounds to 3 fraction bits
+    n = np.float64(q + magic).view(np.int64) - np.float64(magic).view(np.int64)
+    return min(((exponent + 6) << 3) + n, np.int64(126))
 
 
 @_jit
 def encode_nvfp4(x, bits, tensor_scale, given, values, codes, scales):
-    """Blocks of 16 of float32: E4M3 scales (taken as given where `given`) and E2M1 codes, compared with exact midpoints.
+    """Blocks of 16 of float32: E4M3 scales (as given where `given`), E2M1 codes by comparison with exact midpoints.
 
     values: float64[256], E4M3 by code. A float32 at or above the k-th threshold has at least code k + 1.
     """
-    threshold = np.empty(7, np.int32)
-    middle = np.array([0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0])
+    threshold = np.empty(8, np.int32)
+    middle = np.array([0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0, 8.0])
+    tie_down = np.array([1, 0, 1, 0, 1, 0, 1, 0], np.int32)  # a tie goes to the even code
     for b in range(scales.size):
         at = _u64(b) * _u64(16)
         top = _block_max(bits, at, _u64(16))
         if top >= _INF_BITS:
             scales[b] = 127
         elif not given:
-            scales[b] = e4m3_quotient(np.float64(_float32(top)), 6.0 * tensor_scale)
+            scales[b] = _e4m3_quotient(np.float64(_float32(top)), 6.0 * tensor_scale)
         d = values[scales[b]] * tensor_scale
         if top >= _INF_BITS or not d > 0.0:
             for k in range(_u64(16)):
                 codes[at + k] = 0
             continue
-        for j in range(7):
+        for j in range(_u64(8)):
             exact = d * middle[j]
             near = np.float32(exact)
             wide = np.float64(near)
-            # a tie goes to the even code: down where j is even
-            threshold[j] = _bits32(near) + (1 if wide < exact or (wide == exact and (j & 1) == 0) else 0)
+            threshold[j] = _i32(_bits32(near) + _i32(_i32(wide < exact) | _i32(_i32(wide == exact) & tie_down[j])))
         t0, t1, t2, t3 = threshold[0], threshold[1], threshold[2], threshold[3]
         t4, t5, t6 = threshold[4], threshold[5], threshold[6]
         for k in range(_u64(16)):
@@ -265,13 +272,20 @@ def encode_nvfp4(x, bits, tensor_scale, given, values, codes, scales):
 
 
 @_jit
-def encode_bdr(x, bits, magnitude_bits, inverse, codes, scales, shifts):
-    """Blocks of 16 of float32 with a 1-bit shift for each two: scale, shifts, sign and magnitude codes."""
+def encode_bdr(x, bits, pairs, magnitude_bits, inverse, codes, scales, shifts):
+    """Blocks of 16 of float32 with a 1-bit shift for each two: scale, shifts, sign and magnitude codes.
+
+    bits, pairs: views of x as int32 and int64.
+    """
     most = _i32(_i32(1 << magnitude_bits) - 1)
     sign_shift = _i32(31 - magnitude_bits)
     sign = _i32(1 << magnitude_bits)
-    unit = np.float32(_pow2(magnitude_bits - 1))
     magic = np.float32(8388608.0)  # 2^23: the adder rounds to integers
+    # Two equal float32 steps in one int64, for a sub-block without and with its shift.
+    plain = np.int64(_bits32(np.float32(_pow2(magnitude_bits - 1)))) * np.int64(0x100000001)
+    shifted = np.int64(_bits32(np.float32(_pow2(magnitude_bits)))) * np.int64(0x100000001)
+    double = np.empty(8, np.int64)
+    factor = double.view(np.float32)
     for b in range(scales.size):
         at, sub = _u64(b) * _u64(16), _u64(b) * _u64(8)
         top = _block_max(bits, at, _u64(16))
@@ -285,19 +299,16 @@ def encode_bdr(x, bits, magnitude_bits, inverse, codes, scales, shifts):
         code = top >> 23  # E + 127; a subnormal maximum is clamped to -127
         scales[b] = code
         inv = inverse[code]
-        binade = _i32(code << 23) if code else _i32(0x00400000)  # 2^E as bits
+        binade = np.int64(code << 23) if code else np.int64(0x00400000)  # 2^E as bits
         for j in range(_u64(8)):
-            k = at + j + j
-            b0, b1 = bits[k], bits[k + _u64(1)]
-            small = max(_i32(b0 & _ABS_BITS), _i32(b1 & _ABS_BITS)) < binade
-            scale = unit + unit if small else unit
-            m0 = min(_i32(_bits32(abs(x[k]) * inv * scale + magic) - _i32(0x4B000000)), most)
-            m1 = min(_i32(_bits32(abs(x[k + _u64(1)]) * inv * scale + magic) - _i32(0x4B000000)), most)
+            pair = pairs[sub + j]
+            small = max(pair & np.int64(0x7FFFFFFF), (pair >> np.int64(32)) & np.int64(0x7FFFFFFF)) < binade
             shifts[sub + j] = np.uint8(small)
-            s0 = _i32(_i32(b0 >> sign_shift) & sign) if m0 > 0 else _i32(0)
-            s1 = _i32(_i32(b1 >> sign_shift) & sign) if m1 > 0 else _i32(0)
-            codes[k] = np.uint8(_i32(m0 | s0))
-            codes[k + _u64(1)] = np.uint8(_i32(m1 | s1))
+            double[j] = shifted if small else plain
+        for k in range(_u64(16)):
+            magnitude = min(_i32(_bits32(abs(x[at + k]) * inv * factor[k] + magic) - _i32(0x4B000000)), most)
+            mark = _i32(_i32(bits[at + k] >> sign_shift) & sign)
+            codes[at + k] = np.uint8(_i32(magnitude | (mark if magnitude > 0 else _i32(0))))
 
 
 @_jit

@@ -114,7 +114,8 @@ def encode_elements(
     """
     kind = 1 if e.is_integer else 0
     most_negative = 8 if e.name == "INT4" else e.max_code
-    encode_rounded(form, whole, real, block, divisors, (kind, e.mantissa_bits, e.emin, e.max_code, most_negative, e.bits), codes)
+    element = (kind, e.mantissa_bits, e.emin, e.max_code, most_negative, e.bits)
+    encode_rounded(form, whole, real, block, divisors, element, codes)
 
 
 def encode_rounded(

@@ -150,7 +150,7 @@ class ScaledFormat(Format):
         else:
             quotients, divisors = self._library_quotients(maxima, np.float32(s_t)), np.ones((1, maxima.size))
         kernels.encode_quotients(
-            quotients[None, :], maxima.size, 1, divisors, 0, 3, -6, E4M3.max_code, E4M3.max_code, 8, kernels.RNE, 0, scales
+            quotients[None, :], maxima.size, 1, divisors, 0, 3, -6, 126, 126, 8, kernels.RNE, 0, scales
         )
         return np.where(finite, scales[0], _NAN_SCALE).astype(np.uint8)
 
