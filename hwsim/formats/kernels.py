@@ -142,8 +142,9 @@ def mx_scales(maxima, rule, mantissa_bits, emax, max_normal, scales):
 def round_quotient(a, d, integer, m, emin, max_code, mode, r):
     """Code of a / d rounded once, without its sign; exact for a >= 0 in float64 and d of at most 32 bits.
 
-    The quotient's first 8 bits below the last kept one are found by division, mended by an exact product,
-    and with "is anything left" they decide every rounding.
+    The quotient's first 8 bits below the last kept one and "is anything left" decide every rounding. Its exponent
+    and integer part are exact: where n d is a float64, a < n d gives a / d < n in float64 too, because the float64
+    below n d is farther from it, relative to n, than half the float64 spacing below n.
     """
     q = a / d
     if q >= 1.0e12:
@@ -151,14 +152,8 @@ def round_quotient(a, d, integer, m, emin, max_code, mode, r):
     exponent = np.int64(emin)
     if not integer:
         exponent = max(_exponent(q), np.int64(emin))
-        if exponent > emin and a < d * _pow2(exponent):  # the division rounded up to a power of two
-            exponent -= 1
     unit = d * _pow2(exponent - m - 8)
     parts = np.int64(a / unit)
-    if unit * parts > a:
-        parts -= 1
-    elif unit * (parts + 1) <= a:
-        parts += 1
     rest = unit * parts != a
     n, part = parts >> 8, parts & 255
     if mode == RNE:

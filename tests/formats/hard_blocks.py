@@ -1,4 +1,4 @@
-"""Rows of floats that find mistakes: the whole exponent range, ties, subnormals, maxima beside powers of two, Inf, NaN."""
+"""Rows that find mistakes: the whole exponent range, ties, subnormals, maxima beside powers of two, Inf, NaN."""
 
 from __future__ import annotations
 
@@ -47,5 +47,16 @@ def _block(rng: np.random.Generator, low: int, high: int) -> np.ndarray:
     if kind == 3:  # wide spread inside the block
         return np.ldexp(rng.standard_normal(16), e + rng.integers(-20, 1, 16))
     if kind == 4:  # at the bottom of the float32 range
-        return np.ldexp(rng.integers(0, 40, 16) * sign, int(rng.choice([-149, -140, -130, -127])))
+        return np.ldexp(rng.integers(0, 1 << rng.integers(3, 26), 16) * sign, int(rng.choice([-149, -148])))
     return np.where(rng.random(16) < 0.8, 0.0, rng.standard_normal(16)) * sign  # mostly zeros, of both signs
+
+
+def maxima(dtype) -> np.ndarray:
+    """[n, 8]: a (partial) block for each maximum at, and one ulp beside, the places where a scale rule may turn."""
+    turns = [1.0, 1.5, 1.75, 1.875, 1.9375, 1.96875, 1.984375, 1.9921875, 1.998046875, 1.25, 1.03125]
+    tops = [t * 2.0**e for t in turns for e in (-149, -130, -127, -126, -120, -3, 0, 4, 119, 126, 127)]
+    tops = np.array(tops).astype(dtype)
+    tops = np.concatenate([tops, np.nextafter(tops, dtype(0)), np.nextafter(tops, np.finfo(dtype).max)])
+    x = np.random.default_rng(1).uniform(-0.99, 0.99, (len(tops), 8)).astype(dtype) * tops[:, None]
+    x[np.arange(len(tops)), np.arange(len(tops)) % 8] = -tops
+    return x

@@ -43,8 +43,10 @@ def test_range(name):
     it = element(name)
     least_normal = 2.0**it.emin
     assert (it.emax, it.max_normal, least_normal, 2.0**it.quantum_exponent) == TABLE[name]
-    finite = [v for v in it.values if np.isfinite(v)]
-    assert finite == [i * 2.0**it.quantum_exponent for i, v in zip(it.integers, it.values) if np.isfinite(v)]
+    finite = np.isfinite(it.values)
+    np.testing.assert_array_equal(
+        np.array(it.values)[finite], np.array(it.integers)[finite] * 2.0**it.quantum_exponent
+    )
 
 
 def test_unknown_element():

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import reference
-from hard_blocks import hard_rows
+from hard_blocks import hard_rows, maxima
 
 from hwsim.errors import InputError
 from hwsim.formats import get_format
@@ -58,6 +58,14 @@ def test_mx(name, rule, rounding, dtype):
     check(get_format(name, scale_rule=rule, rounding=rounding, seed=9).encode(x), x, *want)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("name", MX)
+def test_mx_maxima(name, rule, dtype):
+    x = maxima(dtype)[:: 1 if dtype == np.float32 else 5]
+    check(get_format(name, scale_rule=rule).encode(x), x, *reference.mx(x.tolist(), MX[name], 32, rule, "rne"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("rule", RULES)
@@ -101,6 +109,28 @@ def test_nvfp4_ties_are_exact():
     assert tensor == Fraction(s_t)
     check(form.encode(x), x, codes, scales, decoded)
     check(form.encode(x.astype(np.float64)), x, codes, scales, decoded)
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("name", ["nvfp4", "fp8_e4m3", "int8"])
+def test_float64_one_ulp_beside_every_turn(name, rounding):
+    """A float64 quotient can land on a midpoint or a value that the exact quotient misses."""
+    for top in (1.0, 1.7, 1.9375):
+        s = {"nvfp4": np.float32(top / 6 / 448) * 448.0, "fp8_e4m3": np.float32(top / 448) * 1.0}.get(
+            name, float(np.float32(top / 127))
+        )
+        steps = np.arange(1, 64 if name == "int8" else 48) / (2.0 if name == "int8" else 8.0)
+        exact = steps * float(s)
+        turns = np.concatenate([np.nextafter(exact, 0), exact, np.nextafter(exact, 9e9)])
+        x = np.resize(turns, (12, 16)) if name == "nvfp4" else turns[None, :]
+        x = np.where(x < top, x, -x / 2**9)
+        x[:, 0] = top
+        if name == "nvfp4":
+            codes, scales, _, decoded = reference.nvfp4(x.tolist(), rounding, 3)
+        else:
+            codes, _, decoded = reference.scaled(x.tolist(), name, rounding, 3)
+            scales = None
+        check(get_format(name, rounding=rounding, seed=3).encode(x), x, codes, scales, decoded)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
