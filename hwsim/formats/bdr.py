@@ -12,7 +12,7 @@ import numpy as np
 
 from hwsim.errors import InputError
 from hwsim.formats import kernels
-from hwsim.formats.format import Encoded, Format, float_rows, in_threads, moved_shape, padded
+from hwsim.formats.format import Encoded, Format, float_rows, in_threads, moved_shape, padded, per_row
 from hwsim.formats.layout import Layout, bdr_layout
 from hwsim.formats.mx import decode_elements, encode_rounded
 from hwsim.formats.packing import pack_records, split_rows, unpack_records
@@ -97,20 +97,20 @@ class BdrFormat(Format):
         else:
             scales, shifts, steps = self._scales(flat, blocks)
             element = (2, 0, 0, (1 << self.m) - 1, (1 << self.m) - 1, self.m + 1)
-            encode_rounded(self, whole, k, self.k2, steps.reshape(len(rows), -1), element, codes)
-        per_row = whole.shape[1] // self.k1
+            encode_rounded(self, whole, k, self.k2, per_row(steps, len(rows)), element, codes)
+        records = whole.shape[1] // self.k1
         return Encoded(
             self, shape, axis,
             np.ascontiguousarray(codes[:, :k]).reshape(moved_shape(shape, axis, k)),
-            scales.reshape(moved_shape(shape, axis, per_row)),
-            shifts.reshape(moved_shape(shape, axis, per_row * self.sub_blocks)) if self.d2 else None,
+            scales.reshape(moved_shape(shape, axis, records)),
+            shifts.reshape(moved_shape(shape, axis, records * self.sub_blocks)) if self.d2 else None,
         )  # fmt: skip
 
     def _scales(self, flat: np.ndarray, blocks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(scales, shifts, float64 steps) a block, a sub-block, a sub-block; step 0 where every code is 0."""
         sub = np.empty(flat.size // self.k2)
         kernels.block_maxima(flat, self.k2, sub)
-        sub = sub.reshape(blocks, -1)
+        sub = sub.reshape(blocks, self.k1 // self.k2)
         top = sub.max(axis=1, initial=0.0)
         finite, some = np.isfinite(top), top > 0
         e = np.frexp(np.where(finite, top, 1.0))[1].astype(np.int64) - 1

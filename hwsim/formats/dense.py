@@ -131,7 +131,7 @@ class ScaledDenseFormat(Format):
             raise InputError(f"{self.name}: the array holds Inf or NaN, which {self.name} cannot store")
         if self.kind == "int4_g128":
             whole = padded(rows, self.group)
-            top = np.abs(whole.reshape(len(rows), -1, self.group)).max(axis=-1, initial=0.0)
+            top = np.abs(whole.reshape(len(rows), whole.shape[1] // self.group, self.group)).max(axis=-1, initial=0.0)
             scales = _scale(top, 7, np.float16)
             codes = self._codes(whole, k, self.group, scales)
             return self._encoded(shape, axis, codes, scales.view(np.uint16), None)
@@ -160,7 +160,8 @@ class ScaledDenseFormat(Format):
         if self.kind == "fp8_e4m3":
             return np.full((encoded.rows, 1), float(encoded.tensor_scale))
         kind = np.float32 if self.kind == "int8" else np.float16
-        return encoded.scales.view(kind).astype(np.float64).reshape(encoded.rows, -1)
+        scales_a_row = 1 if self.kind == "int8" else -(-encoded.row_length // self.group)
+        return encoded.scales.view(kind).astype(np.float64).reshape(encoded.rows, scales_a_row)
 
     def decode(self, encoded: Encoded) -> np.ndarray:
         """float32 of the original shape."""

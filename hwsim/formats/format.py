@@ -154,20 +154,25 @@ def float_rows(x, axis: int) -> tuple[np.ndarray, tuple[int, ...], int]:
     axis %= x.ndim
     if x.dtype.name == "bfloat16":
         x = (np.ascontiguousarray(x).view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
-    elif x.dtype == np.float16:
+    elif x.dtype.newbyteorder("=") == np.float16:
         x = x.astype(np.float32)
     elif x.dtype.kind in "iub":
         wide = x.astype(np.float64)
         if x.dtype.itemsize == 8 and x.size and max(abs(wide.min()), abs(wide.max())) > 2.0**53:
             raise InputError("integers beyond 2^53 do not fit a float64; convert them first")
         x = wide
-    elif x.dtype not in (np.float32, np.float64):
+    elif x.dtype.newbyteorder("=") not in (np.float32, np.float64):
         raise InputError(f"dtype {x.dtype} cannot be encoded; write float16, bfloat16, float32 or float64")
     moved = np.moveaxis(x, axis, -1)
     k = moved.shape[-1]
     rows = math.prod(moved.shape[:-1])
     native = np.ascontiguousarray(moved, dtype=moved.dtype.newbyteorder("=")).reshape(rows, k)
     return native, x.shape, axis
+
+
+def per_row(a: np.ndarray, rows: int) -> np.ndarray:
+    """[rows, whatever is left]; numpy cannot infer that of an empty array."""
+    return np.ascontiguousarray(a).reshape(rows, a.size // max(rows, 1))
 
 
 def padded(rows: np.ndarray, block: int) -> np.ndarray:

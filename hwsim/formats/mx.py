@@ -10,7 +10,7 @@ import numpy as np
 from hwsim.errors import InputError, nearest
 from hwsim.formats import elements, kernels
 from hwsim.formats.elements import E8M0_VALUES, Element
-from hwsim.formats.format import Encoded, Format, float_rows, in_threads, moved_shape, padded, restore
+from hwsim.formats.format import Encoded, Format, float_rows, in_threads, moved_shape, padded, per_row, restore
 from hwsim.formats.layout import Layout, block_layout
 from hwsim.formats.packing import pack_records, split_rows, unpack_records
 
@@ -77,7 +77,7 @@ class BlockFormat(Format):
             maxima = np.empty(blocks)
             kernels.block_maxima(flat, self.block, maxima)
             kernels.mx_scales(maxima, rule, e.mantissa_bits, e.emax, e.max_normal, scales)
-            divisors = np.array(E8M0_VALUES)[scales].reshape(len(rows), -1)
+            divisors = np.array(E8M0_VALUES)[per_row(scales, len(rows))]
             encode_elements(self, whole, k, self.block, divisors, e, codes)
         return Encoded(
             self, shape, axis,
@@ -141,7 +141,7 @@ def decode_elements(encoded: Encoded, values: np.ndarray, scales: np.ndarray, bl
     """float32 of the original shape: values[code] * scale, rounded once."""
     codes = encoded.codes.reshape(encoded.rows, encoded.row_length)
     out = np.empty(codes.shape, np.float32)
-    scales = np.ascontiguousarray(scales, np.float64).reshape(len(codes), -1)
+    scales = per_row(scales.astype(np.float64), len(codes))
     in_threads(
         len(codes), max(codes.shape[1], 1), encoded.format.threads,
         lambda a, b: kernels.decode_blocks(codes[a:b], values, scales[a:b], block, out[a:b]),

@@ -23,6 +23,7 @@ from hwsim.formats.format import (
     largest_finite,
     moved_shape,
     padded,
+    per_row,
 )
 from hwsim.formats.layout import Layout, block_layout
 from hwsim.formats.mx import decode_elements, encode_elements
@@ -183,7 +184,8 @@ class ScaledFormat(Format):
 
     def _elements(self, whole: np.ndarray, k: int, scales: np.ndarray, s_t: float, codes: np.ndarray) -> None:
         """Fill `codes` for given scales."""
-        s_b = np.where(scales == _NAN_SCALE, 0.0, _SCALES[scales]).reshape(len(whole), -1)
+        s_b = np.where(scales == _NAN_SCALE, 0.0, _SCALES[scales])
+        s_b = per_row(s_b, len(whole))
         if self.recipe == "exact":
             encode_elements(self, whole, k, self.block, s_b * s_t, self.table, codes)
             return

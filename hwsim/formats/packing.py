@@ -9,14 +9,14 @@ import numpy as np
 
 from hwsim.errors import InputError
 from hwsim.formats import kernels
-from hwsim.formats.format import moved_shape, padded
+from hwsim.formats.format import moved_shape, padded, per_row
 from hwsim.formats.layout import Layout
 
 
 def _as_rows(a: np.ndarray | None, rows: int, dtype) -> np.ndarray:
     if a is None or not a.size:
         return np.zeros((rows, 0), dtype)
-    return np.ascontiguousarray(a).reshape(rows, -1)
+    return per_row(a, rows)
 
 
 def pack_records(

@@ -47,7 +47,7 @@ def _block(rng: np.random.Generator, low: int, high: int) -> np.ndarray:
     if kind == 3:  # wide spread inside the block
         return np.ldexp(rng.standard_normal(16), e + rng.integers(-20, 1, 16))
     if kind == 4:  # at the bottom of the float32 range
-        return np.ldexp(rng.integers(0, 1 << rng.integers(3, 26), 16) * sign, int(rng.choice([-149, -148])))
+        return np.ldexp(rng.integers(0, 1 << rng.choice([4, 12, 22, 23, 24]), 16) * sign, int(rng.choice([-149, -148])))
     return np.where(rng.random(16) < 0.8, 0.0, rng.standard_normal(16)) * sign  # mostly zeros, of both signs
 
 
