@@ -1,0 +1,336 @@
+"""Seed formats: weights stored as LFSR seeds, found by exact search.
+
+*Exact search* of a block: for every seed the least-squares coefficients, quantised; the stored seed has the least
+squared error, then the lowest number. The search skips a seed only where a bound proves it worse: whatever is
+done to the coefficients, the error is at least |w|^2 - |Q^T w|^2, Q an orthonormal basis of the seed's matrix.
+Two uses of it: per seed, in float32 with a slack above its rounding; and per cell of directions, by the triangle
+inequality of angles, so that most seeds are never looked at.
+
+source: SeedLM (arXiv 2410.10714), Algorithm 3; exponent rule and tensor scale: the design's section 3.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+
+from hwsim.errors import InputError, nearest
+from hwsim.formats.format import Encoded, Format, float_rows, moved_shape, padded, restore
+from hwsim.formats.layout import Layout, seed_layout
+from hwsim.formats.lfsr import SEEDLM3, SEEDLM4, SeedCodec, SeedRecord
+
+__all__ = ["SEEDLM3", "SEEDLM4", "SeedCodec", "SeedFormat", "SeedRecord", "SeedSearch", "search"]
+
+CODECS = {"seedlm4": SEEDLM4, "seedlm3": SEEDLM3}
+REFINES = (None, "exponent")
+_WIDEST_SEARCH = 18  # bits of a seed; the tables of the search grow with 2^K
+_CHUNK = 1 << 18  # blocks searched at once: bounds the memory
+_RANK = 1e-12  # a singular value below this share of the largest is a zero of an exactly dependent matrix
+
+
+@dataclass(frozen=True, eq=False)
+class SeedSearch:
+    """What a search found.
+
+    words: uint64[n], the records. errors: float64[n], squared errors of the blocks as given.
+    evaluated: seeds whose quantised fit was computed, all blocks together. bounded: seeds whose bound was.
+    """
+
+    words: np.ndarray
+    errors: np.ndarray
+    evaluated: int
+    bounded: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Tables:
+    """Per seed, at index seed - 1, for blocks of `rows` real weights.
+
+    values: int32[seeds, rows * P], states minus the centre. inverse: float64[seeds, P * rows], pseudo-inverse.
+    gain: float64[seeds], largest row norm of it. basis: float32[seeds, P * rows], orthonormal, zeros beyond the rank.
+    """
+
+    values: np.ndarray
+    inverse: np.ndarray
+    gain: np.ndarray
+    basis: np.ndarray
+
+
+@lru_cache(maxsize=6)
+def _values(codec: SeedCodec, rows: int) -> np.ndarray:
+    """int32[seeds, rows * P]: the first rows of every seed's matrix, minus the centre."""
+    state = np.arange(1, codec.lfsr.period + 1, dtype=np.uint32)
+    values = np.empty((len(state), rows * codec.P), np.int32)
+    for at in range(rows * codec.P):
+        fed = np.zeros_like(state)
+        for tap in codec.lfsr.taps:
+            fed ^= state >> np.uint32(tap)
+        state = state >> np.uint32(1) | (fed & np.uint32(1)) << np.uint32(codec.K - 1)
+        values[:, at] = state.astype(np.int64) - codec.centre
+    return values
+
+
+@lru_cache(maxsize=6)
+def _tables(codec: SeedCodec, rows: int) -> _Tables:
+    values = _values(codec, rows)
+    count, p = len(values), codec.P
+    inverse, gain = np.empty((count, p * rows)), np.empty(count)
+    basis = np.zeros((count, p * rows), np.float32)
+    for at in range(0, count, 8192):
+        part = slice(at, at + 8192)
+        matrices = values[part].reshape(-1, rows, p) / codec.denominator
+        left, sizes, right = np.linalg.svd(matrices, full_matrices=False)
+        kept = sizes > _RANK * sizes[:, :1]
+        scaled = np.where(kept, 1 / np.where(kept, sizes, 1), 0)
+        pseudo = np.einsum("sap,sa,sia->spi", right, scaled, left)
+        gain[part] = np.sqrt((pseudo**2).sum(axis=2).max(axis=1))
+        inverse[part] = pseudo.reshape(len(pseudo), -1)
+        found = (left * kept[:, None, :]).swapaxes(1, 2).astype(np.float32)
+        basis[part, : found.shape[1] * rows] = found.reshape(len(found), -1)
+    return _Tables(values, inverse, gain, basis)
+
+
+@dataclass(frozen=True, eq=False)
+class _Cells:
+    """Directions, and for each the seeds by growing angle: see `_seed_kernels.fill_cells`."""
+
+    centres: np.ndarray
+    order: np.ndarray
+    offsets: np.ndarray
+
+
+@lru_cache(maxsize=2)
+def _cells(codec: SeedCodec, count: int, capacity: int) -> _Cells:
+    """Cells around `count` random directions, about a second; which ones changes the time, never the result."""
+    from hwsim.formats import _seed_kernels as kernels
+
+    centres = np.random.default_rng(0).standard_normal((count, codec.C))
+    centres = (centres / np.linalg.norm(centres, axis=1, keepdims=True)).astype(np.float32)
+    seeds = codec.lfsr.period
+    order = np.zeros((count, min(capacity, seeds)), np.uint16 if codec.K <= 16 else np.uint32)
+    offsets = np.zeros((count, kernels.BINS + 1), np.int32)
+    table = _tables(codec, codec.C).basis
+    lengths = (0,) * codec.C, (0,) * codec.P
+    kernels.fill_cells(table, centres, order, offsets, *lengths)
+    return _Cells(centres, order, offsets)
+
+
+def _in_threads(count: int, step: int, threads: int, work) -> list:
+    """work(first, last) over pieces of a multiple of `step`, a few to each thread; results in order."""
+    size = max(step, -(-count // (4 * threads) // step) * step)
+    edges = [(at, min(at + size, count)) for at in range(0, count, size)]
+    if threads == 1 or len(edges) == 1:
+        return [work(a, b) for a, b in edges]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(lambda edge: work(*edge), edges))
+
+
+def _plan(codec: SeedCodec, blocks: int) -> tuple[int, int] | None:
+    """(cells, longest list) that pay for so many blocks; None: bound every seed."""
+    wide = codec.C > 8
+    if codec.K < 12 or blocks < (20_000 if wide else 6_000):
+        return None
+    return (2048, codec.lfsr.period // 2) if wide else (1024 if blocks < 150_000 else 2048, codec.lfsr.period // 3)
+
+
+def search(codec: SeedCodec, w: np.ndarray, *, refine: str | None = None, threads: int | None = None) -> SeedSearch:
+    """The best record of every block, exactly.
+
+    w: float64[n, rows], rows <= C: the real weights of each block, already divided by the tensor scale.
+    refine: "exponent" also tries the exponents one below and one above the rule.
+    threads: None: as many as there are processors. Never changes a bit.
+    """
+    from hwsim.formats import _seed_kernels as kernels
+
+    threads = threads or len(os.sched_getaffinity(0))
+    w = np.ascontiguousarray(w, dtype=np.float64)
+    n, rows = w.shape
+    tables = _tables(codec, rows)
+    plan = _plan(codec, n) if rows == codec.C else None
+    cells = _cells(codec, *plan) if plan else _Cells(*_NO_CELLS)
+    lengths = (0,) * rows, (0,) * codec.P
+    words = np.full(n, codec.pack(*codec.zero), np.uint64)
+    errors = np.zeros(n)
+    evaluated = bounded = 0
+    for at in range(0, n, _CHUNK):
+        part = w[at : at + _CHUNK]
+        norm2 = np.einsum("ni,ni->n", part, part)
+        unit = (part / np.sqrt(np.where(norm2 > 0, norm2, 1))[:, None]).astype(np.float32)
+        cell, sine2 = np.zeros(len(part), np.int32), np.zeros(len(part), np.float32)
+        if plan:
+            _in_threads(
+                len(part), kernels.LANES, threads,
+                lambda a, b, unit=unit, cell=cell, sine2=sine2: kernels.nearest_centre(
+                    unit, cells.centres, a, b, cell, sine2, lengths[0], (0,)
+                ),
+            )  # fmt: skip
+        # Neighbours in a vector share a cell and reach about equally far.
+        rank = np.argsort(cell + np.clip(sine2, 0, 1).astype(np.float64) / 2, kind="stable")
+
+        def work(a, b, part=part, unit=unit, norm2=norm2, rank=rank, cell=cell, sine2=sine2, at=at):
+            return kernels.search(
+                tables.basis, tables.inverse, tables.values, tables.gain, float(codec.denominator),
+                codec.exponent_range, codec.q_range, refine is not None,
+                part, unit, norm2, rank, a, b, cell, sine2, cells.order, cells.offsets,
+                words[at : at + _CHUNK], errors[at : at + _CHUNK], *lengths,
+            )  # fmt: skip
+
+        for more, bounds in _in_threads(len(part), 1024 if plan else kernels.LANES, threads, work):
+            evaluated += more
+            bounded += bounds
+    return SeedSearch(words, errors, evaluated, bounded)
+
+
+_NO_CELLS = (np.zeros((0, 1), np.float32), np.zeros((0, 1), np.uint16), np.zeros((0, 1), np.int32))
+
+
+@dataclass(frozen=True)
+class SeedFormat(Format):
+    """A seed format: `get_format("seedlm4")`, `get_format("seedlm3")`, or any codec.
+
+    codec: the point; refine: None or "exponent" (also try the neighbouring exponents; smaller error, slower).
+    Codes are uint64[..., seed blocks], one record each; the tensor scale is the exponent s of 2^s.
+    """
+
+    codec: SeedCodec = SEEDLM4
+    refine: str | None = field(default=None, kw_only=True)
+
+    def check(self) -> None:
+        """Refuse what cannot be. raises: InputError with every problem."""
+        super().check()
+        problems = []
+        if self.refine not in REFINES:
+            problems.append(f"refine: {self.refine!r}{nearest(str(self.refine), ['exponent'])}")
+        if self.rounding != "rne":
+            problems.append(f"rounding: {self.rounding!r} is not for seed formats; coefficients round to nearest even")
+        if self.codec.K > _WIDEST_SEARCH:
+            problems.append(f"seed codec: K = {self.codec.K}; the exact search takes up to {_WIDEST_SEARCH} bits")
+        if problems:
+            raise InputError(*problems)
+
+    @property
+    def layout(self) -> Layout:
+        """How it lies in memory."""
+        codec = self.codec
+        for name, point in CODECS.items():
+            if codec == point:
+                return seed_layout(name, codec.C, codec.P, codec.K)
+        name = f"seed_c{codec.C}_p{codec.P}_k{codec.K}"
+        return Layout(name, "seed", "seed", codec.C, 0, codec.exponent_bits, codec.block_bits, tensor_scale_bytes=1)
+
+    def encode(self, x, axis: int = -1) -> Encoded:
+        """Records of an array of floats, by exact search.
+
+        raises: InputError for Inf, NaN or a value beyond float32, and as every format does.
+        """
+        return self.find(x, axis)[0]
+
+    def find(self, x, axis: int = -1) -> tuple[Encoded, SeedSearch]:
+        """`encode`, with the search's own figures; errors are in units of the tensor scale squared."""
+        rows, shape, axis = float_rows(x, axis)
+        bad = int(rows.size - np.count_nonzero(np.abs(rows) <= np.finfo(np.float32).max))
+        if bad:
+            raise InputError(f"{self.name}: {bad} values are NaN, infinite or beyond float32; seeds cannot hold them")
+        c, k = self.codec.C, rows.shape[1]
+        whole, blocks = k // c, -(-k // c)
+        s = self._tensor_exponent(rows)
+        codes = np.empty((len(rows), blocks), np.uint64)
+        errors = np.empty((len(rows), blocks))
+        counts = [0, 0]
+        for first, last, width in ((0, whole, c), (whole, blocks, k - whole * c)):
+            if last > first and len(rows):
+                w = np.ldexp(rows[:, first * c : k if last == blocks else last * c].astype(np.float64), -s)
+                w = w[:, : (last - first) * width]
+                found = search(self.codec, w.reshape(-1, width), refine=self.refine, threads=self.threads)
+                codes[:, first:last] = found.words.reshape(len(rows), last - first)
+                errors[:, first:last] = found.errors.reshape(len(rows), last - first)
+                counts[0] += found.evaluated
+                counts[1] += found.bounded
+        exponents = codes >> np.uint64(self.codec.K) & np.uint64((1 << self.codec.exponent_bits) - 1)
+        coded_shape = moved_shape(shape, axis, blocks)
+        encoded = Encoded(
+            self, shape, axis, codes.reshape(coded_shape), exponents.astype(np.uint8).reshape(coded_shape), None, s
+        )
+        return encoded, SeedSearch(codes.reshape(-1), errors.reshape(-1), *counts)
+
+    def _tensor_exponent(self, rows: np.ndarray) -> int:
+        """s of the tensor scale 2^s: the largest block norm lands in [32, 64)."""
+        largest = 0.0
+        step = max(1, (1 << 20) // max(1, rows.shape[1]))
+        for at in range(0, len(rows), step):
+            part = padded(rows[at : at + step], self.codec.C).astype(np.float64).reshape(-1, self.codec.C)
+            largest = max(largest, math.sqrt(np.einsum("ni,ni->n", part, part).max(initial=0.0)))
+        return min(max(math.frexp(largest)[1] - 6, -128), 127) if largest else 0
+
+    def integers(self, encoded: Encoded) -> tuple[np.ndarray, np.ndarray]:
+        """(int64[..., seed blocks, C] exact S_i, int8[..., seed blocks] exponents): w = S_i 2^(e+s) / (2^(K-1) - 1)."""
+        from hwsim.formats import _seed_kernels as kernels
+
+        codec, words = self.codec, np.ascontiguousarray(encoded.codes, np.uint64).reshape(-1)
+        if words.size and not (words & np.uint64(codec.lfsr.period)).all():
+            raise InputError(f"{self.name}: a record has seed 0, which no register can hold")
+        sums, exponents = np.empty((len(words), codec.C), np.int64), np.empty(len(words), np.int8)
+        fields = codec.K, codec.exponent_bits, codec.coefficient_bits
+        kernels.integers(words, _values(codec, codec.C), *fields, sums, exponents)
+        shape = encoded.codes.shape
+        return sums.reshape(*shape, codec.C), exponents.reshape(shape)
+
+    def decode(self, encoded: Encoded) -> np.ndarray:
+        """float32 of the original shape: 2^(s+e) S_i / (2^(K-1) - 1), rounded once."""
+        sums, exponents = self.integers(encoded)
+        power = exponents.astype(np.int32)[..., None] + np.int32(encoded.tensor_scale)
+        values = _rounded_once(sums, power, self.codec.denominator)
+        rows = values.reshape(encoded.rows, -(-encoded.row_length // self.codec.C) * self.codec.C)[
+            :, : encoded.row_length
+        ]
+        return restore(rows, encoded.shape, encoded.axis)
+
+    def pack(self, encoded: Encoded) -> bytes:
+        """Records row by row, least significant bit first, a row ending on a byte; then s as one signed byte."""
+        rows, bits = encoded.rows, self.codec.block_bits
+        blocks = -(-encoded.row_length // self.codec.C)
+        words = np.ascontiguousarray(encoded.codes, "<u8").reshape(rows, blocks)
+        if bits % 8 == 0:
+            data = words.view(np.uint8).reshape(rows, blocks, 8)[:, :, : bits // 8]
+        else:
+            each = np.unpackbits(words.view(np.uint8).reshape(rows, blocks, 8), axis=2, bitorder="little", count=bits)
+            data = np.packbits(each.reshape(rows, blocks * bits), axis=1, bitorder="little")
+        return data.tobytes() + int(encoded.tensor_scale).to_bytes(1, "little", signed=True)
+
+    def from_bytes(self, data: bytes, shape: Sequence[int], axis: int = -1) -> Encoded:
+        """The `Encoded` whose `to_bytes()` is `data`.
+
+        raises: InputError when the number of bytes is not that of the shape, or a seed is 0.
+        """
+        from hwsim.formats.packing import split_rows
+
+        body, tail, shape, axis = split_rows(self.layout, data, shape, axis)
+        bits, blocks = self.codec.block_bits, -(-shape[axis] // self.codec.C)
+        wide = np.zeros((len(body), blocks, 8), np.uint8)
+        if bits % 8 == 0:
+            wide[:, :, : bits // 8] = body.reshape(len(body), blocks, bits // 8)
+        else:
+            each = np.unpackbits(body, axis=1, bitorder="little", count=blocks * bits)
+            packed = np.packbits(each.reshape(len(body), blocks, bits), axis=2, bitorder="little")
+            wide[:, :, : packed.shape[2]] = packed
+        codes = wide.reshape(-1).view("<u8").astype(np.uint64).reshape(moved_shape(shape, axis, blocks))
+        if codes.size and not (codes & np.uint64(self.codec.lfsr.period)).all():
+            raise InputError(f"{self.name}: a record has seed 0, which no register can hold")
+        exponents = (codes >> np.uint64(self.codec.K) & np.uint64((1 << self.codec.exponent_bits) - 1)).astype(np.uint8)
+        return Encoded(self, shape, axis, codes, exponents, None, int.from_bytes(tail, "little", signed=True))
+
+
+def _rounded_once(sums: np.ndarray, power: np.ndarray, denominator: int) -> np.ndarray:
+    """float32 of sums / denominator * 2^power, nearest even, subnormals too.
+
+    Rounding to float64 on the way is harmless: a quotient that is not itself a midpoint of float32 values is at
+    least 1 / denominator of half a float32 step away from one, and a float64 step is 2^-29 of a float32 step.
+    """
+    with np.errstate(over="ignore"):
+        return np.ldexp(sums / denominator, power).astype(np.float32)
