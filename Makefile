@@ -42,6 +42,10 @@ rtl: $(ALL) ## Verilog of the units into build/rtl/
 bench: $(ALL) ## speed, as ratios against named rivals and limits in the same run
 	@for b in tests/bench/bench_*.py; do echo "== $$b"; $(PY) $$b || exit 1; done
 
+.PHONY: report
+report: $(SIM) ## the committed pages of reports/, made anew
+	@$(PY) -m hwsim.report.main_job --page
+
 .PHONY: lint
 lint: $(ALL) ## style, docstrings, and who may import whom
 	@$(PY) -m ruff check .

@@ -22,7 +22,7 @@ app = typer.Typer(
 
 ArchName = Annotated[str, typer.Argument(metavar="ARCH", help="a machine's name (`hwsim arch`) or a YAML path")]
 Weights = Annotated[
-    str, typer.Option(help="a format (`hwsim format`), or CLASS=FORMAT,...,default=FORMAT by weight class")
+    str, typer.Option(help="a format (`hwsim format`), or CLASS=FORMAT,...,default=FORMAT, or published-...")
 ]
 Acts = Annotated[str | None, typer.Option(help="activation format; default: by the weights and the machine")]
 Engine = Annotated[str, typer.Option(help="simpy or walk: the same times, walk is faster")]
@@ -35,15 +35,21 @@ Trace = Annotated[Path | None, typer.Option(help="write a timeline for ui.perfet
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 
 
-@app.callback()
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="print the version and stop", is_eager=True)] = False,
-) -> None:
-    if version:
+def _version(asked: bool) -> None:
+    if asked:
         from hwsim import __version__
 
         print(f"hwsim {__version__}")
         raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and stop")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()

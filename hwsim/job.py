@@ -42,7 +42,7 @@ def run(
 
     phase:   "decode": one token a sequence over `context` cached tokens; "prefill": a prompt of
              `context` tokens, cache empty, head for the last position.
-    weights: a format, or {class: format, "default": format}.
+    weights: a format, {class: format, "default": format}, or a model's `published-...` preset.
     engine:  "simpy" or "walk": the same times to the tick.
     raises:  InputError for unknown names, bad sizes, or a pair the machine has no path for.
     """
@@ -76,11 +76,16 @@ def run_job(
 ) -> Job:
     """The step that `run` simulates, not yet simulated."""
     from hwsim.workload import load_model, lower, model_config
+    from hwsim.workload.presets import preset
 
     arch = load_arch(arch) if isinstance(arch, str) else arch
     model = load_model(model) if isinstance(model, str) else model
     check_choice("phase", phase, PHASES)
     check_positive(batch=batch, context=context)
+    if isinstance(weights, str) and weights.startswith("published-"):
+        known = preset(model, weights)
+        weights, activations = dict(known.weights), activations or known.activations
+        kv, state = kv or known.kv, state or known.state
     formats = Formats.of(weights, activations, kv, state)
     tokens = batch if phase == "decode" else batch * context
     return Job(
@@ -157,19 +162,21 @@ class Job:
         self.name, self.phase, self.config, self.tokens = name, phase, config, tokens
         self.resident = resident
         self.pipeline = Pipeline.of(arch)
-        self.shapes = [replace(op, name="", layer=-1) for op in ops]
+        # Equal work is tiled and counted once: an op's shape is the op without its name and layer.
+        stored = [formats.of_class(op.weights, op.layer) if op.weights else "" for op in ops]
+        self.shapes = [(replace(op, name="", layer=-1), name) for op, name in zip(ops, stored, strict=True)]
         known = {shape: operands(arch, op, formats) for shape, op in zip(self.shapes, ops, strict=True)}
-        work = {shape: work_cycles(arch, shape, opd) for shape, opd in known.items()}
+        work = {shape: work_cycles(arch, shape[0], opd) for shape, opd in known.items()}
         self.operands = [known[shape] for shape in self.shapes]
         self.bound = bound([work[shape] for shape in self.shapes])
         self.watch = SERVERS.index(self.bound.limited_by)
 
     def tiled(self, policy: Policy) -> list[Tiled] | None:
         """Every op under one policy, or None where some op does not fit."""
-        known: dict[Op, Tiled | None] = {}
+        known: dict[tuple[Op, str], Tiled | None] = {}
         for shape, opd in zip(self.shapes, self.operands, strict=True):
             if shape not in known:
-                known[shape] = tile(self.pipeline, shape, opd, policy)
+                known[shape] = tile(self.pipeline, shape[0], opd, policy)
                 if known[shape] is None:
                     return None
         return [known[shape] for shape in self.shapes]
@@ -268,10 +275,10 @@ class Job:
         return tuple(Row(label[n], sums[n][0], parts[n], sums[n][1], sums[n][2]) for n in names)
 
     def _formats(self) -> dict[str, Any]:
-        f, default = self.formats, dict(self.formats.weights)["default"]
+        f = self.formats
         acts = {o.activations.name for op, o in zip(self.ops, self.operands, strict=True) if op.gemms}
         return {
-            "weights": dict(f.weights) if len(f.weights) > 1 else default,
+            "weights": dict(f.weights) if len(f.weights) > 1 else f.default,
             "activations": "+".join(sorted(acts)),
             "kv": f.kv or self.arch.kv,
             "state": f.state or self.arch.state,
@@ -284,8 +291,8 @@ def _resident(arch: Arch, model: Model, formats: Formats, phase: str, batch: int
     def nbytes(elements: int, name: str) -> int:
         return ceil(elements * layout(name).bits_per_value / 8)
 
-    weights = sum(nbytes(n, formats.of_class(c)) for c, n in model.parameters())
-    tokens = batch * (context + 1 if phase == "decode" else context)
-    kv = nbytes(tokens * model.kv_elements_per_token, formats.kv or arch.kv)
+    weights = sum(nbytes(n, formats.of_class(c, layer)) for c, layer, n in model.layer_parameters())
+    kept = batch * model.kv_elements(context + 1 if phase == "decode" else context)
     state = nbytes(batch * model.ssm_state_elements, formats.state or arch.state)
-    return weights, kv, state + nbytes(batch * model.conv_state_elements, "bf16")
+    conv = nbytes(batch * model.conv_state_elements, "bf16")
+    return weights, nbytes(kept, formats.kv or arch.kv), state + conv

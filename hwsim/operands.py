@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from hwsim.arch.machine import Arch
-from hwsim.errors import InputError, nearest
+from hwsim.errors import InputError
 from hwsim.formats.layout import ALIASES, Layout, layout
 from hwsim.pipeline import DEQUANTISE, DOT, DRAM, REGENERATE, SERVERS, VECTOR
-from hwsim.workload.op import FIXED_CLASSES, WEIGHT_CLASSES, Op
+from hwsim.workload.op import WEIGHT_CLASSES, Op
+from hwsim.workload.presets import format_of, split_key
 
 WIDE = ("bf16", "fp16", "int8")
 
@@ -23,7 +24,7 @@ WIDE = ("bf16", "fp16", "int8")
 class Formats:
     """Formats asked for in a run; None means the machine's and the format's default.
 
-    weights: one name, or (class, name) pairs with "default" among the classes.
+    weights: (class, name) pairs with "default" among them; a class may name layers, `mamba_in@4,11`.
     """
 
     weights: tuple[tuple[str, str], ...]
@@ -43,8 +44,10 @@ class Formats:
         table = dict(weights) if isinstance(weights, Mapping) else {"default": weights}
         problems = []
         for key in table:
-            if key not in WEIGHT_CLASSES and key != "default":
-                problems.append(f"weights: unknown class {key!r}{nearest(key, WEIGHT_CLASSES)}")
+            try:
+                split_key(key)
+            except InputError as error:
+                problems += error.problems
         if "default" not in table:
             problems.append("weights: no `default`; write one, for example {experts: nvfp4, default: fp8}")
         for what, name in [*table.items(), ("activations", activations), ("kv", kv), ("state", state)]:
@@ -63,12 +66,14 @@ class Formats:
             canonical(state),
         )
 
-    def of_class(self, name: str) -> str:
-        """Format of one weight class."""
-        if name in FIXED_CLASSES:
-            return FIXED_CLASSES[name]
-        table = dict(self.weights)
-        return table.get(name, table["default"])
+    @property
+    def default(self) -> str:
+        """Weight format of the classes that are not named."""
+        return dict(self.weights)["default"]
+
+    def of_class(self, name: str, layer: int = -1) -> str:
+        """Format of one weight class in one layer (-1: outside the layers)."""
+        return format_of(self.weights, name, layer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +117,8 @@ def activation_format(arch: Arch, weights: str, asked: str | None) -> str:
 
 def operands(arch: Arch, op: Op, formats: Formats) -> Operands:
     """Resolve one op on a machine. raises: InputError naming the server or pair that is missing."""
-    default = dict(formats.weights)["default"]
-    stored = formats.of_class(op.weights) if op.weights else None
-    moving = stored if op.gemms else formats.of_class(op.weights) if op.weights in WEIGHT_CLASSES else default
+    stored = formats.of_class(op.weights, op.layer) if op.weights else None
+    moving = stored if op.gemms or op.weights in WEIGHT_CLASSES else formats.default
     acts = activation_format(arch, moving, formats.activations)
     cache = {
         "": None,

@@ -133,6 +133,9 @@ def model_text(model: Model) -> str:
     """One model: counts by weight class, and the published totals beside ours."""
     rows = [[name, f"{count:,}"] for name, count in model.parameters()]
     rows.append(["total", f"{model.total:,}"])
+    rows.append(["active, head included", f"{model.active_with_head:,}"])
+    if model.published_total:
+        rows.append(["published total", f"{model.published_total:,.0f}"])
     head = f"{model.name}: {len(model.layers)} layers, hidden {model.hidden:,}, vocabulary {model.vocab:,}"
     return head + "\n\n" + table(["weight class", "elements"], rows)
 
