@@ -50,10 +50,10 @@ class SeedSearch:
 
 @dataclass(frozen=True, eq=False)
 class _Tables:
-    """Per seed, at index seed - 1, for blocks of `rows` real weights.
+    """Per seed, at index seed - 1; in a partial block all that belongs to missing weights is 0.
 
-    values: int32[seeds, rows * P], states minus the centre. inverse: float64[seeds, P * rows], pseudo-inverse.
-    gain: float64[seeds], largest row norm of it. basis: float32[seeds, P * rows], orthonormal, zeros beyond the rank.
+    values: int32[seeds, C * P], states minus the centre. inverse: float64[seeds, P * C], pseudo-inverse.
+    gain: float64[seeds], largest row norm of it. basis: float32[seeds, P * C], orthonormal, zeros beyond the rank.
     """
 
     values: np.ndarray
@@ -62,12 +62,12 @@ class _Tables:
     basis: np.ndarray
 
 
-@lru_cache(maxsize=6)
-def _values(codec: SeedCodec, rows: int) -> np.ndarray:
-    """int32[seeds, rows * P]: the first rows of every seed's matrix, minus the centre."""
+@lru_cache(maxsize=4)
+def _values(codec: SeedCodec) -> np.ndarray:
+    """int32[seeds, C * P]: every seed's matrix, row by row, minus the centre."""
     state = np.arange(1, codec.lfsr.period + 1, dtype=np.uint32)
-    values = np.empty((len(state), rows * codec.P), np.int32)
-    for at in range(rows * codec.P):
+    values = np.empty((len(state), codec.C * codec.P), np.int32)
+    for at in range(codec.C * codec.P):
         fed = np.zeros_like(state)
         for tap in codec.lfsr.taps:
             fed ^= state >> np.uint32(tap)
@@ -76,23 +76,28 @@ def _values(codec: SeedCodec, rows: int) -> np.ndarray:
     return values
 
 
-@lru_cache(maxsize=6)
+@lru_cache(maxsize=4)
 def _tables(codec: SeedCodec, rows: int) -> _Tables:
-    values = _values(codec, rows)
-    count, p = len(values), codec.P
-    inverse, gain = np.empty((count, p * rows)), np.empty(count)
-    basis = np.zeros((count, p * rows), np.float32)
+    """Of blocks with `rows` real weights, the first ones."""
+    c, p = codec.C, codec.P
+    values = _values(codec)
+    if rows < c:
+        values = values.copy()
+        values[:, rows * p :] = 0
+    count = len(values)
+    inverse, gain = np.empty((count, p * c)), np.empty(count)
+    basis = np.empty((count, p * c), np.float32)
     for at in range(0, count, 8192):
         part = slice(at, at + 8192)
-        matrices = values[part].reshape(-1, rows, p) / codec.denominator
+        matrices = values[part].reshape(-1, c, p) / codec.denominator
         left, sizes, right = np.linalg.svd(matrices, full_matrices=False)
         kept = sizes > _RANK * sizes[:, :1]
         scaled = np.where(kept, 1 / np.where(kept, sizes, 1), 0)
         pseudo = np.einsum("sap,sa,sia->spi", right, scaled, left)
+        pseudo[:, :, rows:] = 0
         gain[part] = np.sqrt((pseudo**2).sum(axis=2).max(axis=1))
         inverse[part] = pseudo.reshape(len(pseudo), -1)
-        found = (left * kept[:, None, :]).swapaxes(1, 2).astype(np.float32)
-        basis[part, : found.shape[1] * rows] = found.reshape(len(found), -1)
+        basis[part] = (left * kept[:, None, :]).swapaxes(1, 2).reshape(len(left), -1)
     return _Tables(values, inverse, gain, basis)
 
 
@@ -149,12 +154,12 @@ def search(codec: SeedCodec, w: np.ndarray, *, refine: str | None = None, thread
     from hwsim.formats import _seed_kernels as kernels
 
     threads = threads or len(os.sched_getaffinity(0))
-    w = np.ascontiguousarray(w, dtype=np.float64)
     n, rows = w.shape
+    w = np.pad(np.asarray(w, dtype=np.float64), ((0, 0), (0, codec.C - rows)))
     tables = _tables(codec, rows)
     plan = _plan(codec, n) if rows == codec.C else None
     cells = _cells(codec, *plan) if plan else _Cells(*_NO_CELLS)
-    lengths = (0,) * rows, (0,) * codec.P
+    lengths = (0,) * codec.C, (0,) * codec.P
     words = np.full(n, codec.pack(*codec.zero), np.uint64)
     errors = np.zeros(n)
     evaluated = bounded = 0
@@ -277,7 +282,7 @@ class SeedFormat(Format):
             raise InputError(f"{self.name}: a record has seed 0, which no register can hold")
         sums, exponents = np.empty((len(words), codec.C), np.int64), np.empty(len(words), np.int8)
         fields = codec.K, codec.exponent_bits, codec.coefficient_bits
-        kernels.integers(words, _values(codec, codec.C), *fields, sums, exponents)
+        kernels.integers(words, _values(codec), *fields, sums, exponents)
         shape = encoded.codes.shape
         return sums.reshape(*shape, codec.C), exponents.reshape(shape)
 

@@ -103,7 +103,7 @@ def test_cells_of_directions_lose_no_seed(codec, blocks):
     assert (fast.words[picked] == plain.words).all() and (fast.errors[picked] == plain.errors).all()
 
 
-@pytest.mark.parametrize("c, p, k", [(4, 2, 3), (8, 3, 8), (6, 2, 10), (5, 4, 10)])
+@pytest.mark.parametrize("c, p, k", [(4, 2, 3), (8, 3, 8), (12, 4, 10)])
 def test_other_points_and_partial_blocks_are_brute_force_too(c, p, k):
     codec, rng = SeedCodec(c, p, k), np.random.default_rng(k)
     for rows in range(1, c + 1):
@@ -186,7 +186,7 @@ def test_decode_is_the_exact_value_rounded_once(fmt, scale):
 
 @pytest.mark.parametrize("fmt, expected", [(FORMATS[0], 0.122), (FORMATS[1], 0.223)], ids=["seedlm4", "seedlm3"])
 def test_relative_error_on_gaussian_weights_does_not_depend_on_sigma(fmt, expected):
-    x = np.random.default_rng(6).standard_normal((200, 480))
+    x = np.random.default_rng(6).standard_normal((120, 480))
     words = None
     for sigma in (1e-6, 2.0**-5, 1.0, 1e3):
         w = (x * sigma).astype(np.float32)
