@@ -1,0 +1,161 @@
+"""How near a format stays to what it encodes: QSNR on known distributions and arrays, and the BDR bound."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from hwsim.errors import InputError, nearest
+from hwsim.formats.bdr import BdrFormat
+from hwsim.formats.catalog import get_format
+from hwsim.formats.format import Format, float_rows
+
+DISTRIBUTIONS: dict[str, str] = {
+    "normal": "N(0,1)",
+    "normal_scaled": "N(0,|N(0,1)|)",
+    "laplace": "Laplace",
+    "student_t": "t, 4 d.o.f.",
+}
+"""Name of a distribution and how a table heads it; the second draws each vector's sigma from |N(0,1)|."""
+
+_OPTIONS = ("scale_rule", "rounding", "recipe", "tile", "four_over_six", "refine")
+_ROWS = 1 << 20  # values whose errors are held at once in float64
+
+
+@dataclass(frozen=True)
+class Qsnr:
+    """The error of one format on one set of vectors.
+
+    format: name and the options that are not the default. data: what was encoded.
+    vectors, length: how many counted, and values in each; vectors of zeros do not count.
+    db: -10 log10 of the mean over vectors of |x - q|^2 / |x|^2; inf where nothing is lost.
+    worst_db: the same of the worst vector.
+    bound_db: Theorem 1's lower bound for vectors of one block or more (BDR formats), else None.
+    """
+
+    format: str
+    data: str
+    vectors: int
+    length: int
+    db: float
+    worst_db: float
+    bound_db: float | None = None
+
+
+def sample(distribution: str, vectors: int = 10_000, length: int = 1024, seed: int = 0) -> np.ndarray:
+    """float32[vectors, length] drawn from one of `DISTRIBUTIONS`.
+
+    raises: InputError for an unknown distribution.
+    source: arXiv 2302.08007, section 5 (N(0,|N(0,1)|), more than 10,000 vectors).
+    """
+    if distribution not in DISTRIBUTIONS:
+        raise InputError(f"unknown distribution {distribution!r}{nearest(distribution, DISTRIBUTIONS)}")
+    rng = np.random.default_rng(seed)
+    if distribution == "laplace":
+        return rng.laplace(size=(vectors, length)).astype(np.float32)
+    if distribution == "student_t":
+        return rng.standard_t(4, size=(vectors, length)).astype(np.float32)
+    x = rng.standard_normal((vectors, length), np.float32)
+    if distribution == "normal_scaled":
+        x *= np.abs(rng.standard_normal((vectors, 1), np.float32))
+    return x
+
+
+def label(form: Format) -> str:
+    """`mxfp8_e4m3 rceil`: the name and every option that is not the default."""
+    said = [form.name]
+    for option in fields(form):
+        value = getattr(form, option.name)
+        if option.name in _OPTIONS and value != option.default:
+            number = "" if value is True else f"={value}"
+            said.append(value if isinstance(value, str) else option.name + number)
+    return " ".join(said)
+
+
+def error_ratios(x: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """float64[rows]: |x - q|^2 / |x|^2 of each row; NaN for rows of zeros. x, q: float[rows, k]."""
+    ratios = np.empty(len(x))
+    step = max(1, _ROWS // max(1, x.shape[1]))
+    with np.errstate(invalid="ignore", over="ignore"):
+        for at in range(0, len(x), step):
+            a = x[at : at + step].astype(np.float64)
+            # A row in units of its maximum: squares neither overflow nor vanish.
+            top = np.abs(a).max(axis=1, initial=0.0, keepdims=True)
+            unit = np.exp2(-np.frexp(np.where(top > 0, top, 1.0))[1].astype(np.float64))
+            error = (a - q[at : at + step]) * unit
+            a *= unit
+            power = np.einsum("ij,ij->i", a, a)
+            noise = np.einsum("ij,ij->i", error, error)
+            ratios[at : at + step] = np.where(power > 0, noise / np.where(power > 0, power, 1.0), np.nan)
+    return ratios
+
+
+def decibels(ratio: float) -> float:
+    """-10 log10 of a ratio of powers; inf for 0."""
+    return -10 * math.log10(ratio) if ratio > 0 else math.inf if ratio == 0 else math.nan
+
+
+def qsnr(form: Format, x, axis: int = -1, data: str = "array") -> Qsnr:
+    """QSNR of an array: vectors are its rows, along `axis`, encoded as one tensor.
+
+    raises: InputError where every row is zero, or the format cannot hold the values.
+    """
+    encoded = form.encode(x, axis)
+    rows, _, axis = float_rows(x, axis)
+    decoded = np.moveaxis(encoded.decode(), axis, -1).reshape(rows.shape)
+    ratios = error_ratios(rows, decoded)
+    counted = ratios[~np.isnan(ratios)]
+    if not counted.size:
+        raise InputError(f"{data}: every row is zero or holds NaN; QSNR needs something to compare")
+    bound = bdr_bound(form, rows.shape[1]) if isinstance(form, BdrFormat) else None
+    mean, worst = decibels(counted.mean()), decibels(counted.max())
+    return Qsnr(label(form), data, counted.size, rows.shape[1], mean, worst, bound)
+
+
+def qsnr_table(
+    formats: Sequence[str | Mapping[str, object] | Format],
+    distributions: Sequence[str] = tuple(DISTRIBUTIONS),
+    vectors: int = 10_000,
+    length: int = 1024,
+    seed: int = 0,
+) -> list[Qsnr]:
+    """One result a format and distribution, formats outermost."""
+    built = [f if isinstance(f, Format) else get_format(f) for f in formats]
+    found = {}
+    for name in distributions:
+        x = sample(name, vectors, length, seed)
+        found |= {(i, name): qsnr(form, x, data=name) for i, form in enumerate(built)}
+    return [found[i, name] for i in range(len(built)) for name in distributions]
+
+
+def bdr_bound(form: BdrFormat, length: int | None = None) -> float:
+    """Least QSNR in dB of any vector of `length` values whose exponents are not clamped; None: of long ones.
+
+    source: arXiv 2302.08007, Theorem 1, with b = 2^d2 - 1.
+    """
+    n = form.k1 if length is None else min(length, form.k1)
+    most = 4 ** ((1 << form.d2) - 1)
+    return 20 * math.log10(2) * form.m + 10 * math.log10(most / (n + (most - 1) * form.k2))
+
+
+def qsnr_text(results: Sequence[Qsnr]) -> str:
+    """A table: a row a format, a column a set of vectors, in dB; the bound last where there is one."""
+    names = list(dict.fromkeys(r.format for r in results))
+    data = list(dict.fromkeys(r.data for r in results))
+    bounds = {r.format: r.bound_db for r in results if r.bound_db is not None}
+    cells = {(r.format, r.data): f"{r.db:.2f}" for r in results}
+    head = ["QSNR, dB", *(DISTRIBUTIONS.get(d, d) for d in data), *(["bound"] if bounds else [])]
+    lines = [head]
+    for name in names:
+        last = [f">= {bounds[name]:.2f}" if name in bounds else ""] if bounds else []
+        lines.append([name, *(cells.get((name, d), "-") for d in data), *last])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]
+        ).rstrip()
+        for line in lines
+    )
