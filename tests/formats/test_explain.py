@@ -1,0 +1,87 @@
+"""What an explanation says must be what `encode` did."""
+
+from __future__ import annotations
+
+import math
+import re
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hard_blocks import hard_rows
+
+from hwsim.errors import InputError
+from hwsim.formats import get_format
+from hwsim.formats.explain import explain
+from hwsim.formats.layout import NAMES
+
+MX = ["mxfp8_e5m2", "mxfp8_e4m3", "mxfp6_e3m2", "mxfp6_e2m3", "mxfp4_e2m1", "mxint8"]
+SCALED = [*MX, "nvfp4", "mx9", "mx6", "mx4", "fp8", "int8", "int4_g128", {"m": 3, "k1": 8, "k2": 4, "d2": 2}]
+
+
+def said(step) -> Fraction | None:
+    """The magnitude, in scales, that the words lead to."""
+    words, number = step.rounding, r"([-+.e\d]+)"
+    if words == "exact":
+        return abs(step.quotient)
+    if found := re.match(rf"beyond {number}: saturates", words):
+        return Fraction(found[1])
+    found = re.match(rf"between {number} and {number}", words)
+    assert words.endswith((" above", " below")), words
+    return Fraction(found[1 if words.endswith("below") else 2])
+
+
+def check(form, row):
+    told = explain(form, row)
+    encoded = form.encode(np.asarray(row, np.float64))
+    steps = [e for block in told.blocks for e in block.elements]
+    if form.layout.kind != "seed":
+        assert [e.code for e in steps] == encoded.codes.ravel().tolist()
+    np.testing.assert_array_equal([e.decoded for e in steps], encoded.decode())
+    for e in steps:
+        if e.quotient and form.name not in ("fp32", "bf16", "fp16"):
+            scale = abs(Fraction(e.value) / e.quotient)
+            back, want = abs(e.decoded), float(said(e) * scale)
+            assert back == pytest.approx(want, rel=2e-6, abs=2**-149) or (math.isinf(back) and want > 3e38), e
+    assert all(len(line) < 140 for line in told.text().splitlines())
+    return told
+
+
+@pytest.mark.parametrize("rounding", ["rne", "away", "zero", "stochastic"])
+@pytest.mark.parametrize("name", SCALED)
+def test_the_words_lead_to_the_value(name, rounding):
+    special = name not in ("int8", "int4_g128")
+    for i, row in enumerate(hard_rows(np.random.default_rng(8), 6, 40, np.float32, special)):
+        rule = {"scale_rule": ["floor", "even", "rceil"][i % 3]} if name in MX else {}
+        check(get_format(name, rounding=rounding, seed=5, **rule), row)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_format_explains_itself(name):
+    told = check(get_format(name), [0.3, -1.7, 0.0, 2.5])
+    assert len(told.blocks) == 1 and told.blocks[0].maximum == 2.5
+    assert told.text().splitlines()[0] == get_format(name).name
+
+
+@pytest.mark.parametrize("options", [{"recipe": "te"}, {"four_over_six": True}, {"recipe": "torchao"}])
+def test_nvfp4_options(options):
+    check(get_format("nvfp4", **options), np.random.default_rng(2).standard_normal(64))
+
+
+def test_by_hand():
+    """Microscaling's best-known question: 957 becomes 896, as floor leaves 957 / 2 beyond E4M3's 448."""
+    (block,) = explain(get_format("mxfp8"), [957.0, 17.0, 19.0]).blocks
+    assert block.scale == ("floor: floor(log2 maximum) = 9, less emax 8: 1; scale 2^1, code 128",)
+    assert [(e.quotient, e.decoded, e.rounding) for e in block.elements] == [
+        (Fraction(957, 2), 896, "beyond 448: saturates"),
+        (Fraction(17, 2), 16, "between 8 and 9, a tie: the even code is below"),
+        (Fraction(19, 2), 20, "between 9 and 10, a tie: the even code is above"),
+    ]
+    (block,) = explain(get_format("mxfp4", scale_rule="even"), [7.0, 1.0]).blocks
+    assert "rounded to 1 fraction bits is 8" in block.scale[0]
+    assert block.scale[0].endswith("scale 2^1, code 128")
+
+
+def test_mistakes():
+    with pytest.raises(InputError, match="at least one value"):
+        explain(get_format("mxfp4"), [])
