@@ -16,8 +16,9 @@ _HOME = {
     "get_format": "catalog",
     "Lfsr": "lfsr",
     "SeedCodec": "lfsr",
+    "Aligned": "product",
+    "block_dot": "product",
     "matmul": "product",
-    "block_dot": "dot",
     "stream": "engine_stream",
 }
 

@@ -29,9 +29,9 @@ def get_format(name: str | Mapping[str, object], **options) -> Format:
         return _custom(read_custom(name), options)
     found = layout(name)
     if found.kind == "seed":
-        from hwsim.formats.seed import SeedFormat
+        from hwsim.formats.seed import CODECS, SeedFormat
 
-        return _build(found.name, SeedFormat, {"name": found.name}, options)
+        return _build(found.name, SeedFormat, {"codec": CODECS[found.name]}, options)
     if found.name.startswith("mx") and found.scale_bits == 8 and found.block == 32:
         return _build(found.name, BlockFormat, {"element": found.element, "label": found.name}, options)
     if found.name in _BDR_POINTS:

@@ -1,0 +1,245 @@
+"""Dot products of encoded rows: exact inside a dot block, then an accumulator that has a name.
+
+source: OCP MX v1.0, section 6 (Dot, DotGeneral); MMA-Sim (arXiv 2511.10909) for the aligned sums of tensor cores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import reduce
+
+import numpy as np
+
+from hwsim.errors import InputError, nearest
+from hwsim.formats import _dot_kernels as kernels
+from hwsim.formats.format import Encoded, in_threads
+from hwsim.formats.operand import Operand, dot_block, operand, whole_rows
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """A tensor core's accumulator: products and sum align to the largest exponent, are cut toward zero below
+    `fraction_bits` and added; the sum is cut toward zero to float32.
+
+    fraction_bits: F. k: elements one instruction adds. group: elements whose products are summed exactly before
+    aligning (fixed-point formats); 1: each product is aligned by itself. output_bits: fraction bits of the result.
+    promotion: elements after which the sum is added to a float32 one (nearest even) and begins anew; 0: never.
+    """
+
+    fraction_bits: int
+    k: int = 32
+    group: int = 1
+    output_bits: int = 23
+    promotion: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.fraction_bits <= 40 or self.k < 1 or self.group < 1 or self.k % self.group:
+            raise InputError(f"{self}: write fraction_bits 1 to 40 and a group that divides k")
+        if not 1 <= self.output_bits <= 23 or self.promotion < 0 or self.promotion % self.k:
+            raise InputError(f"{self}: write output_bits 1 to 23 and a promotion that is a multiple of k")
+
+
+PRESETS: dict[str, Aligned] = {
+    "hopper_fp8": Aligned(13, output_bits=13),
+    "blackwell_mx": Aligned(25),
+    "blackwell_fp4": Aligned(35, k=64, group=16),
+}
+"""Tensor cores by name; facts: MMA-Sim, table of fraction bits."""
+
+_NAMED = ("fp32", "exact", *PRESETS)
+
+
+def matmul(
+    x: Encoded,
+    w: Encoded,
+    accumulate: str | Aligned = "fp32",
+    tensor_scale: bool = True,
+    begin: np.ndarray | None = None,
+) -> np.ndarray:
+    """Y = X W^T: float32[m, n] of x: [m, k] and w: [n, k], both encoded with blocks along k.
+
+    accumulate: "fp32" (sum + exact dot block, rounded once, blocks in ascending k), "exact" (all blocks, rounded
+        once), "hopper_fp8", "blackwell_mx", "blackwell_fp4", or an `Aligned`.
+    tensor_scale: multiply with the tensor's and rows' scales (one float32 multiplication, nearest even, by the
+        float32 product of both sides' scales); False: what the GEMV engine's y equals.
+    begin: float32[m, n], finite, what the sums begin with (C of D = A B + C); None: zeros.
+    raises: InputError for shapes or blocks that do not fit.
+    """
+    if isinstance(accumulate, str) and accumulate not in _NAMED:
+        raise InputError(f"accumulate: {accumulate!r}{nearest(accumulate, _NAMED)}")
+    a, b = operand(x), operand(w)
+    if x.row_length != w.row_length:
+        raise InputError(f"x has rows of {x.row_length} values, w of {w.row_length}")
+    y = np.zeros((x.rows, w.rows), np.float32) if begin is None else np.array(begin, np.float32, order="C")
+    if y.shape != (x.rows, w.rows) or not np.isfinite(y).all():
+        raise InputError(f"begin: write finite values of shape {(x.rows, w.rows)}")
+    if accumulate in ("fp32", "exact"):
+        y = _by_blocks(a, b, dot_block(a, b), accumulate == "exact", y)
+    else:
+        y = _aligned(a, b, dot_block(a, b), PRESETS[accumulate] if isinstance(accumulate, str) else accumulate, y)
+    if tensor_scale:
+        after = np.outer(a.after, b.after)  # float32 products, rounded once
+        if (after != 1).any():
+            with np.errstate(over="ignore", invalid="ignore"):
+                y = y * after
+    y[np.isnan(y)] = np.nan  # one NaN: 0x7FC00000
+    return y
+
+
+def block_dot(x: Encoded, w: Encoded) -> tuple[np.ndarray, np.ndarray]:
+    """(totals, exponents), int objects [rows, dot blocks]: the exact dot of each row of x with the same row of w is
+    total * 2^exponent; E8M0 exponents are in the exponent, E4M3 and float16 significands in the total.
+
+    raises: InputError for shapes or blocks that do not fit, or Inf or NaN.
+    """
+    a, b = operand(x), operand(w)
+    if x.shape != w.shape:
+        raise InputError(f"x has shape {x.shape}, w {w.shape}")
+    block = dot_block(a, b)
+    count = -(-x.row_length // block)
+    totals = np.empty((x.rows, count), object)
+    exponents = np.empty((x.rows, count), object)
+    scales = a.dot_scales(block, count) * b.dot_scales(block, count)
+    if not (np.isfinite(scales).all() and np.isfinite(a.elements).all() and np.isfinite(b.elements).all()):
+        raise InputError("block_dot: a block holds Inf or NaN")
+    for row in range(x.rows):
+        for j in range(count):
+            part = slice(j * block, (j + 1) * block)
+            total = _exact_dot(a.elements[row, part], b.elements[row, part], scales[row, j])
+            exponents[row, j] = -(total.denominator.bit_length() - 1)
+            totals[row, j] = total.numerator
+    return totals, exponents
+
+
+def _exact_dot(x: np.ndarray, w: np.ndarray, scale: float) -> Fraction:
+    products = (Fraction(p) * Fraction(q) for p, q in zip(x.tolist(), w.tolist(), strict=True) if p and q)
+    return sum(products, Fraction(0)) * Fraction(scale)
+
+
+def _by_blocks(a: Operand, b: Operand, block: int, exact: bool, y: np.ndarray) -> np.ndarray:
+    """Blocks in ascending k, each by a float64 matrix product whose rounding, where there is any, is bounded."""
+    xs, ws = whole_rows(a.elements, block), whole_rows(b.elements, block)
+    count = xs.shape[1] // block
+    x_scales, w_scales = a.dot_scales(block, count).T.copy(), b.dot_scales(block, count).T.copy()
+    shape = (len(xs), len(ws))
+    room = 53 - a.scale_bits - b.scale_bits + 2 - (block - 1).bit_length()
+    always = a.element_bits and b.element_bits and a.element_bits + b.element_bits <= room
+    spans = None if always else (_spans(xs, block), _spans(ws, block))
+    high, low, slop = y.astype(np.float64), np.zeros(shape), np.zeros(shape)
+    doubt = np.zeros(shape, bool)
+    slack = np.zeros((0, 0))
+    for j in range(count):
+        part = slice(j * block, (j + 1) * block)
+        xb, wb = xs[:, part], ws[:, part]
+        with np.errstate(invalid="ignore", over="ignore"):
+            dots = xb @ wb.T
+            if spans is not None:
+                slack = np.abs(xb) @ np.abs(wb).T * (2.0**-53 * (block + 4))
+                slack[np.add.outer(spans[0][:, j], spans[1][:, j]) <= room] = 0.0
+        if exact:
+            in_threads(
+                len(xs), len(ws) * 8, None,
+                lambda p, q, j=j, d=dots, s=slack: kernels.add_exactly(
+                    high[p:q], low[p:q], slop[p:q], d[p:q], x_scales[j, p:q], w_scales[j], s[p:q]
+                ),
+            )  # fmt: skip
+            continue
+        in_threads(
+            len(xs), len(ws) * 8, None,
+            lambda p, q, j=j, d=dots, s=slack: kernels.add_blocks(
+                y[p:q], d[p:q], x_scales[j, p:q], w_scales[j], s[p:q], doubt[p:q]
+            ),
+        )  # fmt: skip
+        if spans is not None:
+            for m, n in np.argwhere(doubt):
+                total = _exact_dot(xb[m], wb[n], x_scales[j, m] * w_scales[j, n])
+                y[m, n] = _float32(Fraction(float(y[m, n])) + total)
+            doubt[:] = False
+    if exact:
+        first = y.copy()
+        kernels.round_totals(high, low, slop, y, doubt)
+        for m, n in np.argwhere(doubt):
+            parts = [slice(j * block, (j + 1) * block) for j in range(count)]
+            dots = (_exact_dot(xs[m, p], ws[n, p], x_scales[j, m] * w_scales[j, n]) for j, p in enumerate(parts))
+            y[m, n] = _float32(sum(dots, Fraction(float(first[m, n]))))
+    return y
+
+
+def _spans(rows: np.ndarray, block: int) -> np.ndarray:
+    """int64[rows, blocks]: bits from the last set bit of any element of a block to above the largest element."""
+    finite = np.where(np.isfinite(rows), rows, 0.0).reshape(len(rows), rows.shape[1] // block, block)
+    fraction, exponent = np.frexp(finite)
+    whole = np.ldexp(fraction, 53).astype(np.int64)
+    last = np.frexp((whole & -whole).astype(np.float64))[1] - 1 + exponent - 53
+    some = finite != 0
+    high = np.where(some, exponent, -(1 << 20)).max(axis=2, initial=-(1 << 20)).astype(np.int64)
+    return np.maximum(high - np.where(some, last, 1 << 20).min(axis=2, initial=1 << 20), 0)
+
+
+def _float32(exact: Fraction) -> np.float32:
+    """A fraction rounded once to float32, nearest even; overflow is Inf."""
+    if exact == 0:
+        return np.float32(0)
+    size = abs(exact)
+    exponent = size.numerator.bit_length() - size.denominator.bit_length()
+    exponent -= size < Fraction(2) ** exponent
+    step = Fraction(2) ** (max(exponent, -126) - 23)
+    rounded = round(size / step) * step
+    value = np.float32(np.inf) if rounded >= 2**128 else np.float32(float(rounded))
+    return value if exact > 0 else -value
+
+
+def _aligned(a: Operand, b: Operand, block: int, how: Aligned, y: np.ndarray) -> np.ndarray:
+    """The tensor core's sums; where an operand holds Inf or NaN, what IEEE products and sums give."""
+    step = reduce(np.lcm, (block, how.k))
+    if how.group > 1 and block % how.group:
+        raise InputError(f"{how}: a group of {how.group} does not divide the dot block of {block}")
+    (xs, xe, xf), (ws, we, wf) = (_folded(side, block, step, how) for side in (a, b))
+    in_threads(
+        len(xs), len(ws) * xs.shape[1], None,
+        lambda p, q: kernels.aligned_rows(
+            xs, xe, ws, we, xf + wf, how.fraction_bits, how.output_bits, how.k, how.group, how.promotion, y, p, q
+        ),
+    )  # fmt: skip
+    scaled = [
+        side.elements * np.repeat(side.scales, side.block, axis=1)[:, : side.elements.shape[1]]
+        if side.block else side.elements
+        for side in (a, b)
+    ]  # fmt: skip
+    if not all(np.isfinite(s).all() for s in scaled):
+        with np.errstate(invalid="ignore", over="ignore"):
+            plain = scaled[0] @ scaled[1].T
+        y = np.where(np.isfinite(plain), y, plain).astype(np.float32)
+    return y
+
+
+_ZERO_EXPONENT = -(1 << 20)
+
+
+def _folded(side: Operand, block: int, step: int, how: Aligned) -> tuple[np.ndarray, np.ndarray, int]:
+    """(significands, exponents, fraction bits) of a side with its block scales multiplied in, as the kernel wants."""
+    significands, exponents = whole_rows(side.significands, step), whole_rows(side.exponents, step)
+    scales = side.dot_scales(block, -(-side.elements.shape[1] // block))
+    missing = significands.shape[1] // block - scales.shape[1]
+    scales = np.pad(np.where(np.isfinite(scales), scales, 0.0), ((0, 0), (0, missing)))
+    mantissa, power = np.frexp(scales)
+    fraction = side.fraction_bits + side.scale_bits - 1
+    if how.group > 1:
+        significands, low = _fixed_point(side, significands, exponents, how)
+        fraction -= low
+        exponents = np.zeros_like(exponents)
+    significands = significands * np.repeat(np.ldexp(mantissa, side.scale_bits).astype(np.int64), block, axis=1)
+    dead = np.repeat(scales == 0, block, axis=1) if how.group > 1 else significands == 0
+    exponents = exponents + np.repeat((power - 1).astype(np.int32), block, axis=1)
+    return significands, np.where(dead, np.int32(_ZERO_EXPONENT), exponents), fraction
+
+
+def _fixed_point(side: Operand, significands: np.ndarray, exponents: np.ndarray, how: Aligned):
+    """Elements as integers of one unit, and the exponent at which its fraction bits count."""
+    live = exponents[significands != 0]
+    low = int(live.min()) if live.size else 0
+    spread = int(live.max()) - low if live.size else 0
+    if not side.element_bits or spread + side.fraction_bits > 9:
+        raise InputError(f"{how}: a group is summed as integers; its elements span too many bits, write group=1")
+    return significands << np.where(significands != 0, exponents - low, 0).astype(np.int64), low
