@@ -13,9 +13,7 @@ from hwsim.formats.lfsr import SEEDLM3, SEEDLM4
 
 SEED_FORMATS = {"seedlm4": SEEDLM4, "seedlm3": SEEDLM3}
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 Folder = Annotated[Path, typer.Option("-o", "--out", help="Folder the files are written to.")]
 SeedFormat = Annotated[str, typer.Option("--format", help=f"Seed format: {', '.join(SEED_FORMATS)}.")]

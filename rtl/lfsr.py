@@ -14,9 +14,7 @@ __all__ = ["LfsrBlockUnit", "stream_bits"]
 
 def stream_bits(lfsr: Lfsr, seed: Value, n: int) -> Value:
     """The seed and the next n bits of the LFSR's bit stream, each the parity of a fixed mask of seed bits."""
-    return Cat(
-        seed, *(Cat(seed[i] for i in range(lfsr.width) if mask >> i & 1).xor() for mask in lfsr.masks(n))
-    )
+    return Cat(seed, *(Cat(seed[i] for i in range(lfsr.width) if mask >> i & 1).xor() for mask in lfsr.masks(n)))
 
 
 class LfsrBlockUnit(wiring.Component):
@@ -43,7 +41,7 @@ class LfsrBlockUnit(wiring.Component):
         )
 
     def elaborate(self, platform) -> Module:
-        """The XOR trees between the cuts of `LfsrBlock.CUTS`."""
+        """The XOR trees between the cuts of `LfsrBlock.cuts`."""
         m = Module()
         spec, width = self.spec, self.spec.codec.K
         pipe = Pipe(m, spec, self.seed, self.states)

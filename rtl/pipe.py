@@ -6,20 +6,30 @@ __all__ = ["Carried", "Pipe"]
 
 
 class Carried:
-    """A value that travels beside the data path: `value` is its copy at the present stage."""
+    """A value that travels beside the data path; `value` is its copy at the present stage.
 
-    def __init__(self, value: Value):
-        self.value = value
+    then: functions applied after the next cuts, one each; work that is not urgent is spread over stages so.
+    """
+
+    def __init__(self, value: Value, then=()):
+        self._value, self._then = value, list(then)
+
+    @property
+    def value(self) -> Value:
+        """The copy at this stage, everything in `then` done."""
+        while self._then:
+            self._value = self._then.pop(0)(self._value)
+        return self._value
 
 
 class Pipe:
     """Handshake and registers of a unit; `advance = out_ready or not out_valid`, `in_ready = advance`.
 
-    The unit describes its data path once, in order, and calls `cut` at each place of `spec.CUTS`; a register
+    The unit describes its data path once, in order, and calls `cut` at each place of `spec.cuts`; a register
     appears where the spec has that stage. Data registers have no reset; the valid bits have.
 
     m:      the unit's module.
-    spec:   has `stages`, `CUTS` and `timing`.
+    spec:   has `stages`, `cuts` and `timing`.
     source: input stream (`valid` in, `ready` out).
     sink:   output stream (`valid` out, `ready` in).
 
@@ -29,17 +39,24 @@ class Pipe:
     def __init__(self, m: Module, spec, source, sink):
         self._m, self._spec, self._sink = m, spec, sink
         self._carried: list[Carried] = []
-        self._cuts = list(spec.CUTS)
-        self.depth = 0
+        self._cuts = list(spec.cuts)
+        self.depth = self._wires = 0
         self.advance = Signal()
         self.valid: Value = source.valid
         m.d.comb += [self.advance.eq(sink.ready | ~sink.valid), source.ready.eq(self.advance)]
 
-    def carry(self, value: Value) -> Carried:
-        """Let `value` pass every cut from here on."""
-        carried = Carried(value)
+    def carry(self, value: Value, *then) -> Carried:
+        """Let `value` pass every cut from here on; `then`: see `Carried`."""
+        carried = Carried(value, then)
         self._carried.append(carried)
         return carried
+
+    def wire(self, value: Value) -> Signal:
+        """A name for a value that is used more than once: without it, its gates are written at each use."""
+        named = Signal(Value.cast(value).shape(), name=f"wire{self._wires}")
+        self._wires += 1
+        self._m.d.comb += named.eq(value)
+        return named
 
     def register(self, value: Value, name: str) -> Signal:
         """A copy one stage later."""
@@ -51,13 +68,21 @@ class Pipe:
     def cut(self, stage: str, *values: Value) -> list[Value]:
         """The values after this place of the data path: registers when the spec has the stage."""
         if not self._cuts or self._cuts.pop(0) != stage:
-            raise AssertionError(f"{type(self._spec).__name__}: cut {stage!r} is out of the order of CUTS")
-        if stage not in self._spec.stages:
-            return list(values)
-        self.depth += 1
+            raise AssertionError(f"{type(self._spec).__name__}: cut {stage!r} is out of the order of `cuts`")
+        if stage in self._spec.stages:
+            self.depth += 1
+            values = self._registers(stage, values)
+        else:
+            values = [self.wire(value) for value in values]
+        for carried in self._carried:
+            if carried._then:
+                carried._value = carried._then.pop(0)(carried._value)
+        return list(values)
+
+    def _registers(self, stage: str, values) -> list[Value]:
         for i, carried in enumerate(self._carried):
-            if not isinstance(carried.value, Const):
-                carried.value = self.register(carried.value, f"{stage}_carry{i}")
+            if not isinstance(carried._value, Const):
+                carried._value = self.register(carried._value, f"{stage}_carry{i}")
         valid = Signal(name=f"{stage}_valid")
         with self._m.If(self.advance):
             self._m.d.sync += valid.eq(self.valid)

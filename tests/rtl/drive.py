@@ -11,12 +11,8 @@ class Ports:
             return getattr(dut, prefix + name)
 
         self.clk, self.rst = dut.clk, dut.rst
-        self.in_valid, self.in_ready, self.in_payload = (
-            port(f"{source}__{n}") for n in ("valid", "ready", "payload")
-        )
-        self.out_valid, self.out_ready, self.out_payload = (
-            port(f"{sink}__{n}") for n in ("valid", "ready", "payload")
-        )
+        self.in_valid, self.in_ready, self.in_payload = (port(f"{source}__{n}") for n in ("valid", "ready", "payload"))
+        self.out_valid, self.out_ready, self.out_payload = (port(f"{sink}__{n}") for n in ("valid", "ready", "payload"))
 
 
 async def reset(*ports: Ports) -> None:

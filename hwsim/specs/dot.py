@@ -1,0 +1,268 @@
+"""`BlockDot`: the exact dot product of two blocks, and how its operands are coded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+from hwsim.formats.elements import E4M3, E8M0_NAN, Element
+from hwsim.specs.staged import Staged
+
+
+@dataclass(frozen=True)
+class Operand:
+    """How one side of a dot product is coded: its elements, their block's scale, their sub-blocks' shifts.
+
+    element:        the element format; None: sign-magnitude of `magnitude_bits` (BDR), sign on top.
+    scale:          "e8m0", "e4m3" (NVFP4), or "none".
+    magnitude_bits: BDR's m; the value is magnitude 2^(-shift - (m-1)).
+    sub_block:      elements that share a shift of `shift_bits` bits (BDR's k2 and d2); 0: no shifts.
+    source:         OCP MX v1.0, section 5; arXiv 2302.08007 (BDR).
+    """
+
+    element: Element | None
+    scale: Literal["e8m0", "e4m3", "none"] = "e8m0"
+    magnitude_bits: int = 0
+    sub_block: int = 0
+    shift_bits: int = 0
+
+    @property
+    def code_bits(self) -> int:
+        """Bits of an element's code."""
+        return self.element.bits if self.element else self.magnitude_bits + 1
+
+    @property
+    def is_integer(self) -> bool:
+        """Two's complement elements."""
+        return self.element is not None and self.element.is_integer
+
+    @property
+    def significand_bits(self) -> int:
+        """Bits of an element's magnitude without its exponent."""
+        if self.element is None:
+            return self.magnitude_bits
+        return self.element.bits if self.element.is_integer else self.element.mantissa_bits + 1
+
+    @property
+    def shift_max(self) -> int:
+        """Largest sub-block shift."""
+        return (1 << self.shift_bits) - 1 if self.sub_block else 0
+
+    @property
+    def steps(self) -> int:
+        """Places by which the significand of the largest element stands above that of the smallest."""
+        if self.element is None:
+            return self.shift_max
+        return 0 if self.element.is_integer else (self.element.max_code >> self.element.mantissa_bits) - 1
+
+    @property
+    def least_step(self) -> int:
+        """The exponent that the gates count a subnormal's significand at: 1, as max(exponent, 1) is one table."""
+        return 0 if self.element is None or self.element.is_integer else 1
+
+    @property
+    def quantum_exponent(self) -> int:
+        """log2 of the unit that every element is an integer multiple of, at its deepest shift."""
+        return self.element.quantum_exponent if self.element else 1 - self.magnitude_bits - self.shift_max
+
+    @cached_property
+    def integer_max(self) -> int:
+        """Largest magnitude of an element in that unit."""
+        if self.element is None:
+            return ((1 << self.magnitude_bits) - 1) << self.shift_max
+        return max(map(abs, self.element.integers))
+
+    @property
+    def has_nan(self) -> bool:
+        """Whether an element can be NaN."""
+        return self.element is not None and self.element.specials > 0
+
+    @property
+    def has_inf(self) -> bool:
+        """Whether an element can be infinite."""
+        return self.element is not None and self.element.specials > 1
+
+    @property
+    def scale_bits(self) -> int:
+        """Bits of the scale's code."""
+        return 0 if self.scale == "none" else 8
+
+    @property
+    def scale_significand_max(self) -> int:
+        """Largest significand of a scale that is not a power of two; 1 for those that are."""
+        return (2 << E4M3.mantissa_bits) - 1 if self.scale == "e4m3" else 1
+
+    @property
+    def scale_exponent_max(self) -> int:
+        """Largest exponent field of a finite scale."""
+        return {"e8m0": E8M0_NAN - 1, "e4m3": E4M3.max_code >> E4M3.mantissa_bits, "none": 0}[self.scale]
+
+    @property
+    def scale_offset(self) -> int:
+        """What is added to the scale's exponent field (at least 1 for E4M3) to give its power of two."""
+        return {"e8m0": -127, "e4m3": E4M3.quantum_exponent - 1, "none": 0}[self.scale]
+
+    def integer(self, code: int, shift: int = 0) -> int | float:
+        """The element in units of `quantum_exponent`; inf or nan where it is not finite."""
+        if self.element is None:
+            magnitude = (code & ((1 << self.magnitude_bits) - 1)) << (self.shift_max - shift)
+            return -magnitude if code >> self.magnitude_bits else magnitude
+        value = self.element.values[code]
+        return self.element.integers[code] if math.isfinite(value) else value
+
+    def scale_parts(self, code: int) -> tuple[int | None, int]:
+        """(significand, exponent field) of a scale's code; the significand is None for NaN."""
+        if self.scale == "none":
+            return 1, 0
+        if self.scale == "e8m0":
+            return (None if code == E8M0_NAN else 1), code
+        if not math.isfinite(E4M3.values[code]):
+            return None, 0
+        exponent = max((code & (E4M3.sign_bit - 1)) >> E4M3.mantissa_bits, 1)
+        return E4M3.integers[code] >> (exponent - 1), exponent
+
+
+class Side(NamedTuple):
+    """One operand's block as codes: elements, the scale, the sub-blocks' shifts."""
+
+    codes: Sequence[int]
+    scale: int = 0
+    shifts: Sequence[int] = ()
+
+
+class BlockSum(NamedTuple):
+    """The exact dot product of two blocks: total 2^exponent, unless it is NaN (`nan`) or infinite (`inf` = +-1)."""
+
+    total: int
+    exponent: int
+    nan: bool = False
+    inf: int = 0
+
+
+@dataclass(frozen=True)
+class BlockDot(Staged):
+    """The exact dot product of two blocks: integers, nothing is rounded; exponents of the scales add.
+
+    a, b:   how the two blocks are coded.
+    lanes:  elements of a dot block.
+    stages: "part..." inside a product, "product", "low_shift" and "shift" by the elements' exponents, "tree1" ...
+            after each level of the adder tree, "scale..." after each row of an E4M3 scale product.
+    source: OCP MX v1.0, section 6.2 (dot product); NVFP4: E4M3 scale significands multiply the sum.
+    """
+
+    a: Operand
+    b: Operand
+    lanes: int = 32
+
+    @property
+    def both_integer(self) -> bool:
+        """Products of two's complement numbers: the sum has no deferred sign."""
+        return self.a.is_integer and self.b.is_integer
+
+    @property
+    def deferred_sign(self) -> bool:
+        """Whether the gates deliver the sum up to a sign, that of the first lane's product, beside it."""
+        return not self.both_integer
+
+    @property
+    def is_table(self) -> bool:
+        """Whether a table of the two magnitude codes is the product, exponents included (E2M1 x E2M1)."""
+        sides = (self.a, self.b)
+        return all(s.element and not s.is_integer for s in sides) and sum(s.code_bits - 1 for s in sides) <= 6
+
+    @property
+    def product_rows(self) -> int:
+        """Additions inside one product."""
+        wide, narrow = sorted((self.a.significand_bits, self.b.significand_bits), reverse=True)
+        if self.is_table:
+            return 0
+        if self.uses_booth:
+            return -(-(narrow + (not self.both_integer)) // 2) - self.both_integer
+        return max(0, narrow - (6 - wide if wide <= 4 else 1))
+
+    @property
+    def uses_booth(self) -> bool:
+        """Whether products are sums of radix-4 rows: where both significands are wide."""
+        return min(self.a.significand_bits, self.b.significand_bits) > 4
+
+    @property
+    def steps(self) -> int:
+        """Largest shift of a product by its elements' exponents."""
+        return 0 if self.is_table else self.a.steps + self.b.steps
+
+    @property
+    def levels(self) -> int:
+        """Levels of the adder tree."""
+        return (self.lanes - 1).bit_length()
+
+    @property
+    def scale_rows(self) -> int:
+        """Additions in the product of the sum and the scales' significands: radix-4 digits of an unsigned number."""
+        bits = (self.a.scale_significand_max * self.b.scale_significand_max).bit_length()
+        return 0 if bits == 1 else bits // 2 + 1
+
+    @property
+    def cuts(self) -> tuple[str, ...]:
+        """Where a register can be."""
+        return (
+            *(f"part{i}" for i in range(1, self.product_rows)),
+            "product",
+            *(("low_shift",) if self.steps else ()),
+            *(("shift",) if self.steps + self.a.least_step + self.b.least_step > 3 and self.steps else ()),
+            *(f"tree{i}" for i in range(1, self.levels + 1)),
+            *(f"scale{i}" for i in range(1, self.scale_rows + 1)),
+        )
+
+    @property
+    def product_max(self) -> int:
+        """Largest magnitude of one product."""
+        return self.a.integer_max * self.b.integer_max
+
+    @property
+    def total_max(self) -> int:
+        """Largest magnitude of the exact sum."""
+        return self.lanes * self.product_max * self.a.scale_significand_max * self.b.scale_significand_max
+
+    @property
+    def total_bits(self) -> int:
+        """Signed bits of the exact sum."""
+        return self.total_max.bit_length() + 1
+
+    @property
+    def exponent_bits(self) -> int:
+        """Bits of the sum of the scales' exponent fields; at least 1."""
+        return max(1, (self.a.scale_exponent_max + self.b.scale_exponent_max).bit_length())
+
+    @property
+    def exponent_offset(self) -> int:
+        """What is added to that sum to give the power of two of the total's unit."""
+        a, b = self.a, self.b
+        return a.scale_offset + b.scale_offset + a.quantum_exponent + b.quantum_exponent
+
+    def __call__(self, a: Side, b: Side) -> BlockSum:
+        """The dot product of two blocks of codes.
+
+        NaN: a NaN scale or element, infinity times zero, or infinities of both signs.
+        """
+        (sa, ea), (sb, eb) = self.a.scale_parts(a.scale), self.b.scale_parts(b.scale)
+        exponent = ea + eb + self.exponent_offset
+        if sa is None or sb is None:
+            return BlockSum(0, exponent, nan=True)
+        products = []
+        for i, (x, y) in enumerate(zip(a.codes, b.codes, strict=True)):
+            x = self.a.integer(x, a.shifts[i // self.a.sub_block] if self.a.sub_block else 0)
+            y = self.b.integer(y, b.shifts[i // self.b.sub_block] if self.b.sub_block else 0)
+            products.append(sa * x * sb * y)
+        if all(isinstance(product, int) for product in products):
+            return BlockSum(sum(products), exponent)
+        total = math.fsum(p for p in products if not isinstance(p, int)) if not _opposed(products) else math.nan
+        return (
+            BlockSum(0, exponent, nan=True) if math.isnan(total) else BlockSum(0, exponent, inf=1 if total > 0 else -1)
+        )
+
+
+def _opposed(products: Sequence[int | float]) -> bool:
+    return math.inf in products and -math.inf in products

@@ -1,0 +1,123 @@
+"""Random and special cases of block dot products and of their sums."""
+
+from payload import pack
+
+from hwsim.specs import Accumulator, BlockDot, BlockSum, Operand, Side
+from rtl.dot import pair_layout, sum_layout
+
+
+def draw_side(operand: Operand, lanes: int, draw, kind: str) -> Side:
+    """One block: "random", the "extreme" code of either sign, "sparse", or "special" with what is not finite."""
+    codes = range(1 << operand.code_bits)
+    finite = [code for code in codes if isinstance(operand.integer(code), int)]
+    largest = [code for code in finite if abs(operand.integer(code)) == operand.integer_max] or [max(finite)]
+    chosen = [draw.choice(finite) for _ in range(lanes)]
+    scale = draw.randrange(0x7F if operand.scale == "e4m3" else 0xFF) if operand.scale_bits else 0
+    if kind == "extreme":
+        only = draw.choice([[max(largest)], [min(largest)], largest])
+        chosen = [draw.choice(only) for _ in range(lanes)]
+    elif kind == "sparse":
+        chosen = [code if draw.random() < 0.2 else 0 for code in chosen]
+    elif kind == "special":
+        for _ in range(draw.choice([0, 1, 1, 2])):
+            chosen[draw.randrange(lanes)] = draw.choice(codes[-len(codes) // 2 - 6 :])
+        scale = draw.choice([scale, 0, 0x80, 0xFF, 0x7F]) if operand.scale_bits else 0
+    shifts = [draw.randint(0, operand.shift_max) for _ in range(0, lanes, operand.sub_block or lanes)]
+    return Side(chosen, scale, shifts if operand.sub_block else ())
+
+
+def pair_word(spec: BlockDot, a: Side, b: Side, last: int) -> int:
+    """The input payload of a block dot unit."""
+    sides = {}
+    for name, side in (("a", a), ("b", b)):
+        sides[name] = {"scale": side.scale, "shifts": side.shifts, "codes": side.codes}
+    return pack(pair_layout(spec), {**sides, "last": last})
+
+
+def sum_word(spec: BlockDot, result: BlockSum, negate: int, last: int) -> int:
+    """The payload that stands for an exact sum, the total turned by `negate`."""
+    total = -result.total if negate and not result.inf else result.total
+    fields = {
+        "total": total,
+        "negate": int(result.inf < 0) if result.inf else negate,
+        "exponent": result.exponent - spec.exponent_offset,
+        "nan": result.nan,
+        "inf": bool(result.inf),
+        "last": last,
+    }
+    return pack(sum_layout(spec), fields)
+
+
+def first_sign(spec: BlockDot, a: Side, b: Side) -> int:
+    """The sign of the first lane's product, by which the gates turn the total; scales' signs included."""
+    if not spec.deferred_sign:
+        return 0
+    sign = 0
+    for operand, side in ((spec.a, a), (spec.b, b)):
+        sign ^= side.codes[0] >> (operand.code_bits - 1)
+        sign ^= side.scale >> 7 if operand.scale == "e4m3" else 0
+    return sign
+
+
+def dot_cases(spec: BlockDot, n: int, draw):
+    """Pairs of blocks; what a NaN or an infinity leaves in the other fields is masked."""
+    layout = sum_layout(spec)
+    everything = (1 << layout.size) - 1
+    meaningless = {"total": -1, "negate": 0, "exponent": -1, "nan": 0, "inf": 0, "last": 0}
+    kinds = ["random", "extreme", "sparse", "special"]
+    for i in range(n):
+        kind = kinds[i % 4]
+        a = draw_side(spec.a, spec.lanes, draw, kind)
+        b = draw_side(spec.b, spec.lanes, draw, draw.choice([kind, "random"]))
+        result, last = spec(a, b), draw.getrandbits(1)
+        mask = everything
+        if result.nan or result.inf:
+            mask &= ~pack(layout, {**meaningless, "negate": int(result.nan)})
+        yield pair_word(spec, a, b, last), (sum_word(spec, result, first_sign(spec, a, b), last), mask)
+
+
+def draw_sum(dot: BlockDot, acc: int, draw) -> BlockSum:
+    """A block result that is hard to add to `acc`: near its exponent, cancelling it, in the subnormals, a tie."""
+    field, kind = acc >> 23 & 255, draw.randrange(12)
+    most, raw_max = dot.total_max, (1 << dot.exponent_bits) - 1
+    magnitude = draw.choice(
+        [
+            draw.randint(0, most),
+            draw.getrandbits(draw.randint(1, most.bit_length())),
+            most,
+            0,
+            1,
+            1 << draw.randint(0, 60),
+        ]
+    )
+    magnitude = min(magnitude, most)
+    near = field - 127 + draw.choice([0, 1, -1, 2, -2, -23, -24, -25, draw.randint(-60, 60)])
+    exponent = near - magnitude.bit_length() + 1
+    if kind == 0:
+        exponent = draw.randint(0, raw_max) + dot.exponent_offset
+    elif kind == 1:
+        exponent = draw.randint(-185, -120)
+    elif kind == 2 and 0 < field < 255:
+        magnitude, exponent = (acc & 0x7FFFFF) | 0x800000, field - 150
+        shift = max(0, magnitude.bit_length() - most.bit_length())
+        magnitude, exponent = min(magnitude >> shift, most), exponent + shift
+    raw = min(max(exponent - dot.exponent_offset, 0), raw_max)
+    sign = draw.getrandbits(1) if kind != 2 else 1 - (acc >> 31)
+    total = -magnitude if sign else magnitude
+    special = draw.random()
+    nan, inf = special < 0.004, 0 if special < 0.004 or special > 0.012 else draw.choice([1, -1])
+    return BlockSum(total, raw + dot.exponent_offset, nan, inf)
+
+
+def accumulator_cases(spec: Accumulator, n: int, draw):
+    """Rows in turn, each of random length."""
+    sums = [0] * spec.interleave
+    for i in range(n):
+        row = i % spec.interleave
+        block = draw_sum(spec.dot, sums[row], draw)
+        sums[row] = spec.add(sums[row], block)
+        is_last = draw.random() < (0.6 if sums[row] & 0x7F800000 == 0x7F800000 else 0.15)
+        word = sum_word(spec.dot, block, draw.getrandbits(1), int(is_last))
+        yield word, sums[row] if is_last else None
+        if is_last:
+            sums[row] = 0

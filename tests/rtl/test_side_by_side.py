@@ -1,0 +1,29 @@
+"""All units in one cocotb build: value and time in each cycle."""
+
+import pytest
+
+pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
+pytest.importorskip("cocotb_tools", reason="pip install 'hwsim[rtl]'")
+
+from cases import FULL, TOGETHER
+from side_by_side import SideBySide
+from simulator import run_bench
+
+from rtl.emit import emit
+
+
+def bench(units, count, tmp_path, monkeypatch) -> int:
+    """Failures of the units in one build."""
+    env = {"HWSIM_BENCH_UNITS": ",".join(unit.name for unit in units), "HWSIM_BENCH_COUNT": str(count)}
+    verilog = emit(SideBySide(units), "top")
+    return run_bench("bench_units", {"top": verilog}, "top", tmp_path, monkeypatch, **env)
+
+
+def test_all_units_in_one_build(tmp_path, monkeypatch):
+    assert bench(TOGETHER, 200, tmp_path, monkeypatch) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unit", [*TOGETHER, *FULL], ids=lambda unit: unit.name)
+def test_unit_at_length(unit, tmp_path, monkeypatch):
+    assert bench([unit], 2000, tmp_path, monkeypatch) == 0

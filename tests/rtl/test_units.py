@@ -1,0 +1,26 @@
+"""Every unit in Amaranth's simulator: value and time in each cycle, with a reset in mid-stream."""
+
+import pytest
+
+pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
+
+from amaranth_bench import run_trial
+from cases import SMALL
+from trial import Trial
+
+
+@pytest.mark.parametrize("unit", SMALL, ids=lambda unit: unit.name)
+def test_value_and_time(unit):
+    n = 400 if "acc" in unit.name else 80
+    trial = Trial(unit.spec.cycle_model(), unit.draw(n), 0.8, 0.7)
+    run_trial(unit.component(unit.spec), unit.source, unit.sink, trial)
+    assert trial.accepted == n
+
+
+@pytest.mark.parametrize("unit", SMALL, ids=lambda unit: unit.name)
+def test_reset_in_mid_stream_is_a_new_unit(unit):
+    """What was inside is lost; what comes after is as if nothing had been, sums of rows included."""
+    trial = Trial(unit.spec.cycle_model(), unit.draw(20, seed=1), 0.9, 0.9)
+    after = unit.draw(60, seed=2)
+    run_trial(unit.component(unit.spec), unit.source, unit.sink, trial, reset_at=17, after=after)
+    assert trial.accepted >= 60
