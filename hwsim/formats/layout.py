@@ -7,6 +7,7 @@ arXiv 2302.08007 for BDR; arXiv 2410.10714 for the seed formats.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -24,7 +25,7 @@ class Layout:
     scale where there is one, and ends on a byte; the tensor scale follows the last row.
 
     name: canonical name, or the name a custom format gives itself.
-    kind: "dense" (every value by itself), "block" (elements share a scale) or "seed" (a block is regenerated).
+    kind: "dense" (every value by itself), "block" (elements share a scale) or "seed" (blocks are regenerated).
     element: name of the element; "SMm" is sign-magnitude with m magnitude bits (BDR).
     block: values in one record; 1 when dense, C for a seed format.
     element_bits: stored bits of one value; 0 for a seed format, whose values are not stored.
@@ -56,6 +57,21 @@ class Layout:
     def nbytes(self, rows: int, k: int) -> int:
         """Bytes of `rows` rows of `k` values, with the tensor scale."""
         return rows * self.row_nbytes(k) + self.tensor_scale_bytes
+
+    def gather(self, target_block: int = 32) -> int:
+        """Records that the engine stream keeps together for one row: those of whole target blocks.
+
+        One for block formats; for seed formats what the requantiser gathers (4 of 8 weights, 8 of 12); for dense
+        formats one target block of values.
+        """
+        return 1 if self.kind == "block" else math.lcm(self.block, target_block) // self.block
+
+    def stream_nbytes(self, rows: int, k: int, group_rows: int, beat_bytes: int, target_block: int = 32) -> int:
+        """Bytes of the engine stream: groups of `group_rows` rows, each in whole beats; no row or tensor scales."""
+        gather = self.gather(target_block)
+        records = -(-k // (self.block * gather)) * gather
+        beats = -(-group_rows * records * self.record_bits // (8 * beat_bytes))
+        return -(-rows // group_rows) * beats * beat_bytes
 
 
 def dense_layout(name: str, element: str, bits: int, *, row: int = 0, tensor: int = 0) -> Layout:
@@ -130,3 +146,53 @@ def layout(name: str | Mapping[str, object]) -> Layout:
 @cache
 def _custom_layout(custom) -> Layout:
     return custom.layout
+
+
+@dataclass(frozen=True)
+class StreamShape:
+    """How a matrix lies in an engine stream; see `hwsim.formats.stream`.
+
+    groups, group_beats: groups of rows, and the beats of each.
+    row_blocks: blocks of a row, K padded. block_records, block_bits: records and bits of a block.
+    beat_bytes: bytes of a beat. record_bytes: bytes of the matrix's own records, rounded up once.
+    """
+
+    groups: int
+    group_beats: int
+    row_blocks: int
+    block_records: int
+    block_bits: int
+    beat_bytes: int
+    record_bytes: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole stream."""
+        return self.groups * self.group_beats * self.beat_bytes
+
+    @property
+    def padding_bytes(self) -> int:
+        """Bytes that are not the matrix's own records: zero rows, zero blocks, ends of groups."""
+        return self.nbytes - self.record_bytes
+
+
+def stream_shape(
+    layout: Layout, rows: int, k: int, group_rows: int, beat_bytes: int, target_block: int = 32
+) -> StreamShape:
+    """The engine stream of [rows, k] in groups of `group_rows`.
+
+    A block is one record; of seed and dense formats, as many as fill whole blocks of `target_block` values.
+    raises: InputError for a size below 1.
+    """
+    if min(group_rows, beat_bytes, target_block) < 1:
+        raise InputError(
+            f"engine stream: group_rows {group_rows}, beat_bytes {beat_bytes}, target_block {target_block}; "
+            "write 1 or more"
+        )
+    per_block = 1 if layout.kind == "block" else math.lcm(layout.block, target_block) // layout.block
+    records = -(-k // layout.block)
+    row_blocks = -(-records // per_block)
+    groups, bits = -(-rows // group_rows), per_block * layout.record_bits
+    beats = -(-group_rows * row_blocks * bits // (8 * beat_bytes))
+    own = -(-rows * records * layout.record_bits // 8)
+    return StreamShape(groups, beats, row_blocks, per_block, bits, beat_bytes, own)

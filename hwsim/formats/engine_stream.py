@@ -1,0 +1,51 @@
+"""The order in which the GEMV engine reads its weights: group by group, block column by block column."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hwsim.errors import InputError
+from hwsim.formats.format import Encoded, Format
+
+
+def stream(w: Encoded, dot_units: int, interleave: int, beat_bytes: int, target_block: int = 32) -> bytes:
+    """The records of w: [n, k] as the engine reads them.
+
+    A group is dot_units * interleave rows. For each group, for kb, for r: block(r, kb), the records of one gather
+    (`Layout.gather`), without padding; then zero bits to a whole beat of `beat_bytes`. Rows that a last group lacks and
+    blocks that k lacks are zero blocks (seeds: seed 1, e = -8, q = 0). Row and tensor scales are not in it.
+    raises: InputError for anything but a matrix with its blocks along the last axis, or a size below 1.
+    """
+    if len(w.shape) != 2 or w.axis != 1:
+        raise InputError(f"shape {w.shape}, axis {w.axis}: write a matrix, blocks along the last axis")
+    if min(dot_units, interleave, beat_bytes, target_block) < 1:
+        raise InputError("stream: dot_units, interleave, beat_bytes and target_block must be at least 1")
+    layout, (n, k) = w.format.layout, w.shape
+    gather, group_rows = layout.gather(target_block), dot_units * interleave
+    records = -(-k // layout.block)
+    columns = -(-records // gather)
+    groups = -(-n // group_rows)
+    zero = zero_record(w.format)
+    bits = np.empty((groups * group_rows, columns * gather, layout.record_bits), np.uint8)
+    bits[:] = zero
+    if n and k:
+        rows = np.frombuffer(w.to_bytes(), np.uint8, n * layout.row_nbytes(k)).reshape(n, layout.row_nbytes(k))
+        body = rows[:, layout.row_scale_bytes :]
+        found = np.unpackbits(body, axis=1, bitorder="little", count=records * layout.record_bits)
+        bits[:n, :records] = found.reshape(n, records, layout.record_bits)
+    ordered = bits.reshape(groups, group_rows, columns, gather * layout.record_bits).swapaxes(1, 2)
+    lines = ordered.reshape(groups, group_rows * columns * gather * layout.record_bits)
+    lines = np.pad(lines, ((0, 0), (0, -lines.shape[1] % (8 * beat_bytes))))
+    return np.packbits(lines, axis=1, bitorder="little").tobytes()
+
+
+def zero_record(form: Format) -> np.ndarray:
+    """uint8[record_bits]: the bits of a block of zeros."""
+    layout = form.layout
+    if layout.kind == "seed":
+        codec = form.codec
+        zero = codec.zero
+        data = codec.pack(zero.seed, zero.exponent, zero.q).to_bytes(8, "little")
+    else:
+        data = form.encode(np.zeros((1, layout.block), np.float32)).to_bytes()[layout.row_scale_bytes :]
+    return np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little", count=layout.record_bits)
