@@ -6,25 +6,27 @@ import numpy as np
 
 from hwsim.errors import InputError
 from hwsim.formats.format import Encoded, Format
+from hwsim.formats.layout import stream_shape
 
 
 def stream(w: Encoded, dot_units: int, interleave: int, beat_bytes: int, target_block: int = 32) -> bytes:
     """The records of w: [n, k] as the engine reads them.
 
-    A group is dot_units * interleave rows. For each group, for kb, for r: block(r, kb), the records of one gather
-    (`Layout.gather`), without padding; then zero bits to a whole beat of `beat_bytes`. Rows that a last group lacks and
-    blocks that k lacks are zero blocks (seeds: seed 1, e = -8, q = 0). Row and tensor scales are not in it.
+    A group is dot_units * interleave rows. For each group, for kb, for r: block(r, kb), one record, or those that fill
+    whole blocks of `target_block` (`stream_shape`), without padding; then zero bits to a whole beat of `beat_bytes`.
+    Rows that a last group lacks and blocks that k lacks are zero blocks (seeds: seed 1, e = -8, q = 0). Row and tensor
+    scales are not in it.
     raises: InputError for anything but a matrix with its blocks along the last axis, or a size below 1.
     """
     if len(w.shape) != 2 or w.axis != 1:
         raise InputError(f"shape {w.shape}, axis {w.axis}: write a matrix, blocks along the last axis")
-    if min(dot_units, interleave, beat_bytes, target_block) < 1:
-        raise InputError("stream: dot_units, interleave, beat_bytes and target_block must be at least 1")
+    if min(dot_units, interleave) < 1:
+        raise InputError(f"engine stream: dot_units {dot_units}, interleave {interleave}; write 1 or more")
     layout, (n, k) = w.format.layout, w.shape
-    gather, group_rows = layout.gather(target_block), dot_units * interleave
+    group_rows = dot_units * interleave
+    shape = stream_shape(layout, n, k, group_rows, beat_bytes, target_block)
+    gather, columns, groups = shape.block_records, shape.row_blocks, shape.groups
     records = -(-k // layout.block)
-    columns = -(-records // gather)
-    groups = -(-n // group_rows)
     zero = zero_record(w.format)
     bits = np.empty((groups * group_rows, columns * gather, layout.record_bits), np.uint8)
     bits[:] = zero

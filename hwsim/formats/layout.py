@@ -58,21 +58,6 @@ class Layout:
         """Bytes of `rows` rows of `k` values, with the tensor scale."""
         return rows * self.row_nbytes(k) + self.tensor_scale_bytes
 
-    def gather(self, target_block: int = 32) -> int:
-        """Records that the engine stream keeps together for one row: those of whole target blocks.
-
-        One for block formats; for seed formats what the requantiser gathers (4 of 8 weights, 8 of 12); for dense
-        formats one target block of values.
-        """
-        return 1 if self.kind == "block" else math.lcm(self.block, target_block) // self.block
-
-    def stream_nbytes(self, rows: int, k: int, group_rows: int, beat_bytes: int, target_block: int = 32) -> int:
-        """Bytes of the engine stream: groups of `group_rows` rows, each in whole beats; no row or tensor scales."""
-        gather = self.gather(target_block)
-        records = -(-k // (self.block * gather)) * gather
-        beats = -(-group_rows * records * self.record_bits // (8 * beat_bytes))
-        return -(-rows // group_rows) * beats * beat_bytes
-
 
 def dense_layout(name: str, element: str, bits: int, *, row: int = 0, tensor: int = 0) -> Layout:
     """Values that stand by themselves; `row` and `tensor` are the bytes of a row's and a tensor's scale."""

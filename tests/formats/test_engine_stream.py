@@ -7,7 +7,7 @@ import pytest
 
 from hwsim.errors import InputError
 from hwsim.formats import get_format, stream
-from hwsim.formats.layout import layout
+from hwsim.formats.layout import layout, stream_shape
 
 RECORD = {"mxfp4": (32, 136, 1), "mxfp6": (32, 200, 1), "nvfp4": (16, 72, 1), "mx9": (16, 144, 1), "bf16": (1, 16, 32),
           "int8": (1, 8, 32), "int4_g128": (128, 528, 1), "seedlm4": (8, 32, 4), "seedlm3": (12, 36, 8)}  # fmt: skip
@@ -46,12 +46,12 @@ def test_every_bit(name, n, k, units, interleave, beat):
         want += part + "0" * (-len(part) % (8 * beat))
     data = stream(w, units, interleave, beat)
     assert bits_of(data) == want
-    assert len(data) == layout(name).stream_nbytes(n, k, group, beat)
+    assert len(data) == stream_shape(layout(name), n, k, group, beat).nbytes
 
 
 def test_mistakes():
     w = get_format("mxfp4").encode(np.ones((2, 2, 32)))
     with pytest.raises(InputError, match="write a matrix"):
         stream(w, 1, 1, 64)
-    with pytest.raises(InputError, match="at least 1"):
+    with pytest.raises(InputError, match="write 1 or more"):
         stream(get_format("mxfp4").encode(np.ones((2, 32))), 0, 1, 64)
