@@ -173,20 +173,64 @@ def model(
         print(model_table(models))
 
 
-@app.command("format")
+@app.command("format", context_settings={"ignore_unknown_options": True})
 def format_(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="none: list all")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]... [X]...", help="formats (none: list all), values to explain")
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="show how the values X become codes")] = False,
+    qsnr: Annotated[bool, typer.Option("--qsnr", help="measure QSNR on four distributions")] = False,
     as_json: Json = False,
 ) -> None:
-    """List number formats and how they lie in memory, or show some."""
+    """List number formats and how they lie in memory, explain how values are coded, or measure QSNR."""
     from hwsim.formats.layout import NAMES, layout
     from hwsim.report.text import format_table, layout_dict
 
-    layouts = [layout(name) for name in names or NAMES]
-    if as_json:
+    wanted, values = numbers_apart(names or [])
+    if values and not explain:
+        raise InputError(f"format: {values[0]:g} is a value; write --explain to see how it is coded")
+    layouts = [layout(name) for name in wanted or NAMES]
+    if explain or qsnr:
+        if not wanted:
+            raise InputError("format: name a format, for example `hwsim format mxfp4 --explain 0.3 -1.7`")
+        _values(wanted, values, explain, as_json)
+    elif as_json:
         print(json.dumps({"schema": 1, "formats": [layout_dict(f) for f in layouts]}, indent=2))
     else:
         print(format_table(layouts))
+
+
+def _values(names: list[str], values: list[float], explain: bool, as_json: bool) -> None:
+    """What needs the values of formats, and so numpy."""
+    from dataclasses import asdict
+
+    from hwsim.formats import get_format
+
+    if explain:
+        from hwsim.formats.explain import explain as explained
+
+        shown = [explained(get_format(name), values) for name in names]
+        text = "\n\n".join(e.text() for e in shown)
+        data = {"explained": [asdict(e) for e in shown]}
+    else:
+        from hwsim.formats.quality import qsnr_table, qsnr_text
+
+        results = qsnr_table(names)
+        text, data = qsnr_text(results), {"qsnr": [asdict(r) for r in results]}
+    print(json.dumps({"schema": 1} | data, indent=2, default=str) if as_json else text)
+
+
+def numbers_apart(words: list[str]) -> tuple[list[str], list[float]]:
+    """Names and values of a mixed list. raises: InputError for an unknown option among them."""
+    names, values = [], []
+    for word in words:
+        try:
+            values.append(float(word))
+        except ValueError:
+            if word.startswith("-"):
+                raise InputError(f"format: unknown option {word}; known: --explain, --qsnr, --json") from None
+            names.append(word)
+    return names, values
 
 
 @app.command()
