@@ -173,3 +173,16 @@ def test_many_errors_at_once_with_places(tmp_path):
     assert done.returncode == 2 and len(lines) == 2
     assert all(line.startswith("hwsim: ") and line.count(":") >= 4 for line in lines)
     assert "did you mean clock" in lines[0] and "GB/s" in lines[1]
+
+
+class TestFormatValues:
+    def test_explain_shows_the_way_of_each_value(self):
+        """0.3 and -1.7 in MXFP4: amax 1.7, floor(log2) 0, less emax 2: scale 2^-2; quotients 1.2 and -6.8."""
+        done = hwsim("format", "mxfp4", "--explain", "0.3", "-1.7")
+        assert done.returncode == 0, done.stderr
+        assert "2^-2" in done.stdout and "1.2" in done.stdout and "-6.8" in done.stdout
+
+    def test_values_without_explain_and_unknown_options_are_mistakes(self):
+        for line in ("format mxfp4 1.5", "format mxfp4 --bogus", "format --explain"):
+            done = hwsim(*line.split())
+            assert done.returncode == 2 and "Traceback" not in done.stderr and "hwsim: format: " in done.stderr
