@@ -30,7 +30,7 @@ __all__ = ["SEEDLM3", "SEEDLM4", "SeedCodec", "SeedFormat", "SeedRecord", "SeedS
 CODECS = {"seedlm4": SEEDLM4, "seedlm3": SEEDLM3}
 REFINES = (None, "exponent")
 _WIDEST_SEARCH = 18  # bits of a seed; the tables of the search grow with 2^K
-_CHUNK = 1 << 18  # blocks searched at once: bounds the memory
+_CHUNK = 1 << 18  # blocks searched at once
 _RANK = 1e-12  # a singular value below this share of the largest is a zero of an exactly dependent matrix
 
 
@@ -239,22 +239,30 @@ class SeedFormat(Format):
     def find(self, x, axis: int = -1) -> tuple[Encoded, SeedSearch]:
         """`encode`, with the search's own figures; errors are in units of the tensor scale squared."""
         rows, shape, axis = float_rows(x, axis)
-        bad = int(rows.size - np.count_nonzero(np.abs(rows) <= np.finfo(np.float32).max))
-        if bad:
-            raise InputError(f"{self.name}: {bad} values are NaN, infinite or beyond float32; seeds cannot hold them")
         c, k = self.codec.C, rows.shape[1]
         whole, blocks = k // c, -(-k // c)
-        s = self._tensor_exponent(rows)
-        codes = np.empty((len(rows), blocks), np.uint64)
-        errors = np.empty((len(rows), blocks))
+        step = max(1, _CHUNK // max(1, blocks))  # rows at once: bounds the memory beside codes and weights
+        parts = [slice(at, at + step) for at in range(0, len(rows), step)]
+        largest, bad = 0.0, 0
+        for part in parts:
+            w = rows[part]
+            bad += w.size - np.count_nonzero(np.abs(w) <= np.finfo(np.float32).max)
+            if not bad:
+                w = padded(w, c).astype(np.float64).reshape(-1, c)
+                largest = max(largest, math.sqrt(np.einsum("ni,ni->n", w, w).max(initial=0.0)))
+        if bad:
+            raise InputError(f"{self.name}: {bad} values are NaN, infinite or beyond float32; seeds cannot hold them")
+        s = min(max(math.frexp(largest)[1] - 6, -128), 127) if largest else 0  # largest block norm in [32, 64)
+        codes, errors = np.empty((len(rows), blocks), np.uint64), np.empty((len(rows), blocks))
         counts = [0, 0]
-        for first, last, width in ((0, whole, c), (whole, blocks, k - whole * c)):
-            if last > first and len(rows):
-                w = np.ldexp(rows[:, first * c : k if last == blocks else last * c].astype(np.float64), -s)
-                w = w[:, : (last - first) * width]
+        for part in parts:
+            for first, last, width in ((0, whole, c), (whole, blocks, k - whole * c)):
+                if last == first:
+                    continue
+                w = np.ldexp(rows[part, first * c : first * c + (last - first) * width].astype(np.float64), -s)
                 found = search(self.codec, w.reshape(-1, width), refine=self.refine, threads=self.threads)
-                codes[:, first:last] = found.words.reshape(len(rows), last - first)
-                errors[:, first:last] = found.errors.reshape(len(rows), last - first)
+                codes[part, first:last] = found.words.reshape(-1, last - first)
+                errors[part, first:last] = found.errors.reshape(-1, last - first)
                 counts[0] += found.evaluated
                 counts[1] += found.bounded
         exponents = codes >> np.uint64(self.codec.K) & np.uint64((1 << self.codec.exponent_bits) - 1)
@@ -263,15 +271,6 @@ class SeedFormat(Format):
             self, shape, axis, codes.reshape(coded_shape), exponents.astype(np.uint8).reshape(coded_shape), None, s
         )
         return encoded, SeedSearch(codes.reshape(-1), errors.reshape(-1), *counts)
-
-    def _tensor_exponent(self, rows: np.ndarray) -> int:
-        """s of the tensor scale 2^s: the largest block norm lands in [32, 64)."""
-        largest = 0.0
-        step = max(1, (1 << 20) // max(1, rows.shape[1]))
-        for at in range(0, len(rows), step):
-            part = padded(rows[at : at + step], self.codec.C).astype(np.float64).reshape(-1, self.codec.C)
-            largest = max(largest, math.sqrt(np.einsum("ni,ni->n", part, part).max(initial=0.0)))
-        return min(max(math.frexp(largest)[1] - 6, -128), 127) if largest else 0
 
     def integers(self, encoded: Encoded) -> tuple[np.ndarray, np.ndarray]:
         """(int64[..., seed blocks, C] exact S_i, int8[..., seed blocks] exponents): w = S_i 2^(e+s) / (2^(K-1) - 1)."""
