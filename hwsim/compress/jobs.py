@@ -1,0 +1,232 @@
+"""`compress` and `decompress`: tensor by tensor, in the memory of the largest one, resumable."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+import hwsim
+from hwsim.compress.checkpoint import FLOATS, Checkpoint, Shard, Tensor, narrow, read_checkpoint
+from hwsim.compress.record import KEY, NOTE_LENGTH, VERSION, Record, error_note, read_records, write_records
+from hwsim.compress.selection import Spec, read_map, select
+from hwsim.compress.table import Inspection, inspect
+from hwsim.compress.writing import NewFile, Piece, Progress, write_files
+from hwsim.errors import InputError
+from hwsim.formats import get_format
+from hwsim.report.files import check_writable
+
+_CHUNK = 1 << 20  # values whose errors are held in float64 at once
+
+
+def compress(
+    in_path: str | Path,
+    out_path: str | Path,
+    format: Spec | None = None,
+    mapping: str | Path | Mapping[str, Spec] | None = None,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    threads: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Inspection:
+    """Write a compressed copy of a model and return its table.
+
+    in_path: a .safetensors file, an index of shards, or a folder with either.
+    out_path: a file; for shards the folder that will hold shards and index of the same names (or the path of
+        that index).
+    format: for all chosen tensors; or mapping: globs to formats, the first that matches wins, `keep` for none
+        (a mapping, or the path of a YAML file).
+    include, exclude: globs, see `selection.select`.
+    progress: called after each tensor.
+    raises: InputError for input that cannot be read, weights that are NaN or Inf, unknown formats, globs that
+        match nothing, and a place or disk that takes no file; nothing is left behind. A run that is killed is
+        resumed by the same call.
+    """
+    if (format is None) == (mapping is None):
+        raise InputError("compress: name a format, or a map of globs to formats; not both")
+    source = read_checkpoint(in_path)
+    packed = [shard.path for shard in source.shards if KEY in shard.metadata]
+    if packed:
+        raise InputError(*(f"{path}: already compressed; decompress it first" for path in packed))
+    if mapping is None:
+        chosen = select(source.tensors, _settled(format), False, include, exclude)
+    else:
+        given = mapping if isinstance(mapping, Mapping) else read_map(mapping)
+        chosen = select(source.tensors, {g: _settled(f) for g, f in given.items()}, True, include, exclude)
+    forms = cache(lambda spec: get_format(json.loads(spec), threads=threads))
+
+    def pieces(shard: Shard) -> tuple[list[Piece], dict[str, Record]]:
+        made, records = [], {}
+        for tensor in shard.tensors:
+            if tensor.name not in chosen:
+                made.append(_copy(shard, tensor))
+                continue
+            spec = chosen[tensor.name]
+            form = forms(json.dumps(spec))
+            rows = math.prod(tensor.shape[:-1])
+            nbytes = form.layout.nbytes(rows, tensor.shape[-1])
+            records[tensor.name] = Record(spec, tensor.shape, tensor.dtype)
+
+            def make(tensor=tensor, form=form):
+                return _encoded(shard, tensor, form)
+
+            made.append(Piece(tensor.name, "U8", (nbytes,), nbytes, tensor.size, make, NOTE_LENGTH))
+        return made, records
+
+    plan = {"compress": {name: chosen[name] for name in sorted(chosen)}}
+    _write(source, out_path, pieces, plan, progress)
+    return inspect(out_path)
+
+
+def decompress(
+    in_path: str | Path,
+    out_path: str | Path,
+    *,
+    dtype: str | None = None,
+    threads: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Inspection:
+    """The inverse: every compressed tensor decoded, in its own data type or in `dtype` (F32, F16, BF16).
+
+    paths, progress and errors: as `compress`. raises: InputError too for files that hwsim did not compress.
+    """
+    if dtype is not None and dtype not in FLOATS:
+        raise InputError(f"dtype: {dtype!r}; write one of {', '.join(FLOATS)}")
+    source = read_checkpoint(in_path)
+    records = {shard.path: read_records(shard) for shard in source.shards}
+    if not any(records.values()):
+        raise InputError(f"{in_path}: holds no tensor that hwsim compressed")
+    forms = cache(lambda spec: get_format(json.loads(spec), threads=threads))
+
+    def pieces(shard: Shard) -> tuple[list[Piece], dict[str, Record]]:
+        made = []
+        for tensor in shard.tensors:
+            record = records[shard.path].get(tensor.name)
+            if record is None:
+                made.append(_copy(shard, tensor))
+                continue
+            kind = dtype or record.dtype
+            size = math.prod(record.shape)
+
+            def make(tensor=tensor, record=record, kind=kind):
+                form = forms(json.dumps(record.format))
+                with _named(shard, tensor):
+                    encoded = form.from_bytes(shard.data(tensor).tobytes(), record.shape)
+                    return narrow(encoded.decode(), kind).reshape(-1).view(np.uint8), ""
+
+            made.append(Piece(tensor.name, kind, record.shape, size * FLOATS[kind].itemsize, size, make))
+        return made, {}
+
+    _write(source, out_path, pieces, {"decompress": dtype}, progress)
+    return inspect(out_path)
+
+
+def _settled(spec: Spec) -> Spec:
+    """A format as the file will name it: canonical name, or the content of a YAML file."""
+    if isinstance(spec, str) and spec.endswith((".yaml", ".yml")):
+        from hwsim.yamlfile import read
+
+        spec = dict(read(spec).data)
+    if isinstance(spec, str) and spec == "keep":
+        return spec
+    form = get_format(spec)
+    return form.name if isinstance(spec, str) else dict(spec)
+
+
+def _write(source: Checkpoint, out_path, pieces, plan: dict, progress) -> None:
+    out = _targets(source, Path(out_path))
+    made_folder = source.index is not None and not any(out[0].parent.iterdir())
+    files, places, total = [], {}, 0
+    for shard, path in zip(source.shards, out, strict=True):
+        made, records = pieces(shard)
+        kept = {key: value for key, value in shard.metadata.items() if key != KEY}
+
+        def metadata(notes, kept=kept, records=records):
+            if not records:
+                return kept
+            return kept | {KEY: write_records(records, notes, f"hwsim {hwsim.__version__}")}
+
+        files.append(NewFile(path, tuple(made), metadata))
+        places |= dict.fromkeys((piece.name for piece in made), path.name)
+        total += sum(piece.nbytes for piece in made)
+    last = None
+    if source.index:
+        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))}
+        last = (out[0].parent / source.index.name, json.dumps(index, indent=2) + "\n")
+    inputs = [(str(s.path.resolve()), *s.stamp) for s in source.shards]
+    identity = hashlib.sha256(json.dumps([VERSION, hwsim.__version__, plan, inputs]).encode()).hexdigest()
+    journal = (last[0] if last else out[0]).with_suffix(".resume")
+    try:
+        write_files(files, journal, identity, progress, last)
+    except InputError:
+        if made_folder:
+            with contextlib.suppress(OSError):
+                out[0].parent.rmdir()
+        raise
+
+
+def _targets(source: Checkpoint, out: Path) -> list[Path]:
+    """Path of each shard to come. raises: InputError where it cannot be written, or is the input."""
+    if source.index is None:
+        out = out / source.shards[0].path.name if out.is_dir() else out
+        if out.suffix != ".safetensors":
+            raise InputError(f"{out}: write a name that ends in .safetensors")
+        paths = [out]
+    else:
+        folder = out.parent if out.suffix == ".json" else out
+        if folder.suffix == ".safetensors":
+            raise InputError(f"{out}: the input is in shards; write a folder")
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be made: {error.strerror}") from error
+        paths = [folder / shard.path.name for shard in source.shards]
+    for path, shard in zip(paths, source.shards, strict=True):
+        check_writable(path)
+        if path.exists() and path.samefile(shard.path):
+            raise InputError(f"{path}: is the input; write another name")
+    return paths
+
+
+def _copy(shard: Shard, tensor: Tensor) -> Piece:
+    return Piece(
+        tensor.name, tensor.dtype, tensor.shape, tensor.nbytes, tensor.size, lambda: (shard.data(tensor), "")
+    )
+
+
+@contextlib.contextmanager
+def _named(shard: Shard, tensor: Tensor) -> Iterator[None]:
+    """Errors inside say which file and tensor they are about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(*(f"{shard.path}: {tensor.name}: {p}" for p in error.problems)) from error
+
+
+def _encoded(shard: Shard, tensor: Tensor, form) -> tuple[bytes, str]:
+    """Bytes of a tensor in a format, and its relative error as the note."""
+    w = shard.values(tensor)
+    rows = w.reshape(-1, w.shape[-1])
+    step = max(1, _CHUNK // rows.shape[1])
+    bad = sum(int(np.count_nonzero(~np.isfinite(rows[at : at + step]))) for at in range(0, len(rows), step))
+    if bad:
+        what = f"{bad} of {w.size} weights are NaN or infinite; exclude it, or mend it"
+        raise InputError(f"{shard.path}: {tensor.name}: {what}")
+    with _named(shard, tensor):
+        encoded = form.encode(w)
+    data = encoded.to_bytes()
+    decoded = encoded.decode().reshape(rows.shape)
+    noise = power = 0.0
+    for at in range(0, len(rows), step):
+        exact = rows[at : at + step].astype(np.float64)
+        power += float(np.sum(exact * exact))
+        exact -= decoded[at : at + step]
+        noise += float(np.sum(exact * exact))
+    return data, error_note(math.sqrt(noise / power) if power else 0.0)

@@ -1,0 +1,84 @@
+"""What a compressed file says of its tensors: the JSON in the metadata entry `hwsim`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hwsim.compress.checkpoint import FLOATS, Shard
+from hwsim.errors import InputError
+from hwsim.yamlfile import short
+
+KEY = "hwsim"
+VERSION = 1
+NOTE_LENGTH = 12
+"""Characters of a relative error in the header: `1.218370e-01`."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One compressed tensor. format: as `get_format` takes it. shape, dtype: of the original.
+
+    error: ||W - Q|| / ||W||, to 7 digits; None before it is known.
+    """
+
+    format: str | Mapping[str, object]
+    shape: tuple[int, ...]
+    dtype: str
+    error: float | None = None
+
+
+def error_note(error: float) -> str:
+    """An error in exactly `NOTE_LENGTH` characters."""
+    return f"{error if error >= 1e-99 else 0.0:.6e}"
+
+
+def write_records(records: Mapping[str, Record], notes: Mapping[str, str], writer: str) -> str:
+    """The metadata text; its length does not depend on the notes."""
+    tensors = {
+        name: {"format": r.format, "shape": r.shape, "dtype": r.dtype, "error": notes[name]}
+        for name, r in sorted(records.items())
+    }
+    return json.dumps({"version": VERSION, "writer": writer, "tensors": tensors}, separators=(",", ":"))
+
+
+def read_records(shard: Shard) -> dict[str, Record]:
+    """Name -> record; empty for a file that hwsim did not compress.
+
+    raises: InputError for an entry of another version, or one that does not fit the tensors of the file.
+    """
+    from hwsim.formats.layout import layout
+
+    text = shard.metadata.get(KEY)
+    if text is None:
+        return {}
+    try:
+        entry = json.loads(text)
+        version = entry["version"]
+        if version != VERSION:
+            found = f"compressed files of version {short(version)} are not known here"
+            raise InputError(f"{shard.path}: {found}; this hwsim reads version {VERSION}")
+        records = {
+            name: Record(t["format"], tuple(int(n) for n in t["shape"]), str(t["dtype"]), float(t["error"]))
+            for name, t in entry["tensors"].items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        what = f"metadata entry {KEY!r} is damaged: {short(repr(error), 120)}"
+        raise InputError(f"{shard.path}: {what}") from error
+    held, problems = {t.name: t for t in shard.tensors}, []
+    for name, r in records.items():
+        tensor = held.get(name)
+        if tensor is None or tensor.dtype != "U8" or r.dtype not in FLOATS or not r.shape or min(r.shape) < 1:
+            problems.append(f"{shard.path}: {short(name)}: its record does not fit the tensor")
+        elif not isinstance(r.format, str | Mapping) or str(r.format).endswith((".yaml", ".yml")):
+            problems.append(f"{shard.path}: {short(name)}: {short(r.format)} is not a format")
+        else:
+            planned = layout(r.format).nbytes(math.prod(r.shape[:-1]), r.shape[-1])
+            if planned != tensor.nbytes:
+                what = f"{tensor.nbytes} bytes, its format and shape need {planned}"
+                problems.append(f"{shard.path}: {short(name)}: {what}")
+    if problems:
+        raise InputError(*problems[:20])
+    return records

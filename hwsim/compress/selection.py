@@ -1,0 +1,91 @@
+"""Which tensors of a checkpoint are compressed, and to what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from hwsim.compress.checkpoint import FLOATS, Tensor
+from hwsim.errors import InputError, nearest
+
+KEEP = "keep"
+"""The format of a map that leaves a tensor as it is."""
+
+EXCLUDED = (
+    "*embed*", "*wte.*", "*wpe.*", "*lm_head*", "*head.weight", "*router*", "*.gate.weight",
+    "*expert_gate*", "*conv*", "*norm*", "*.ln_*", "*bias*", "*a_log",
+)  # fmt: skip
+"""Globs of lower-case names left alone by default: embeddings, heads, routers, convolutions, norms."""
+
+Spec = str | Mapping[str, object]
+
+
+def select(
+    tensors: Sequence[Tensor],
+    formats: Spec | Mapping[str, Spec],
+    by_glob: bool,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+) -> dict[str, Spec]:
+    """Tensor name -> format, for those that are compressed.
+
+    formats: one format, or (by_glob) globs to formats: the first that matches wins, `keep` leaves it alone.
+    include: globs that replace the default choice (2-D and 3-D weights without `EXCLUDED`); with a map the
+        map chooses, among all floating-point tensors of two axes or more.
+    exclude: globs taken out again.
+    raises: InputError where nothing is left, or a glob matches nothing.
+    """
+    axes = {t.name: len(t.shape) for t in tensors if t.dtype in FLOATS and len(t.shape) >= 2 and t.size}
+    able = list(axes)
+    problems = []
+    asked = ("include", include), ("exclude", exclude), ("map", tuple(formats) if by_glob else ())
+    for word, globs in asked:
+        known = able if word != "exclude" else [t.name for t in tensors]
+        problems += [
+            f"{word}: {glob!r} matches no {'tensor' if word == 'exclude' else 'weight of two axes or more'}"
+            f"{nearest(glob, known[:2000]) if known and not _wild(glob) else ''}"
+            for glob in globs
+            if not any(fnmatchcase(name, glob) for name in known)
+        ]
+    if problems:
+        raise InputError(*problems)
+    chosen: dict[str, Spec] = {}
+    for name in able:
+        if any(fnmatchcase(name, glob) for glob in exclude):
+            continue
+        if include and not any(fnmatchcase(name, glob) for glob in include):
+            continue
+        if by_glob:
+            form = next((f for glob, f in formats.items() if fnmatchcase(name, glob)), KEEP)
+        else:
+            form = KEEP if not include and (_left_alone(name) or axes[name] > 3) else formats
+        if form != KEEP:
+            chosen[name] = form
+    if not chosen:
+        what = "there are no 2-D or 3-D weights beside those left alone; name some with include"
+        raise InputError(f"no tensor to compress: {what}")
+    return chosen
+
+
+def _wild(glob: str) -> bool:
+    return any(c in glob for c in "*?[")
+
+
+def _left_alone(name: str) -> bool:
+    return any(fnmatchcase(name.lower(), glob) for glob in EXCLUDED)
+
+
+def read_map(path: str | Path) -> dict[str, Spec]:
+    """A YAML file of `glob: format`, in order. raises: InputError for anything but names or mappings."""
+    from hwsim.yamlfile import read
+
+    document = read(path)
+    problems = [
+        document.problem((glob,), "write a format name, `keep`, or a custom format")
+        for glob, form in document.data.items()
+        if not isinstance(form, str | dict)
+    ]
+    if problems:
+        raise InputError(*problems)
+    return dict(document.data)

@@ -1,0 +1,269 @@
+"""Files written piece by piece, which survive being killed: whole under their name, or not there at all.
+
+Data goes to `NAME.part`, laid out in full from the start; a journal beside it holds one line a finished piece
+with the checksum of its bytes. A run that finds the journal of an equal run takes over the pieces whose
+checksum still holds. Files get their names when all are complete, in one rename each.
+
+The header is written here because the safetensors library writes only what is in memory as a whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import math
+import os
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from hwsim.errors import InputError
+
+_CRC_CHUNK = 1 << 24
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One tensor to come.
+
+    make: its bytes, and a note for the header of exactly `note_length` characters.
+    values: work it stands for, in the progress.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+    values: int
+    make: Callable[[], tuple[memoryview | bytes, str]]
+    note_length: int = 0
+
+
+@dataclass(frozen=True)
+class NewFile:
+    """One safetensors file to come. metadata: text entries of its header, from the pieces' notes by name."""
+
+    path: Path
+    pieces: tuple[Piece, ...]
+    metadata: Callable[[dict[str, str]], dict[str, str]]
+
+    @property
+    def part(self) -> Path:
+        """Where it grows."""
+        return self.path.with_name(self.path.name + ".part")
+
+    def ordered(self) -> list[Piece]:
+        """Pieces as they lie: wide elements first, so that all are aligned; then by name."""
+        return sorted(self.pieces, key=lambda p: (-_width(p), p.name))
+
+    def header(self, notes: dict[str, str]) -> bytes:
+        """Length and JSON, padded to 8 bytes; its length does not depend on the notes."""
+        entries: dict[str, object] = {}
+        metadata = self.metadata(notes)
+        if metadata:
+            entries["__metadata__"] = metadata
+        at = 0
+        for piece in self.ordered():
+            offsets = [at, at + piece.nbytes]
+            entries[piece.name] = {"dtype": piece.dtype, "shape": list(piece.shape), "data_offsets": offsets}
+            at += piece.nbytes
+        text = json.dumps(entries, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        return len(text).to_bytes(8, "little") + text
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is. values: of all tensors; resumed: those taken over from a run that was cut off."""
+
+    tensor: str
+    done_values: int
+    values: int
+    resumed_values: int
+
+
+def write_files(
+    files: Sequence[NewFile],
+    journal: Path,
+    identity: str,
+    progress: Callable[[Progress], None] | None = None,
+    last: tuple[Path, str] | None = None,
+) -> None:
+    """Write all files, then give them their names, then write `last` (path, text).
+
+    journal: where the finished pieces are remembered; gone at the end.
+    identity: what makes two runs equal: inputs, formats, version.
+    raises: InputError for a full disk, a place that cannot be written, or another run at work on it; whatever
+        a piece raises. Then parts and journal are removed; a kill or Ctrl-C leaves them to be resumed.
+    """
+    try:
+        with _locked(journal) as log:
+            try:
+                _write(files, log, identity, progress, last)
+            except Exception:
+                for file in files:
+                    file.part.unlink(missing_ok=True)
+                journal.unlink(missing_ok=True)
+                raise
+            journal.unlink()
+    except OSError as error:
+        what = f"{files[0].path}: cannot be written: {error.strerror or error}"
+        if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            what += f"; {sum(p.nbytes for f in files for p in f.pieces)} bytes are needed there"
+        raise InputError(what) from error
+
+
+@contextlib.contextmanager
+def _locked(journal: Path) -> Iterator[TextIO]:
+    """The journal, open for reading and writing; the system frees the lock of a process that dies."""
+    while True:
+        log = open(journal, "a+", encoding="utf-8")  # noqa: SIM115 - closed below
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.close()
+            what = "another run is writing there; wait for it, or write elsewhere"
+            raise InputError(f"{journal}: {what}") from None
+        if journal.exists() and os.path.samestat(os.fstat(log.fileno()), journal.stat()):
+            break
+        log.close()  # the other run ended between open and lock, and took the journal away
+    try:
+        yield log
+    finally:
+        log.close()
+
+
+def _write(
+    files: Sequence[NewFile],
+    log: TextIO,
+    identity: str,
+    progress: Callable[[Progress], None] | None,
+    last: tuple[Path, str] | None,
+) -> None:
+    done = _read_journal(log, identity)
+    total = sum(piece.values for file in files for piece in file.pieces)
+    at_value = resumed = 0
+    notes: list[dict[str, str]] = []
+    opened: list[tuple[NewFile, int | None]] = []
+    try:
+        for number, file in enumerate(files):  # the space of all is taken before any work is spent
+            opened.append((file, _open_part(file, done.get(number, {}))))
+        for number, (file, part) in enumerate(opened):
+            finished, found = done.get(number, {}), {}
+            at = len(file.header(_blank(file)))
+            for piece in file.ordered():
+                note, crc = finished.get(piece.name, (None, None))
+                if note is not None and _crc(file, part, at, piece.nbytes) == crc:
+                    resumed += piece.values
+                elif part is None:
+                    raise InputError(f"{file.path}: changed since the run that was cut off; run it again")
+                else:
+                    data, note = piece.make()
+                    data = memoryview(data).cast("B")
+                    if len(data) != piece.nbytes or len(note) != piece.note_length:
+                        raise AssertionError(f"{piece.name}: {len(data)} bytes, {piece.nbytes} were planned")
+                    _write_at(part, data, at)
+                    log.write(json.dumps([number, piece.name, note, zlib.crc32(data)]) + "\n")
+                    log.flush()
+                    del data
+                found[piece.name] = note
+                at += piece.nbytes
+                at_value += piece.values
+                if progress:
+                    progress(Progress(piece.name, at_value, total, resumed))
+            notes.append(found)
+            if part is not None:
+                _write_at(part, memoryview(file.header(found)), 0)
+                os.fsync(part)
+    finally:
+        for _, part in opened:
+            if part is not None:
+                os.close(part)
+    if last:
+        last[0].unlink(missing_ok=True)  # an index must not name files of two runs
+    for file, part in opened:
+        if part is not None:
+            os.replace(file.part, file.path)
+    if last:
+        part = last[0].with_name(last[0].name + ".part")
+        part.write_text(last[1], encoding="utf-8")
+        os.replace(part, last[0])
+    for folder in {file.path.parent for file in files}:
+        handle = os.open(folder, os.O_RDONLY)
+        os.fsync(handle)
+        os.close(handle)
+
+
+def _blank(file: NewFile) -> dict[str, str]:
+    return {piece.name: " " * piece.note_length for piece in file.pieces}
+
+
+def _width(piece: Piece) -> int:
+    values = math.prod(piece.shape)
+    return piece.nbytes // values if values else 0
+
+
+def _open_part(file: NewFile, finished: dict) -> int | None:
+    """The part, its space taken; None where a killed run had already renamed it."""
+    size = len(file.header(_blank(file))) + sum(piece.nbytes for piece in file.pieces)
+    named = not file.part.exists() and file.path.is_file() and all(p.name in finished for p in file.pieces)
+    if named and file.path.stat().st_size == size:
+        header = file.header({name: note for name, (note, _) in finished.items()})
+        with file.path.open("rb") as f:
+            if f.read(len(header)) == header:
+                return None
+    part = os.open(file.part, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        os.ftruncate(part, size)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(part, 0, size)
+    except BaseException:
+        os.close(part)
+        raise
+    return part
+
+
+def _write_at(handle: int, data: memoryview, at: int) -> None:
+    while data:
+        n = os.pwrite(handle, data[: 1 << 30], at)
+        data, at = data[n:], at + n
+
+
+def _crc(file: NewFile, part: int | None, at: int, nbytes: int) -> int:
+    """Checksum of the bytes as they are on disk, in the part or under the final name."""
+    handle = os.open(file.path, os.O_RDONLY) if part is None else part
+    try:
+        crc, end = 0, at + nbytes
+        while at < end:
+            data = os.pread(handle, min(_CRC_CHUNK, end - at), at)
+            if not data:
+                break
+            crc, at = zlib.crc32(data, crc), at + len(data)
+        return crc
+    finally:
+        if part is None:
+            os.close(handle)
+
+
+def _read_journal(log: TextIO, identity: str) -> dict[int, dict[str, tuple[str, int]]]:
+    """File number -> piece -> (note, checksum) of an equal run; a journal of another run is emptied."""
+    log.seek(0)
+    lines = log.read().split("\n")
+    done: dict[int, dict[str, tuple[str, int]]] = {}
+    if lines[0] == identity:
+        for line in lines[1:-1]:  # what follows the last line break was cut off
+            with contextlib.suppress(ValueError):
+                number, name, note, crc = json.loads(line)
+                done.setdefault(number, {})[name] = (note, crc)
+    log.seek(0)
+    log.truncate()
+    log.write(identity + "\n")
+    for number, pieces in done.items():
+        for name, (note, crc) in pieces.items():
+            log.write(json.dumps([number, name, note, crc]) + "\n")
+    log.flush()
+    return done
