@@ -1,4 +1,4 @@
-"""Runs that are killed at any moment: no half file under a final name, and a next run that ends as if unbroken."""
+"""Runs that are killed at any moment: no half file under a final name, and a next run ends as if unbroken."""
 
 import json
 import os
@@ -129,16 +129,8 @@ def test_cut_at_every_kind_of_step(tmp_path, monkeypatch, name, calls):
     compress(source, tmp_path / "out.safetensors", "mxfp4", progress=seen.append)
     assert (tmp_path / "out.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
     written = calls if name == "pwrite" else 24
-    assert (
-        sum(a.resumed_values < b.resumed_values for a, b in zip([seen[0]] + seen, seen, strict=False))
-        + (seen[0].resumed_values > 0)
-        == written
-    )
-    assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "in.safetensors",
-        "out.safetensors",
-        "whole.safetensors",
-    ]
+    assert len({p.resumed_values for p in seen} - {0}) == written
+    assert not (tmp_path / "out.safetensors.part").exists() and not (tmp_path / "out.resume").exists()
 
 
 @pytest.mark.parametrize("names_given", range(4))

@@ -121,7 +121,7 @@ def write_files(
 def _locked(journal: Path) -> Iterator[TextIO]:
     """The journal, open for reading and writing; the system frees the lock of a process that dies."""
     while True:
-        log = open(journal, "a+", encoding="utf-8")  # noqa: SIM115 - closed below
+        log = open(journal, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed below
         try:
             fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -256,7 +256,7 @@ def _read_journal(log: TextIO, identity: str) -> dict[int, dict[str, tuple[str, 
     done: dict[int, dict[str, tuple[str, int]]] = {}
     if lines[0] == identity:
         for line in lines[1:-1]:  # what follows the last line break was cut off
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, TypeError):
                 number, name, note, crc = json.loads(line)
                 done.setdefault(number, {})[name] = (note, crc)
     log.seek(0)
