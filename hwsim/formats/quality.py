@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -21,6 +21,9 @@ DISTRIBUTIONS: dict[str, str] = {
 }
 """Name of a distribution and how a table heads it; the second draws each vector's sigma from |N(0,1)|."""
 
+SEED_VECTORS = 400
+"""Vectors that `qsnr_table` gives to seed formats: the search of 10,000 takes minutes; results say it."""
+
 _OPTIONS = ("scale_rule", "rounding", "recipe", "tile", "four_over_six", "refine")
 _ROWS = 1 << 20  # values whose errors are held at once in float64
 
@@ -30,7 +33,7 @@ class Qsnr:
     """The error of one format on one set of vectors.
 
     format: name and the options that are not the default. data: what was encoded.
-    vectors, length: how many counted, and values in each; vectors of zeros do not count.
+    vectors, length: how many counted, and values in each; those of zeros, or with Inf or NaN, do not count.
     db: -10 log10 of the mean over vectors of |x - q|^2 / |x|^2; inf where nothing is lost.
     worst_db: the same of the worst vector.
     bound_db: Theorem 1's lower bound for vectors of one block or more (BDR formats), else None.
@@ -76,7 +79,7 @@ def label(form: Format) -> str:
 
 
 def error_ratios(x: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """float64[rows]: |x - q|^2 / |x|^2 of each row; NaN for rows of zeros. x, q: float[rows, k]."""
+    """float64[rows]: |x - q|^2 / |x|^2 of each row; NaN for rows of zeros, or with Inf or NaN. x, q: float[rows, k]."""
     ratios = np.empty(len(x))
     step = max(1, _ROWS // max(1, x.shape[1]))
     with np.errstate(invalid="ignore", over="ignore"):
@@ -122,13 +125,43 @@ def qsnr_table(
     length: int = 1024,
     seed: int = 0,
 ) -> list[Qsnr]:
-    """One result a format and distribution, formats outermost."""
+    """One result a format and distribution, formats outermost; seed formats see the first `SEED_VECTORS`."""
     built = [f if isinstance(f, Format) else get_format(f) for f in formats]
     found = {}
     for name in distributions:
         x = sample(name, vectors, length, seed)
-        found |= {(i, name): qsnr(form, x, data=name) for i, form in enumerate(built)}
+        for i, form in enumerate(built):
+            found[i, name] = qsnr(form, x[:SEED_VECTORS] if form.layout.kind == "seed" else x, data=name)
     return [found[i, name] for i in range(len(built)) for name in distributions]
+
+
+def qsnr_of_arrays(
+    formats: Sequence[str | Mapping[str, object] | Format], arrays: Iterable[tuple[str, np.ndarray]]
+) -> list[Qsnr]:
+    """One result a format and named array (a tensor of a file), then one for all arrays; formats outermost.
+
+    Vectors are rows, along the last axis, each array encoded as one tensor.
+    arrays: read one at a time, so that a file need not fit in memory; zeros and vectors are left out.
+    raises: InputError where nothing is left, or a format cannot hold a value.
+    """
+    built = [f if isinstance(f, Format) else get_format(f) for f in formats]
+    results: list[list[Qsnr]] = [[] for _ in built]
+    for name, x in arrays:
+        if x.ndim < 2 or not x.any():
+            continue
+        for form, found in zip(built, results, strict=True):
+            found.append(qsnr(form, x, data=name))
+    if not results or not results[0]:
+        raise InputError("QSNR: no matrix with a value that is not zero")
+    for form, found in zip(built, results, strict=True):
+        vectors = sum(r.vectors for r in found)
+        mean = sum(r.vectors * 10 ** (-r.db / 10) for r in found) / vectors
+        bounds = [r.bound_db for r in found if r.bound_db is not None]
+        found.append(Qsnr(
+            label(form), "all", vectors, max(r.length for r in found), decibels(mean),
+            min(r.worst_db for r in found), min(bounds) if bounds else None,
+        ))  # fmt: skip
+    return [r for found in results for r in found]
 
 
 def bdr_bound(form: BdrFormat, length: int | None = None) -> float:
@@ -142,20 +175,27 @@ def bdr_bound(form: BdrFormat, length: int | None = None) -> float:
 
 
 def qsnr_text(results: Sequence[Qsnr]) -> str:
-    """A table: a row a format, a column a set of vectors, in dB; the bound last where there is one."""
+    """A table: a row a format, a column a set of vectors, in dB; the bound last where there is one.
+
+    More than six sets (tensors of a file) become rows, and formats columns.
+    """
     names = list(dict.fromkeys(r.format for r in results))
     data = list(dict.fromkeys(r.data for r in results))
-    bounds = {r.format: r.bound_db for r in results if r.bound_db is not None}
-    cells = {(r.format, r.data): f"{r.db:.2f}" for r in results}
-    head = ["QSNR, dB", *(DISTRIBUTIONS.get(d, d) for d in data), *(["bound"] if bounds else [])]
-    lines = [head]
-    for name in names:
-        last = [f">= {bounds[name]:.2f}" if name in bounds else ""] if bounds else []
-        lines.append([name, *(cells.get((name, d), "-") for d in data), *last])
+    bounds = {r.format: f">= {r.bound_db:.2f}" for r in results if r.bound_db is not None}
+    shown = {(r.format, r.data): f"{r.db:.2f}" for r in results}
+    lines = [["QSNR, dB", *(DISTRIBUTIONS.get(d, d) for d in data)]]
+    lines += [[name, *(shown.get((name, d), "-") for d in data)] for name in names]
+    if bounds:
+        last = ["bound", *(bounds.get(name, "") for name in names)]
+        lines = [[*line, bound] for line, bound in zip(lines, last, strict=True)]
+    if len(data) > 6:
+        lines = [list(column) for column in zip(*lines, strict=True)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]
-        ).rstrip()
-        for line in lines
-    )
+    text = []
+    for line in lines:
+        cells = [cell.rjust(width) for cell, width in zip(line, widths, strict=True)]
+        text.append("  ".join([line[0].ljust(widths[0]), *cells[1:]]))
+    most = {d: max(r.vectors for r in results if r.data == d) for d in data}
+    fewer = {r.format: r.vectors for r in results if r.vectors < most[r.data]}
+    text += [f"{name}: the first {vectors} vectors" for name, vectors in fewer.items()]
+    return "\n".join(line.rstrip() for line in text)

@@ -9,7 +9,7 @@ import pytest
 
 from hwsim.errors import InputError
 from hwsim.formats import get_format
-from hwsim.formats.quality import bdr_bound, error_ratios, qsnr, qsnr_table, qsnr_text, sample
+from hwsim.formats.quality import bdr_bound, error_ratios, qsnr, qsnr_of_arrays, qsnr_table, qsnr_text, sample
 
 MSFP16 = {"name": "msfp16", "m": 7, "k1": 16, "d1": 8, "k2": 16, "d2": 0}
 POINTS = {"mx9": "mx9", "mx6": "mx6", "mx4": "mx4", "msfp16": MSFP16}
@@ -124,3 +124,34 @@ def test_table_and_text():
     assert text[1].endswith(">= 16.68") and len(text) == 3
     with pytest.raises(InputError, match="did you mean laplace"):
         sample("laplac")
+
+
+def test_arrays_of_a_file():
+    """The last result pools the rows of all; vectors and arrays of zeros do not count."""
+    a, b = sample("normal", 30, 64), sample("laplace", 10, 32) * 100
+    named = [("a", a), ("bias", a[0]), ("zero", np.zeros((3, 8))), ("b", b.reshape(2, 5, 32))]
+    got = qsnr_of_arrays(["mxfp4", "mx6"], iter(named))
+    assert [(r.format, r.data, r.vectors) for r in got[:3]] == [
+        ("mxfp4_e2m1", "a", 30), ("mxfp4_e2m1", "b", 10), ("mxfp4_e2m1", "all", 40)
+    ]  # fmt: skip
+    form = get_format("mxfp4")
+    ratios = np.concatenate([error_ratios(x, form.quantize(x)) for x in (a, b)])
+    assert got[2].db == pytest.approx(-10 * np.log10(ratios.mean()))
+    assert got[2].worst_db == pytest.approx(-10 * np.log10(ratios.max()))
+    assert got[5].bound_db == pytest.approx(16.68, abs=0.01) and got[2].bound_db is None
+    with pytest.raises(InputError, match="no matrix"):
+        qsnr_of_arrays(["mxfp4"], [("bias", a[0])])
+
+
+def test_many_tensors_become_rows():
+    x = sample("normal", 4, 32)
+    text = qsnr_text(qsnr_of_arrays(["mx6", "mxint8"], [(f"layer.{i}", x) for i in range(8)])).splitlines()
+    assert text[0].split() == ["QSNR,", "dB", "mx6", "mxint8"] and len(text) == 1 + 8 + 1 + 1
+    assert text[-2].split()[0] == "all" and text[-1].split() == ["bound", ">=", "16.68"]
+
+
+@pytest.mark.slow
+def test_seed_formats_see_fewer_vectors_and_say_so():
+    table = qsnr_table(["mx4", "seedlm4"], ["normal"], vectors=500)
+    assert [r.vectors for r in table] == [500, 400] and table[1].db == pytest.approx(18.25, abs=0.1)
+    assert qsnr_text(table).endswith("seedlm4: the first 400 vectors")
