@@ -122,6 +122,51 @@ def test_cancellation_and_ties(name):
             assert F(float(total[m, n])) == fl32(sum(products))
 
 
+@pytest.mark.parametrize("unit", [1.0, 2.0**-100, 2.0**-126, 2.0**100])
+def test_sums_a_hair_from_midpoints(unit):
+    """Half a float32 step and then a term far below what float64 keeps, in one block and in the next ones."""
+    rng = np.random.default_rng(7)
+    form, n = get_format("fp32"), 400
+    x = np.zeros((n, 96))
+    x[:, 0] = (1 + 2.0**-23 * rng.integers(0, 4, n)) * rng.choice([1, -1], n)
+    half, third = rng.integers(1, 96, n), rng.integers(1, 96, n)
+    x[np.arange(n), half] = 2.0**-24 * rng.choice([1, -1], n)
+    tiny = 2.0 ** -rng.integers(26, 149, n) * rng.choice([1, -1, 0], n)
+    x[np.arange(n), third] += np.where(third == half, 0, tiny)
+    x[:, 95] += np.where(rng.random(n) < 0.3, -x[:, 0], 0)
+    a, w = form.encode((x * unit).astype(np.float32)), form.encode(np.ones((1, 96), np.float32))
+    y, total = matmul(a, w), matmul(a, w, "exact")
+    for row, values in enumerate(exact_values(a)):
+        acc = F(0)
+        for j in range(0, 96, 32):
+            acc = fl32(acc + sum(values[j : j + 32]))
+        assert F(float(y[row, 0])) == acc
+        assert F(float(total[row, 0])) == fl32(sum(values))
+
+
+def test_exact_keeps_what_two_float64_lose():
+    """2^-140 decides a tie after 2^-70 came and went: 140 bits apart, in blocks of their own."""
+    x = np.zeros((2, 192), np.float32)
+    x[:, [0, 32, 64, 96, 128]] = 1, 2.0**-24, 2.0**-70, 2.0**-140, -(2.0**-70)
+    x[1, 96] = -(2.0**-140)
+    form = get_format("fp32")
+    y = matmul(form.encode(x), form.encode(np.ones((1, 192), np.float32)), "exact")
+    assert y[:, 0].tolist() == [1 + 2.0**-23, 1.0]
+
+
+@pytest.mark.parametrize("how", [Aligned(25), Aligned(24, k=16), Aligned(13, output_bits=13)])
+def test_aligned_sums_of_subnormals(how):
+    """The sum is cut at 2^-149 and its exponent counts as -126 there."""
+    rng = np.random.default_rng(8)
+    x = rng.standard_normal((40, 96)) * 2.0 ** (rng.integers(-147, -120, (40, 1)) - rng.integers(0, 9, (40, 96)))
+    a, w = get_format("fp32").encode(x.astype(np.float32)), get_format("bf16").encode(np.ones((1, 96), np.float32))
+    y = matmul(a, w, how)
+    for row, values in enumerate(exact_values(a)):
+        products = [(v, max(reference.floor_log2(abs(v)), -126)) if v else None for v in values]
+        want = aligned_reference(products, how.fraction_bits, how.k, how.output_bits, 0)
+        assert F(float(y[row, 0])) == want
+
+
 def test_hard_rows_anywhere_in_the_range():
     """Exponents from end to end: overflow to Inf, subnormal sums, NaN blocks."""
     rng = np.random.default_rng(6)
