@@ -15,7 +15,7 @@ import numba
 import numpy as np
 
 from hwsim.formats.lfsr import SEEDLM3, SEEDLM4
-from hwsim.formats.seed import search
+from hwsim.formats.seed import SeedFormat, search
 
 LINES = {"seedlm4": 130_000, "seedlm3": 100_000}  # weights per CPU second asked for; the goal beyond is 1,000,000
 RIVAL = {"seedlm4": 100}  # times compiled brute force
@@ -87,6 +87,18 @@ def rate(work, weights, rounds=ROUNDS):
     return weights / cpu, weights / wall, result
 
 
+def sigma_lines():
+    """Relative error through the whole format, and blocks whose exponent is at an end, for weights of any size."""
+    x = np.random.default_rng(1).standard_normal((96, 2040))
+    for form in (SeedFormat(SEEDLM4), SeedFormat(SEEDLM3)):
+        for sigma in (1e-6, 1e-2, 1.0, 1e3):
+            w = (x * sigma).astype(np.float32)
+            encoded = form.encode(w)
+            error = np.linalg.norm(w - encoded.decode()) / np.linalg.norm(w)
+            ends = np.isin(encoded.scales, (7, 8)).mean()  # exponent codes of 7 and -8
+            print(f"{form.name} sigma {sigma:g}: relative error {error:.4f}, exponent at an end {ends:.2%}")
+
+
 def main():
     failed = []
     processors = len(os.sched_getaffinity(0))
@@ -121,6 +133,7 @@ def main():
             failed.append(f"{name}: below its line")
         if not same:
             failed.append(f"{name}: not the seeds of brute force")
+    sigma_lines()
     if failed:
         raise SystemExit("\n".join(failed))
 
