@@ -44,7 +44,7 @@ def compress(
     format: for all chosen tensors; or mapping: globs to formats, the first that matches wins, `keep` for none
         (a mapping, or the path of a YAML file).
     include, exclude: globs, see `selection.select`.
-    progress: called after each tensor.
+    progress: called before each tensor, and once at the end.
     raises: InputError for input that cannot be read, weights that are NaN or Inf, unknown formats, globs that
         match nothing, and a place or disk that takes no file; nothing is left behind. A run that is killed is
         resumed by the same call.

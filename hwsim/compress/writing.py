@@ -78,7 +78,11 @@ class NewFile:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is. values: of all tensors; resumed: those taken over from a run that was cut off."""
+    """How far a run is.
+
+    tensor: the one at work; empty once all are done. done_values, values: finished ones, and of all tensors.
+    resumed_values: those of the finished that were taken over from a run that was cut off.
+    """
 
     tensor: str
     done_values: int
@@ -156,6 +160,8 @@ def _write(
             finished, found = done.get(number, {}), {}
             at = len(file.header(_blank(file)))
             for piece in file.ordered():
+                if progress:
+                    progress(Progress(piece.name, at_value, total, resumed))
                 note, crc = finished.get(piece.name, (None, None))
                 if note is not None and _crc(file, part, at, piece.nbytes) == crc:
                     resumed += piece.values
@@ -173,8 +179,6 @@ def _write(
                 found[piece.name] = note
                 at += piece.nbytes
                 at_value += piece.values
-                if progress:
-                    progress(Progress(piece.name, at_value, total, resumed))
             notes.append(found)
             if part is not None:
                 _write_at(part, memoryview(file.header(found)), 0)
@@ -183,6 +187,8 @@ def _write(
         for _, part in opened:
             if part is not None:
                 os.close(part)
+    if progress:
+        progress(Progress("", at_value, total, resumed))
     if last:
         last[0].unlink(missing_ok=True)  # an index must not name files of two runs
     for file, part in opened:
