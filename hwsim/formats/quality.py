@@ -79,7 +79,10 @@ def label(form: Format) -> str:
 
 
 def error_ratios(x: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """float64[rows]: |x - q|^2 / |x|^2 of each row; NaN for rows of zeros, or with Inf or NaN. x, q: float[rows, k]."""
+    """float64[rows]: |x - q|^2 / |x|^2 of each row of x, q: float[rows, k].
+
+    NaN for a row of zeros, or with Inf or NaN.
+    """
     ratios = np.empty(len(x))
     step = max(1, _ROWS // max(1, x.shape[1]))
     with np.errstate(invalid="ignore", over="ignore"):
