@@ -176,10 +176,13 @@ def model(
 @app.command("format", context_settings={"ignore_unknown_options": True})
 def format_(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]... [X]...", help="formats (none: list all), values to explain")
+        list[str] | None,
+        typer.Argument(metavar="[NAME]... [X]...", help="formats (none: list all), values to explain, a .safetensors"),
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="show how the values X become codes")] = False,
-    qsnr: Annotated[bool, typer.Option("--qsnr", help="measure QSNR on four distributions")] = False,
+    qsnr: Annotated[
+        bool, typer.Option("--qsnr", help="measure QSNR on four distributions, or on a file's tensors")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """List number formats and how they lie in memory, explain how values are coded, or measure QSNR."""
@@ -187,20 +190,24 @@ def format_(
     from hwsim.report.text import format_table, layout_dict
 
     wanted, values = numbers_apart(names or [])
+    files = [name for name in wanted if name.endswith(".safetensors")]
+    wanted = [name for name in wanted if name not in files]
+    if files and not qsnr:
+        raise InputError(f"format: {files[0]} is a file; write --qsnr to measure formats on its tensors")
     if values and not explain:
         raise InputError(f"format: {values[0]:g} is a value; write --explain to see how it is coded")
     layouts = [layout(name) for name in wanted or NAMES]
     if explain or qsnr:
         if not wanted:
             raise InputError("format: name a format, for example `hwsim format mxfp4 --explain 0.3 -1.7`")
-        _values(wanted, values, explain, as_json)
+        _values(wanted, values, files, explain, as_json)
     elif as_json:
         print(json.dumps({"schema": 1, "formats": [layout_dict(f) for f in layouts]}, indent=2))
     else:
         print(format_table(layouts))
 
 
-def _values(names: list[str], values: list[float], explain: bool, as_json: bool) -> None:
+def _values(names: list[str], values: list[float], files: list[str], explain: bool, as_json: bool) -> None:
     """What needs the values of formats, and so numpy."""
     from dataclasses import asdict
 
@@ -215,9 +222,19 @@ def _values(names: list[str], values: list[float], explain: bool, as_json: bool)
     else:
         from hwsim.formats.quality import qsnr_table, qsnr_text
 
-        results = qsnr_table(names)
+        results = _qsnr_of_files(names, files) if files else qsnr_table(names)
         text, data = qsnr_text(results), {"qsnr": [asdict(r) for r in results]}
     print(json.dumps({"schema": 1} | data, indent=2, default=str) if as_json else text)
+
+
+def _qsnr_of_files(names: list[str], files: list[str]):
+    """QSNR on the floating-point tensors of model files, one tensor in memory at a time."""
+    from hwsim.compress.checkpoint import FLOATS, read_checkpoint
+    from hwsim.formats.quality import qsnr_of_arrays
+
+    shards = [shard for file in files for shard in read_checkpoint(file).shards]
+    tensors = ((t.name, shard.values(t)) for shard in shards for t in shard.tensors if t.dtype in FLOATS)
+    return qsnr_of_arrays(names, tensors)
 
 
 def numbers_apart(words: list[str]) -> tuple[list[str], list[float]]:
@@ -248,6 +265,78 @@ def compare(a: Path, b: Path, as_json: Json = False) -> None:
 
     left, right = read_result(a), read_result(b)
     print(json.dumps(comparison(left, right), indent=2) if as_json else compare_text(left, right))
+
+
+Globs = Annotated[list[str] | None, typer.Option(metavar="GLOB", help="tensor names; may be repeated")]
+Out = Annotated[Path, typer.Option("-o", "--out", help="file (or folder, for a sharded model) to write")]
+
+
+@app.command()
+def compress(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="a .safetensors file, an index of shards, or a folder")],
+    out: Out,
+    format: Annotated[str | None, typer.Option(help="a format for the 2-D and 3-D weights")] = None,
+    map: Annotated[Path | None, typer.Option(help="a YAML file of `glob: format` instead")] = None,
+    include: Globs = None,
+    exclude: Globs = None,
+    as_json: Json = False,
+) -> None:
+    """Write a model's weights in a number format; resumes after a kill."""
+    from hwsim.compress import compress as job
+
+    _files(
+        lambda progress: job(
+            source, out, format, map, include=include or (), exclude=exclude or (), progress=progress
+        ),
+        as_json,
+    )
+
+
+@app.command()
+def decompress(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="what `hwsim compress` wrote")],
+    out: Out,
+    dtype: Annotated[str | None, typer.Option(help="F32, F16 or BF16; default: each tensor's own")] = None,
+    as_json: Json = False,
+) -> None:
+    """Decode a compressed model."""
+    from hwsim.compress import decompress as job
+
+    _files(lambda progress: job(source, out, dtype=dtype, progress=progress), as_json)
+
+
+@app.command()
+def inspect(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="a .safetensors file, an index, or a folder")],
+    as_json: Json = False,
+) -> None:
+    """Print a model's tensors: format, bits a value, error."""
+    from hwsim.compress import inspect as job
+
+    _files(lambda progress: job(source), as_json)
+
+
+def _files(job, as_json: bool) -> None:
+    """Run a job over files with a progress bar on a terminal, and print its table."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from hwsim.compress import inspect_text
+
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("reading", total=None, rate="")
+
+        def advance(p) -> None:
+            speed = bar.tasks[0].speed
+            rate = f"{speed / 1e6:.3g} M values/s" if speed else ""
+            bar.update(task, description=p.tensor, total=p.values, completed=p.done_values, rate=rate)
+
+        found = job(advance)
+    print(json.dumps({"schema": 1} | asdict(found), indent=2, default=str) if as_json else inspect_text(found))
 
 
 def overrides(settings: list[str] | None) -> tuple[tuple[str, str], ...]:

@@ -80,7 +80,7 @@ class TestResults:
         assert data["tokens_per_second"] == pytest.approx(1024 / data["seconds"])
 
     def test_does_not_fit_is_printed_not_dropped(self):
-        done = hwsim("run", "h200-sxm", "--model", "llama3-8b", "--batch", 2048)
+        done = hwsim("run", "h200-sxm", "--model", "llama3-8b", "--batch", 256)
         assert done.returncode == 0
         assert "DOES NOT FIT" in done.stdout and "does not fit: " in done.stdout
 
@@ -186,3 +186,24 @@ class TestFormatValues:
         for line in ("format mxfp4 1.5", "format mxfp4 --bogus", "format --explain"):
             done = hwsim(*line.split())
             assert done.returncode == 2 and "Traceback" not in done.stderr and "hwsim: format: " in done.stderr
+
+
+class TestFiles:
+    def test_compress_inspect_decompress(self, tmp_path):
+        import numpy as np
+        from safetensors.numpy import load_file, save_file
+
+        weights = np.arange(-32, 32, dtype=np.float32).reshape(2, 32) / 4
+        save_file({"layer.up.weight": weights, "norm.weight": np.ones(8, np.float32)}, tmp_path / "in.safetensors")
+        done = hwsim("compress", "in.safetensors", "--format", "mxint8", "-o", "out.safetensors", cwd=tmp_path)
+        assert done.returncode == 0 and "mxint8" in done.stdout, done.stderr
+        assert "mxint8" in hwsim("inspect", "out.safetensors", cwd=tmp_path).stdout
+        assert hwsim("decompress", "out.safetensors", "-o", "back.safetensors", cwd=tmp_path).returncode == 0
+        back = load_file(tmp_path / "back.safetensors")
+        assert (back["layer.up.weight"] == weights).all(), "quarters up to 8 are exact in MXINT8"
+        measured = hwsim("format", "mxfp4", "in.safetensors", "--qsnr", cwd=tmp_path)
+        assert measured.returncode == 0 and "layer.up.weight" in measured.stdout, measured.stderr
+
+    def test_a_missing_file_is_a_mistake(self, tmp_path):
+        done = hwsim("compress", "no.safetensors", "--format", "mxfp4", "-o", "out.safetensors", cwd=tmp_path)
+        assert done.returncode == 2 and "Traceback" not in done.stderr and list(tmp_path.iterdir()) == []
