@@ -8,8 +8,10 @@ three, `Rigid`, `Gearbox` and `Reduce`, and `Chain` joins them; no other room re
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import gcd
 from typing import NamedTuple
 
 
@@ -118,17 +120,13 @@ class Gearbox:
 
     def __init__(self, bits_in: int, bits_out: int, depth: int):
         if bits_in < 1 or bits_out < 1 or depth < max(bits_in, bits_out):
-            raise ValueError(
-                f"a gearbox of {depth} bits is shallower than a word: {bits_in} in, {bits_out} out"
-            )
+            raise ValueError(f"a gearbox of {depth} bits is shallower than a word: {bits_in} in, {bits_out} out")
         self.bits_in, self.bits_out, self.depth = bits_in, bits_out, depth
         self.level = 0
 
     @staticmethod
     def full_rate_depth(bits_in: int, bits_out: int) -> int:
         """The least depth at which neither side waits for anything but the rate of the other."""
-        from math import gcd
-
         return bits_in + bits_out + max(bits_in, bits_out) - gcd(bits_in, bits_out)
 
     @property
@@ -153,12 +151,16 @@ class Gearbox:
 
 
 class Chain:
-    """Units one after the other, each output wired to the next input; all of latency 1 or more."""
+    """Units one after the other, each output wired to the next input; all of latency 1 or more.
+
+    An input that is not kept ends inside the last unit: it travels that far.
+    """
 
     def __init__(self, units: Sequence[Rigid | Gearbox | Chain]):
         if not units or any(getattr(unit, "latency", 1) == 0 for unit in units):
             raise ValueError("a chain needs at least one unit, each with a register between input and output")
         self.units = list(units)
+        self._kept: deque[bool] = deque()  # of the inputs that have not reached the last unit
 
     @property
     def out_valid(self) -> bool:
@@ -171,18 +173,24 @@ class Chain:
             out_ready = unit.in_ready(out_ready)
         return out_ready
 
-    def step(self, in_valid: bool, out_ready: bool) -> Handshake:
+    def step(self, in_valid: bool, out_ready: bool, keep: bool = True) -> Handshake:
         """One cycle."""
         ready = [bool(out_ready)]
         for unit in reversed(self.units):
             ready.append(unit.in_ready(ready[-1]))
         ready.reverse()
         valid = [bool(in_valid), *(unit.out_valid for unit in self.units)]
-        for unit, driven, taken in zip(self.units, valid, ready[1:], strict=False):
+        if valid[0] and ready[0]:
+            self._kept.append(bool(keep))
+        for unit, driven, taken in zip(self.units[:-1], valid, ready[1:], strict=False):
             unit.step(driven, taken)
+        into_last = valid[-2] and ready[-2]
+        kept = self._kept.popleft() if into_last else True
+        self.units[-1].step(valid[-2], ready[-1], **({} if kept else {"keep": False}))
         return Handshake(ready[0], valid[-1])
 
     def reset(self) -> None:
         """Reset every unit."""
+        self._kept.clear()
         for unit in self.units:
             unit.reset()

@@ -19,6 +19,17 @@ Folder = Annotated[Path, typer.Option("-o", "--out", help="Folder the files are 
 SeedFormat = Annotated[str, typer.Option("--format", help=f"Seed format: {', '.join(SEED_FORMATS)}.")]
 
 
+Target = Annotated[str, typer.Option("--target", help="Format made: mxint8 or mxfp4_e2m1.")]
+Activations = Annotated[
+    str | None, typer.Option("--activations", help="Format of the activations; default the target.")
+]
+Formats = Annotated[list[str], typer.Option("--format", help="Format; twice for a mixed pair.")]
+Lanes = Annotated[int | None, typer.Option("--lanes", help="Elements of a dot block; default the formats' block.")]
+Interleave = Annotated[int | None, typer.Option("--interleave", help="Rows in turn; default the loop's latency.")]
+OUT = Path("build/rtl")
+MXFP4 = ["mxfp4_e2m1"]
+
+
 @app.callback()
 def rtl() -> None:
     """Write the Verilog of a hardware unit."""
@@ -47,13 +58,112 @@ def deliver(unit, name: str, folder: Path) -> None:
 
 
 @app.command()
-def lfsr_block(format: SeedFormat = "seedlm4", out: Folder = Path("build/rtl")) -> None:
+def lfsr_block(format: SeedFormat = "seedlm4", out: Folder = OUT) -> None:
     """All LFSR states of a seed block in one cycle."""
     from hwsim.specs import LfsrBlock
 
     from .lfsr import LfsrBlockUnit
 
     deliver(LfsrBlockUnit(LfsrBlock(seed_codec(format))), f"lfsr_block_{format}", out)
+
+
+@app.command()
+def seed_decoder(format: SeedFormat = "seedlm4", out: Folder = OUT) -> None:
+    """A seed record to its weights, exact integers."""
+    from hwsim.specs import SeedDecoder
+
+    from .seed import SeedDecoderUnit
+
+    deliver(SeedDecoderUnit(SeedDecoder(seed_codec(format))), f"seed_decoder_{format}", out)
+
+
+@app.command()
+def requantizer(format: SeedFormat = "seedlm4", target: Target = "mxint8", out: Folder = OUT) -> None:
+    """Decoded seed blocks to whole blocks of an MX format."""
+    from hwsim.specs import Requantizer
+
+    from .requantize import RequantizerUnit
+
+    unit = RequantizerUnit(Requantizer(seed_codec(format), target))
+    deliver(unit, f"requantizer_{format}_{target}", out)
+
+
+@app.command()
+def block_dot(format: Formats = MXFP4, lanes: Lanes = None, out: Folder = OUT) -> None:
+    """The exact dot product of two blocks."""
+    from .dot import BlockDotUnit
+
+    spec, name = dot_spec(format, lanes)
+    deliver(BlockDotUnit(spec), f"block_dot_{name}", out)
+
+
+@app.command()
+def accumulator(
+    format: Formats = MXFP4,
+    lanes: Lanes = None,
+    interleave: Interleave = None,
+    out: Folder = OUT,
+) -> None:
+    """FP32 sums of the results of a block dot unit."""
+    from hwsim.specs import Accumulator
+
+    from .accumulate import AccumulatorUnit
+
+    spec, name = dot_spec(format, lanes)
+    deliver(AccumulatorUnit(Accumulator(spec, interleave)), f"accumulator_{name}", out)
+
+
+@app.command()
+def mx_mac(
+    format: Formats = MXFP4,
+    lanes: Lanes = None,
+    interleave: Interleave = None,
+    out: Folder = OUT,
+) -> None:
+    """A block dot unit with its accumulator."""
+    from hwsim.specs import Accumulator, MxMac
+
+    from .mac import MxMacUnit
+
+    spec, name = dot_spec(format, lanes)
+    deliver(MxMacUnit(MxMac(Accumulator(spec, interleave))), f"mx_mac_{name}", out)
+
+
+@app.command()
+def seed_mac(
+    format: SeedFormat = "seedlm4", target: Target = "mxint8", activations: Activations = None, out: Folder = OUT
+) -> None:
+    """Seed records and blocks of activations to FP32 sums."""
+    from hwsim.specs import Requantizer, SeedMac, operand
+
+    from .mac import SeedMacUnit
+
+    activations = activations or target
+    side, block = operand(activations)
+    if block not in (0, 32):
+        raise InputError(f"--activations {activations}: blocks of {block} elements; write a format whose block is 32")
+    unit = SeedMacUnit(SeedMac(Requantizer(seed_codec(format), target), side))
+    deliver(unit, f"seed_mac_{format}_{target}_{activations}", out)
+
+
+def dot_spec(formats: list[str], lanes: int | None):
+    """(the dot unit's spec, its name) for one or two formats.
+
+    raises: InputError for more, for a bad format, or for lanes below 1.
+    """
+    from dataclasses import replace
+
+    from hwsim.specs import BlockDot
+
+    if len(formats) > 2:
+        raise InputError(f"--format: {len(formats)} given; write one, or two for a mixed pair")
+    spec = BlockDot.of(formats[0], formats[-1])
+    if lanes is not None:
+        if not 1 <= lanes <= 1024:
+            raise InputError(f"--lanes {lanes}: write 1 to 1024")
+        spec = replace(spec, lanes=lanes, stages=None)
+    suffix = f"_{lanes}" if lanes is not None else ""
+    return spec, "_".join(dict.fromkeys(formats)) + suffix
 
 
 def main() -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
+from hwsim.errors import InputError
 from hwsim.formats.elements import E4M3, E8M0_NAN, Element
 from hwsim.specs.staged import Staged
 
@@ -125,6 +126,29 @@ class Operand:
         return E4M3.integers[code] >> (exponent - 1), exponent
 
 
+def operand(name: str | Mapping[str, object]) -> tuple[Operand, int]:
+    """How a format's blocks enter a dot product, and their length (0: no scaled blocks).
+
+    name: as for `get_format`.
+    raises: InputError for a format whose elements are no operand of a block dot product.
+    """
+    from hwsim.formats.catalog import get_format
+
+    form = get_format(name)
+    found, block = None, form.layout.block
+    if form.layout.kind == "block" and hasattr(form, "k2") and form.d1 == 8:
+        found = Operand(None, "e8m0", form.m, form.k2, form.d2)
+    elif form.layout.kind == "block" and form.layout.scale_bits == 8 and hasattr(form, "table"):
+        found = Operand(form.table, "e4m3" if form.layout.tensor_scale_bytes else "e8m0")
+    elif form.layout.kind == "dense" and form.layout.element_bits == 8:
+        found, block = Operand(form.table, "none"), 0
+    if found is None:
+        raise InputError(
+            f"{form.name}: not an operand of a block dot unit; write an MX, NVFP4 or BDR format, fp8 or int8"
+        )
+    return found, block
+
+
 class Side(NamedTuple):
     """One operand's block as codes: elements, the scale, the sub-blocks' shifts."""
 
@@ -156,6 +180,18 @@ class BlockDot(Staged):
     a: Operand
     b: Operand
     lanes: int = 32
+
+    @classmethod
+    def of(cls, a: str, b: str) -> BlockDot:
+        """The dot unit of two formats by name; its lanes are the smaller scaled block, or 32.
+
+        raises: InputError for formats without a block dot product, or blocks that do not nest.
+        """
+        (left, *sizes), (right, size) = operand(a), operand(b)
+        sizes = sorted(each for each in (*sizes, size) if each)
+        if sizes and sizes[-1] % sizes[0]:
+            raise InputError(f"blocks of {sizes[0]} and {sizes[-1]} elements do not nest: no dot block")
+        return cls(left, right, sizes[0] if sizes else 32)
 
     @property
     def both_integer(self) -> bool:

@@ -4,15 +4,18 @@ import random
 from dataclasses import dataclass
 
 from cases_dot import accumulator_cases, dot_cases
-from payload import pack
+from cases_mac import mx_mac_cases, seed_mac_cases
+from cases_seed import lfsr_cases, requantizer_cases, seed_decoder_cases
 
 from hwsim.formats.elements import E2M1, E4M3, E5M2, ELEMENTS, INT8
 from hwsim.formats.lfsr import SEEDLM3, SEEDLM4, SeedCodec
-from hwsim.specs import Accumulator, BlockDot, LfsrBlock, Operand, SeedDecoder
+from hwsim.specs import Accumulator, BlockDot, LfsrBlock, MxMac, Operand, Requantizer, SeedDecoder, SeedMac
 from rtl.accumulate import AccumulatorUnit
 from rtl.dot import BlockDotUnit
 from rtl.lfsr import LfsrBlockUnit
-from rtl.seed import SeedDecoderUnit, weights_layout
+from rtl.mac import MxMacUnit, SeedMacUnit
+from rtl.requantize import RequantizerUnit
+from rtl.seed import SeedDecoderUnit
 
 
 @dataclass(frozen=True)
@@ -31,33 +34,6 @@ class Unit:
         yield from self.cases(self.spec, n, random.Random(seed))
 
 
-def lfsr_cases(spec, n, draw):
-    """Seeds: the extremes, 0 (which is none), then random."""
-    for seed in [
-        0,
-        1,
-        spec.codec.centre,
-        spec.codec.lfsr.period,
-        *(draw.randrange(1 << spec.codec.K) for _ in range(n - 4)),
-    ]:
-        yield seed, sum(state << spec.codec.K * i for i, state in enumerate(spec(seed)))
-
-
-def seed_decoder_cases(spec, n, draw):
-    """Records: extreme and zero coefficients with extreme exponents, then random words."""
-    codec, layout = spec.codec, weights_layout(spec)
-    for i in range(n):
-        word = draw.getrandbits(codec.block_bits)
-        if i < n // 4:
-            q = [draw.choice([*codec.q_range, 0, -1]) for _ in range(codec.P)]
-            seed = draw.choice([1, codec.centre, codec.lfsr.period, draw.randint(1, codec.lfsr.period)])
-            word = codec.pack(seed, draw.choice(codec.exponent_range), q)
-        exponent, weights = spec(word)
-        if negate := spec.negate(word):
-            weights = [-weight for weight in weights]
-        yield word, pack(layout, {"exponent": exponent, "negate": negate, "weights": weights})
-
-
 def lfsr(name, *args, **kwargs) -> Unit:
     """An LFSR block under test."""
     return Unit(name, LfsrBlock(*args, **kwargs), LfsrBlockUnit, "seed", "states", lfsr_cases)
@@ -68,6 +44,11 @@ def decoder(name, *args, **kwargs) -> Unit:
     return Unit(name, SeedDecoder(*args, **kwargs), SeedDecoderUnit, "record", "weights", seed_decoder_cases)
 
 
+def requantizer(name, *args, **kwargs) -> Unit:
+    """A requantizer under test."""
+    return Unit(name, Requantizer(*args, **kwargs), RequantizerUnit, "weights", "blocks", requantizer_cases)
+
+
 def dot(name, *args, **kwargs) -> Unit:
     """A block dot product under test."""
     return Unit(name, BlockDot(*args, **kwargs), BlockDotUnit, "pair", "total", dot_cases)
@@ -76,6 +57,17 @@ def dot(name, *args, **kwargs) -> Unit:
 def accumulator(name, *args, **kwargs) -> Unit:
     """An accumulator under test."""
     return Unit(name, Accumulator(*args, **kwargs), AccumulatorUnit, "total", "value", accumulator_cases)
+
+
+def mx_mac(name, dot_spec, **kwargs) -> Unit:
+    """A dot unit with accumulator under test."""
+    return Unit(name, MxMac(Accumulator(dot_spec, **kwargs)), MxMacUnit, "pair", "value", mx_mac_cases)
+
+
+def seed_mac(name, codec, target, activations) -> Unit:
+    """A seed path with dot unit and accumulator under test."""
+    spec = SeedMac(Requantizer(codec, target), activations)
+    return Unit(name, spec, SeedMacUnit, "records", "value", seed_mac_cases)
 
 
 def mx(element, scale="e8m0") -> Operand:
@@ -91,21 +83,32 @@ def bdr(bits, sub_block=2, shift_bits=1) -> Operand:
 TOGETHER = [
     lfsr("lfsr_seedlm4", SEEDLM4),
     decoder("decoder_seedlm4", SEEDLM4),
+    requantizer("requantizer_c16", SeedCodec(C=16, P=2, K=6), "mxfp4_e2m1"),
     dot("dot_e2m1", mx(E2M1), mx(E2M1)),
     dot("dot_nvfp4", mx(E2M1, "e4m3"), mx(E2M1, "e4m3"), lanes=16),
     dot("dot_mx4", bdr(2), bdr(2), lanes=16),
-    *(dot(f"dot6_{name.lower()}", mx(element), mx(element), lanes=6) for name, element in ELEMENTS.items()),
-    dot("dot6_e2m1_e4m3", mx(E2M1), mx(E4M3), lanes=6),
-    dot("dot6_e2m1_int8", mx(E2M1), mx(INT8), lanes=6),
-    dot("dot6_nvfp4_e4m3", mx(E2M1, "e4m3"), mx(E4M3), lanes=6),
-    *(dot(f"dot6_mx{bits + 2}", bdr(bits), bdr(bits), lanes=6) for bits in (7, 4)),
+    *(dot(f"dot4_{name.lower()}", mx(element), mx(element), lanes=4) for name, element in ELEMENTS.items()),
+    dot("dot4_e2m1_e4m3", mx(E2M1), mx(E4M3), lanes=4),
+    dot("dot4_e2m1_int8", mx(E2M1), mx(INT8), lanes=4),
+    dot("dot4_nvfp4_e4m3", mx(E2M1, "e4m3"), mx(E4M3), lanes=4),
+    *(dot(f"dot4_mx{bits + 2}", bdr(bits), bdr(bits), lanes=4) for bits in (7, 4)),
+    seed_mac("seed_mac_c32", SeedCodec(C=32, P=1, K=5), "mxfp4_e2m1", mx(E2M1)),
     accumulator("acc_e2m1", BlockDot(mx(E2M1), mx(E2M1))),
+    mx_mac("mac_mxfp4", BlockDot(mx(E2M1), mx(E2M1), lanes=8)),
     accumulator("acc_e4m3", BlockDot(mx(E4M3), mx(E4M3))),
     accumulator("acc_two_stages", BlockDot(mx(E2M1), mx(E2M1), lanes=1), stages=("norm", "round")),
 ]
 """Side by side in one cocotb build, at most a few seconds to write and to build."""
 
 FULL = [
+    requantizer("requantizer_mxint8", SEEDLM4, "mxint8"),
+    requantizer("requantizer_mxfp4", SEEDLM4, "mxfp4_e2m1"),
+    seed_mac("seed_mac_mxint8", SEEDLM4, "mxint8", mx(INT8)),
+    seed_mac("seed_mac_mxfp4_e4m3", SEEDLM4, "mxfp4_e2m1", mx(E4M3)),
+    mx_mac("mac_mxfp8", BlockDot(mx(E4M3), mx(E4M3))),
+    mx_mac("mac_nvfp4", BlockDot(mx(E2M1, "e4m3"), mx(E2M1, "e4m3"), lanes=16)),
+    requantizer("requantizer_seedlm3_mxint8", SEEDLM3, "mxint8"),
+    requantizer("requantizer_seedlm3_mxfp4", SEEDLM3, "mxfp4_e2m1"),
     decoder("decoder_seedlm3", SEEDLM3),
     *(dot(f"dot_{n.lower()}", mx(element), mx(element)) for n, element in ELEMENTS.items() if n != "E2M1"),
     dot("dot_e2m1_e4m3", mx(E2M1), mx(E4M3)),
@@ -122,6 +125,7 @@ SMALL = [
     decoder("decoder_small", SeedCodec(C=3, P=2, K=6)),
     decoder("decoder_one_coefficient", SeedCodec(C=2, P=1, K=4, coefficient_bits=2, exponent_bits=3)),
     decoder("decoder_wide_coefficients", SeedCodec(C=3, P=2, K=5, coefficient_bits=6), stages=("row0", "sum")),
+    requantizer("requantizer_c32", SeedCodec(C=32, P=1, K=5), "mxint8"),
     *(dot(f"dot3_{name.lower()}", mx(element), mx(element), lanes=3) for name, element in ELEMENTS.items()),
     dot("dot1_e2m1", mx(E2M1), mx(E2M1), lanes=1),
     dot("dot4_e5m2_e4m3", mx(E5M2), mx(E4M3), lanes=4),
@@ -130,6 +134,9 @@ SMALL = [
     dot("dot5_mx9", bdr(7), bdr(7), lanes=5),
     dot("dot4_bdr_int8", bdr(7), mx(INT8), lanes=4),
     dot("dot4_bdr_deep_e4m3", bdr(4, 2, 2), mx(E4M3), lanes=4),
+    mx_mac("mac3_int8", BlockDot(mx(INT8), mx(INT8), lanes=3)),
+    mx_mac("mac1_e5m2", BlockDot(mx(E5M2), mx(E5M2), lanes=1), interleave=17),
+    seed_mac("seed_mac_small", SeedCodec(C=32, P=1, K=5), "mxfp4_e2m1", mx(E2M1)),
     accumulator("acc4_int8", BlockDot(mx(INT8), mx(INT8), lanes=4)),
     accumulator("acc4_e5m2_interleave_20", BlockDot(mx(E5M2), mx(E5M2), lanes=4), interleave=20),
 ]

@@ -42,11 +42,35 @@ def test_needs_no_yosys_of_the_system(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("args", "module", "latency"),
+    [
+        (("seed-decoder", "--format", "seedlm3"), "seed_decoder_seedlm3", 6),
+        (("requantizer", "--target", "mxfp4_e2m1"), "requantizer_seedlm4_mxfp4_e2m1", 10),
+        (("block-dot", "--format", "mxfp4", "--format", "mxfp8", "--lanes", "2"), "block_dot_mxfp4_mxfp8_2", 4),
+        (("mx-mac", "--format", "nvfp4", "--lanes", "4"), "mx_mac_nvfp4_4", 24),
+    ],
+)
+def test_units_by_name(args, module, latency, tmp_path):
+    done = rtl(*args, "-o", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{tmp_path / module}.v: module {module}, latency {latency}, interval 1\n"
+    assert f"module {module}(" in (tmp_path / f"{module}.v").read_text()
+
+
+@pytest.mark.parametrize(
     ("args", "words"),
     [
         (("lfsr-block", "--format", "seedlm5"), "did you mean seedlm4?"),
         (("lfsr-block", "--format", ""), "not a seed format"),
         (("lfsr-blok",), "lfsr-block"),
+        (("block-dot", "--format", "mxfp5"), "did you mean mxfp"),
+        (("block-dot", "--format", "bf16"), "not an operand"),
+        (("block-dot", "--format", "mxfp4", "--format", "mxint8", "--format", "mx9"), "one, or two"),
+        (("block-dot", "--lanes", "0"), "1 to 1024"),
+        (("accumulator", "--interleave", "3"), "below its loop"),
+        (("requantizer", "--target", "mx9"), "mxint8 or mxfp4"),
+        (("seed-mac", "--format", "seedlm3"), "C divides 32"),
+        (("seed-mac", "--activations", "mx9"), "block is 32"),
         (("lfsr-block", "-o", "/dev/null/x"), "cannot be written"),
         (("lfsr-block", "--fromat", "seedlm4"), "--format"),
     ],

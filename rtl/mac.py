@@ -1,0 +1,112 @@
+"""`MxMac` and `SeedMac` in gates: the units wired together."""
+
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hwsim.specs import MxMac, SeedMac
+
+from .accumulate import AccumulatorUnit
+from .dot import BlockDotUnit, pair_layout
+from .lane import operand_layout
+from .requantize import RequantizerUnit
+from .seed import SeedDecoderUnit
+
+__all__ = ["MxMacUnit", "SeedMacUnit", "records_layout"]
+
+
+class MxMacUnit(wiring.Component):
+    """Rows of block pairs to float32 sums, `spec.accumulator.interleave` rows in turn.
+
+    Latency `spec.timing.latency` from a row's last pair, interval 1. The dot unit and the accumulator are rigid each;
+    bubbles close up between them.
+
+    Ports:
+    pair   in, stream:  `pair_layout(spec.dot)`; `last` ends a row.
+    value  out, stream: float32 bits, one for each `last`.
+    """
+
+    def __init__(self, spec: MxMac):
+        self.spec = spec
+        super().__init__({"pair": In(stream.Signature(pair_layout(spec.dot))), "value": Out(stream.Signature(32))})
+
+    def elaborate(self, platform) -> Module:
+        """Wires."""
+        m = Module()
+        m.submodules.dot = dot = BlockDotUnit(self.spec.dot)
+        m.submodules.accumulator = accumulator = AccumulatorUnit(self.spec.accumulator)
+        join(m, self.pair, dot.pair)
+        join(m, dot.total, accumulator.total)
+        join(m, accumulator.value, self.value)
+        return m
+
+
+def join(m: Module, source, sink) -> None:
+    """Wire a stream to a stream of the same payload."""
+    m.d.comb += [sink.valid.eq(source.valid), source.ready.eq(sink.ready)]
+    m.d.comb += Value.cast(sink.payload).eq(Value.cast(source.payload))
+
+
+def records_layout(spec: SeedMac) -> data.StructLayout:
+    """Seed records, in order; a block of activations as its format packs a record; whether they end a row."""
+    return data.StructLayout(
+        {
+            "records": data.ArrayLayout(spec.codec.block_bits, spec.requantizer.seed_blocks),
+            "activations": operand_layout(spec.activations, spec.requantizer.block),
+            "last": 1,
+        }
+    )
+
+
+class SeedMacUnit(wiring.Component):
+    """Seed records and blocks of activations to float32 sums.
+
+    Latency `spec.timing.latency` from a row's last block, interval 1. Decoders side by side, requantizer, dot unit and
+    accumulator, each rigid; the activations wait beside the first two in registers with those units' enables.
+
+    Ports:
+    records  in, stream:  `records_layout`; `last` ends a row.
+    value    out, stream: float32 bits, one for each `last`; times 2^s / (2^(K-1) - 1), the tensor scale.
+
+    source: SeedLM (arXiv 2410.10714), sections 3 and 4.2.
+    """
+
+    def __init__(self, spec: SeedMac):
+        self.spec = spec
+        super().__init__({"records": In(stream.Signature(records_layout(spec))), "value": Out(stream.Signature(32))})
+
+    def elaborate(self, platform) -> Module:
+        """Decoders share one handshake: they are equal and rigid."""
+        m = Module()
+        spec, given = self.spec, self.records.payload
+        decoders = [SeedDecoderUnit(spec.decoder) for _ in range(spec.requantizer.seed_blocks)]
+        m.submodules.requantizer = requantizer = RequantizerUnit(spec.requantizer)
+        m.submodules.mac = mac = MxMacUnit(spec.mac)
+        for i, decoder in enumerate(decoders):
+            m.submodules[f"decoder{i}"] = decoder
+            m.d.comb += [
+                decoder.record.valid.eq(self.records.valid),
+                decoder.record.payload.eq(given.records[i]),
+                decoder.weights.ready.eq(requantizer.weights.ready),
+            ]
+        m.d.comb += [
+            self.records.ready.eq(decoders[0].record.ready),
+            requantizer.weights.valid.eq(decoders[0].weights.valid),
+            Value.cast(requantizer.weights.payload).eq(
+                Cat(*(Value.cast(decoder.weights.payload) for decoder in decoders))
+            ),
+        ]
+        beside = Cat(Value.cast(given.activations), given.last)
+        for unit, port in ((decoders[0], decoders[0].record), (requantizer, requantizer.weights)):
+            for _ in range(unit.spec.timing.latency):
+                held = Signal(len(beside), reset_less=True)
+                with m.If(port.ready):
+                    m.d.sync += held.eq(beside)
+                beside = held
+        m.d.comb += [
+            mac.pair.valid.eq(requantizer.blocks.valid),
+            requantizer.blocks.ready.eq(mac.pair.ready),
+            Value.cast(mac.pair.payload).eq(Cat(beside[:-1], Value.cast(requantizer.blocks.payload), beside[-1])),
+        ]
+        join(m, mac.value, self.value)
+        return m
