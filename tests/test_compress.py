@@ -9,6 +9,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from hwsim.compress import compress, decompress, inspect, inspect_text
+from hwsim.compress.checkpoint import narrow
 from hwsim.formats import NAMES, get_format
 
 BF16 = ml_dtypes.bfloat16
@@ -120,15 +121,36 @@ def test_half_precision_in_and_out(tmp_path, dtype, name, form):
     assert all(row.format == "F32" for row in wide.rows if row.name in CHOSEN)
 
 
-def test_decoded_values_beyond_the_data_type_stay_finite(tmp_path):
-    """65504 becomes 65536 in this format; float16 has no such number."""
-    path, out, back = (tmp_path / f"{n}.safetensors" for n in ("in", "out", "back"))
-    w = np.full((2, 32), 65504, np.float16)
-    w[1] = -65504
-    save_file({"a.weight": w}, path)
-    compress(path, out, {"element": "E2M1", "block": 32, "scale": "e4m3"})
-    decompress(out, back)
-    assert np.isfinite(load_file(back)["a.weight"]).all()
+@pytest.mark.parametrize("dtype, name", [(np.float16, "F16"), (BF16, "BF16")])
+def test_narrowing_is_nearest_even_and_stays_finite(dtype, name):
+    rng = np.random.default_rng(0)
+    kept = {"F16": 13, "BF16": 16}[name]  # fraction bits dropped
+    bits = rng.integers(0, 2**32, 4000, np.uint32)
+    ties = bits >> kept << kept | np.uint32(1 << (kept - 1))
+    edges = [
+        0.0,
+        -0.0,
+        np.inf,
+        -np.inf,
+        np.nan,
+        1e-45,
+        6e-8,
+        3e-8,
+        65504,
+        65519,
+        65520,
+        1e5,
+        -1e5,
+        3.3961e38,
+        -3.4e38,
+    ]
+    x = np.concatenate([bits.view(np.float32), ties.view(np.float32), np.array(edges, np.float32)])
+    got = narrow(x, name).view(dtype).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        want = x.astype(dtype).astype(np.float32)
+    top = np.float32(ml_dtypes.finfo(dtype).max)
+    want = np.where(np.isinf(want) & np.isfinite(x), np.copysign(top, x), want)
+    np.testing.assert_array_equal(got, want)
 
 
 def test_a_map_of_formats(source, tmp_path):

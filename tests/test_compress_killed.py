@@ -149,6 +149,32 @@ def test_cut_between_the_names_of_shards(tmp_path, monkeypatch, names_given):
     assert final_files(tmp_path / "out") == final_files(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("where", ["header", "data", "length", "nothing"])
+def test_a_file_changed_after_a_kill_is_made_anew(tmp_path, monkeypatch, where):
+    """Killed between the rename and the end of the journal, then the file is tampered with."""
+    source, out = small_model(tmp_path), tmp_path / "out.safetensors"
+    compress(source, tmp_path / "whole.safetensors", "mxfp4")
+    with monkeypatch.context() as patch:
+        cut_after(patch, "fsync", 1)
+        with pytest.raises(Cut):
+            compress(source, out, "mxfp4")
+    whole = bytearray(out.read_bytes())
+    assert whole == (tmp_path / "whole.safetensors").read_bytes()
+    changed = bytearray(whole)
+    if where == "header":
+        at = changed.index(b"e-0")  # the exponent of an error
+        changed[at - 1] ^= 1
+    elif where == "data":
+        changed[-1] ^= 1
+    elif where == "length":
+        changed += b"x"
+    out.write_bytes(changed)
+    seen = []
+    compress(source, out, "mxfp4", progress=seen.append)
+    assert out.read_bytes() == whole
+    assert (seen[-1].resumed_values == seen[-1].values) == (where == "nothing")
+
+
 def interrupted(source, out, form="mxfp4", after=9):
     """A run cut off before its tensor number `after` + 1."""
     count = []

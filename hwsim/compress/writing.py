@@ -163,10 +163,8 @@ def _write(
                 if progress:
                     progress(Progress(piece.name, at_value, total, resumed))
                 note, crc = finished.get(piece.name, (None, None))
-                if note is not None and _crc(file, part, at, piece.nbytes) == crc:
+                if part is None or (note is not None and _crc(part, at, piece.nbytes) == crc):
                     resumed += piece.values
-                elif part is None:
-                    raise InputError(f"{file.path}: changed since the run that was cut off; run it again")
                 else:
                     data, note = piece.make()
                     data = memoryview(data).cast("B")
@@ -214,14 +212,14 @@ def _width(piece: Piece) -> int:
 
 
 def _open_part(file: NewFile, finished: dict) -> int | None:
-    """The part, its space taken; None where a killed run had already renamed it."""
+    """The part, its space taken; None where a killed run had already given it its name."""
     size = len(file.header(_blank(file))) + sum(piece.nbytes for piece in file.pieces)
-    named = not file.part.exists() and file.path.is_file() and all(p.name in finished for p in file.pieces)
-    if named and file.path.stat().st_size == size:
-        header = file.header({name: note for name, (note, _) in finished.items()})
-        with file.path.open("rb") as f:
-            if f.read(len(header)) == header:
-                return None
+    if (
+        not file.part.exists()
+        and all(piece.name in finished for piece in file.pieces)
+        and _is_whole(file, finished)
+    ):
+        return None
     part = os.open(file.part, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         os.ftruncate(part, size)
@@ -233,26 +231,40 @@ def _open_part(file: NewFile, finished: dict) -> int | None:
     return part
 
 
+def _is_whole(file: NewFile, finished: dict) -> bool:
+    """Whether what carries the final name is what the journal says, to the last byte."""
+    with contextlib.suppress(OSError):
+        whole = os.open(file.path, os.O_RDONLY)
+        try:
+            header = file.header({name: note for name, (note, _) in finished.items()})
+            at = len(header)
+            if os.pread(whole, at, 0) != header:
+                return False
+            for piece in file.ordered():
+                if _crc(whole, at, piece.nbytes) != finished[piece.name][1]:
+                    return False
+                at += piece.nbytes
+            return os.fstat(whole).st_size == at
+        finally:
+            os.close(whole)
+    return False
+
+
 def _write_at(handle: int, data: memoryview, at: int) -> None:
     while data:
         n = os.pwrite(handle, data[: 1 << 30], at)
         data, at = data[n:], at + n
 
 
-def _crc(file: NewFile, part: int | None, at: int, nbytes: int) -> int:
-    """Checksum of the bytes as they are on disk, in the part or under the final name."""
-    handle = os.open(file.path, os.O_RDONLY) if part is None else part
-    try:
-        crc, end = 0, at + nbytes
-        while at < end:
-            data = os.pread(handle, min(_CRC_CHUNK, end - at), at)
-            if not data:
-                break
-            crc, at = zlib.crc32(data, crc), at + len(data)
-        return crc
-    finally:
-        if part is None:
-            os.close(handle)
+def _crc(handle: int, at: int, nbytes: int) -> int:
+    """Checksum of the bytes as they are on disk."""
+    crc, end = 0, at + nbytes
+    while at < end:
+        data = os.pread(handle, min(_CRC_CHUNK, end - at), at)
+        if not data:
+            break
+        crc, at = zlib.crc32(data, crc), at + len(data)
+    return crc
 
 
 def _read_journal(log: TextIO, identity: str) -> dict[int, dict[str, tuple[str, int]]]:
@@ -261,7 +273,7 @@ def _read_journal(log: TextIO, identity: str) -> dict[int, dict[str, tuple[str, 
     lines = log.read().split("\n")
     done: dict[int, dict[str, tuple[str, int]]] = {}
     if lines[0] == identity:
-        for line in lines[1:-1]:  # what follows the last line break was cut off
+        for line in lines[1:]:  # the last may be cut off
             with contextlib.suppress(ValueError, TypeError):
                 number, name, note, crc = json.loads(line)
                 done.setdefault(number, {})[name] = (note, crc)

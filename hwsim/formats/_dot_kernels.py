@@ -55,18 +55,19 @@ def add_exactly(high, low, slop, dots, x_scales, w_scales, slack):
     """high + low += dot * scales, in twice the bits of float64; slop bounds what is lost. float64[m, n] each."""
     for m in range(high.shape[0]):
         for n in range(high.shape[1]):
-            scale = x_scales[m] * w_scales[n]
-            b = dots[m, n] * scale
-            if slack.size:
-                slop[m, n] += slack[m, n] * abs(scale)
+            b = dots[m, n] * (x_scales[m] * w_scales[n])
             a = high[m, n]
             s = a + b
             t = s - a
+            before = low[m, n]
             error = (a - (s - t)) + (b - t)
-            rest = low[m, n] + error
-            if rest - low[m, n] != error or rest - error != low[m, n]:
-                slop[m, n] += abs(rest) * 2.3e-16
+            rest = before + error
+            lost = (rest - before) - error
+            slop[m, n] += abs(rest) * 2.3e-16 if lost != 0.0 or (rest - error) - before != 0.0 else 0.0
             high[m, n], low[m, n] = s, rest
+        if slack.size > 0:
+            for n in range(high.shape[1]):
+                slop[m, n] += slack[m, n] * abs(x_scales[m] * w_scales[n])
 
 
 @_jit

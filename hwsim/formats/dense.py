@@ -9,12 +9,14 @@ from typing import Literal
 import numpy as np
 
 from hwsim.errors import InputError
+from hwsim.formats import kernels
 from hwsim.formats.elements import E4M3, INT4, Element
 from hwsim.formats.format import (
     Encoded,
     Format,
     divide_rounded,
     float_rows,
+    in_threads,
     largest_finite,
     moved_shape,
     padded,
@@ -83,8 +85,8 @@ class WideFormat(Format):
 
 def _bfloat16(rows: np.ndarray) -> np.ndarray:
     """uint16 patterns, rounded once: float64 passes through a float32 rounded to odd."""
-    single = rows.astype(np.float32)
-    bits = single.view(np.uint32).copy()
+    single = rows.astype(np.float32, copy=False)
+    bits = single.view(np.uint32)
     if rows.dtype == np.float64:
         bits = np.where(np.isinf(single) & np.isfinite(rows), bits - np.uint32(1), bits)  # beyond float32
         back = bits.view(np.float32).astype(np.float64)
@@ -92,9 +94,10 @@ def _bfloat16(rows: np.ndarray) -> np.ndarray:
         bits = np.where(too_far, bits - np.uint32(1), bits)  # one step toward zero
         inexact = (bits.view(np.float32).astype(np.float64) != rows) & np.isfinite(rows)
         bits = bits | inexact.astype(np.uint32)
-    nan = np.isnan(single)
-    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-    return np.where(nan, (bits >> np.uint32(16)) | np.uint32(0x40), rounded).astype(np.uint16)
+    out = np.empty(bits.shape, np.uint16)
+    flat, flat_out = bits.reshape(-1), out.reshape(-1)
+    in_threads(flat.size, 1, None, lambda a, b: kernels.round_bfloat16(flat[a:b], flat_out[a:b]))
+    return out
 
 
 @dataclass(frozen=True)

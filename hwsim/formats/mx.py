@@ -127,7 +127,15 @@ def encode_rounded(
     kind, m, emin, max_code, most_negative, bits = element
     register = Lfsr(32)
 
+    near = whole.dtype == np.float32 and form.rounding == "rne"
+
     def work(first: int, last: int) -> None:
+        if near:
+            kernels.encode_nearest(
+                whole[first:last], real, block, divisors[first:last], kind, m, emin, max_code, most_negative, bits,
+                codes[first:last],
+            )  # fmt: skip
+            return
         state = register.jump(form.seed, first * real) if form.rounding == "stochastic" else 0
         kernels.encode_quotients(
             whole[first:last], real, block, divisors[first:last], kind, m, emin, max_code, most_negative, bits,

@@ -45,7 +45,22 @@ PRESETS: dict[str, Aligned] = {
     "blackwell_mx": Aligned(25),
     "blackwell_fp4": Aligned(35, k=64, group=16),
 }
-"""Tensor cores by name; facts: MMA-Sim, table of fraction bits."""
+"""Tensor cores by name. source: MMA-Sim (arXiv 2511.10909), table of fraction bits and output roundings.
+
+Share of dots of N(0,1) whose float32 differs from the exact dot rounded to nearest / cut toward zero, by what the sum
+begins with (300 dots; 200 for NVFP4; seed 0; the tests measure it). A dot alone fits a float32; what is cut off is
+the addend, and the dots of earlier instructions.
+
+    formats, preset                 nothing        N(0,1) dot/90      N(0,1) dot/6
+    mxfp8 k=32, hopper_fp8       69 % /  69 %     100 % / 100 %     100 % / 100 %
+    mxfp8 k=32, blackwell_mx      0 % /   0 %      41 % /  16 %      30 % /   2 %
+    mxfp4 k=32, blackwell_mx      0 % /   0 %      44 % /  20 %      32 % /   5 %
+    nvfp4 k=64, blackwell_fp4     0 % /   0 %      47 % /   0 %      41 % /   0 %
+    mxfp8 k=32, fp32              0 % /   0 %       0 % /  48 %       0 % /  30 %
+
+Rows of 1024 against `exact` (300 x 300): hopper_fp8 100 %, rms 5.4e-4 of the result (promotion=128: 1.3e-4);
+blackwell_mx 33 %, 6.7e-8; mxfp8 with fp32 20 %, 3.8e-8; FP4 formats 0 %.
+"""
 
 _NAMED = ("fp32", "exact", *PRESETS)
 
