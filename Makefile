@@ -9,6 +9,7 @@ INSTALL := $(PY) -m pip --disable-pip-version-check install --quiet --require-ha
 MADE := $(VENV)/.made-$(shell cat requirements/*.txt 2>/dev/null | cksum | cut -d' ' -f1)
 SIM := $(VENV)/.sim
 ALL := $(VENV)/.all
+FPGA := $(VENV)/.fpga
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --quiet $(if $(UPGRADE),--upgrade)
 
@@ -53,7 +54,8 @@ lint: $(ALL) ## style, docstrings, and who may import whom
 
 .PHONY: lock
 lock: ## write requirements/ anew from pyproject.toml (needs uv; UPGRADE=1 takes the newest versions)
-	@$(LOCK) --extra report --extra rtl --extra scale --extra dev -o requirements/all.txt
+	@$(LOCK) --extra fpga --extra formal --extra report --extra rtl --extra scale --extra dev -o requirements/fpga.txt
+	@$(LOCK) --extra report --extra rtl --extra scale --extra dev --constraint requirements/fpga.txt -o requirements/all.txt
 	@$(LOCK) --extra report --constraint requirements/all.txt -o requirements/sim.txt
 
 .PHONY: clean
@@ -64,7 +66,7 @@ clean: ## remove build/ and .venv
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# -- set-up: one environment, two stamps, made anew when a lock changes --------------------------------
+# -- set-up: one environment, three stamps, made anew when a lock changes --------------------------------
 # hwsim itself is not installed but found: a path line relative to the environment, so that a moved checkout still runs.
 
 $(MADE): $(if $(shell test -x $(PY) && echo present),,FORCE)
@@ -91,6 +93,11 @@ $(ALL): $(MADE)
 	@echo "installing what the tests need (requirements/all.txt)"
 	@$(INSTALL) requirements/all.txt
 	@touch $(SIM) $@
+
+$(FPGA): $(ALL)
+	@echo "installing synthesis, place and route, and the solver (requirements/fpga.txt, about 200 MB)"
+	@$(INSTALL) requirements/fpga.txt
+	@touch $@
 
 .PHONY: FORCE
 FORCE:
