@@ -12,10 +12,10 @@ import yaml
 from hwsim.arch import arch_config, arch_names, load_arch, load_arch_text
 from hwsim.arch.builtin import arch_folder
 
-NAMES = ["h200-sxm", "h200-sxm-regen", "m0", "seedlm-virtex7"]
+NAMES = ["a100-sxm", "b200", "edge-mx", "h100-sxm", "h200-sxm", "h200-sxm-regen", "m0", "seedlm-virtex7"]
 
 
-def test_the_four_machines_are_there():
+def test_the_machines_are_there():
     assert arch_names() == NAMES
 
 
@@ -127,3 +127,35 @@ def test_public_names_are_complete():
     assert dir(hwsim.arch) == hwsim.arch.__all__ == sorted(hwsim.arch.__all__)
     with pytest.raises(AttributeError):
         _ = hwsim.arch.nothing
+
+
+@pytest.mark.parametrize(
+    "name, tflops, bandwidth, capacity, sms",
+    [
+        ("a100-sxm", {"bf16": 312, "fp16": 312, "int8": 624}, 2_039, 80, (108, 164)),
+        ("h100-sxm", {"bf16": 989, "fp16": 989, "fp8_e4m3": 1979, "int8": 1979}, 3_350, 80, (132, 228)),
+        (
+            "b200",
+            {"bf16": 2250, "fp16": 2250, "fp8_e4m3": 4500, "int8": 4500, "mxfp8_e4m3": 4500, "nvfp4": 9000},
+            8_000,
+            180,
+            (148, 228),
+        ),
+    ],
+)
+def test_gpus_add_up_to_their_data_sheets(name, tflops, bandwidth, capacity, sms):
+    gpu = load_arch(name)
+    for fmt, want in tflops.items():
+        assert float(2 * gpu.dot.rate(fmt, fmt) * gpu.clock_hz / 10**12) == pytest.approx(want, rel=1e-3)
+    assert gpu.dram.bytes_per_cycle * gpu.clock_hz == bandwidth * 10**9
+    assert gpu.dram.capacity_bytes == capacity * 10**9
+    cores, shared = sms
+    assert gpu.buffers.weights <= cores * shared * 1024
+    assert gpu.buffers.outputs <= cores * 256 * 1024
+
+
+def test_the_edge_npu_is_hypothetical_and_its_regenerators_keep_up_with_its_memory():
+    edge = load_arch("edge-mx")
+    assert edge.hypothetical and "HYPOTHETICAL" in edge.description
+    assert edge.regenerate.blocks_per_cycle * 4 >= edge.dram.bytes_per_cycle
+    assert edge.dot.rate(edge.regenerate.feeds, edge.kv) is not None
