@@ -36,7 +36,8 @@ class ModelError(HwsimError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`"; did you mean X?"`, or the list of known words where none is near."""
+    """`"; did you mean X?"`, or the list of known words where none is near; a beginning is nearer than a likeness."""
     known = list(known)
-    close = difflib.get_close_matches(word, known, n=1)
+    longer = [name for name in known if len(word) > 2 and name.startswith(word)]
+    close = longer[:1] or difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"

@@ -42,6 +42,8 @@ def validate(document: Document, model: type[Part]) -> Part:
     for e in errors:
         misspelt = e["type"] == "extra_forbidden"
         loc = _loc_in(document.data, e["loc"], last=misspelt or e["type"] == "missing")
+        if e["type"] == "union_tag_invalid":
+            loc = (*loc, "kind")
         mark = document.mark(loc, key=misspelt)
         if misspelt:
             close = nearest(short(loc[-1]), _fields(_at(model, loc[:-1])))
@@ -131,8 +133,9 @@ def _message(error: Any, loc: Loc, model: type[BaseModel]) -> str:
         return f"{shown}; write a {'whole number' if name != 'float_type' else 'number'}"
     if name == "literal_error":
         return f"{shown} is not known; write {error['ctx']['expected'].replace(chr(39), '')}"
-    if name in ("union_tag_invalid", "union_tag_not_found"):
-        return f"{short(error['msg'], 200)}"
+    if name == "union_tag_invalid":
+        *others, last = error["ctx"]["expected_tags"].replace("'", "").split(", ")
+        return f"`{short(error['ctx']['tag'])}` is not known; write {', '.join(others)} or {last}"
     example = _example(model, loc)
     message = short(error["msg"], 200)
     return f"{shown}: {message[:1].lower()}{message[1:]}" + (

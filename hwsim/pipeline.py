@@ -37,6 +37,7 @@ CAUSES = (
     "launch",
     "dependency",
     "reread",
+    "padding",
 )
 
 
@@ -134,7 +135,7 @@ class Pipeline:
         """The machine in ticks."""
         rates = [dram_rate(arch)] + [r.macs_per_cycle for r in arch.dot.rates]
         cycles = []
-        latency = [arch.dram.latency_cycles, 0, 0, arch.dot.latency_cycles, 0, 0]
+        latency = [arch.dram.latency_cycles, 0, 0, arch.dot.latency_cycles + arch.dot.fill_cycles, 0, 0]
         if arch.regenerate:
             rates.append(arch.regenerate.blocks_per_cycle)
             latency[REGENERATE] = arch.regenerate.latency_cycles

@@ -244,9 +244,8 @@ class Builder:
             if final and not vector and not write:
                 dot_gives.append((OUTPUTS, acc))
             takes = ((OUTPUTS, acc),) if i == 0 else ()
-            steps.append(
-                self._compute(DOT, m * n * (k1 - k0), opd.rate, takes=takes, gives=dot_gives, waits=True)
-            )
+            slots = self.arch.dot.slots(m, n, k1 - k0, opd.rate)
+            steps.append(self._compute(DOT, slots, opd.rate, takes=takes, gives=dot_gives, waits=True))
             if vector:
                 amount = -(-passes * m * n // outputs)
                 rate = self.arch.vector.elements_per_cycle
@@ -332,19 +331,23 @@ class Builder:
                     nbytes, missed = self.transfers.get(step, (0, 0))
                     dram_bytes, rows = dram_bytes + repeat * nbytes, rows + repeat * missed
                 writes += repeat * bool(t.write)
-        moved = Traffic(**self.moved)
+        moved, work = Traffic(**self.moved), occupied(runs)
         turns = 2 * writes * self.arch.dram.turnaround_cycles * self.pipeline.q
-        channel, refresh = occupied(runs)[DRAM] - rows - turns, 0
+        channel, refresh = work[DRAM] - rows - turns, 0
         if self.arch.dram.refresh.kind == "spread":
             r = self.arch.dram.refresh
             refresh = int(channel * r.stall_cycles / r.period_cycles)
         again = max(0, moved.total - compulsory(self.arch, self.op, self.opd).total)
         reread = (channel - refresh) * again // moved.total if moved.total else 0
+        padding = work[DOT] - self.pipeline.ticks(self.op.dot_macs, self.opd.rate) if self.op.dot_macs else 0
         extra = [("row_miss", rows), ("turnaround", turns), ("refresh", refresh), ("reread", reread)]
         program = Program(
             runs=tuple(runs),
             distance=self.policy.distance,
             flush=self.in_dram,
-            extra=tuple((DRAM, cause, ticks) for cause, ticks in extra if ticks),
+            extra=(
+                *((DRAM, cause, ticks) for cause, ticks in extra if ticks),
+                *(((DOT, "padding", padding),) if padding else ()),
+            ),
         )
         return Tiled(program, moved, dram_bytes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
+from hwsim.arch.compute import SystolicArray, TensorCores
 from hwsim.arch.machine import Arch, Dram
 from hwsim.quantities import write
 
@@ -38,6 +39,7 @@ def arch_config(arch: Arch) -> dict[str, Any]:
         "kv": arch.kv,
         "state": arch.state,
         "dot": {
+            "kind": "dot_array",
             "latency": cycles(arch.dot.latency_cycles),
             "accumulator": write(arch.dot.accumulator_bytes, "B"),
             "rates": [
@@ -46,6 +48,11 @@ def arch_config(arch: Arch) -> dict[str, Any]:
             ],
         },
     }
+    if isinstance(arch.dot, TensorCores):
+        config["dot"] |= {"kind": "tensor_cores", "shape": "x".join(map(str, arch.dot.shape))}
+    if isinstance(arch.dot, SystolicArray):
+        geometry = ("rows", "columns", "arrays", "dataflow", "double_buffered")
+        config["dot"] |= {"kind": "systolic"} | {name: getattr(arch.dot, name) for name in geometry}
     if arch.vector:
         unit = arch.vector
         config["vector"] = {

@@ -11,19 +11,18 @@ from typing import Any
 
 from hwsim import filemodel
 from hwsim.arch.builtin import arch_folder, arch_names
+from hwsim.arch.compute import DotArray, DotRate, SystolicArray, TensorCores
 from hwsim.arch.machine import (
     Arch,
     Buffers,
     Dequantise,
-    DotArray,
-    DotRate,
     Dram,
     Launch,
     Refresh,
     Regenerate,
     Vector,
 )
-from hwsim.arch.schema import DramFile, MachineFile
+from hwsim.arch.schema import DotFile, DramFile, MachineFile, SystolicFile, TensorCoresFile
 from hwsim.errors import InputError, nearest
 from hwsim.formats.layout import layout
 from hwsim.quantities import Quantity, write
@@ -85,8 +84,8 @@ def _machine(file: MachineFile) -> Arch:
     def whole(duration: Quantity | None) -> int:
         return ceil(duration.cycles(clock)) if duration else 0
 
-    rates = tuple(DotRate(r.weights, r.activations, r.rate.per_cycle(clock)) for r in file.dot.rates)
-    integer = all(name.startswith("int") for r in rates for name in (r.weights, r.activations))
+    dot = _dot(file.dot, clock)
+    integer = all(name.startswith("int") for r in dot.rates for name in (r.weights, r.activations))
     dram, buffers = _dram(file.dram, clock), Buffers(**file.buffers.model_dump())
     vector, dequantise, regenerate, launch = file.vector, file.dequantise, file.regenerate, file.launch
     return Arch(
@@ -95,7 +94,7 @@ def _machine(file: MachineFile) -> Arch:
         clock_hz=clock,
         dram=dram,
         buffers=buffers,
-        dot=DotArray(whole(file.dot.latency), rates, file.dot.accumulator),
+        dot=dot,
         activations=file.activations,
         tiles=tuple(file.tiles),
         kv=file.kv or ("int8" if integer else "bf16"),
@@ -122,6 +121,26 @@ def _dram(file: DramFile, clock: Fraction) -> Dram:
         row_miss_cycles=ceil(file.row_miss.cycles(clock)) if file.row_miss else 0,
         turnaround_cycles=ceil(file.turnaround.cycles(clock)) if file.turnaround else 0,
     )
+
+
+def _dot(file: DotFile, clock: Fraction) -> DotArray:
+    """The compute unit of the file's kind."""
+    latency = ceil(file.latency.cycles(clock))
+    rates = tuple(DotRate(r.weights, r.activations, r.rate.per_cycle(clock)) for r in file.rates)
+    if isinstance(file, TensorCoresFile):
+        return TensorCores(latency, rates, file.accumulator, shape=file.shape)
+    if isinstance(file, SystolicFile):
+        return SystolicArray(
+            latency,
+            rates,
+            file.accumulator,
+            rows=file.rows,
+            columns=file.columns,
+            dataflow=file.dataflow,
+            double_buffered=file.double_buffered,
+            arrays=file.arrays,
+        )
+    return DotArray(latency, rates, file.accumulator)
 
 
 def _refused(arch: Arch, file: MachineFile, document: Document) -> Iterable[str]:
@@ -161,6 +180,9 @@ def _refused_formats(arch: Arch, document: Document) -> Iterable[str]:
         if (r.weights, r.activations) in seen:
             yield say(here, f"{r.weights} x {r.activations} is listed twice; remove one")
         seen.add((r.weights, r.activations))
+        if isinstance(arch.dot, SystolicArray) and r.macs_per_cycle % arch.dot.macs_per_cycle:
+            one = arch.dot.macs_per_cycle
+            yield say((*here, "rate"), f"is no whole number of products a cell; write {one} MAC/cycle")
         if layout(r.activations).kind == "seed":
             yield say(
                 (*here, "activations"), f"{r.activations} holds weights only; write a dense format, e.g. fp16"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+from hwsim.arch.compute import DotArray
+
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
@@ -36,31 +38,6 @@ class Dram:
     row_bytes: int = 0
     row_miss_cycles: int = 0
     turnaround_cycles: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class DotRate:
-    """Multiply-adds a cycle for one (weights, activations) format pair, the whole chip."""
-
-    weights: str
-    activations: str
-    macs_per_cycle: Fraction
-
-
-@dataclass(frozen=True, slots=True)
-class DotArray:
-    """The MAC units of the chip; any M runs at full rate."""
-
-    latency_cycles: int
-    rates: tuple[DotRate, ...]
-    accumulator_bytes: int = 4
-
-    def rate(self, weights: str, activations: str) -> Fraction | None:
-        """MACs a cycle for the pair, or None where the machine lacks it."""
-        for r in self.rates:
-            if (r.weights, r.activations) == (weights, activations):
-                return r.macs_per_cycle
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +85,7 @@ class Buffers:
 class Arch:
     """A machine: servers, buffers, and the tiles its kernels offer.
 
+    dot: its compute unit, one of the classes of `compute`.
     activations: "on_chip" (touch DRAM only on overflow) or "dram" (each op reads and writes them there).
     tiles: menu of (M, N, K) tiles; a tile is clipped to the op, and must fit the buffers.
     kv, state: default cache formats.

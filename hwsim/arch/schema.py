@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator, StringConstraints, WithJsonSchema
+from pydantic import Discriminator, Field, PlainValidator, StringConstraints, Tag, WithJsonSchema
 
 from hwsim.errors import InputError
 from hwsim.filemodel import FilePart, asked
@@ -117,6 +117,9 @@ class BuffersFile(FilePart):
     outputs: Size = Field(description="Partial sums and results.", examples=["1 MiB"])
 
 
+_KIND = "dot_array: any tile at full rate; tensor_cores: tiles of a native shape; systolic: fill and drain count."
+
+
 class RateFile(FilePart):
     """Speed of the dot array for one pair of formats."""
 
@@ -131,8 +134,9 @@ class RateFile(FilePart):
 
 
 class DotFile(FilePart):
-    """The multiply-add units of the chip."""
+    """Multiply-add units that any tile fills."""
 
+    kind: Literal["dot_array"] = Field("dot_array", description=_KIND, examples=["dot_array"])
     latency: Latency = Field(
         description="From the last operands to the result, reduction included.", examples=["40 cycles"]
     )
@@ -143,6 +147,41 @@ class DotFile(FilePart):
         min_length=1,
         max_length=256,
     )
+
+
+class TensorCoresFile(DotFile):
+    """Multiply-add units of one native tile shape; other tiles are filled up to it."""
+
+    kind: Literal["tensor_cores"] = Field(description=_KIND, examples=["tensor_cores"])
+    shape: Tile = Field(description="Native tile MxNxK of one instruction.", examples=["16x8x16"])
+
+
+class SystolicFile(DotFile):
+    """Systolic arrays: grids of multipliers that operands cross step by step."""
+
+    kind: Literal["systolic"] = Field(description=_KIND, examples=["systolic"])
+    rows: int = Field(ge=1, le=4096, description="Rows of a grid.", examples=[128])
+    columns: int = Field(ge=1, le=4096, description="Columns of a grid.", examples=[128])
+    arrays: int = Field(1, ge=1, le=4096, description="Grids that share the tiles.", examples=[4])
+    dataflow: Literal["weight_stationary", "output_stationary"] = Field(
+        description="The operand that stays in the grid.", examples=["weight_stationary"]
+    )
+    double_buffered: bool = Field(
+        description="Whether the next weights shift in, or the last results out, while the grid computes.",
+        examples=[True],
+    )
+
+
+def _kind(value: Any) -> Any:
+    return value.get("kind", "dot_array") if isinstance(value, dict) else "dot_array"
+
+
+AnyDot = Annotated[
+    Annotated[DotFile, Tag("dot_array")]
+    | Annotated[TensorCoresFile, Tag("tensor_cores")]
+    | Annotated[SystolicFile, Tag("systolic")],
+    Discriminator(_kind),
+]
 
 
 class VectorFile(FilePart):
@@ -210,7 +249,7 @@ class MachineFile(FilePart):
         description="Format of SSM state; fp32 (int8 on an integer machine) if left out.",
         examples=["fp32"],
     )
-    dot: DotFile = Field(description="The multiply-add units.")
+    dot: AnyDot = Field(description="The multiply-add units.")
     vector: VectorFile | None = Field(None, description="The unit for norms, activations, softmax, scans.")
     dequantise: DequantiseFile | None = Field(None, description="The unit that converts stored formats.")
     regenerate: RegenerateFile | None = Field(None, description="The units that make weights from seeds.")

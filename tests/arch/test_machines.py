@@ -12,7 +12,8 @@ import yaml
 from hwsim.arch import arch_config, arch_names, load_arch, load_arch_text
 from hwsim.arch.builtin import arch_folder
 
-NAMES = ["a100-sxm", "b200", "edge-mx", "h100-sxm", "h200-sxm", "h200-sxm-regen", "m0", "seedlm-virtex7"]
+NAMES = ["a100-sxm", "b200", "edge-mx", "gemmini", "h100-sxm", "h200-sxm", "h200-sxm-regen", "m0", "seedlm-virtex7"]
+NAMES += ["tpu-v4i"]
 
 
 def test_the_machines_are_there():
@@ -159,3 +160,15 @@ def test_the_edge_npu_is_hypothetical_and_its_regenerators_keep_up_with_its_memo
     assert edge.hypothetical and "HYPOTHETICAL" in edge.description
     assert edge.regenerate.blocks_per_cycle * 4 >= edge.dram.bytes_per_cycle
     assert edge.dot.rate(edge.regenerate.feeds, edge.kv) is not None
+
+
+def test_systolic_machines_add_up_to_what_is_published():
+    tpu = load_arch("tpu-v4i")
+    assert float(2 * tpu.dot.rate("bf16", "bf16") * tpu.clock_hz / 10**12) == pytest.approx(138, rel=5e-3)
+    assert tpu.dram.bytes_per_cycle * tpu.clock_hz == 614 * 10**9
+    assert tpu.buffers.weights + tpu.buffers.activations + tpu.buffers.outputs == 144 * 2**20
+    gemmini = load_arch("gemmini")
+    assert (gemmini.dot.rows, gemmini.dot.columns, gemmini.dot.dataflow) == (16, 16, "weight_stationary")
+    assert gemmini.buffers.weights + gemmini.buffers.activations == 256 * 2**10
+    assert (gemmini.buffers.outputs, gemmini.dram.bytes_per_cycle) == (64 * 2**10, 16)
+    assert (gemmini.kv, gemmini.state) == ("int8", "int8")

@@ -101,6 +101,13 @@ def test_the_good_one_is_good():
             "feeds: bf16",
             "f.yaml:28:10: regenerate.feeds: the dot array lists no rate for bf16 weights; write one of: fp16",
         ),
+        (
+            "dot:",
+            "dot:\n  kind: systolc",
+            "f.yaml:17:9: dot.kind: `systolc` is not known; write dot_array, tensor_cores or systolic",
+        ),
+        ("dot:", "dot:\n  kind: tensor_cores", "f.yaml:17:3: dot.shape: missing; write `shape: 16x8x16`"),
+        ("dot:", "dot:\n  rowss: 16", "f.yaml:17:3: dot.rowss: unknown; did you mean rows?"),
         ("[512x256x512]", "[512x256]", "f.yaml:29:9: tiles.0: `512x256` is not a tile; write MxNxK, for example `512x256x512`"),
         ("[512x256x512]", "512x256x512", "f.yaml:29:8: tiles: `512x256x512`; write a list, for example `tiles: [512x256x512, 128x512x512]`"),
         ("kind: none", "kind: rows", "f.yaml:10:11: dram.refresh.kind: `rows` is not known; write none, spread or all_bank"),

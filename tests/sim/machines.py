@@ -5,12 +5,11 @@ from fractions import Fraction
 
 from hypothesis import strategies as st
 
+from hwsim.arch.compute import DATAFLOWS, DotArray, DotRate, SystolicArray, TensorCores
 from hwsim.arch.machine import (
     Arch,
     Buffers,
     Dequantise,
-    DotArray,
-    DotRate,
     Dram,
     Launch,
     Refresh,
@@ -65,7 +64,7 @@ def archs(draw, refreshes=("none", "spread", "all_bank"), launches=True):
             turnaround_cycles=draw(st.integers(0, 20)),
         ),
         buffers=Buffers(draw(size), draw(size), draw(size)),
-        dot=DotArray(draw(st.integers(0, 200)), (DotRate("bf16", "bf16", dot_rate),)),
+        dot=draw(units(dot_rate)),
         activations=draw(st.sampled_from(["dram", "on_chip"])),
         tiles=((64, 64, 128), (128, 32, 256), (8, 128, 512)),
         vector=Vector(draw(rate), draw(st.integers(0, 50))),
@@ -73,6 +72,22 @@ def archs(draw, refreshes=("none", "spread", "all_bank"), launches=True):
         regenerate=Regenerate(draw(rate), draw(st.integers(0, 20)), "bf16"),
         launch=Launch(Fraction(draw(st.integers(0, 3000)), 2)) if launches and draw(st.booleans()) else None,
     )
+
+
+@st.composite
+def units(draw, rate):
+    """A compute unit of any kind; a systolic array's rate follows from its grid."""
+    kind, latency = draw(st.sampled_from([DotArray, TensorCores, SystolicArray])), draw(st.integers(0, 200))
+    if kind is DotArray:
+        return DotArray(latency, (DotRate("bf16", "bf16", rate),))
+    if kind is TensorCores:
+        shape = draw(st.sampled_from([(16, 8, 16), (64, 1, 3)]))
+        return TensorCores(latency, (DotRate("bf16", "bf16", rate),), shape=shape)
+    rows, columns, arrays = draw(st.sampled_from([(4, 4, 1), (16, 8, 1), (8, 32, 3)]))
+    rates = (DotRate("bf16", "bf16", Fraction(rows * columns * arrays * draw(st.integers(1, 2)))),)
+    dataflow, buffered = draw(st.sampled_from(DATAFLOWS)), draw(st.booleans())
+    grid = {"rows": rows, "columns": columns, "arrays": arrays}
+    return SystolicArray(latency, rates, **grid, dataflow=dataflow, double_buffered=buffered)
 
 
 dim = st.one_of(st.integers(1, 300), st.integers(1, 8192).filter(lambda n: n % 32))
@@ -144,6 +159,7 @@ def faster(arch, what, factor):
     if what == "dram latency":
         return replace(arch, dram=replace(dram, latency_cycles=int(dram.latency_cycles / factor)))
     if what == "dot interval":
+        factor = 2 if isinstance(dot, SystolicArray) else factor
         rates = tuple(replace(r, macs_per_cycle=r.macs_per_cycle * factor) for r in dot.rates)
         return replace(arch, dot=replace(dot, rates=rates))
     if what == "dot latency":
