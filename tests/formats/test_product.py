@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction as F
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import reference
 from hard_blocks import hard_rows
 
 from hwsim.errors import InputError
-from hwsim.formats import Aligned, block_dot, get_format, matmul
+from hwsim.formats import Aligned, block_dot, get_format, matmul, product
 
 MX = {
     "mxfp8_e5m2": "E5M2", "mxfp8_e4m3": "E4M3", "mxfp6_e3m2": "E3M2", "mxfp6_e2m3": "E2M3", "mxfp4_e2m1": "E2M1",
@@ -308,6 +310,53 @@ def test_blackwell_fp4_is_exact_then_cut():
     for addend in (0.0, 1e4):
         got, exact = one_dot_each("nvfp4", "blackwell_fp4", 200, 64, addend)
         assert sum(F(g) != to_zero(e, 23) for g, e in zip(got, exact, strict=True)) == 0
+
+
+TABLE = re.findall(r"^    (\w+) +k=(\d+) (\w+) +(\d.*%)$", Path(product.__file__).read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name, k, accumulate, shares", TABLE, ids=lambda v: v.split("%")[0].strip())
+def test_shares_of_the_presets(name, k, accumulate, shares):
+    """The table beside PRESETS, measured."""
+    n, k = 200 if name == "nvfp4" else 300, int(k)
+    rng = np.random.default_rng(0)
+    x, w = (get_format(name).encode(rng.standard_normal((n, k)).astype(np.float32)) for _ in range(2))
+    dots = [sum(map(F.__mul__, a, b), F(0)) for a, b in zip(exact_values(x), exact_values(w), strict=True)]
+    deviation = np.std([float(d) for d in dots])
+    got = []
+    for part in (0, 1 / 90, 1 / 6, 1):
+        addends = (part * deviation * rng.standard_normal(n)).astype(np.float32)
+        begin = np.repeat(addends[:, None], n, axis=1)
+        sums = np.diagonal(matmul(x, w, accumulate, tensor_scale=False, begin=begin)).tolist()
+        exact = [d + F(c) for d, c in zip(dots, addends.tolist(), strict=True)]
+        for rounded in (fl32, lambda e: to_zero(e, 23)):
+            got.append(round(100 * sum(F(s) != rounded(e) for s, e in zip(sums, exact, strict=True)) / n))
+    assert got == [int(v) for v in re.findall(r"\d+", shares)]
+
+
+@pytest.mark.parametrize(
+    "name, accumulate, share, rms",
+    [
+        ("mxfp8", "hopper_fp8", "100 %", "5.4e-04"),
+        ("mxfp8", Aligned(13, output_bits=13, promotion=128), "100 %", "1.3e-04"),
+        ("mxfp8", "blackwell_mx", "33 %", "6.6e-08"),
+        ("mxfp8", "fp32", "20 %", "3.9e-08"),
+        ("mxfp4", "blackwell_mx", "0 %", "0.0e+00"),
+        ("nvfp4", "blackwell_fp4", "0 %", "0.0e+00"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else f"F{v.fraction_bits}",
+)
+def test_rows_of_1024_against_exact(name, accumulate, share, rms):
+    """The line below that table, measured."""
+    rng = np.random.default_rng(0)
+    x, w = (get_format(name).encode(rng.standard_normal((300, 1024)).astype(np.float32)) for _ in range(2))
+    got, exact = (matmul(x, w, how, tensor_scale=False).astype(float) for how in (accumulate, "exact"))
+    assert f"{100 * np.mean(got != exact):.0f} %" == share
+    assert f"{np.sqrt(np.mean((got - exact) ** 2) / np.mean(exact**2)):.1e}" == rms
+
+
+def test_the_table_names_every_preset():
+    assert {row[2] for row in TABLE} == {*product.PRESETS, "fp32"}
 
 
 def test_sums_begin_where_asked():
