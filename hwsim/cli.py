@@ -119,6 +119,8 @@ def _finish(job, by: str | None, trace: Path | None, as_json: bool) -> None:
     if trace:
         from hwsim.report.files import check_writable
 
+        if not hasattr(job, "simulate"):
+            raise InputError("--trace: an engine's run has no tiles to draw; leave it out")
         check_writable(trace)
     result = job.result()
     if trace:
@@ -251,11 +253,13 @@ def numbers_apart(words: list[str]) -> tuple[list[str], list[float]]:
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    engine: Annotated[bool, typer.Option("--engine", help="of a file that holds a GEMV engine")] = False,
+) -> None:
     """Print the JSON Schema of a machine file, for editors."""
     from hwsim.arch import json_schema
 
-    print(json.dumps(json_schema(), indent=2))
+    print(json.dumps(json_schema(engine), indent=2))
 
 
 @app.command()
