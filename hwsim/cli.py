@@ -62,7 +62,12 @@ def run(
     weights: Weights = "bf16",
     activations: Acts = None,
     kv: Annotated[str | None, typer.Option(help="KV cache format")] = None,
-    state: Annotated[str | None, typer.Option(help="SSM state format")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="SSM state format; with _sr behind it, rounded stochastically")
+    ] = None,
+    chips: Annotated[int, typer.Option(help="chips that share the step over the machine's link")] = 1,
+    parallel: Annotated[str, typer.Option(help="how they share: tensor, tensor+expert or data+expert")] = "tensor",
+    skew: Annotated[str, typer.Option(help="how tokens choose experts: even, or zipf(0.8)")] = "even",
     engine: Engine = "simpy",
     set_: Set = None,
     by: By = None,
@@ -84,6 +89,9 @@ def run(
         kv,
         state,
         engine,
+        chips=chips,
+        parallel=parallel,
+        skew=skew,
     )
     _finish(job, by, trace, as_json)
 
@@ -119,8 +127,6 @@ def _finish(job, by: str | None, trace: Path | None, as_json: bool) -> None:
     if trace:
         from hwsim.report.files import check_writable
 
-        if not hasattr(job, "simulate"):
-            raise InputError("--trace: an engine's run has no tiles to draw; leave it out")
         check_writable(trace)
     result = job.result()
     if trace:
@@ -254,12 +260,15 @@ def numbers_apart(words: list[str]) -> tuple[list[str], list[float]]:
 
 @app.command()
 def schema(
-    engine: Annotated[bool, typer.Option("--engine", help="of a file that holds a GEMV engine")] = False,
+    what: Annotated[str, typer.Argument(metavar="[machine|model]", help="which file")] = "machine",
 ) -> None:
-    """Print the JSON Schema of a machine file, for editors."""
+    """Print the JSON Schema of a machine or model file, for editors."""
     from hwsim.arch import json_schema
+    from hwsim.job import check_choice
+    from hwsim.workload import model_schema
 
-    print(json.dumps(json_schema(engine), indent=2))
+    check_choice("schema", what, ("machine", "model"))
+    print(json.dumps(model_schema() if what == "model" else json_schema(), indent=2))
 
 
 @app.command()

@@ -9,12 +9,11 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from hwsim import __version__
-from hwsim.arch import Arch, EngineArch, arch_config, load_arch
+from hwsim.arch import Arch, arch_config, load_arch
 from hwsim.bound import bound
-from hwsim.enginejob import GemvJob
 from hwsim.errors import InputError, ModelError
 from hwsim.formats.layout import layout
-from hwsim.operands import Formats, activation_bytes, operands, work_cycles
+from hwsim.operands import Formats, activation_bytes, operands, split_state, work_cycles
 from hwsim.pipeline import SERVERS, Pipeline
 from hwsim.result import Memory, Result, Row, apportion
 from hwsim.sim.engine import DRIVERS, Outcome, simulate
@@ -23,6 +22,7 @@ from hwsim.workload.op import KINDS, Gemm, Op
 
 if TYPE_CHECKING:
     from hwsim.workload import Model
+    from hwsim.workload.parallel import Parallel
 
 PHASES = ("decode", "prefill")
 
@@ -38,20 +38,28 @@ def run(
     kv: str | None = None,
     state: str | None = None,
     engine: str = "simpy",
+    *,
+    chips: int = 1,
+    parallel: str = "tensor",
+    skew: str = "even",
 ) -> Result:
     """Simulate one step of `model` on `arch`.
 
     phase:   "decode": one token a sequence over `context` cached tokens; "prefill": a prompt of
              `context` tokens, cache empty, head for the last position.
     weights: a format, {class: format, "default": format}, or a model's `published-...` preset.
+    state:   a format; with `_sr` behind it, rounded stochastically by the machine's units.
     engine:  "simpy" or "walk": the same times to the tick.
+    chips, parallel: how many chips share the step, and how: "tensor", "tensor+expert" or "data+expert".
+    skew:    how tokens choose experts: "even", or "zipf(a)" by popularity.
     raises:  InputError for unknown names, bad sizes, or a pair the machine has no path for.
     """
-    return run_job(arch, model, phase, batch, context, weights, activations, kv, state, engine).result()
+    several = {"chips": chips, "parallel": parallel, "skew": skew}
+    return run_job(arch, model, phase, batch, context, weights, activations, kv, state, engine, **several).result()
 
 
 def gemm(
-    arch: Arch | EngineArch | str,
+    arch: Arch | str,
     m: int,
     n: int,
     k: int,
@@ -74,50 +82,59 @@ def run_job(
     kv: str | None = None,
     state: str | None = None,
     engine: str = "simpy",
+    *,
+    chips: int = 1,
+    parallel: str = "tensor",
+    skew: str = "even",
 ) -> Job:
     """The step that `run` simulates, not yet simulated."""
-    from hwsim.workload import load_model, lower, model_config
+    from hwsim.workload import expected_distinct, load_model, lower, model_config
+    from hwsim.workload.parallel import Parallel
     from hwsim.workload.presets import preset
 
     arch = load_arch(arch) if isinstance(arch, str) else arch
-    if isinstance(arch, EngineArch):
-        raise InputError(f"{arch.name}: an engine for one product; write `hwsim gemm {arch.name} --m 1 ...`")
     model = load_model(model) if isinstance(model, str) else model
     check_choice("phase", phase, PHASES)
-    check_positive(batch=batch, context=context)
+    check_positive(batch=batch, context=context, chips=chips)
+    if chips > 1 and arch.link is None:
+        raise InputError(f"{arch.name}: {chips} chips need a `link` between them, which this machine lacks")
     if isinstance(weights, str) and weights.startswith("published-"):
         known = preset(model, weights)
         weights, activations = dict(known.weights), activations or known.activations
         kv, state = kv or known.kv, state or known.state
     formats = Formats.of(weights, activations, kv, state)
     tokens = batch if phase == "decode" else batch * context
+    shared = Parallel(chips, parallel)
+    moe = model.moe if model.count("moe") else None
     return Job(
         arch,
-        lower(model, phase, batch, context),
+        lower(model, phase, batch, context, skew=skew, parallel=shared),
         formats,
         engine,
-        name=f"{phase}, batch {batch}, context {context:,}, {model.name}",
+        name=f"{phase}, batch {batch}, context {context:,}, {model.name}"
+        + (f", {chips} chips ({parallel})" if chips > 1 else ""),
         phase=phase,
         tokens=tokens,
-        config={"model": model_config(model), "phase": phase, "batch": batch, "context": context},
-        resident=_resident(arch, model, formats, phase, batch, context),
+        config={"model": model_config(model), "phase": phase, "batch": batch, "context": context}
+        | {"chips": chips, "parallel": parallel, "skew": skew},
+        resident=_resident(arch, model, formats, phase, batch, context, shared),
+        chips=chips,
+        distinct_experts=expected_distinct(moe.experts, moe.top_k, tokens, skew) if moe else None,
     )
 
 
 def gemm_job(
-    arch: Arch | EngineArch | str,
+    arch: Arch | str,
     m: int,
     n: int,
     k: int,
     weights: str | Mapping[str, str] = "bf16",
     activations: str | None = None,
     engine: str = "simpy",
-) -> Job | GemvJob:
+) -> Job:
     """The product that `gemm` simulates, not yet simulated."""
     arch = load_arch(arch) if isinstance(arch, str) else arch
     check_positive(m=m, n=n, k=k)
-    if isinstance(arch, EngineArch):
-        return GemvJob(arch, m, n, k, weights, activations)
     op = Op("gemm", "gemm", weights="mlp", gemms=(Gemm(m, n, k),), inputs=m * k, outputs=m * n)
     return Job(
         arch,
@@ -146,7 +163,9 @@ def check_choice(name: str, value: str, known: Sequence[str]) -> None:
 class Job:
     """Ops on one machine, formats resolved: choose a tiling, simulate it, account for it.
 
-    resident: bytes of weights, KV and state that must lie in DRAM (None: not asked).
+    resident: bytes of weights, KV and state that must lie in one chip's DRAM (None: not asked).
+    chips: that share the step; the ops are those of one of them.
+    distinct_experts: that the step's tokens choose in a layer, unrounded (None: no experts).
     """
 
     def __init__(
@@ -161,11 +180,13 @@ class Job:
         config: dict[str, Any],
         tokens: int | None = None,
         resident: tuple[int, int, int] | None = None,
+        chips: int = 1,
+        distinct_experts: float | None = None,
     ):
         check_choice("engine", engine, tuple(DRIVERS))
         self.arch, self.ops, self.formats, self.engine = arch, ops, formats, engine
         self.name, self.phase, self.config, self.tokens = name, phase, config, tokens
-        self.resident = resident
+        self.resident, self.chips, self.distinct_experts = resident, chips, distinct_experts
         self.pipeline = Pipeline.of(arch)
         # Equal work is tiled and counted once: an op's shape is the op without its name and layer.
         stored = [formats.of_class(op.weights, op.layer) if op.weights else "" for op in ops]
@@ -226,6 +247,8 @@ class Job:
         notes = dict.fromkeys([*(o.note for o in self.operands if o.note), *arch.warnings])
         if memory and not memory.fits:
             notes[f"does not fit: {memory.total / 1e9:.1f} GB needed, {memory.capacity / 1e9:.1f} GB there"] = None
+        if self.chips > 1:
+            notes["bytes, MACs and memory are those of one chip, the one with the most"] = None
         return Result(
             name=self.name,
             machine=arch.name,
@@ -250,6 +273,8 @@ class Job:
             memory=memory,
             notes=tuple(notes),
             tiling=str(policy),
+            chips=self.chips,
+            distinct_experts=self.distinct_experts,
             config=self.config
             | {"formats": self._formats(), "engine": self.engine, "machine": arch_config(arch)},
             version=__version__,
@@ -290,14 +315,26 @@ class Job:
         }
 
 
-def _resident(arch: Arch, model: Model, formats: Formats, phase: str, batch: int, context: int):
-    """Bytes of weights, KV and state in DRAM at the end of the step."""
+def _resident(
+    arch: Arch, model: Model, formats: Formats, phase: str, batch: int, context: int, parallel: Parallel
+) -> tuple[int, int, int]:
+    """Bytes of weights, KV and state in one chip's DRAM at the end of the step; caches in whole rows."""
+    from hwsim.workload.parallel import chip_model, chip_parameters
 
     def nbytes(elements: int, name: str) -> int:
         return ceil(elements * layout(name).bits_per_value / 8)
 
-    weights = sum(nbytes(n, formats.of_class(c, layer)) for c, layer, n in model.layer_parameters())
-    kept = batch * model.kv_elements(context + 1 if phase == "decode" else context)
-    state = nbytes(batch * model.ssm_state_elements, formats.state or arch.state)
-    conv = nbytes(batch * model.conv_state_elements, "bf16")
-    return weights, nbytes(kept, formats.kv or arch.kv), state + conv
+    def rows(elements: int, row: int, name: str) -> int:
+        return elements // row * layout(name).row_nbytes(row)
+
+    weights = sum(nbytes(n, formats.of_class(c, layer)) for c, layer, n in chip_parameters(model, parallel))
+    model, batch = chip_model(model, parallel), -(-batch // parallel.sequences)
+    kv, state = 0, 0
+    if model.attention:
+        kept = batch * model.kv_elements(context + 1 if phase == "decode" else context)
+        kv = rows(kept, model.attention.head_dim, formats.kv or arch.kv)
+    if model.mamba2:
+        name, _ = split_state(formats.state or arch.state)
+        state = rows(batch * model.ssm_state_elements, model.mamba2.state, name)
+        state += nbytes(batch * model.conv_state_elements, "bf16")
+    return weights, kv, state

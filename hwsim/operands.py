@@ -13,11 +13,12 @@ from fractions import Fraction
 from hwsim.arch.machine import Arch
 from hwsim.errors import InputError
 from hwsim.formats.layout import ALIASES, Layout, layout
-from hwsim.pipeline import DEQUANTISE, DOT, DRAM, REGENERATE, SERVERS, VECTOR
+from hwsim.pipeline import DEQUANTISE, DOT, DRAM, LINK, REGENERATE, ROUND, SERVERS, VECTOR
 from hwsim.workload.op import WEIGHT_CLASSES, Op
 from hwsim.workload.presets import format_of, split_key
 
 WIDE = ("bf16", "fp16", "int8")
+STOCHASTIC = "_sr"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Formats:
     """Formats asked for in a run; None means the machine's and the format's default.
 
     weights: (class, name) pairs with "default" among them; a class may name layers, `mamba_in@4,11`.
+    state:   may end in `_sr`: rounded stochastically on its way to memory.
     """
 
     weights: tuple[tuple[str, str], ...]
@@ -51,6 +53,8 @@ class Formats:
         if "default" not in table:
             problems.append("weights: no `default`; write one, for example {experts: nvfp4, default: fp8}")
         for what, name in [*table.items(), ("activations", activations), ("kv", kv), ("state", state)]:
+            if what == "state" and isinstance(name, str):
+                name, _ = split_state(name)
             try:
                 found = layout(name) if name is not None else None
                 if found and found.kind == "seed" and what in ("activations", "kv", "state"):
@@ -63,7 +67,7 @@ class Formats:
             tuple((c, canonical(f)) for c, f in sorted(table.items())),
             canonical(activations),
             canonical(kv),
-            canonical(state),
+            state and canonical(split_state(state)[0]) + (STOCHASTIC if split_state(state)[1] else ""),
         )
 
     @property
@@ -81,6 +85,7 @@ class Operands:
     """One op's formats and path. rate: MACs a cycle of the dot array for this op (None: no dot work).
 
     converter: server between DRAM and dot array (None: direct); note: what is printed about it.
+    stochastic: what the op writes into its cache passes the rounding units.
     """
 
     weights: Layout | None
@@ -90,11 +95,17 @@ class Operands:
     converter: int | None = None
     converter_rate: Fraction | None = None
     note: str = ""
+    stochastic: bool = False
 
 
 def canonical(name: str | None) -> str | None:
     """A format's own name for an alias."""
     return ALIASES.get(name, name) if isinstance(name, str) else name
+
+
+def split_state(name: str) -> tuple[str, bool]:
+    """`fp16_sr` as ("fp16", True): the format, and whether state is rounded to it stochastically."""
+    return name.removesuffix(STOCHASTIC), name.endswith(STOCHASTIC)
 
 
 def wide(arch: Arch) -> str:
@@ -120,12 +131,13 @@ def operands(arch: Arch, op: Op, formats: Formats) -> Operands:
     stored = formats.of_class(op.weights, op.layer) if op.weights else None
     moving = stored if op.gemms or op.weights in WEIGHT_CLASSES else formats.default
     acts = activation_format(arch, moving, formats.activations)
-    cache = {
-        "": None,
-        "kv": formats.kv or arch.kv,
-        "ssm": formats.state or arch.state,
-        "conv": "bf16",
-    }[op.cache]
+    if op.link and not op.weights:  # partial sums and logits travel wide
+        acts = wide(arch)
+    state, stochastic = split_state(formats.state or arch.state)
+    stochastic = stochastic and op.cache == "ssm"
+    if stochastic and arch.round is None:
+        raise InputError(f"{arch.name}: state {state}_sr needs a `round` server, which this machine lacks")
+    cache = {"": None, "kv": formats.kv or arch.kv, "ssm": state, "conv": "bf16"}[op.cache]
     rate, converter, converter_rate, note = None, None, None, ""
     if op.gemms:
         rate, converter, converter_rate, note = _path(arch, stored, acts)
@@ -142,7 +154,8 @@ def operands(arch: Arch, op: Op, formats: Formats) -> Operands:
         rate,
         converter,
         converter_rate,
-        note,
+        f"state rounded stochastically to {state}" if stochastic else note,
+        stochastic,
     )
 
 
@@ -238,6 +251,11 @@ def work_cycles(arch: Arch, op: Op, opd: Operands) -> dict[str, Fraction]:
         work[SERVERS[REGENERATE]] = Fraction(blocks) / opd.converter_rate
     if opd.converter == DEQUANTISE:
         work[SERVERS[DEQUANTISE]] = Fraction(sum(g.weights for g in op.gemms)) / opd.converter_rate
+    if op.link:
+        volume = arch.link.volume(op.link, activation_bytes(opd, op.link_elements), op.peers)
+        work[SERVERS[LINK]] = volume / arch.link.bytes_per_cycle
+    if opd.stochastic:
+        work[SERVERS[ROUND]] = Fraction(op.cache_write) / arch.round.elements_per_cycle
     if op.dot_macs:
         work[SERVERS[DOT]] = Fraction(op.dot_macs) / opd.rate
     passes = vector_passes(arch, op)

@@ -16,12 +16,12 @@ from typing import NamedTuple
 from hwsim.arch.machine import Arch
 
 #: Servers, in pipeline order.
-SERVERS = ("dram", "regenerate", "dequantise", "dot", "vector", "launch")
-DRAM, REGENERATE, DEQUANTISE, DOT, VECTOR, LAUNCH = range(len(SERVERS))
+SERVERS = ("dram", "regenerate", "dequantise", "dot", "vector", "round", "link", "launch")
+DRAM, REGENERATE, DEQUANTISE, DOT, VECTOR, ROUND, LINK, LAUNCH = range(len(SERVERS))
 
 #: Buffers. The first three count bytes; the queues in front of a compute server count tiles.
-BUFFERS = ("weights", "activations", "outputs", "dot_queue", "vector_queue")
-WEIGHTS, ACTIVATIONS, OUTPUTS, DOT_QUEUE, VECTOR_QUEUE = range(len(BUFFERS))
+BUFFERS = ("weights", "activations", "outputs", "dot_queue", "vector_queue", "round_queue")
+WEIGHTS, ACTIVATIONS, OUTPUTS, DOT_QUEUE, VECTOR_QUEUE, ROUND_QUEUE = range(len(BUFFERS))
 QUEUE_TILES = 4
 
 #: What each cycle of the limiting server is spent on.
@@ -38,6 +38,7 @@ CAUSES = (
     "dependency",
     "reread",
     "padding",
+    "latency",
 )
 
 
@@ -134,8 +135,8 @@ class Pipeline:
     def of(cls, arch: Arch) -> Pipeline:
         """The machine in ticks."""
         rates = [dram_rate(arch)] + [r.macs_per_cycle for r in arch.dot.rates]
-        cycles = []
-        latency = [arch.dram.latency_cycles, 0, 0, arch.dot.latency_cycles + arch.dot.fill_cycles, 0, 0]
+        cycles, latency = [], [0] * len(SERVERS)
+        latency[DRAM], latency[DOT] = arch.dram.latency_cycles, arch.dot.latency_cycles + arch.dot.fill_cycles
         if arch.regenerate:
             rates.append(arch.regenerate.blocks_per_cycle)
             latency[REGENERATE] = arch.regenerate.latency_cycles
@@ -145,6 +146,9 @@ class Pipeline:
         if arch.vector:
             rates.append(arch.vector.elements_per_cycle)
             latency[VECTOR] = arch.vector.latency_cycles
+        if arch.round:
+            rates.append(arch.round.elements_per_cycle)
+            latency[ROUND] = arch.round.latency_cycles
         if arch.launch:  # an op may begin when its launch is complete
             cycles.append(arch.launch.interval_cycles)
             latency[LAUNCH] = arch.launch.interval_cycles
@@ -160,6 +164,7 @@ class Pipeline:
                 arch.buffers.weights,
                 arch.buffers.activations,
                 arch.buffers.outputs,
+                QUEUE_TILES,
                 QUEUE_TILES,
                 QUEUE_TILES,
             ),

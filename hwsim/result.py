@@ -47,6 +47,8 @@ class Result:
     bound_cycles, limited_by: the busiest server's whole work, which no schedule beats.
     roofline_cycles: sum over ops of per-op maxima; printed, never asserted.
     stalls: cycles of the limiting server by cause; they sum to `cycles`.
+    chips: that share the step; bytes, macs, memory and utilization are of one, the one with the most.
+    distinct_experts: that the step's tokens choose in a layer, unrounded (null: no experts).
     utilization: busy share of each server. energy_joules, area_mm2: null until units are measured.
     notes: what a reader must know (dequantised pairs, refresh model, sizing, does not fit).
     """
@@ -74,6 +76,8 @@ class Result:
     config: dict[str, Any] = field(default_factory=dict)
     energy_joules: float | None = None
     area_mm2: float | None = None
+    chips: int = 1
+    distinct_experts: float | None = None
     seed: int = 0
     version: str = ""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import ceil, floor
 
 from hwsim.operands import (
     Operands,
@@ -24,8 +25,11 @@ from hwsim.pipeline import (
     DOT_QUEUE,
     DRAM,
     LAUNCH,
+    LINK,
     OUTPUTS,
     REGENERATE,
+    ROUND,
+    ROUND_QUEUE,
     VECTOR,
     VECTOR_QUEUE,
     WEIGHTS,
@@ -39,6 +43,9 @@ from hwsim.workload.op import Gemm, Op
 
 DISTANCES = (1, 8, 32)
 COMPUTE_TILES = 64
+
+#: The queue in front of a server that a compute server feeds.
+_QUEUE = {VECTOR: VECTOR_QUEUE, ROUND: ROUND_QUEUE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,7 @@ class Builder:
         self.spill_out = 0 if self.in_dram else max(0, activation_bytes(opd, op.outputs) - room)
         self.moved = {"weights": 0, "kv": 0, "state": 0, "activations": 0}
         self.transfers: dict[Step, tuple[int, int]] = {}
+        self.link_latency = 0
 
     # -- steps ------------------------------------------------------------------------------------
 
@@ -279,15 +287,32 @@ class Builder:
             slots = capacity[OUTPUTS] // max(1, write // n)
             if slots - 1 < self.policy.distance:
                 return None
-        share = [amount // n for amount in (read, op.macs, passes, write)]
-        rest = [a - (n - 1) * s for a, s in zip((read, op.macs, passes, write), share, strict=True)]
+        sent = self._collective()
+        rounded = op.cache_write if opd.stochastic else 0
+        whole = (read, op.macs, passes, rounded, sent, write)
+        share = [amount // n for amount in whole]
+        rest = [a - (n - 1) * s for a, s in zip(whole, share, strict=True)]
         runs = [((self._stream_tile(*share, result=False),), n - 1)] if n > 1 else []
         last = self._stream_tile(*rest, result=True)
         return [*runs, ((last,), 1)] if last.steps else runs
 
-    def _stream_tile(self, read: int, macs: int, passes: int, write: int, result: bool) -> Tile:
-        """read -> dot -> vector -> write, without the parts that are zero."""
-        kinds = [s for s, amount in ((DRAM, read), (DOT, macs), (VECTOR, passes)) if amount]
+    def _collective(self) -> int:
+        """Ticks of the op's collective on the link; what of them is latency is noted."""
+        op, link = self.op, self.arch.link
+        if not op.link:
+            return 0
+        nbytes = activation_bytes(self.opd, op.link_elements)
+        ticks = ceil(link.cycles(op.link, nbytes, op.peers) * self.pipeline.q)
+        moving = link.volume(op.link, nbytes, op.peers) / link.bytes_per_cycle * self.pipeline.q
+        self.link_latency = ticks - floor(moving)
+        return ticks
+
+    def _stream_tile(
+        self, read: int, macs: int, passes: int, rounded: int, sent: int, write: int, result: bool
+    ) -> Tile:
+        """read -> dot -> vector -> round -> link -> write, without the parts that are zero."""
+        parts = ((DRAM, read), (DOT, macs), (VECTOR, passes), (ROUND, rounded), (LINK, sent))
+        kinds = [s for s, amount in parts if amount]
         steps = []
         for i, server in enumerate(kinds):
             final, takes, gives = i == len(kinds) - 1, [], []
@@ -295,21 +320,28 @@ class Builder:
                 takes.append((WEIGHTS, read))
             if (server == DRAM) == final or (i == 1 and kinds[0] == DRAM):
                 gives.append((WEIGHTS, read if kinds[0] == DRAM else 0))
-            if server == DOT and not final:
-                takes.append((VECTOR_QUEUE, 1))
-            if server == VECTOR and DOT in kinds:
-                gives.append((VECTOR_QUEUE, 1))
+            if server != DRAM and not final:
+                takes.append((_QUEUE[kinds[i + 1]], 1))
+            if i and kinds[i - 1] != DRAM:
+                gives.append((_QUEUE[server], 1))
             if final:
                 takes.append((OUTPUTS, write))
             waits = server != DRAM or (final and i == 0)
             if server == DRAM:
                 steps.append(self._dram(read, takes=takes, gives=gives if final else (), waits=waits))
+            elif server == LINK:
+                beat = min(sent, self.pipeline.q)
+                steps.append(Step(LINK, sent, beat, tuple(t for t in takes if t[1]), tuple(gives), waits))
             else:
-                rate = self.opd.rate if server == DOT else self.arch.vector.elements_per_cycle
-                amount = macs if server == DOT else passes
+                amount, rate = dict(parts)[server], self._rate(server)
                 steps.append(self._compute(server, amount, rate, takes=takes, gives=gives, waits=waits))
         store = self._dram(write, write=True, gives=((OUTPUTS, write),)) if write and steps else None
         return Tile(tuple(steps), store, result)
+
+    def _rate(self, server: int):
+        if server == DOT:
+            return self.opd.rate
+        return (self.arch.round if server == ROUND else self.arch.vector).elements_per_cycle
 
     # -- the whole op --------------------------------------------------------------------------------
 
@@ -348,6 +380,7 @@ class Builder:
             extra=(
                 *((DRAM, cause, ticks) for cause, ticks in extra if ticks),
                 *(((DOT, "padding", padding),) if padding else ()),
+                *(((LINK, "latency", self.link_latency),) if self.link_latency else ()),
             ),
         )
         return Tiled(program, moved, dram_bytes)

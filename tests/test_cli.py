@@ -128,6 +128,19 @@ class TestResults:
     def test_schema_is_the_one_shipped(self):
         shipped = json.loads((ROOT / "arch_configs" / "machine.schema.json").read_text())
         assert json.loads(hwsim("schema").stdout) == shipped
+        models = ROOT / "hwsim" / "workload" / "models" / "model.schema.json"
+        assert json.loads(hwsim("schema", "model").stdout) == json.loads(models.read_text())
+
+    def test_several_chips_and_skew(self):
+        line = "run h200-sxm --model nemotron3-super-120b-a12b --weights published-nvfp4 --batch 4 --engine walk --json"
+        done = hwsim(*line.split(), "--chips", "2", "--parallel", "tensor+expert", "--skew", "zipf(0.8)")
+        result = json.loads(done.stdout)
+        assert (result["chips"], result["config"]["parallel"], result["config"]["skew"]) == (
+            2,
+            "tensor+expert",
+            "zipf(0.8)",
+        )
+        assert 22 < result["distinct_experts"] < 82.5
 
 
 MISTAKES = [
@@ -144,6 +157,11 @@ MISTAKES = [
     ("run m0 --model llama3-8b --weights expert=int8,default=int8", "did you mean experts", ""),
     ("run m0 --model llama3-8b --weights experts=int8", "default", ""),
     ("run m0 --model llama3-8b --weights int8 --kv seedlm4", "weight format", ""),
+    ("run m0 --model llama3-8b --weights int8 --chips 2", "link", "lacks"),
+    ("run h200-sxm --model llama3-8b --chips 3", "cannot share", "write one of 1, 2, 4"),
+    ("run h200-sxm --model llama3-8b --parallel tensors", "tensor, tensor+expert, data+expert", ""),
+    ("run h200-sxm --model mamba2-130m --state fp16_sr", "round", "lacks"),
+    ("schema arch", "machine, model", ""),
     ("run seedlm-virtex7 --model llama3-8b --weights fp16", "vector", "lacks"),
     ("gemm m0 --m 1 --n 1 --k 1 --weights int8 --set dram.bandwith=1", "did you mean", "bandwidth"),
     ("gemm m0 --m 1 --n 1 --k 1 --weights int8 --set dram.bandwidth", "PATH=VALUE", ""),

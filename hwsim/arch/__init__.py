@@ -6,7 +6,6 @@ import importlib
 
 _HOME = {
     "Arch": "machine",
-    "EngineArch": "engine",
     "arch_config": "config",
     "arch_names": "builtin",
     "json_schema": "load",

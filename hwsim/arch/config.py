@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hwsim.arch.compute import SystolicArray, TensorCores
 from hwsim.arch.machine import Arch, Dram
 from hwsim.quantities import write
 
-if TYPE_CHECKING:
-    from hwsim.arch.engine import EngineArch
-
 _LONG = 16
 
 
-def arch_config(arch: Arch | EngineArch) -> dict[str, Any]:
+def arch_config(arch: Arch) -> dict[str, Any]:
     """The whole machine, defaults filled in, every quantity exact and with its unit; ready for JSON or YAML.
 
     The text follows from the machine's numbers alone: equal machines give equal bytes, however their files
     spell them.
     """
     clock = arch.clock_hz
-    if not isinstance(arch, Arch):
-        from hwsim.arch.engine import engine_config
-
-        return engine_config(arch, _dram(arch.dram, clock))
 
     def rate(per_cycle: Fraction, base: str) -> str:
         return write(per_cycle, f"{base}/cycle")
@@ -78,6 +71,20 @@ def arch_config(arch: Arch | EngineArch) -> dict[str, Any]:
             "rate": rate(unit.blocks_per_cycle, "block"),
             "latency": cycles(unit.latency_cycles),
             "feeds": unit.feeds,
+        }
+    if arch.round:
+        unit = arch.round
+        config["round"] = {
+            "rate": rate(unit.elements_per_cycle, "element"),
+            "latency": cycles(unit.latency_cycles),
+        }
+    if arch.link:
+        config["link"] = {
+            "bandwidth": _shorter(
+                write(arch.link.bytes_per_cycle * clock, "B/s"), write(arch.link.bytes_per_cycle, "B/cycle")
+            ),
+            "latency": _duration(arch.link.latency_cycles, clock),
+            "topology": arch.link.topology,
         }
     if arch.launch:
         config["launch"] = {"interval": _duration(arch.launch.interval_cycles, clock)}

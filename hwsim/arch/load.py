@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hwsim import filemodel
 from hwsim.arch.builtin import arch_folder, arch_names
 from hwsim.arch.compute import DotArray, DotRate, SystolicArray, TensorCores
+from hwsim.arch.link import Link
 from hwsim.arch.machine import (
     Arch,
     Buffers,
@@ -20,6 +21,7 @@ from hwsim.arch.machine import (
     Launch,
     Refresh,
     Regenerate,
+    Round,
     Vector,
 )
 from hwsim.arch.schema import DotFile, DramFile, MachineFile, SystolicFile, TensorCoresFile
@@ -28,15 +30,12 @@ from hwsim.formats.layout import layout
 from hwsim.quantities import Quantity, write
 from hwsim.yamlfile import Document, parse, raise_problems, read, short
 
-if TYPE_CHECKING:
-    from hwsim.arch.engine import EngineArch
-
 Overrides = Iterable[tuple[str, str]]
 
 MIN_SLOTS = 4
 
 
-def load_arch(name_or_path: str | Path, overrides: Overrides = ()) -> Arch | EngineArch:
+def load_arch(name_or_path: str | Path, overrides: Overrides = ()) -> Arch:
     """The machine of a shipped name, or of the YAML file at a path.
 
     overrides: (dotted path, YAML text) pairs put into the file's tree, e.g. `("dram.bandwidth", "9.6 TB/s")`.
@@ -53,21 +52,17 @@ def load_arch(name_or_path: str | Path, overrides: Overrides = ()) -> Arch | Eng
     return _load(read(name_or_path), overrides)
 
 
-def load_arch_text(text: str, source: str = "<text>", overrides: Overrides = ()) -> Arch | EngineArch:
+def load_arch_text(text: str, source: str = "<text>", overrides: Overrides = ()) -> Arch:
     """The machine that a YAML text describes; `source` names it in messages. Raises InputError."""
     return _load(parse(text, source), overrides)
 
 
-def json_schema(engine: bool = False) -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of a machine's file, or an engine's: what `hwsim schema` prints and editors read."""
-    from hwsim.arch.engine import EngineFile
-
-    if engine:
-        return filemodel.json_schema(EngineFile, "hwsim engine")
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of a machine file (draft 2020-12): what `hwsim schema` prints and editors read."""
     return filemodel.json_schema(MachineFile, "hwsim machine")
 
 
-def _load(document: Document, overrides: Overrides) -> Arch | EngineArch:
+def _load(document: Document, overrides: Overrides) -> Arch:
     problems: list[str] = []
     for path, text in overrides:
         try:
@@ -76,10 +71,6 @@ def _load(document: Document, overrides: Overrides) -> Arch | EngineArch:
             problems += error.problems
     if problems:
         raise_problems(problems)
-    if "engine" in document.data:
-        from hwsim.arch.engine import engine_machine
-
-        return engine_machine(document)
     file = filemodel.validate(document, MachineFile)
     arch = _machine(file)
     problems = [*_refused(arch, file, document)]
@@ -99,6 +90,7 @@ def _machine(file: MachineFile) -> Arch:
     integer = all(name.startswith("int") for r in dot.rates for name in (r.weights, r.activations))
     dram, buffers = _dram(file.dram, clock), Buffers(**file.buffers.model_dump())
     vector, dequantise, regenerate, launch = file.vector, file.dequantise, file.regenerate, file.launch
+    rounding, link = file.round, file.link
     return Arch(
         name=file.name,
         description=file.description,
@@ -115,6 +107,8 @@ def _machine(file: MachineFile) -> Arch:
         dequantise=dequantise and Dequantise(dequantise.rate.per_cycle(clock), whole(dequantise.latency)),
         regenerate=regenerate
         and Regenerate(regenerate.rate.per_cycle(clock), whole(regenerate.latency), regenerate.feeds),
+        round=rounding and Round(rounding.rate.per_cycle(clock), whole(rounding.latency)),
+        link=link and Link(link.bandwidth.per_cycle(clock), link.latency.cycles(clock), link.topology),
         launch=launch and Launch(launch.interval.cycles(clock)),
         warnings=tuple(_warnings(dram, buffers, tuple(file.tiles), file.dot.accumulator)),
     )
@@ -154,14 +148,10 @@ def _dot(file: DotFile, clock: Fraction) -> DotArray:
     return DotArray(latency, rates, file.accumulator)
 
 
-def dram_of(file: DramFile, clock: Fraction, document: Document) -> tuple[Dram, list[str]]:
-    """A file's memory in cycles of `clock`, and what is wrong with it."""
-    dram = _dram(file, clock)
-    return dram, [*_refused_dram(dram, file, document)]
-
-
-def _refused_dram(dram: Dram, file: DramFile, document: Document) -> Iterable[str]:
-    say, refresh = document.problem, file.refresh
+def _refused(arch: Arch, file: MachineFile, document: Document) -> Iterable[str]:
+    """What no single field can see: parts that contradict one another."""
+    say = document.problem
+    refresh = file.dram.refresh
     given = [key for key in ("period", "stall") if getattr(refresh, key) is not None]
     if refresh.kind == "none" and given:
         yield say(
@@ -174,20 +164,15 @@ def _refused_dram(dram: Dram, file: DramFile, document: Document) -> Iterable[st
     if (
         len(given) == 2
         and refresh.kind != "none"
-        and dram.refresh.stall_cycles >= dram.refresh.period_cycles
+        and arch.dram.refresh.stall_cycles >= arch.dram.refresh.period_cycles
     ):
         yield say(
             ("dram", "refresh", "stall"),
             "is not shorter than the period; write a shorter time, e.g. `350 ns`",
         )
-    if (file.row is None) != (file.row_miss is None):
-        here = "row" if file.row is not None else "row_miss"
+    if (file.dram.row is None) != (file.dram.row_miss is None):
+        here = "row" if file.dram.row is not None else "row_miss"
         yield say(("dram", here), "needs its partner; write both `row` and `row_miss`, or neither")
-
-
-def _refused(arch: Arch, file: MachineFile, document: Document) -> Iterable[str]:
-    """What no single field can see: parts that contradict one another."""
-    yield from _refused_dram(arch.dram, file.dram, document)
     yield from _refused_formats(arch, document)
     if not any(_fits(tile, arch) for tile in arch.tiles):
         yield from _too_small(arch, document)
@@ -217,8 +202,10 @@ def _refused_formats(arch: Arch, document: Document) -> Iterable[str]:
             f"the dot array lists no rate for {arch.regenerate.feeds} weights; write one of: {listed}",
         )
     for field in ("kv", "state"):
-        if layout(getattr(arch, field)).kind == "seed":
+        if layout(getattr(arch, field).removesuffix("_sr")).kind == "seed":
             yield say((field,), f"{getattr(arch, field)} holds weights only; write another format, e.g. bf16")
+    if arch.state.endswith("_sr") and arch.round is None:
+        yield say(("state",), f"{arch.state} needs the units that round so; add `round:` or write another format")
 
 
 def tile_bytes(tile: tuple[int, int, int], accumulator_bytes: int) -> dict[str, int]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from hwsim.arch.compute import DotArray
+from hwsim.arch.link import Link
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,14 @@ class Regenerate:
 
 
 @dataclass(frozen=True, slots=True)
+class Round:
+    """LFSR rounding units on the way of SSM state to memory: `elements_per_cycle` rounded stochastically."""
+
+    elements_per_cycle: Fraction
+    latency_cycles: int
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """Time to start one op; serial, ahead of its first DRAM read."""
 
@@ -88,7 +97,7 @@ class Arch:
     dot: its compute unit, one of the classes of `compute`.
     activations: "on_chip" (touch DRAM only on overflow) or "dram" (each op reads and writes them there).
     tiles: menu of (M, N, K) tiles; a tile is clipped to the op, and must fit the buffers.
-    kv, state: default cache formats.
+    kv, state: default cache formats; a state ending in `_sr` is rounded stochastically.
     warnings: what sizing costs, found at load.
     """
 
@@ -106,6 +115,8 @@ class Arch:
     vector: Vector | None = None
     dequantise: Dequantise | None = None
     regenerate: Regenerate | None = None
+    round: Round | None = None
+    link: Link | None = None
     launch: Launch | None = None
     warnings: tuple[str, ...] = ()
 

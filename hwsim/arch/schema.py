@@ -47,6 +47,11 @@ def _read_tile(text: Any) -> tuple[int, int, int]:
     return m, n, k
 
 
+def _read_state(name: Any) -> str:
+    plain = name.removesuffix("_sr") if isinstance(name, str) else name
+    return _read_format(plain) + ("_sr" if plain != name else "")
+
+
 Duration = _quantity(*DURATION)
 Latency = _quantity(*DURATION, zero=True)
 Frequency = _quantity("Hz")
@@ -60,6 +65,11 @@ FormatName = Annotated[
     str,
     PlainValidator(asked(_read_format)),
     WithJsonSchema({"type": "string", "enum": [*NAMES, *ALIASES]}),
+]
+StateName = Annotated[
+    str,
+    PlainValidator(asked(_read_state)),
+    WithJsonSchema({"type": "string", "enum": [f + s for s in ("", "_sr") for f in (*NAMES, *ALIASES)]}),
 ]
 Tile = Annotated[
     tuple[int, int, int],
@@ -213,6 +223,26 @@ class RegenerateFile(FilePart):
     )
 
 
+class RoundFile(FilePart):
+    """LFSR units that round SSM state stochastically on its way to memory."""
+
+    rate: ElementRate = Field(description="Elements rounded, the whole chip.", examples=["256 element/cycle"])
+    latency: Latency = Field(description="From an element to its rounded value.", examples=["2 cycles"])
+
+
+class LinkFile(FilePart):
+    """What joins the chips of a run with `chips` above 1."""
+
+    bandwidth: ByteRate = Field(
+        description="All ports of one chip together, each direction.", examples=["450 GB/s"]
+    )
+    latency: Latency = Field(description="One step of a collective.", examples=["1 us"])
+    topology: Literal["ring", "switch"] = Field(
+        description="ring: neighbours only; switch: every chip reaches every other at full rate.",
+        examples=["switch"],
+    )
+
+
 class LaunchFile(FilePart):
     """Starting an op."""
 
@@ -244,15 +274,18 @@ class MachineFile(FilePart):
         description="Format of the KV cache; bf16 (int8 on an integer machine) if left out.",
         examples=["bf16"],
     )
-    state: FormatName | None = Field(
+    state: StateName | None = Field(
         None,
-        description="Format of SSM state; fp32 (int8 on an integer machine) if left out.",
+        description="Format of SSM state; fp32 (int8 on an integer machine) if left out; with _sr behind it, rounded "
+        "stochastically by the units of `round`.",
         examples=["fp32"],
     )
     dot: AnyDot = Field(description="The multiply-add units.")
     vector: VectorFile | None = Field(None, description="The unit for norms, activations, softmax, scans.")
     dequantise: DequantiseFile | None = Field(None, description="The unit that converts stored formats.")
     regenerate: RegenerateFile | None = Field(None, description="The units that make weights from seeds.")
+    round: RoundFile | None = Field(None, description="The units that round state stochastically.")
+    link: LinkFile | None = Field(None, description="What joins several chips.")
     launch: LaunchFile | None = Field(None, description="Cost of starting an op.")
     tiles: list[Tile] = Field(
         description="Tiles MxNxK that the kernels offer (M tokens, N outputs, K reduction).",

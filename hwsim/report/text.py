@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hwsim.result import Result, Row
 
 if TYPE_CHECKING:
-    from hwsim.arch import Arch, EngineArch
+    from hwsim.arch import Arch
     from hwsim.formats.layout import Layout
     from hwsim.workload import Model
 
@@ -65,6 +65,8 @@ def result_text(result: Result, by: str | None = None) -> str:
     say("over bound", f"{100 * r.over_bound:.2f} %", causes_text(r))
     if r.tokens_per_second:
         say("tokens/s", f"{r.tokens_per_second:,.1f}")
+    if r.distinct_experts is not None:
+        say("experts", f"{r.distinct_experts:,.2f}", "distinct ones expected in a layer; whole ones are read")
     moved = ", ".join(f"{kind} {bytes_text(n)}" for kind, n in r.bytes.items() if n)
     say("bytes", bytes_text(sum(r.bytes.values())), f"{moved}; {bytes_text(r.dram_bytes)} in whole beats")
     say("MACs", f"{r.macs:,}")
@@ -102,17 +104,13 @@ def by_table(rows: Sequence[Row], by: str, result: Result) -> str:
     return table([by, "ops", "cycles", "%", "bytes", "MACs"], body)
 
 
-def arch_table(machines: Sequence[Arch | EngineArch]) -> str:
+def arch_table(machines: Sequence[Arch]) -> str:
     """One line a machine."""
     rows = []
     for a in machines:
         gbps = float(a.dram.bytes_per_cycle * a.clock_hz) / 1e9
-        if hasattr(a, "engine"):
-            pairs = f"{a.engine.weights} x {a.engine.activations}"
-            peak = float(a.engine.dot_units * a.engine.dot.lanes * a.clock_hz)
-        else:
-            pairs = ", ".join(f"{r.weights} x {r.activations}" for r in a.dot.rates)
-            peak = max(float(r.macs_per_cycle * a.clock_hz) for r in a.dot.rates)
+        peak = max(float(r.macs_per_cycle * a.clock_hz) for r in a.dot.rates)
+        pairs = ", ".join(f"{r.weights} x {r.activations}" for r in a.dot.rates)
         rows.append([a.name, pairs, f"{float(a.clock_hz) / 1e9:.4g}", f"{gbps:,.5g}", f"{peak / 1e12:,.4g}"])
     return table(["machine", "weights x activations", "GHz", "GB/s", "TMAC/s"], rows, left=2)
 

@@ -13,31 +13,47 @@ from hwsim.errors import InputError
 from hwsim.workload import vector as cost
 from hwsim.workload.model import LAYER_KINDS, Attention, Mamba2, Model, matrices
 from hwsim.workload.op import FIXED_CLASSES, Gemm, Op
-from hwsim.workload.routing import groups, skew_exponent
+from hwsim.workload.parallel import Parallel, check, chip_model
+from hwsim.workload.routing import deal, groups, skew_exponent
+
+ALONE = Parallel()
 
 
-def lower(model: Model, phase: str, batch: int, context: int, tokens: int = 1, skew: str = "even") -> tuple[Op, ...]:
+def lower(
+    model: Model,
+    phase: str,
+    batch: int,
+    context: int,
+    tokens: int = 1,
+    skew: str = "even",
+    parallel: Parallel = ALONE,
+) -> tuple[Op, ...]:
     """The ops of one step.
 
-    tokens: new tokens of each sequence in a decode step: 1, or 1 + the drafts that the step verifies. Then
-            the head runs for each of them, and SSM and conv state are written after each, to keep any.
-    skew:   how tokens choose experts: `even`, or `zipf(a)` by popularity (`routing`).
-    raises: InputError for an unknown phase or skew, or `tokens` in prefill.
+    tokens:   new tokens of each sequence in a decode step: 1, or 1 + the drafts that the step verifies. Then
+              the head runs for each of them, and SSM and conv state are written after each, to keep any.
+    skew:     how tokens choose experts: `even`, or `zipf(a)` by popularity (`routing`).
+    parallel: several chips: the ops of the one that has the most to do, collectives among them.
+    raises:   InputError for an unknown phase or skew, `tokens` in prefill, or chips that cannot share the model.
     """
     skew_exponent(skew)
+    check(model, parallel)
     if phase not in ("decode", "prefill"):
         raise InputError(f"phase: {phase!r} is none of decode, prefill")
     if phase == "prefill" and tokens != 1:
         raise InputError("tokens: prefill verifies nothing; leave it out")
     prefill = phase == "prefill"
-    step = _Step(model, batch, 0 if prefill else context, context if prefill else tokens, prefill, skew)
-    ops = [step.embedding()]
+    cached, new = (0, context) if prefill else (context, tokens)
+    step = _Step(model, batch, cached, new, prefill, skew, parallel)
+    ops = step.embedding()
     for layer, letter in enumerate(model.layers):
         ops += step.layer(layer, letter)
-    return (*ops, step.norm("final_norm"), step.head())
+    return (*ops, step.norm("final_norm"), *step.head())
 
 
-def lower_draft(model: Model, batch: int, context: int, skew: str = "even") -> tuple[Op, ...]:
+def lower_draft(
+    model: Model, batch: int, context: int, skew: str = "even", parallel: Parallel = ALONE
+) -> tuple[Op, ...]:
     """The ops of one draft token by the multi-token-prediction block, with `context` tokens in its cache.
 
     Embedding of the last token and the previous hidden state are normed, joined and projected to one width;
@@ -46,7 +62,9 @@ def lower_draft(model: Model, batch: int, context: int, skew: str = "even") -> t
     """
     if not model.mtp:
         raise InputError(f"{model.name} has no multi-token-prediction block; leave drafting out")
-    step, h = _Step(model, batch, context, 1, skew=skew), model.hidden
+    check(model, parallel)
+    step, h = _Step(model, batch, context, 1, skew=skew, parallel=parallel), model.hidden
+    batch = step.batch
     joined = Op(
         "mtp_norm",
         "norm",
@@ -56,28 +74,54 @@ def lower_draft(model: Model, batch: int, context: int, skew: str = "even") -> t
         inputs=2 * batch * h,
         outputs=2 * batch * h,
     )
-    fusion = step.linear("mtp_fusion", "mtp", 0, "mtp", h, 2 * h)
+    fusion = step.linear("mtp_fusion", "mtp", 0, "mtp", parallel.share(h), 2 * h)
+    gathered = step.collective("mtp_gather", 0, "all_gather", batch * h)
     layers = [op for layer, letter in enumerate(model.mtp) for op in step.layer(layer, letter)]
     ops = [op if op.weights in (*FIXED_CLASSES, "") else replace(op, weights="mtp") for op in layers]
-    return (step.embedding(), joined, fusion, *ops, step.norm("final_norm"), step.head())
+    return (*step.embedding(), joined, fusion, *gathered, *ops, step.norm("final_norm"), *step.head())
 
 
 class _Step:
     """Shapes of one step: `new` tokens of each sequence join the `cached` ones.
 
     prefill: the cache is empty, and only the last position of a sequence goes on to the head.
+    parallel: model and batch become one chip's; `routed` stays the tokens of all chips.
     """
 
-    def __init__(self, model: Model, batch: int, cached: int, new: int, prefill: bool = False, skew: str = "even"):
-        self.model, self.batch, self.cached, self.new, self.prefill = model, batch, cached, new, prefill
-        self.skew = skew
+    def __init__(
+        self,
+        model: Model,
+        batch: int,
+        cached: int,
+        new: int,
+        prefill: bool = False,
+        skew: str = "even",
+        parallel: Parallel = ALONE,
+    ):
+        self.model, self.cached, self.new, self.prefill = chip_model(model, parallel), cached, new, prefill
+        self.skew, self.parallel, self.routed = skew, parallel, batch * new
+        self.batch = batch = -(-batch // parallel.sequences)
         self.tokens = batch * new
         self.heads = batch if prefill else self.tokens
 
-    def embedding(self) -> Op:
-        """One row of the table for each token."""
+    def collective(self, name: str, layer: int, kind: str, elements: int, weights: str = "") -> list[Op]:
+        """The chips exchange a vector of `elements`; nothing on one chip, or where they share no tensors."""
+        chips = self.parallel.chips if kind == "all_to_all" else self.parallel.tensors
+        if chips == 1:
+            return []
+        moving = {"link": kind, "link_elements": elements, "peers": chips}
+        return [Op(name, "link", layer, weights, inputs=elements, outputs=elements, **moving)]
+
+    def summed(self, layer: int, ops: list[Op]) -> list[Op]:
+        """Ops whose last leaves partial sums on each chip, and their sum."""
         n = self.tokens * self.model.hidden
-        return Op("embedding", "embedding", weights="embedding", params=n, outputs=n)
+        return ops + self.collective(f"{ops[-1].name}_sum", layer, "all_reduce", n)
+
+    def embedding(self) -> list[Op]:
+        """One row of the table for each token; a chip has those of its part of the vocabulary."""
+        n = self.parallel.share(self.tokens) * self.model.hidden
+        out = self.tokens * self.model.hidden
+        return self.summed(-1, [Op("embedding", "embedding", weights="embedding", params=n, outputs=out)])
 
     def layer(self, layer: int, letter: str) -> list[Op]:
         """Each part of the layer behind its norm."""
@@ -85,7 +129,7 @@ class _Step:
         for part in LAYER_KINDS[letter]:
             first = not layer and not ops
             ops.append(self.norm(f"{part.removeprefix('window_')}_norm", layer, residual=not first))
-            ops += getattr(self, part)(layer)
+            ops += self.summed(layer, getattr(self, part)(layer))
         return ops
 
     def norm(self, name: str, layer: int = -1, residual: bool = True) -> Op:
@@ -102,10 +146,11 @@ class _Step:
             outputs=2 * n if residual and layer >= 0 else n,
         )
 
-    def head(self) -> Op:
+    def head(self) -> list[Op]:
         """Logits: of the last position of each prompt, of every new token in decode."""
         m, n, k = self.heads, self.model.vocab, self.model.hidden
-        return Op("head", "head", weights="head", gemms=(Gemm(m, n, k),), inputs=m * k, outputs=m * n)
+        head = Op("head", "head", weights="head", gemms=(Gemm(m, n, k),), inputs=m * k, outputs=m * n)
+        return [head, *self.collective("logits", -1, "all_gather", m * n * self.parallel.tensors)]
 
     def linear(self, name: str, kind: str, layer: int, weights: str, n: int, k: int, bias: bool = False) -> Op:
         """[tokens, k] x [n, k]^T, with a bias of n."""
@@ -189,12 +234,14 @@ class _Step:
             inputs=t * h,
             outputs=2 * t * e.top_k,
         )
-        ops = [router]
+        ops, latent = [router], self.parallel.share(e.latent)
         if e.latent:
-            ops.append(self.linear("latent_down", "latent", layer, "latent", e.latent, h))
+            ops.append(self.linear("latent_down", "latent", layer, "latent", latent, h))
+            ops += self.collective("latent_gather", layer, "all_gather", t * e.latent)
         ops += self._experts(layer, e.latent or h)
         if e.latent:
-            ops.append(self.linear("latent_up", "latent", layer, "latent", h, e.latent))
+            ops += self.collective("latent_sum", layer, "reduce_scatter", t * e.latent)
+            ops.append(self.linear("latent_up", "latent", layer, "latent", h, latent))
         if e.shared_intermediate:
             up, down = self._feed_forward("shared_experts", layer, e.shared_intermediate, e.gated, e.activation)
             ops += [up, replace(down, vector=cost.RESIDUAL * t * h, inputs=down.inputs + t * h)]
@@ -202,8 +249,10 @@ class _Step:
 
     def _experts(self, layer: int, width: int) -> list[Op]:
         e, t = self.model.moe, self.tokens
-        chosen, rows_of = t * e.top_k, groups(e.experts, e.top_k, t, self.skew)
-        distinct = sum(n for n, _ in rows_of)
+        rows_of = deal(groups(e.experts, e.top_k, self.routed, self.skew), self.parallel.experts)
+        chosen, distinct = sum(n * rows for n, rows in rows_of), sum(n for n, _ in rows_of)
+        travels = self.parallel.sequences > 1
+        arriving = chosen if travels else t
         inner = (matrices(e.gated) - 1) * e.intermediate
         up = Op(
             "experts_up",
@@ -212,7 +261,7 @@ class _Step:
             "experts",
             tuple(Gemm(rows, inner, width, n) for n, rows in rows_of),
             vector=cost.feed_forward(e.activation, e.gated) * chosen * e.intermediate,
-            inputs=t * width,
+            inputs=arriving * width,
             outputs=chosen * e.intermediate,
         )
         down = Op(
@@ -223,14 +272,18 @@ class _Step:
             tuple(Gemm(rows, width, e.intermediate, n) for n, rows in rows_of),
             vector=cost.COMBINE * chosen * width,
             inputs=chosen * e.intermediate,
-            outputs=t * width,
+            outputs=arriving * width,
         )
-        if not e.bias:
+        if e.bias:
+            up, down = (
+                replace(op, params=distinct * n, vector=op.vector + cost.BIAS * chosen * n)
+                for op, n in ((up, inner), (down, width))
+            )
+        if not travels:
             return [up, down]
-        return [
-            replace(op, params=distinct * n, vector=op.vector + cost.BIAS * chosen * n)
-            for op, n in ((up, inner), (down, width))
-        ]
+        there = self.collective("dispatch", layer, "all_to_all", t * e.top_k * width, "experts")
+        back = self.collective("combine", layer, "all_to_all", t * e.top_k * width)
+        return [*there, up, down, *back]
 
     # -- Mamba-2 -----------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ KINDS = (
     "ssm",
     "mtp",
     "head",
+    "link",
     "gemm",
 )
 
@@ -73,6 +74,7 @@ class Op:
     cache:       "" | "kv" | "ssm" | "conv": what cache_read and cache_write are elements of.
     cache_row:   elements a row of that cache (blocks run along it): head_dim, state or conv taps.
     inputs, outputs: activation elements in and out.
+    link:        collective between `peers` chips ("" = none) on a vector of link_elements (`arch.link`).
     """
 
     name: str
@@ -90,6 +92,9 @@ class Op:
     cache_write: int = 0
     inputs: int = 0
     outputs: int = 0
+    link: str = ""
+    link_elements: int = 0
+    peers: int = 1
 
     @property
     def dot_macs(self) -> int:

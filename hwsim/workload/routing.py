@@ -59,6 +59,17 @@ def groups(experts: int, top_k: int, tokens: int, skew: str = "even") -> tuple[t
     return tuple((whole.count(w), 1 + w) for w in sorted(set(whole), reverse=True))
 
 
+def deal(rows_of: tuple[tuple[int, int], ...], chips: int) -> tuple[tuple[int, int], ...]:
+    """The first chip's experts of (experts, rows each), most rows first, dealt one by one: none has more."""
+    mine, dealt = [], 0
+    for experts, rows in rows_of:
+        first = -dealt % chips
+        dealt += experts
+        if experts > first:
+            mine.append((-(-(experts - first) // chips), rows))
+    return tuple(mine)
+
+
 def spread(assignments: int, experts: int) -> tuple[tuple[int, int], ...]:
     """(experts, rows each): assignments as even as whole numbers allow, at most two groups."""
     rows, more = divmod(assignments, experts)

@@ -6,6 +6,7 @@ from fractions import Fraction
 from hypothesis import strategies as st
 
 from hwsim.arch.compute import DATAFLOWS, DotArray, DotRate, SystolicArray, TensorCores
+from hwsim.arch.link import COLLECTIVES, TOPOLOGIES, Link
 from hwsim.arch.machine import (
     Arch,
     Buffers,
@@ -14,6 +15,7 @@ from hwsim.arch.machine import (
     Launch,
     Refresh,
     Regenerate,
+    Round,
     Vector,
 )
 from hwsim.job import Job
@@ -25,6 +27,7 @@ from hwsim.pipeline import (
     LAUNCH,
     OUTPUTS,
     REGENERATE,
+    SERVERS,
     VECTOR,
     WEIGHTS,
     Pipeline,
@@ -70,6 +73,8 @@ def archs(draw, refreshes=("none", "spread", "all_bank"), launches=True):
         vector=Vector(draw(rate), draw(st.integers(0, 50))),
         dequantise=Dequantise(draw(rate) * 8, draw(st.integers(0, 20))),
         regenerate=Regenerate(draw(rate), draw(st.integers(0, 20)), "bf16"),
+        round=Round(draw(rate), draw(st.integers(0, 20))),
+        link=Link(draw(rate), Fraction(draw(st.integers(0, 3000)), 4), draw(st.sampled_from(TOPOLOGIES))),
         launch=Launch(Fraction(draw(st.integers(0, 3000)), 2)) if launches and draw(st.booleans()) else None,
     )
 
@@ -96,7 +101,8 @@ dim = st.one_of(st.integers(1, 300), st.integers(1, 8192).filter(lambda n: n % 3
 @st.composite
 def op_lists(draw, most=5):
     """Ops of at least four kinds in random order and shape, a few of them twice."""
-    kinds = draw(st.permutations(["gemm", "attention", "ssm", "norm", "experts", "embedding"]))[: max(4, most)]
+    kinds = draw(st.permutations(["gemm", "attention", "ssm", "norm", "experts", "embedding", "link"]))
+    kinds = kinds[: max(4, most)]
     ops = []
     for kind in kinds:
         m, n, k = draw(st.integers(1, 150)), draw(dim), draw(dim)
@@ -140,13 +146,22 @@ def op_lists(draw, most=5):
                 ),
                 "norm": Op("norm", "norm", weights="norm", params=k, vector=4 * m * 64, inputs=m * 64, outputs=m * 64),
                 "embedding": Op("embedding", "embedding", weights="embedding", params=k, outputs=k),
+                "link": Op(
+                    "sum",
+                    "link",
+                    inputs=m * 64,
+                    outputs=m * 64,
+                    link=draw(st.sampled_from(COLLECTIVES)),
+                    link_elements=m * 64,
+                    peers=draw(st.integers(2, 8)),
+                ),
             }[kind]
         )
     ops += draw(st.lists(st.sampled_from(ops), max_size=3))
     return tuple(ops)
 
 
-def job(arch, ops, weights="bf16", engine="walk", state="fp32"):
+def job(arch, ops, weights="bf16", engine="walk", state="fp16_sr"):
     """A run of `ops` on `arch`."""
     return Job(arch, ops, Formats.of(weights, kv="bf16", state=state), engine, name="", phase="gemm", config={})
 
@@ -166,6 +181,12 @@ def faster(arch, what, factor):
         return replace(arch, dot=replace(dot, latency_cycles=int(dot.latency_cycles / factor)))
     if what == "vector interval":
         return replace(arch, vector=replace(arch.vector, elements_per_cycle=arch.vector.elements_per_cycle * factor))
+    if what == "round interval":
+        return replace(arch, round=replace(arch.round, elements_per_cycle=arch.round.elements_per_cycle * factor))
+    if what == "link bandwidth":
+        return replace(arch, link=replace(arch.link, bytes_per_cycle=arch.link.bytes_per_cycle * factor))
+    if what == "link latency":
+        return replace(arch, link=replace(arch.link, latency_cycles=arch.link.latency_cycles / factor))
     if what == "regenerate interval":
         unit = arch.regenerate
         return replace(arch, regenerate=replace(unit, blocks_per_cycle=unit.blocks_per_cycle * factor))
@@ -180,6 +201,9 @@ IMPROVEMENTS = (
     "dot latency",
     "vector interval",
     "regenerate interval",
+    "round interval",
+    "link bandwidth",
+    "link latency",
     "weights",
     "activations",
     "outputs",
@@ -193,7 +217,7 @@ def pipelines(draw):
     small = st.integers(4, 20)
     pipeline = Pipeline(
         q=draw(st.sampled_from([1, 3, 7])),
-        latency=tuple(draw(st.sampled_from([0, 1, 5, 30])) for _ in range(6)),
+        latency=tuple(draw(st.sampled_from([0, 1, 5, 30])) for _ in SERVERS),
         capacity=(draw(small), draw(small), draw(small), draw(st.integers(1, 4)), draw(st.integers(1, 4))),
         period=50 if refresh else 0,
         stall=7 if refresh else 0,

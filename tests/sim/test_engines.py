@@ -87,7 +87,7 @@ def one(*tiles, distance=1):
     return Program(runs=((tuple(tiles), 1),), distance=distance)
 
 
-IDEAL = Pipeline(q=1, latency=(10, 0, 0, 4, 0, 0), capacity=(100, 100, 100, 4, 4))
+IDEAL = Pipeline(q=1, latency=(10, 0, 0, 4, 0, 0, 0, 0), capacity=(100, 100, 100, 4, 4))
 
 
 def read(interval, nbytes=1):
@@ -119,7 +119,7 @@ class TestByHand:
 
     def test_a_full_buffer_holds_the_read_back(self, driver):
         """Room for one tile: the second read starts when the dot array has let go of the first."""
-        narrow = Pipeline(q=1, latency=(10, 0, 0, 4, 0, 0), capacity=(1, 1, 1, 1, 1))
+        narrow = Pipeline(q=1, latency=IDEAL.latency, capacity=(1, 1, 1, 1, 1))
         first_released = 10 + 5
         second = Tile((read(5), dot(5)))
         assert self.ticks(driver, second, second, pipeline=narrow) == first_released + 10 + 5 - 1 + 4 + 1
