@@ -80,7 +80,7 @@ $(MADE): $(if $(shell test -x $(PY) && echo present),,FORCE)
 		echo "    $${sudo}apt-get install -y $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"; exit 1; }
 	@echo ../../../.. > $$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/hwsim.pth
 	@printf '%s\n' '#!/bin/sh' "'''exec' \"\$$(dirname \"\$$0\")/python\" \"\$$0\" \"\$$@\"" "' '''" \
-		'from hwsim.cli import main' 'main()' > $(VENV)/bin/hwsim
+		'from hwsim.cli import main' 'if __name__ == "__main__":' '    main()' > $(VENV)/bin/hwsim
 	@chmod +x $(VENV)/bin/hwsim
 	@touch $@
 

@@ -2,4 +2,5 @@
 
 from hwsim.cli import main
 
-main()
+if __name__ == "__main__":  # the workers of a study import this file again
+    main()

@@ -280,6 +280,33 @@ def compare(a: Path, b: Path, as_json: Json = False) -> None:
     print(json.dumps(comparison(left, right), indent=2) if as_json else compare_text(left, right))
 
 
+@app.command()
+def study(
+    file: Annotated[str, typer.Argument(metavar="[STUDY]", help="a study's name or a YAML file; none: list")] = "",
+    out: Annotated[Path | None, typer.Option(help="folder of the results; default: build/studies/NAME")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
+    as_json: Json = False,
+) -> None:
+    """Simulate a grid of machine, model and run options; goes on where it was stopped."""
+    from dataclasses import asdict
+
+    from hwsim.report.progress import progress_bar
+    from hwsim.study import load_study, run_study, study_names
+    from hwsim.study.text import studies_text, summary_text
+
+    if not file:
+        shipped = [load_study(name) for name in study_names()]
+        listed = [{"name": s.name, "points": len(s.points), "description": s.description} for s in shipped]
+        print(json.dumps({"schema": 1, "studies": listed}, indent=2) if as_json else studies_text(shipped))
+        return
+    asked = load_study(file)
+    with progress_bar(asked.name) as advance:
+        summary = run_study(asked, out or Path("build/studies") / asked.name, workers, progress=advance)
+    print(json.dumps({"schema": 1} | asdict(summary), indent=2) if as_json else summary_text(summary))
+    if summary.failed == summary.points:
+        raise typer.Exit(2)
+
+
 Globs = Annotated[list[str] | None, typer.Option(metavar="GLOB", help="tensor names; may be repeated")]
 Out = Annotated[Path, typer.Option("-o", "--out", help="file (or folder, for a sharded model) to write")]
 

@@ -1,7 +1,7 @@
 """YAML text to a tree that knows where each value stands, and all mistakes at once.
 
     document = read("my.yaml")                    # or parse(text, source)
-    document = document.override("dram.bandwidth", "9.6 TB/s")
+    document = document.override("dram.bandwidth", "9.6 TB/s")      # or a value of another file, Placed(...)
     document.problem(("dram", "beat"), "is zero; write ...")    # one line for an InputError of your own
 
 Everything here raises InputError, and each problem reads
@@ -72,28 +72,51 @@ class Document:
             return f"{mark}: {message}"
         return f"{mark}: {path}: {message}"
 
-    def override(self, path: str, text: str) -> Document:
+    def override(self, path: str, text: str | Placed) -> Document:
         """A document with the value at a path (`dot.rates.0.rate`) replaced, added or, by `null`, removed.
 
         Whether the path is known is the model's question: `validate` answers it.
         """
-        source = f"--set {path}"
+        placed = text if isinstance(text, Placed) else None
+        mark = placed.document.mark(placed.key, key=True) if placed else Mark(f"--set {path}")
         loc = tuple(int(p) if p.isdecimal() and len(p) < 6 else p for p in path.split("."))
         if "" in loc:
-            raise InputError(f"{source}: write a dotted path, for example `dram.bandwidth`")
+            raise InputError(f"{mark}: write a dotted path, for example `dram.bandwidth`")
         keys = {k: v for k, v in self.keys.items() if k[: len(loc)] != loc}
         values = {k: v for k, v in self.values.items() if k[: len(loc)] != loc}
-        if text.strip() in ("null", "~"):
-            return replace(self, data=_with(self.data, loc, None, source), keys=keys, values=values)
-        builder = _Builder(source, placed=False)
-        value = builder.build(text)
-        builder.finish()
+        if not placed and text.strip() in ("null", "~"):
+            return replace(self, data=_with(self.data, loc, None, str(mark)), keys=keys, values=values)
         for end in range(1, len(loc) + 1):
-            keys.setdefault(loc[:end], Mark(source))
-            values.setdefault(loc[:end], Mark(source))
-        keys |= {loc + k: v for k, v in builder.keys.items()}
-        values |= {loc + k: v for k, v in builder.values.items()}
-        return replace(self, data=_with(self.data, loc, value, source), keys=keys, values=values)
+            keys.setdefault(loc[:end], mark)
+            values.setdefault(loc[:end], mark)
+        if placed:
+            value, at = placed.value, len(placed.loc)
+            keys |= {loc + k[at:]: v for k, v in placed.document.keys.items() if k[:at] == placed.loc and k[at:]}
+            values |= {loc + k[at:]: v for k, v in placed.document.values.items() if k[:at] == placed.loc}
+        else:
+            builder = _Builder(mark.source, placed=False)
+            value = builder.build(text)
+            builder.finish()
+            keys |= {loc + k: v for k, v in builder.keys.items()}
+            values |= {loc + k: v for k, v in builder.values.items()}
+        return replace(self, data=_with(self.data, loc, value, str(mark)), keys=keys, values=values)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A value that stands at `loc` in a document; `key` is where its path is written (a study's grid)."""
+
+    document: Document
+    loc: Loc
+    key: Loc
+
+    @property
+    def value(self) -> Any:
+        """The value itself."""
+        node = self.document.data
+        for part in self.loc:
+            node = node[part]
+        return node
 
 
 def dotted(loc: Loc) -> str:

@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MACHINES = sorted(path.stem for path in (ROOT / "arch_configs").glob("*.yaml"))
+STUDIES = sorted(path.stem for path in (ROOT / "arch_configs" / "studies").glob("*.yaml"))
 MODELS = sorted(path.stem for path in (ROOT / "hwsim" / "workload" / "models").glob("*.yaml"))
 GEMM = ["gemm", "m0", "--m", "1", "--n", "256", "--k", "256", "--weights", "int8", "--json"]
 
@@ -53,6 +54,7 @@ def installed(wheel, tmp_path_factory) -> Path:
 def test_wheel_holds_the_package_its_data_and_the_machines(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"hwsim/arch_configs/{name}.yaml" for name in MACHINES} <= names
+    assert {f"hwsim/arch_configs/studies/{name}.yaml" for name in STUDIES} <= names
     assert {f"hwsim/workload/models/{name}.yaml" for name in MODELS} <= names
     package = ROOT / "hwsim"
     ours = {p.relative_to(ROOT).as_posix() for p in package.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
@@ -71,7 +73,7 @@ def test_wheel_says_what_it_needs(wheel):
     }
 
 
-@pytest.mark.parametrize(("command", "names"), [("arch", MACHINES), ("model", MODELS)])
+@pytest.mark.parametrize(("command", "names"), [("arch", MACHINES), ("model", MODELS), ("study", STUDIES)])
 def test_installed_command_lists_what_is_shipped(installed, tmp_path, command, names):
     assert names
     shown = outside(installed / "hwsim", command, cwd=tmp_path)
@@ -89,6 +91,15 @@ def test_installed_command_simulates_a_model(installed, tmp_path):
     options = ["--model", "llama3-8b", "--context", "16", "--weights", "int8", "--engine", "walk", "--json"]
     result = json.loads(outside(installed / "hwsim", "run", "m0", *options, cwd=tmp_path))
     assert result["cycles"] >= result["bound_cycles"] > 0
+
+
+def test_installed_command_runs_a_study_with_workers(installed, tmp_path):
+    """The program's own script is imported again by each worker."""
+    head = "name: t\nmachine: m0\nmodel: mamba2-130m\nrun: {weights: int8, context: 64}\n"
+    (tmp_path / "s.yaml").write_text(head + "grid:\n  run.batch: [1, 2, 3]\n")
+    shown = outside(installed / "hwsim", "study", "s.yaml", "--workers", "2", cwd=tmp_path)
+    assert shown.startswith("t: 3 points, 3 simulated now, 0 kept, 0 failed\n")
+    assert len((tmp_path / "build" / "studies" / "t" / "points.jsonl").read_text().splitlines()) == 3
 
 
 def test_installed_names_load_on_first_use(installed, tmp_path):

@@ -28,9 +28,9 @@ from hwsim.arch.schema import DotFile, DramFile, MachineFile, SystolicFile, Tens
 from hwsim.errors import InputError, nearest
 from hwsim.formats.layout import layout
 from hwsim.quantities import Quantity, write
-from hwsim.yamlfile import Document, parse, raise_problems, read, short
+from hwsim.yamlfile import Document, Placed, parse, raise_problems, read, short
 
-Overrides = Iterable[tuple[str, str]]
+Overrides = Iterable[tuple[str, str | Placed]]
 
 MIN_SLOTS = 4
 
@@ -38,7 +38,8 @@ MIN_SLOTS = 4
 def load_arch(name_or_path: str | Path, overrides: Overrides = ()) -> Arch:
     """The machine of a shipped name, or of the YAML file at a path.
 
-    overrides: (dotted path, YAML text) pairs put into the file's tree, e.g. `("dram.bandwidth", "9.6 TB/s")`.
+    overrides: (dotted path, YAML text) pairs put into the file's tree first, e.g. `("dram.bandwidth", "9.6 TB/s")`;
+               a text may instead be a value of another file.
     raises:    InputError with every problem found.
     """
     text = str(name_or_path)

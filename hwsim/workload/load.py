@@ -14,9 +14,9 @@ from hwsim.filemodel import validate
 from hwsim.workload import huggingface
 from hwsim.workload.model import LAYER_KINDS, Attention, Mamba2, Mlp, Model, Moe
 from hwsim.workload.schema import ModelFile
-from hwsim.yamlfile import Document, parse, raise_problems, read, short
+from hwsim.yamlfile import Document, Placed, parse, raise_problems, read, short
 
-Overrides = Iterable[tuple[str, str]]
+Overrides = Iterable[tuple[str, str | Placed]]
 
 #: Part of a layer -> the mapping of the file that describes it.
 _MAPPINGS = {
@@ -41,7 +41,8 @@ def model_names() -> list[str]:
 def load_model(name_or_path: str | Path, overrides: Overrides = ()) -> Model:
     """The model of a shipped name, of a YAML file, of a Hugging Face config.json or the folder that holds it.
 
-    overrides: (dotted path, YAML text) pairs put into the file's tree first, e.g. `("moe.top_k", "8")`.
+    overrides: (dotted path, YAML text) pairs put into the file's tree first, e.g. `("moe.top_k", "8")`;
+               a text may instead be a value of another file.
     raises:    InputError with every problem found.
     """
     text, path = str(name_or_path), Path(name_or_path)

@@ -1,0 +1,258 @@
+"""Study files to points: every combination of the grid resolved to a machine, a model and run options.
+
+What no point can use is refused with its place in the file before anything runs. A combination of values that
+contradict one another (each fine with others) becomes a point with an error, and the rest go on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hwsim import __version__
+from hwsim.arch import Arch, arch_config, arch_names, load_arch
+from hwsim.arch.builtin import arch_folder
+from hwsim.errors import InputError, nearest
+from hwsim.filemodel import validate
+from hwsim.operands import Formats
+from hwsim.study.schema import RunFile, StudyFile
+from hwsim.workload import Model, load_model, model_config, model_names
+from hwsim.workload.presets import preset
+from hwsim.yamlfile import Document, Loc, Placed, kind, raise_problems, read, short
+
+MAX_POINTS = 100_000
+
+Choice = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One line of the grid: a dotted path (`machine.dram.bandwidth`, `run.batch`, `model`) and its values."""
+
+    path: str
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One combination. `settings`: value by axis; `key`: hash of all that decides its result.
+
+    arch, model, options: what `run_job` takes; None where they contradict one another, then `error` says how.
+    """
+
+    settings: dict[str, Any]
+    key: str
+    arch: Arch | None = None
+    model: Model | None = None
+    options: dict[str, Any] | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A study file, resolved. `source` is the path it was read from."""
+
+    name: str
+    description: str
+    source: str
+    axes: tuple[Axis, ...]
+    points: tuple[Point, ...]
+
+
+def study_folder() -> Path:
+    """The folder of the shipped studies."""
+    return arch_folder() / "studies"
+
+
+def study_names() -> list[str]:
+    """Names of the shipped studies, sorted."""
+    return sorted(path.stem for path in study_folder().glob("*.yaml"))
+
+
+def load_study(name_or_path: str | Path) -> Study:
+    """The study of a shipped name, or of the YAML file at a path. raises: InputError with every problem found.
+
+    Machine and model paths in the file are relative to its folder.
+    """
+    text = str(name_or_path)
+    if text in study_names():
+        return _Reader(read(study_folder() / f"{text}.yaml")).study()
+    if not text.endswith((".yaml", ".yml")) and "/" not in text:
+        raise InputError(f"unknown study {short(text)}{nearest(text[:60], study_names())}; or write a YAML file's path")
+    return _Reader(read(name_or_path)).study()
+
+
+@cache
+def code_digest() -> str:
+    """Hash of the package's code, so that a changed simulator does not pass off old results as its own."""
+    package, digest = Path(__file__).resolve().parent.parent, hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        if path.relative_to(package).parts[0] not in ("cli.py", "report", "study"):
+            digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+class _Reader:
+    """One study document; results of equal choices on equal axes are kept."""
+
+    def __init__(self, document: Document):
+        self.document = document
+        self.known: dict[tuple, Any] = {}
+
+    def study(self) -> Study:
+        """raises: InputError."""
+        grid = self.document.data.get("grid")
+        listed = grid.items() if isinstance(grid, dict) else ()
+        self.axes = [Axis(path, tuple(values)) for path, values in listed if isinstance(values, list)]
+        problems = []
+        try:
+            file = validate(self.document, StudyFile)
+        except InputError as error:
+            problems += error.problems
+        problems += self._refused()
+        if problems:
+            raise_problems(problems)
+        shape = [range(len(axis.values)) for axis in self.axes]
+        points, failed = [], []
+        for choice in itertools.product(*shape):
+            point, found = self._point(choice)
+            points.append(point)
+            failed.append((choice, found))
+        self._refuse_useless(failed)
+        return Study(file.name, file.description, self.document.source, tuple(self.axes), tuple(points))
+
+    def _refused(self) -> Iterator[str]:
+        """Axes that name nothing, values that stand there twice, a grid that is too large."""
+        say, size = self.document.problem, 1
+        for axis in self.axes:
+            here = ("grid", axis.path)
+            head, _, rest = axis.path.partition(".")
+            options = [f"run.{name}" for name in RunFile.model_fields]
+            if head not in ("machine", "model", "run") or axis.path == "run":
+                close = nearest(axis.path, [*options, "machine", "model"])
+                hint = close if "did you mean" in close else "; write machine.PATH, model.PATH or run.OPTION"
+                yield say(here, f"names no part of machine, model or run{hint}", key=True)
+            elif head == "run" and rest.split(".")[0] not in RunFile.model_fields:
+                yield say(here, f"unknown{nearest(axis.path, options)}", key=True)
+            for i, value in enumerate(axis.values):
+                if axis.path in ("machine", "model") and not isinstance(value, str):
+                    yield say((*here, i), f"is {kind(value)}; write a {head}'s name or path")
+                if any(_same(value, earlier) for earlier in axis.values[:i]):
+                    yield say((*here, i), "stands there twice; remove one")
+            size *= len(axis.values)
+        for part in ("machine", "model"):
+            if part not in self.document.data and part not in [axis.path for axis in self.axes]:
+                example = StudyFile.model_fields[part].examples[0]
+                yield say((), f"{part}: missing; write `{part}: {example}`")
+        if size > MAX_POINTS:
+            yield say(("grid",), f"has {size:,} points; write a grid of at most {MAX_POINTS:,}", key=True)
+
+    def _refuse_useless(self, failed: list[tuple[Choice, tuple[str, ...]]]) -> None:
+        """raises: InputError for values with which no point can be resolved."""
+        problems: dict[str, None] = {}
+        for i, axis in enumerate(self.axes):
+            for j in range(len(axis.values)):
+                found = [lines for choice, lines in failed if choice[i] == j]
+                if all(found):
+                    problems |= dict.fromkeys(min(found, key=len))
+        if problems:
+            raise_problems(list(problems))
+
+    def _point(self, choice: Choice) -> tuple[Point, tuple[str, ...]]:
+        settings = {axis.path: axis.values[j] for axis, j in zip(self.axes, choice, strict=True)}
+        parts, problems = [], []
+        for part, load in (("machine", self._machine), ("model", self._model), ("run", self._run)):
+            value, found = self._part(part, choice, load)
+            parts.append(value)
+            problems += found
+        if not problems:
+            problems = self._preset_problems(choice, *parts[1:])
+        if problems:
+            key = _hash(settings, self.document.source, __version__, code_digest())
+            return Point(settings, key, error="\n".join(problems)), tuple(problems)
+        (arch, arch_key), (model, model_key), (options, run_key) = parts
+        key = _hash(arch_key, model_key, run_key, __version__, code_digest())
+        return Point(settings, key, arch, model, options), ()
+
+    def _part(self, part: str, choice: Choice, load: Callable) -> tuple[Any, tuple[str, ...]]:
+        """`load` of the axes that change `part`, once for each choice on them: (value, problems)."""
+        mine = [
+            (axis.path, j) for axis, j in zip(self.axes, choice, strict=True) if axis.path.split(".")[0] == part
+        ]
+        key = (part, *mine)
+        if key not in self.known:
+            try:
+                self.known[key] = load(mine), ()
+            except InputError as error:
+                self.known[key] = None, error.problems
+        return self.known[key]
+
+    def _placed(self, mine: list[tuple[str, int]], drop: str) -> tuple[tuple[str, Placed], ...]:
+        """The values of the axes below `drop` as overrides."""
+        return tuple(
+            (path.removeprefix(drop), Placed(self.document, ("grid", path, j), ("grid", path)))
+            for path, j in mine
+            if path.startswith(drop)
+        )
+
+    def _source(self, part: str, mine: list[tuple[str, int]], names: list[str]) -> str:
+        """The name, or the path of the file, that a point's machine or model is read from."""
+        loc: Loc = next((("grid", path, j) for path, j in mine if path == part), (part,))
+        name = Placed(self.document, loc, loc).value
+        if name in names:
+            return name
+        path = Path(self.document.source).parent / name
+        if path.exists() and not (path.is_dir() and part == "machine"):
+            return str(path)
+        hint = nearest(name[:60], names)
+        raise InputError(self.document.problem(loc, f"`{short(name)}`: no such {part} and no such file{hint}"))
+
+    def _machine(self, mine: list[tuple[str, int]]) -> tuple[Arch, str]:
+        source = self._source("machine", mine, arch_names())
+        arch = load_arch(Path(source) if source not in arch_names() else source, self._placed(mine, "machine."))
+        return arch, _hash(arch_config(arch))
+
+    def _model(self, mine: list[tuple[str, int]]) -> tuple[Model, str]:
+        source = self._source("model", mine, model_names())
+        model = load_model(Path(source) if source not in model_names() else source, self._placed(mine, "model."))
+        return model, _hash(model_config(model))
+
+    def _run(self, mine: list[tuple[str, int]]) -> tuple[dict[str, Any], str]:
+        document = self.document
+        for path, placed in self._placed(mine, "run."):
+            document = document.override(f"run.{path}", placed)
+        options = validate(document, StudyFile).run.model_dump()
+        formats = ("weights", "activations", "kv", "state")
+        plain = {k: v for k, v in options.items() if k not in formats}
+        given = {k: options[k] for k in formats}
+        if isinstance(given["weights"], str) and given["weights"].startswith("published-"):
+            return options, _hash(plain, given)
+        f = Formats.of(**given)
+        return options, _hash(plain, [f.weights, f.activations, f.kv, f.state])
+
+    def _preset_problems(self, choice: Choice, model: tuple[Model, str], run: tuple[dict[str, Any], str]) -> list[str]:
+        """A published format map that the model does not have."""
+        weights = run[0]["weights"]
+        if not isinstance(weights, str) or not weights.startswith("published-"):
+            return []
+        try:
+            preset(model[0], weights)
+        except InputError as error:
+            places = (("grid", a.path, j) for a, j in zip(self.axes, choice, strict=True) if a.path == "run.weights")
+            loc = next(places, ("run", "weights"))
+            return [self.document.problem(loc, p.removeprefix("weights: ")) for p in error.problems]
+        return []
+
+
+def _same(a: Any, b: Any) -> bool:
+    return type(a) is type(b) and a == b
+
+
+def _hash(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]

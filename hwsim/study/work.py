@@ -1,0 +1,182 @@
+"""Running a study: worker processes simulate points, this process writes their lines.
+
+A point is done when its line is on the disk, so a kill at any moment costs the points in flight and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hwsim import __version__
+from hwsim.arch import arch_config
+from hwsim.errors import InputError
+from hwsim.job import run_job
+from hwsim.result import SCHEMA
+from hwsim.study.load import Point, Study
+from hwsim.study.record import Record, read_points
+from hwsim.workload import model_config
+
+POINTS, GRID = "points.jsonl", "study.json"
+
+#: Points handed to each worker ahead of need; more would only be lost at a kill.
+_AHEAD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a run of a study did. points: of the grid; ran: simulated now; kept: finished before; failed: with errors.
+
+    file: the JSON Lines. errors: (message, how many points), the commonest first.
+    """
+
+    study: str
+    points: int
+    ran: int
+    kept: int
+    failed: int
+    file: str
+    errors: tuple[tuple[str, int], ...]
+
+
+def run_study(
+    study: Study,
+    out: str | Path,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Summary:
+    """Simulate the points of `study` that `out` does not hold yet.
+
+    workers:  processes (None: one a core that this process may use; 1: none beside this one).
+    executor: any other `concurrent.futures.Executor`, on one machine or many, instead of processes of ours.
+    progress: called with (points done, points in all).
+    raises:   InputError if `out` cannot be written, is in use, or a worker died.
+    """
+    folder, grid = Path(out), {point.key: point for point in study.points}
+    with Record(folder / POINTS) as record:
+        write_grid(study, folder / GRID)
+        lines = read_points(folder / POINTS)
+        kept = {key for key in grid if key in lines and _final(lines[key])}
+        todo = [point for key, point in grid.items() if key not in kept]
+        for done, line in enumerate(_lines(study.name, todo, workers, executor), 1):
+            record.append(line)
+            if progress:
+                progress(len(kept) + done, len(grid))
+    lines = read_points(folder / POINTS)
+    errors: dict[str, int] = {}
+    for key in grid:
+        if lines[key]["error"]:
+            message = lines[key]["error"]["message"]
+            errors[message] = errors.get(message, 0) + 1
+    return Summary(
+        study=study.name,
+        points=len(grid),
+        ran=len(todo),
+        kept=len(kept),
+        failed=sum(errors.values()),
+        file=str(folder / POINTS),
+        errors=tuple(sorted(errors.items(), key=lambda item: -item[1])),
+    )
+
+
+def write_grid(study: Study, path: Path) -> None:
+    """What the study asked, and the keys of its points in the order of the grid, for reports."""
+    data = {
+        "schema": SCHEMA,
+        "name": study.name,
+        "description": study.description,
+        "source": study.source,
+        "version": __version__,
+        "axes": [asdict(axis) for axis in study.axes],
+        "keys": [point.key for point in study.points],
+    }
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        os.replace(beside, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def simulate_point(study: str, point: Point) -> str:
+    """The line of one point; what goes wrong in it is its `error`, not an exception."""
+    line: dict[str, Any] = {"schema": SCHEMA, "study": study, "key": point.key, "point": point.settings, "error": None}
+    if point.error is not None:
+        line["error"] = {"kind": "InputError", "message": point.error}
+        return json.dumps(line | {"config": None, "version": __version__}, separators=(",", ":"))
+    try:
+        result = run_job(point.arch, point.model, **point.options).result().to_dict()
+        del result["by_layer"]  # half the line, and by_op answers most questions; `hwsim run --by layer` has it
+        line |= result
+    except Exception as error:  # whatever it is belongs to this point, and the other points go on
+        line["error"] = {"kind": type(error).__name__, "message": str(error)}
+        line["config"] = point.options | {"model": model_config(point.model), "machine": arch_config(point.arch)}
+        line["version"] = __version__
+    return json.dumps(line, separators=(",", ":"))
+
+
+def _final(line: dict[str, Any]) -> bool:
+    """Whether running a point again would say the same: a result, or a mistake in the input."""
+    return line["error"] is None or line["error"]["kind"] == "InputError"
+
+
+def _lines(name: str, todo: list[Point], workers: int | None, executor: Executor | None) -> Iterator[str]:
+    """Lines of the points as they are done."""
+    if executor is not None:
+        yield from _spread(executor, 2 * _AHEAD * (os.cpu_count() or 1), name, todo)
+        return
+    workers = min(workers or len(os.sched_getaffinity(0)), len(todo))
+    if workers <= 1:
+        yield from (simulate_point(name, point) for point in todo)
+        return
+    with _processes(workers) as pool:
+        yield from _spread(pool, _AHEAD * workers, name, todo)
+
+
+def _spread(executor: Executor, most: int, name: str, todo: Iterable[Point]) -> Iterator[str]:
+    """At most `most` points in flight."""
+    rest, flying = iter(todo), set()
+    try:
+        while True:
+            for point in rest:
+                flying.add(executor.submit(simulate_point, name, point))
+                if len(flying) >= most:
+                    break
+            if not flying:
+                return
+            done, flying = wait(flying, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+    except BrokenProcessPool:
+        raise InputError(
+            "a worker process died, perhaps for want of memory; the finished points are kept: "
+            "run the same command again, with fewer --workers"
+        ) from None
+
+
+@contextmanager
+def _processes(workers: int) -> Iterator[Executor]:
+    """Fresh interpreters: a fork would hold open the pipes by which the others see that this process died."""
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leave ^C to the parent, and do not outlive it: a killed parent cannot tell its workers to stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()

@@ -1,0 +1,100 @@
+"""A study killed at any moment loses nothing that was finished, and the next run ends as if unbroken."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hwsim.study import load_study, run_study
+from hwsim.study.record import read_points
+
+ROOT = Path(__file__).parents[2]
+STUDY = {
+    "name": "t",
+    "machine": "m0",
+    "model": "mamba2-130m",
+    "run": {"weights": "int8", "context": 64},
+    "grid": {"run.batch": list(range(1, 21)), "machine.dram.bandwidth": ["50 GB/s", "100 GB/s"]},
+}
+
+
+def start(folder, workers):
+    """The command in a session of its own; nothing else of it may survive."""
+    args = [sys.executable, "-m", "hwsim", "study", folder / "s.yaml", "--out", folder / "o", "--workers", workers]
+    return subprocess.Popen(list(map(str, args)), stdout=subprocess.DEVNULL, cwd=ROOT, start_new_session=True)
+
+
+def in_session(sid):
+    """Processes of a session that are still running."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == sid and fields[0] != "Z":
+            found.append(stat.parent.name)
+    return found
+
+
+def kill_until_done(folder, workers, kills):
+    """Kill at `kills` random moments after lines begin to appear, then let it end; returns lines at each kill."""
+    (folder / "s.yaml").write_text(yaml.safe_dump(STUDY, sort_keys=False))
+    whole = run_study(load_study(folder / "s.yaml"), folder / "whole", workers=1)
+    expected = sorted(Path(whole.file).read_bytes().splitlines())
+    points, seen, rng = folder / "o" / "points.jsonl", [], random.Random(6)
+    for _ in range(kills):
+        before = points.stat().st_size if points.exists() else 0
+        child, begin = start(folder, workers), time.monotonic()
+        while child.poll() is None and time.monotonic() - begin < 60:
+            if points.exists() and points.stat().st_size != before:
+                time.sleep(rng.uniform(0, 0.1))
+                break
+            time.sleep(0.002)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        kept = read_points(points)
+        assert set(seen[-1] if seen else ()) <= set(kept)  # nothing finished is lost
+        seen.append(kept)
+        begin = time.monotonic()
+        while in_session(child.pid) and time.monotonic() - begin < 20:
+            time.sleep(0.02)
+        assert in_session(child.pid) == []  # workers do not outlive it
+    last = start(folder, workers)
+    assert last.wait(120) == 0
+    assert sorted(points.read_bytes().splitlines()) == expected
+    return [len(kept) for kept in seen]
+
+
+def test_kill_one_process(tmp_path):
+    done = kill_until_done(tmp_path, workers=1, kills=2)
+    assert any(0 < n < 40 for n in done)
+
+
+def test_kill_with_workers(tmp_path):
+    done = kill_until_done(tmp_path, workers=2, kills=1)
+    assert any(0 < n < 40 for n in done)
+
+
+@pytest.mark.slow
+def test_kill_often(tmp_path):
+    done = kill_until_done(tmp_path, workers=2, kills=12)
+    assert len({n for n in done if 0 < n < 40}) >= 3
+
+
+def test_a_kill_between_the_bytes_of_a_line(tmp_path):
+    """The file as a kill leaves it, cut at random places: the next run ends with the same points."""
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(STUDY | {"grid": {"run.batch": [1, 2, 3]}}))
+    asked, rng = load_study(tmp_path / "s.yaml"), random.Random(1)
+    whole = Path(run_study(asked, tmp_path / "o", workers=1).file)
+    lines = whole.read_bytes()
+    for _ in range(8):
+        os.truncate(whole, rng.randrange(len(lines)))
+        run_study(asked, tmp_path / "o", workers=1)
+        assert whole.read_bytes() == lines
