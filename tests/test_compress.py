@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 from hwsim.compress import compress, decompress, inspect, inspect_text
 from hwsim.compress.checkpoint import narrow
-from hwsim.formats import NAMES, get_format
+from hwsim.formats import NAMES, get_format, seed
 
 BF16 = ml_dtypes.bfloat16
 
@@ -218,6 +218,17 @@ def test_same_input_same_bytes_and_progress_to_the_end(source, tmp_path):
     done = [p.done_values for p in seen]
     assert done == sorted(done) and done[-1] == values == seen[-1].values
     assert {p.tensor for p in seen} == {*model(), ""} and seen[-1].resumed_values == 0
+
+
+def test_progress_moves_within_a_long_search(tmp_path, monkeypatch):
+    monkeypatch.setattr(seed, "_CHUNK", 64)  # blocks at once, so that a small tensor takes several turns
+    path, seen = tmp_path / "in.safetensors", []
+    w = np.random.default_rng(0).standard_normal((40, 64)).astype(np.float32)
+    save_file({"a.weight": w, "b.weight": w[:8]}, path)
+    compress(path, tmp_path / "out.safetensors", "seedlm4", progress=seen.append)
+    done = [p.done_values for p in seen]
+    assert done == sorted(done) and done[-1] == 48 * 64
+    assert [p.done_values for p in seen if p.tensor == "a.weight"] == [rows * 64 for rows in range(0, 41, 8)]
 
 
 def test_an_output_is_replaced_as_a_whole(source, tmp_path):

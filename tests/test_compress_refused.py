@@ -108,6 +108,20 @@ def test_nan_and_infinite_weights(source, tmp_path, refused, form, bad):
     compress(source, tmp_path / "o.safetensors", form, exclude=["layers.2.*"])
 
 
+def test_nan_is_found_before_any_work(source, tmp_path, refused):
+    tensors = load_file(source)
+    for i, bad in ((1, np.nan), (3, -np.inf)):
+        tensors[f"layers.{i}.weight"][15, 31] = bad
+    save_file(tensors, source)
+    seen = []
+    refused(
+        lambda: compress(source, tmp_path / "o.safetensors", "mxfp4", progress=seen.append),
+        "layers.1.weight: 1 of 512 weights",
+        "layers.3.weight: 1 of 512 weights",
+    )
+    assert not seen
+
+
 def test_names_of_formats_and_globs(source, tmp_path, refused):
     out = tmp_path / "o.safetensors"
     refused(lambda: compress(source, out, "seedlm5"), "seedlm5", "did you mean seedlm")
@@ -222,16 +236,26 @@ def test_indexes_that_lie(source, tmp_path, refused):
     refused(lambda: inspect(tmp_path), "in.safetensors, two.safetensors; name one file")
 
 
-def test_a_failed_set_of_shards_leaves_none_of_them(source, tmp_path, refused):
+def test_a_failed_set_of_shards_leaves_none_of_them(source, tmp_path, refused, monkeypatch):
     folder = tmp_path / "set"
     folder.mkdir()
     tensors, places = load_file(source), {}
-    tensors["layers.3.weight"][:] = np.nan
     for i, (name, w) in enumerate(sorted(tensors.items())):
         save_file({name: w}, folder / f"{i}.safetensors")
         places[name] = f"{i}.safetensors"
     (folder / "m.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
-    refused(lambda: compress(folder, tmp_path / "out", "mxfp4"), "layers.3.weight")
+    left = [4]  # headers and data of two shards
+
+    def full_in_the_third(handle, data, at, write=os.pwrite):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(handle, data, at)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full_in_the_third)
+        refused(lambda: compress(folder, tmp_path / "out", "mxfp4"), "No space left on device")
+    assert left[0] < 0
     refused(lambda: compress(folder, tmp_path / "out.safetensors", "mxfp4"), "in shards; write a folder")
 
 

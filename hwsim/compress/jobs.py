@@ -13,13 +13,15 @@ from pathlib import Path
 import numpy as np
 
 import hwsim
-from hwsim.compress.checkpoint import FLOATS, Checkpoint, Shard, Tensor, narrow, read_checkpoint
+from hwsim.compress.checkpoint import FLOATS, Checkpoint, Shard, Tensor, narrow, read_checkpoint, widen
 from hwsim.compress.record import KEY, NOTE_LENGTH, VERSION, Record, error_note, read_records, write_records
 from hwsim.compress.selection import Spec, read_map, select
 from hwsim.compress.table import Inspection, inspect
 from hwsim.compress.writing import NewFile, Piece, Progress, write_files
 from hwsim.errors import InputError
 from hwsim.formats import get_format
+from hwsim.formats.format import Format
+from hwsim.formats.seed import SeedFormat
 from hwsim.report.files import check_writable
 
 _CHUNK = 1 << 20  # values whose errors are held in float64 at once
@@ -44,7 +46,7 @@ def compress(
     format: for all chosen tensors; or mapping: globs to formats, the first that matches wins, `keep` for none
         (a mapping, or the path of a YAML file).
     include, exclude: globs, see `selection.select`.
-    progress: called before each tensor, and once at the end.
+    progress: called before each tensor, within one whose search takes long, and once at the end.
     raises: InputError for input that cannot be read, weights that are NaN or Inf, unknown formats, globs that
         match nothing, and a place or disk that takes no file; nothing is left behind. A run that is killed is
         resumed by the same call.
@@ -60,6 +62,7 @@ def compress(
     else:
         given = mapping if isinstance(mapping, Mapping) else read_map(mapping)
         chosen = select(source.tensors, {g: _settled(f) for g, f in given.items()}, True, include, exclude)
+    _check_finite(source, chosen)
     forms = cache(lambda spec: get_format(json.loads(spec), threads=threads))
 
     def pieces(shard: Shard) -> tuple[list[Piece], dict[str, Record]]:
@@ -74,8 +77,8 @@ def compress(
             nbytes = form.layout.nbytes(rows, tensor.shape[-1])
             records[tensor.name] = Record(spec, tensor.shape, tensor.dtype)
 
-            def make(tensor=tensor, form=form):
-                return _encoded(shard, tensor, form)
+            def make(tell, tensor=tensor, form=form):
+                return _encoded(shard, tensor, form, tell)
 
             made.append(Piece(tensor.name, "U8", (nbytes,), nbytes, tensor.size, make, NOTE_LENGTH))
         return made, records
@@ -115,7 +118,7 @@ def decompress(
             kind = dtype or record.dtype
             size = math.prod(record.shape)
 
-            def make(tensor=tensor, record=record, kind=kind):
+            def make(_, tensor=tensor, record=record, kind=kind):
                 form = forms(json.dumps(record.format))
                 with _named(shard, tensor):
                     encoded = form.from_bytes(shard.data(tensor).tobytes(), record.shape)
@@ -197,7 +200,7 @@ def _targets(source: Checkpoint, out: Path) -> list[Path]:
 
 def _copy(shard: Shard, tensor: Tensor) -> Piece:
     return Piece(
-        tensor.name, tensor.dtype, tensor.shape, tensor.nbytes, tensor.size, lambda: (shard.data(tensor), "")
+        tensor.name, tensor.dtype, tensor.shape, tensor.nbytes, tensor.size, lambda _: (shard.data(tensor), "")
     )
 
 
@@ -210,17 +213,30 @@ def _named(shard: Shard, tensor: Tensor) -> Iterator[None]:
         raise InputError(*(f"{shard.path}: {tensor.name}: {p}" for p in error.problems)) from error
 
 
-def _encoded(shard: Shard, tensor: Tensor, form) -> tuple[bytes, str]:
+def _check_finite(source: Checkpoint, chosen: Mapping[str, Spec]) -> None:
+    """Before hours of search, not at their end. raises: InputError naming every tensor with NaN or Inf."""
+    problems = []
+    for shard in source.shards:
+        for tensor in shard.tensors:
+            if tensor.name in chosen:
+                stored = shard.data(tensor).view(FLOATS[tensor.dtype])
+                parts = (stored[at : at + _CHUNK] for at in range(0, tensor.size, _CHUNK))
+                values = (widen(part) if tensor.dtype == "BF16" else part for part in parts)
+                bad = sum(part.size - np.count_nonzero(np.isfinite(part)) for part in values)
+                if bad:
+                    what = f"{bad} of {tensor.size} weights are NaN or infinite; exclude it, or mend it"
+                    problems.append(f"{shard.path}: {tensor.name}: {what}")
+    if problems:
+        raise InputError(*problems[:20])
+
+
+def _encoded(shard: Shard, tensor: Tensor, form: Format, tell: Callable[[int], None]) -> tuple[bytes, str]:
     """Bytes of a tensor in a format, and its relative error as the note."""
     w = shard.values(tensor)
     rows = w.reshape(-1, w.shape[-1])
     step = max(1, _CHUNK // rows.shape[1])
-    bad = sum(int(np.count_nonzero(~np.isfinite(rows[at : at + step]))) for at in range(0, len(rows), step))
-    if bad:
-        what = f"{bad} of {w.size} weights are NaN or infinite; exclude it, or mend it"
-        raise InputError(f"{shard.path}: {tensor.name}: {what}")
     with _named(shard, tensor):
-        encoded = form.encode(w)
+        encoded = form.find(w, tell=tell)[0] if isinstance(form, SeedFormat) else form.encode(w)
     data = encoded.to_bytes()
     decoded = encoded.decode().reshape(rows.shape)
     noise = power = 0.0

@@ -30,7 +30,8 @@ _CRC_CHUNK = 1 << 24
 class Piece:
     """One tensor to come.
 
-    make: its bytes, and a note for the header of exactly `note_length` characters.
+    make: its bytes, and a note for the header of exactly `note_length` characters; it may tell its argument how
+        many of its values are done.
     values: work it stands for, in the progress.
     """
 
@@ -39,7 +40,7 @@ class Piece:
     shape: tuple[int, ...]
     nbytes: int
     values: int
-    make: Callable[[], tuple[memoryview | bytes, str]]
+    make: Callable[[Callable[[int], None]], tuple[memoryview | bytes, str]]
     note_length: int = 0
 
 
@@ -153,6 +154,11 @@ def _write(
     at_value = resumed = 0
     notes: list[dict[str, str]] = []
     opened: list[tuple[NewFile, int | None]] = []
+
+    def tell(done: int) -> None:
+        if progress:
+            progress(Progress(piece.name, at_value + done, total, resumed))
+
     try:
         for number, file in enumerate(files):  # the space of all is taken before any work is spent
             opened.append((file, _open_part(file, done.get(number, {}))))
@@ -160,13 +166,12 @@ def _write(
             finished, found = done.get(number, {}), {}
             at = len(file.header(_blank(file)))
             for piece in file.ordered():
-                if progress:
-                    progress(Progress(piece.name, at_value, total, resumed))
+                tell(0)
                 note, crc = finished.get(piece.name, (None, None))
                 if part is None or (note is not None and _crc(part, at, piece.nbytes) == crc):
                     resumed += piece.values
                 else:
-                    data, note = piece.make()
+                    data, note = piece.make(tell)
                     data = memoryview(data).cast("B")
                     if len(data) != piece.nbytes or len(note) != piece.note_length:
                         raise AssertionError(f"{piece.name}: {len(data)} bytes, {piece.nbytes} were planned")

