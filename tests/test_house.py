@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from hwsim.report import minilm
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -101,6 +103,12 @@ def test_every_pin_is_exact_and_has_hashes(lock):
     for pin, hashes in found.items():
         assert re.fullmatch(r"[a-z0-9.-]+==[0-9][0-9a-z.]*", pin), pin
         assert hashes and all(re.fullmatch("sha256:[0-9a-f]{64}", h) for h in hashes), pin
+
+
+def test_the_model_of_the_accuracy_report_comes_alone():
+    ((pin, hashes),) = pins("accuracy.txt").items()
+    assert pin == f"{minilm.PACKAGE}=={minilm.VERSION}"
+    assert hashes and all(re.fullmatch("sha256:[0-9a-f]{64}", h) for h in hashes)
 
 
 def test_the_two_locks_agree():

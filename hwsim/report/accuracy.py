@@ -195,7 +195,7 @@ def compress_run() -> CompressRun:
         )
         _, status, used = os.wait4(child, 0)
         if status:
-            raise InputError("hwsim compress failed; its message is above")
+            raise InputError("hwsim compress failed: its message is above")
         seconds = time.perf_counter() - start
         cpu, sizes = used.ru_utime + used.ru_stime, (source.stat().st_size, out.stat().st_size)
         return CompressRun(seconds, cpu, used.ru_maxrss * 1024, *sizes)
@@ -256,8 +256,8 @@ format, once with the embeddings too; then CPU seconds to encode all of them.
 
     hwsim compress model.safetensors --format seedlm4 -o minilm-seedlm4.safetensors
 
-Exact search for the default choice of tensors (the linear layers), the whole process with start-up, compiled kernels
-cached: {run.seconds:.0f} s on {place}, {run.cpu_seconds:.0f} CPU s,
+Exact search for the default choice of tensors (the linear layers), the whole process with start-up (and compiling, in a
+new environment): {run.seconds:.0f} s on {place}, {run.cpu_seconds:.0f} CPU s,
 at most {memory:.0f} MB of memory resident; {whole:.1f} MB became {size:.1f} MB.
 """
 
