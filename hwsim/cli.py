@@ -371,9 +371,10 @@ def _files(job, as_json: bool) -> None:
         task = bar.add_task("reading", total=None, rate="")
 
         def advance(p) -> None:
+            free = p.resumed_values + p.copied_values  # they would spoil the rate, and the time left
+            bar.update(task, description=p.tensor, total=p.values - free, completed=p.done_values - free)
             speed = bar.tasks[0].speed
-            rate = f"{speed / 1e6:.3g} M values/s" if speed else ""
-            bar.update(task, description=p.tensor, total=p.values, completed=p.done_values, rate=rate)
+            bar.update(task, rate=f"{speed / 1e6:.3g} M values/s" if speed else "")
 
         found = job(advance)
     print(json.dumps({"schema": 1} | asdict(found), indent=2, default=str) if as_json else inspect_text(found))

@@ -218,6 +218,7 @@ def test_same_input_same_bytes_and_progress_to_the_end(source, tmp_path):
     done = [p.done_values for p in seen]
     assert done == sorted(done) and done[-1] == values == seen[-1].values
     assert {p.tensor for p in seen} == {*model(), ""} and seen[-1].resumed_values == 0
+    assert seen[-1].copied_values == values - sum(model()[name].size for name in CHOSEN)
 
 
 def test_progress_moves_within_a_long_search(tmp_path, monkeypatch):

@@ -199,9 +199,10 @@ def _targets(source: Checkpoint, out: Path) -> list[Path]:
 
 
 def _copy(shard: Shard, tensor: Tensor) -> Piece:
-    return Piece(
-        tensor.name, tensor.dtype, tensor.shape, tensor.nbytes, tensor.size, lambda _: (shard.data(tensor), "")
-    )
+    def make(_):
+        return shard.data(tensor), ""
+
+    return Piece(tensor.name, tensor.dtype, tensor.shape, tensor.nbytes, tensor.size, make, copied=True)
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ class Piece:
 
     make: its bytes, and a note for the header of exactly `note_length` characters; it may tell its argument how
         many of its values are done.
-    values: work it stands for, in the progress.
+    values: how many it holds, in the progress. copied: it takes no work.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Piece:
     values: int
     make: Callable[[Callable[[int], None]], tuple[memoryview | bytes, str]]
     note_length: int = 0
+    copied: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,15 @@ class Progress:
     """How far a run is.
 
     tensor: the one at work; empty once all are done. done_values, values: finished ones, and of all tensors.
-    resumed_values: those of the finished that were taken over from a run that was cut off.
+    resumed_values, copied_values: those of the finished that took no work: taken over from a run that was cut
+        off, or the same in both files.
     """
 
     tensor: str
     done_values: int
     values: int
     resumed_values: int
+    copied_values: int
 
 
 def write_files(
@@ -151,13 +154,13 @@ def _write(
 ) -> None:
     done = _read_journal(log, identity)
     total = sum(piece.values for file in files for piece in file.pieces)
-    at_value = resumed = 0
+    at_value = resumed = copied = 0
     notes: list[dict[str, str]] = []
     opened: list[tuple[NewFile, int | None]] = []
 
     def tell(done: int) -> None:
         if progress:
-            progress(Progress(piece.name, at_value + done, total, resumed))
+            progress(Progress(piece.name, at_value + done, total, resumed, copied))
 
     try:
         for number, file in enumerate(files):  # the space of all is taken before any work is spent
@@ -172,6 +175,7 @@ def _write(
                     resumed += piece.values
                 else:
                     data, note = piece.make(tell)
+                    copied += piece.values if piece.copied else 0
                     data = memoryview(data).cast("B")
                     if len(data) != piece.nbytes or len(note) != piece.note_length:
                         raise AssertionError(f"{piece.name}: {len(data)} bytes, {piece.nbytes} were planned")
@@ -191,7 +195,7 @@ def _write(
             if part is not None:
                 os.close(part)
     if progress:
-        progress(Progress("", at_value, total, resumed))
+        progress(Progress("", at_value, total, resumed, copied))
     if last:
         last[0].unlink(missing_ok=True)  # an index must not name files of two runs
     for file, part in opened:
