@@ -376,7 +376,11 @@ def _files(job, as_json: bool) -> None:
             speed = bar.tasks[0].speed
             bar.update(task, rate=f"{speed / 1e6:.3g} M values/s" if speed else "")
 
-        found = job(advance)
+        try:
+            found = job(advance)
+        except KeyboardInterrupt:
+            print("hwsim: stopped; the same command goes on from here", file=sys.stderr)
+            raise
     print(json.dumps({"schema": 1} | asdict(found), indent=2, default=str) if as_json else inspect_text(found))
 
 

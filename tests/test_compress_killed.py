@@ -9,7 +9,9 @@ import time
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from typer.testing import CliRunner
 
+from hwsim.cli import app
 from hwsim.compress import compress, writing
 
 
@@ -186,6 +188,16 @@ def interrupted(source, out, form="mxfp4", after=9):
 
     with pytest.raises(KeyboardInterrupt):
         compress(source, out, form, progress=stop)
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch):
+    source, out = small_model(tmp_path), tmp_path / "out.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr(writing.os, "fsync", lambda _: signal.raise_signal(signal.SIGINT))
+        call = ["compress", str(source), "--format", "mxfp4", "-o", str(out)]
+        stopped = CliRunner().invoke(app, call)
+    assert stopped.exit_code == 130 and "the same command goes on" in stopped.stderr
+    assert not out.exists() and resumed_values(source, out) > 0
 
 
 def resumed_values(source, out, form="mxfp4"):
