@@ -36,9 +36,12 @@ cosim: $(ALL) ## the Verilog against the model, every cycle (part of `make test`
 	@$(PY) -m pytest tests/rtl
 
 .PHONY: rtl
-rtl: $(ALL) ## Verilog of the units into build/rtl/
-	@$(PY) -m rtl lfsr-block --format seedlm4 -o build/rtl
-	@$(PY) -m rtl lfsr-block --format seedlm3 -o build/rtl
+rtl: $(ALL) ## Verilog and FuseSoC cores of every unit into build/rtl/
+	@$(PY) -m rtl all -o build/rtl
+
+.PHONY: fpga
+fpga: $(FPGA) ## measure units by synthesis, place and route: hwsim/data/units.json (hours; ONLY=lfsr KIND=xc7)
+	@$(PY) -m rtl.fpga $(if $(ONLY),--only $(ONLY)) $(if $(KIND),--kind $(KIND))
 
 .PHONY: bench
 bench: $(ALL) ## speed, as ratios against named rivals and limits in the same run

@@ -26,8 +26,11 @@ Activations = Annotated[
 Formats = Annotated[list[str], typer.Option("--format", help="Format; twice for a mixed pair.")]
 Lanes = Annotated[int | None, typer.Option("--lanes", help="Elements of a dot block; default the formats' block.")]
 Interleave = Annotated[int | None, typer.Option("--interleave", help="Rows in turn; default the loop's latency.")]
+Tool = Annotated[str | None, typer.Option("--tool", help="Also a project of vivado, quartus or yosys.")]
+Clock = Annotated[str, typer.Option("--clock", help="Clock of the project's constraint.")]
 OUT = Path("build/rtl")
 MXFP4 = ["mxfp4_e2m1"]
+CLOCK = "150 MHz"
 
 
 @app.callback()
@@ -45,56 +48,92 @@ def seed_codec(name: str):
     return SEED_FORMATS[name]
 
 
-def deliver(unit, name: str, folder: Path) -> None:
-    """Write the unit and say where, with its ports' timing."""
+def deliver(unit, name: str, folder: Path, tool: str | None = None, clock: str = CLOCK) -> None:
+    """Write the unit, and its project where a tool is named; say where, with its ports' timing."""
     from .emit import write
+    from .project import write_project
 
+    clock_hz = clock_of(clock)
     try:
         path = write(unit, name, folder)
+        project = write_project(tool, name, folder, clock_hz) if tool else None
     except OSError as error:
         raise InputError(f"-o {folder}: cannot be written ({error.strerror}); name a folder") from None
     timing = unit.spec.timing
     print(f"{path}: module {name}, latency {timing.latency}, interval {timing.interval}")
+    if project:
+        print(f"{project}: {tool} project, clock {clock}")
+
+
+def clock_of(text: str):
+    """Hz, a fraction. raises: InputError."""
+    from hwsim.quantities import quantity
+
+    try:
+        return quantity(text, "Hz", example=CLOCK).value
+    except InputError as error:
+        raise InputError(f"--clock: {error}") from None
 
 
 @app.command()
-def lfsr_block(format: SeedFormat = "seedlm4", out: Folder = OUT) -> None:
+def all(out: Folder = OUT) -> None:
+    """Every published unit."""
+    from .catalog import ALONE, WHOLE, build
+
+    for name, spec in {**ALONE, **WHOLE}.items():
+        deliver(build(spec), name, out)
+
+
+@app.command()
+def lfsr_block(format: SeedFormat = "seedlm4", out: Folder = OUT, tool: Tool = None, clock: Clock = CLOCK) -> None:
     """All LFSR states of a seed block in one cycle."""
     from hwsim.specs import LfsrBlock
 
     from .lfsr import LfsrBlockUnit
 
-    deliver(LfsrBlockUnit(LfsrBlock(seed_codec(format))), f"lfsr_block_{format}", out)
+    deliver(LfsrBlockUnit(LfsrBlock(seed_codec(format))), f"lfsr_block_{format}", out, tool, clock)
 
 
 @app.command()
-def seed_decoder(format: SeedFormat = "seedlm4", out: Folder = OUT) -> None:
+def seed_decoder(format: SeedFormat = "seedlm4", out: Folder = OUT, tool: Tool = None, clock: Clock = CLOCK) -> None:
     """A seed record to its weights, exact integers."""
     from hwsim.specs import SeedDecoder
 
     from .seed import SeedDecoderUnit
 
-    deliver(SeedDecoderUnit(SeedDecoder(seed_codec(format))), f"seed_decoder_{format}", out)
+    deliver(SeedDecoderUnit(SeedDecoder(seed_codec(format))), f"seed_decoder_{format}", out, tool, clock)
 
 
 @app.command()
-def requantizer(format: SeedFormat = "seedlm4", target: Target = "mxint8", out: Folder = OUT) -> None:
+def requantizer(
+    format: SeedFormat = "seedlm4",
+    target: Target = "mxint8",
+    out: Folder = OUT,
+    tool: Tool = None,
+    clock: Clock = CLOCK,
+) -> None:
     """Decoded seed blocks to whole blocks of an MX format."""
     from hwsim.specs import Requantizer
 
     from .requantize import RequantizerUnit
 
     unit = RequantizerUnit(Requantizer(seed_codec(format), target))
-    deliver(unit, f"requantizer_{format}_{target}", out)
+    deliver(unit, f"requantizer_{format}_{target}", out, tool, clock)
 
 
 @app.command()
-def block_dot(format: Formats = MXFP4, lanes: Lanes = None, out: Folder = OUT) -> None:
+def block_dot(
+    format: Formats = MXFP4,
+    lanes: Lanes = None,
+    out: Folder = OUT,
+    tool: Tool = None,
+    clock: Clock = CLOCK,
+) -> None:
     """The exact dot product of two blocks."""
     from .dot import BlockDotUnit
 
     spec, name = dot_spec(format, lanes)
-    deliver(BlockDotUnit(spec), f"block_dot_{name}", out)
+    deliver(BlockDotUnit(spec), f"block_dot_{name}", out, tool, clock)
 
 
 @app.command()
@@ -103,6 +142,8 @@ def accumulator(
     lanes: Lanes = None,
     interleave: Interleave = None,
     out: Folder = OUT,
+    tool: Tool = None,
+    clock: Clock = CLOCK,
 ) -> None:
     """FP32 sums of the results of a block dot unit."""
     from hwsim.specs import Accumulator
@@ -110,7 +151,7 @@ def accumulator(
     from .accumulate import AccumulatorUnit
 
     spec, name = dot_spec(format, lanes)
-    deliver(AccumulatorUnit(Accumulator(spec, interleave)), f"accumulator_{name}", out)
+    deliver(AccumulatorUnit(Accumulator(spec, interleave)), f"accumulator_{name}", out, tool, clock)
 
 
 @app.command()
@@ -119,6 +160,8 @@ def mx_mac(
     lanes: Lanes = None,
     interleave: Interleave = None,
     out: Folder = OUT,
+    tool: Tool = None,
+    clock: Clock = CLOCK,
 ) -> None:
     """A block dot unit with its accumulator."""
     from hwsim.specs import Accumulator, MxMac
@@ -126,12 +169,17 @@ def mx_mac(
     from .mac import MxMacUnit
 
     spec, name = dot_spec(format, lanes)
-    deliver(MxMacUnit(MxMac(Accumulator(spec, interleave))), f"mx_mac_{name}", out)
+    deliver(MxMacUnit(MxMac(Accumulator(spec, interleave))), f"mx_mac_{name}", out, tool, clock)
 
 
 @app.command()
 def seed_mac(
-    format: SeedFormat = "seedlm4", target: Target = "mxint8", activations: Activations = None, out: Folder = OUT
+    format: SeedFormat = "seedlm4",
+    target: Target = "mxint8",
+    activations: Activations = None,
+    out: Folder = OUT,
+    tool: Tool = None,
+    clock: Clock = CLOCK,
 ) -> None:
     """Seed records and blocks of activations to FP32 sums."""
     from hwsim.specs import Requantizer, SeedMac, operand
@@ -143,7 +191,7 @@ def seed_mac(
     if block not in (0, 32):
         raise InputError(f"--activations {activations}: blocks of {block} elements; write a format whose block is 32")
     unit = SeedMacUnit(SeedMac(Requantizer(seed_codec(format), target), side))
-    deliver(unit, f"seed_mac_{format}_{target}_{activations}", out)
+    deliver(unit, f"seed_mac_{format}_{target}_{activations}", out, tool, clock)
 
 
 def dot_spec(formats: list[str], lanes: int | None):

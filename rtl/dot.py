@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hwsim.specs import BlockDot
 
 from .arith import add, booth_digits, booth_row, extend, signed_bits
-from .lane import Fields, lookup, operand_layout, product_cuts, scale_fields, shift_low, shift_onehot
+from .lane import Fields, lookup, operand_layout, product_cuts, scale_fields, shift_high, shift_low, shift_onehot
 from .pipe import Pipe
 
 __all__ = ["BlockDotUnit", "pair_layout", "sum_layout"]
@@ -124,7 +124,7 @@ class BlockDotUnit(wiring.Component):
         return pipe.carry(Cat(*nans, *positives, *negatives), any_of_each, decide)
 
     def _shifted(self, pipe: Pipe, lanes) -> list[Value]:
-        """Products brought to one unit; the second of two lanes may keep its last shift for the adder: see `_tree`."""
+        """Products brought to one unit; an odd lane keeps the end of its shift for the adder: see `_late`."""
         spec = self.spec
         if spec.is_table:
             return pipe.cut("product", *self._table_products(pipe, lanes))
@@ -133,27 +133,59 @@ class BlockDotUnit(wiring.Component):
         if not spec.steps:
             return products
         # Steps begin at `below`: that many low bits are zero, and are left out where the shift ends.
-        below = spec.a.least_step + spec.b.least_step
-        width = spec.product_max.bit_length() + below
-        most = spec.steps + below
-        low = [shift_low(pipe, value, held.value, most) for value, held in zip(products, steps, strict=True)]
-        positions = most // 4 + 1
-        hot = [pipe.carry(Cat(held.value[2:] == n for n in range(positions))) for held in steps]
+        low = [shift_low(pipe, value, held.value, self._most) for value, held in zip(products, steps, strict=True)]
+        high = [held.value[2:] for held in steps]
+        if self._onehot:
+            for i in range(0, len(high), 2):
+                high[i] = Cat(high[i] == n for n in range(self._most // 4 + 1))
+        high = [pipe.carry(each) for each in high]
         low = pipe.cut("low_shift", *low)
         if "shift" not in spec.cuts:
-            return [extend(value, width)[below:] for value in low]
+            return [extend(value, self._width)[self._below :] for value in low]
         shifted = []
-        for i, (value, held) in enumerate(zip(low, hot, strict=True)):
-            if self._late(i):
-                shifted.append(Cat(value, held.value[1]))
+        for i, (value, held) in enumerate(zip(low, high, strict=True)):
+            if i % 2:
+                shifted.append(Cat(shift_high(value, held.value[: self._early]), held.value[self._early :]))
+            elif self._onehot:
+                shifted.append(shift_onehot(value, held.value, self._width)[self._below :])
             else:
-                shifted.append(shift_onehot(value, held.value, width)[below:])
+                shifted.append(extend(shift_high(value, held.value), self._width)[self._below :])
         return pipe.cut("shift", *shifted)
 
-    def _late(self, lane: int) -> bool:
-        """Whether the lane's shift by 4 is done on the B side of the first adder, where it costs nothing."""
-        most = self.spec.steps + self.spec.a.least_step + self.spec.b.least_step
-        return 3 < most < 8 and lane % 2 == 1
+    @property
+    def _below(self) -> int:
+        """Shifts begin here: subnormals count as exponent 1."""
+        return self.spec.a.least_step + self.spec.b.least_step
+
+    @property
+    def _most(self) -> int:
+        """The largest shift of a product."""
+        return self.spec.steps + self._below
+
+    @property
+    def _width(self) -> int:
+        """Bits of a shifted product."""
+        return self.spec.product_max.bit_length() + self._below
+
+    @property
+    def _onehot(self) -> bool:
+        """Whether selects of the shift by fours are decoded first: more than three would not fit beside three bits."""
+        return self._most >= 32
+
+    @property
+    def _early(self) -> int:
+        """Selects of an odd lane's shift by fours that are used before the adder; two are left to it, or one.
+
+        An odd lane is the second operand of its adder: there, two bits, two selects and the sign cost nothing.
+        """
+        selects = (self._most >> 2).bit_length()
+        return {1: 0, 2: 1, 3: 1}.get(selects, selects - 2)
+
+    def _late(self, value: Value) -> Value:
+        """An odd lane's product with what `_early` left of its shift done."""
+        high = (self._most >> 2).bit_length() - self._early
+        shifted = shift_high(value[:-high], value[-high:], 4 << self._early)
+        return extend(shifted, self._width)[self._below :]
 
     def _table_products(self, pipe: Pipe, lanes) -> list[Value]:
         a, b = self.spec.a, self.spec.b
@@ -175,7 +207,7 @@ class BlockDotUnit(wiring.Component):
         width = (spec.steps + spec.a.least_step + spec.b.least_step).bit_length()
         if a.steps is None or b.steps is None:
             return (b.steps if a.steps is None else a.steps)[:width]
-        if len(a.steps) + len(b.steps) <= 4:
+        if len(a.steps) + len(b.steps) <= 6:
             n = len(a.steps)
             sums = [(i & ((1 << n) - 1)) + (i >> n) for i in range(1 << (n + len(b.steps)))]
             return lookup(pipe, Cat(a.steps, b.steps), sums, width)
@@ -197,10 +229,8 @@ class BlockDotUnit(wiring.Component):
             sums = []
             for i in range(0, len(nodes) - 1, 2):
                 x, y = nodes[i], nodes[i + 1]
-                if level == 1 and self._late(i + 1):
-                    short, late = y[:-1], y[-1]
-                    below = spec.a.least_step + spec.b.least_step
-                    y = Mux(late, Cat(Const(0, 4), short)[below:], short[below:])
+                if level == 1 and "shift" in spec.cuts:
+                    y = self._late(y)
                 if spec.both_integer:
                     sums.append(add(x, y, width, signs[i + 1].value))
                 else:

@@ -9,7 +9,7 @@ from hwsim.specs import BlockDot, Operand
 from .arith import add, booth_digits, booth_row, extend
 from .pipe import Pipe
 
-__all__ = ["Fields", "lookup", "operand_layout", "product_cuts", "shift_onehot"]
+__all__ = ["Fields", "lookup", "operand_layout", "product_cuts", "shift_high", "shift_low", "shift_onehot"]
 
 
 def operand_layout(operand: Operand, lanes: int) -> data.StructLayout:
@@ -21,12 +21,26 @@ def operand_layout(operand: Operand, lanes: int) -> data.StructLayout:
 
 
 def lookup(pipe: Pipe, index: Value, table: list[int], width: int) -> Value:
-    """`table[index]` as AND-OR of the index's minterms: the form that maps to one table of six inputs a bit."""
-    hits = pipe.wire(Cat(index == i for i in range(len(table))))
+    """`table[index]`, bit by bit: OR over the distinct rows of a bit's table, each row its columns AND where it stands.
+
+    Nothing is shared between bits, so that each maps to one table of six inputs; minterms shared by all bits, or a
+    tree of multiplexers, map to more.
+    """
+    index = pipe.wire(index)
+    split = len(index) // 2
+    low, high = index[:split], index[split:]
     bits = []
     for bit in range(width):
-        ones = [hits[i] for i, entry in enumerate(table) if entry >> bit & 1]
-        bits.append(Cat(*ones).any() if ones else Const(0, 1))
+        rows: dict[tuple[int, ...], list[int]] = {}
+        for h in range(1 << len(high)):
+            ones = tuple(n for n in range(1 << split) if table[h << split | n] >> bit & 1)
+            if ones:
+                rows.setdefault(ones, []).append(h)
+        terms = [
+            Cat(high == h for h in where).any() & (Cat(low == n for n in ones).any() if split else Const(1, 1))
+            for ones, where in rows.items()
+        ]
+        bits.append(Cat(*terms).any() if terms else Const(0, 1))
     return Cat(*bits)
 
 
@@ -151,10 +165,20 @@ def shift_low(pipe: Pipe, value: Value, steps: Value, most: int) -> Value:
     return total
 
 
+def shift_high(value: Value, selects: Value, unit: int = 4) -> Value:
+    """value << (unit * selects), in as many bits as that may take; few sources a bit, so one table a bit."""
+    n = 1 << len(selects)
+    width = len(value) + unit * (n - 1)
+    if n <= 2:
+        return Mux(selects[0], Cat(Const(0, unit), value), value)[:width] if n == 2 else value
+    total = Const(0, width)
+    for i in range(n):
+        total = total | extend(Cat(Const(0, unit * i), value), width) & (selects == i).replicate(width)
+    return total
+
+
 def shift_onehot(value: Value, hot: Value, width: int) -> Value:
     """value << 4 n where bit n of `hot` is set; at most three sources a bit when `value` has at most 11 bits."""
-    if len(hot) == 2:
-        return Mux(hot[1], extend(Cat(Const(0, 4), value), width), extend(value, width))
     total = Const(0, width)
     for n in range(len(hot)):
         total = total | extend(Cat(Const(0, 4 * n), value), width) & hot[n].replicate(width)

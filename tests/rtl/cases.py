@@ -9,8 +9,19 @@ from cases_seed import lfsr_cases, requantizer_cases, seed_decoder_cases
 
 from hwsim.formats.elements import E2M1, E4M3, E5M2, ELEMENTS, INT8
 from hwsim.formats.lfsr import SEEDLM3, SEEDLM4, SeedCodec
-from hwsim.specs import Accumulator, BlockDot, LfsrBlock, MxMac, Operand, Requantizer, SeedDecoder, SeedMac
+from hwsim.specs import (
+    Accumulator,
+    BlockDot,
+    LfsrBlock,
+    MxMac,
+    Operand,
+    Requantizer,
+    SeedDecoder,
+    SeedMac,
+    operand,
+)
 from rtl.accumulate import AccumulatorUnit
+from rtl.catalog import DOTS
 from rtl.dot import BlockDotUnit
 from rtl.lfsr import LfsrBlockUnit
 from rtl.mac import MxMacUnit, SeedMacUnit
@@ -100,6 +111,7 @@ TOGETHER = [
 ]
 """Side by side in one cocotb build, at most a few seconds to write and to build."""
 
+ACCUMULATED = ("mxfp4_e2m1", "mxfp8_e4m3", "mxfp8_e5m2")
 FULL = [
     requantizer("requantizer_mxint8", SEEDLM4, "mxint8"),
     requantizer("requantizer_mxfp4", SEEDLM4, "mxfp4_e2m1"),
@@ -116,6 +128,11 @@ FULL = [
     dot("dot_nvfp4_e4m3", mx(E2M1, "e4m3"), mx(E4M3), lanes=16),
     *(dot(f"dot_mx{bits + 2}", bdr(bits), bdr(bits), lanes=16) for bits in (7, 4)),
     accumulator("acc_e5m2", BlockDot(mx(E5M2), mx(E5M2))),
+    lfsr("lfsr_seedlm3", SEEDLM3),
+    dot("dot_fp8", mx(E4M3, "none"), mx(E4M3, "none")),
+    dot("dot_int8_dense", operand("int8")[0], operand("int8")[0]),
+    dot("dot_e4m3_e5m2", mx(E4M3), mx(E5M2)),
+    *(accumulator(f"acc_{name}", spec) for name, spec in DOTS.items() if name not in ACCUMULATED),
 ]
 """The published points whose Verilog takes longer: the slow tests."""
 

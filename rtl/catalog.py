@@ -1,0 +1,60 @@
+"""The published units by name: what `make rtl` writes and `make fpga` measures."""
+
+from amaranth.lib import wiring
+
+from hwsim.formats.lfsr import SEEDLM3, SEEDLM4
+from hwsim.specs import Accumulator, BlockDot, LfsrBlock, MxMac, Requantizer, SeedDecoder, SeedMac, operand
+
+from .accumulate import AccumulatorUnit
+from .dot import BlockDotUnit
+from .lfsr import LfsrBlockUnit
+from .mac import MxMacUnit, SeedMacUnit
+from .requantize import RequantizerUnit
+from .seed import SeedDecoderUnit
+
+__all__ = ["ALONE", "CODECS", "DOTS", "WHOLE", "build"]
+
+CODECS = {"seedlm4": SEEDLM4, "seedlm3": SEEDLM3}
+TARGETS = ("mxint8", "mxfp4_e2m1")
+FORMATS = (
+    "mxfp4_e2m1", "mxfp6_e2m3", "mxfp6_e3m2", "mxint8", "mxfp8_e4m3", "mxfp8_e5m2", "nvfp4", "mx9", "mx6", "mx4",
+    "fp8_e4m3", "int8",
+)  # fmt: skip
+PAIRS = (
+    *((name, name) for name in FORMATS),
+    ("mxfp4_e2m1", "mxfp8_e4m3"),
+    ("mxfp4_e2m1", "mxint8"),
+    ("mxfp8_e4m3", "mxfp8_e5m2"),
+    ("nvfp4", "mxfp8_e4m3"),
+)
+DOTS = {"_".join(dict.fromkeys(pair)): BlockDot.of(*pair) for pair in PAIRS}
+
+ALONE = {
+    **{f"lfsr_block_{name}": LfsrBlock(codec) for name, codec in CODECS.items()},
+    **{f"seed_decoder_{name}": SeedDecoder(codec) for name, codec in CODECS.items()},
+    **{f"block_dot_{name}": dot for name, dot in DOTS.items()},
+    **{f"accumulator_{name}": Accumulator(dot) for name, dot in DOTS.items()},
+    **{f"requantizer_{name}_{t}": Requantizer(codec, t) for name, codec in CODECS.items() for t in TARGETS},
+}
+"""Specs of units that hold no other: each is measured."""
+
+WHOLE = {
+    **{f"mx_mac_{name}": MxMac(Accumulator(dot)) for name, dot in DOTS.items()},
+    **{f"seed_mac_seedlm4_{t}_{t}": SeedMac(Requantizer(SEEDLM4, t), operand(t)[0]) for t in TARGETS},
+}
+"""Specs of units wired from those."""
+
+_COMPONENTS = {
+    LfsrBlock: LfsrBlockUnit,
+    SeedDecoder: SeedDecoderUnit,
+    BlockDot: BlockDotUnit,
+    Accumulator: AccumulatorUnit,
+    Requantizer: RequantizerUnit,
+    MxMac: MxMacUnit,
+    SeedMac: SeedMacUnit,
+}
+
+
+def build(spec) -> wiring.Component:
+    """The component of a spec."""
+    return _COMPONENTS[type(spec)](spec)

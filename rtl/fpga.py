@@ -1,0 +1,90 @@
+"""`make fpga`: measure the published units; `hwsim/data/units.json` is written after each measure.
+
+A row holds the hash of the unit's Verilog. What is there for that hash and the tools' versions is not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from hwsim.errors import InputError
+
+from .catalog import ALONE, build
+from .emit import emit, sha256
+from .synthesis import MEASURES, measure, tools
+
+UNITS = Path(__file__).parents[1] / "hwsim" / "data" / "units.json"
+ABOUT = "written by `make fpga`, nothing by hand; what is null was not measured"
+
+
+def read_rows() -> dict[str, dict]:
+    """The rows as they are."""
+    return json.loads(UNITS.read_text())["units"] if UNITS.exists() else {}
+
+
+def save(rows: dict[str, dict]) -> None:
+    """Write all rows, in the catalogue's order."""
+    UNITS.parent.mkdir(exist_ok=True)
+    data = {"about": ABOUT, "units": {name: rows[name] for name in ALONE if name in rows}}
+    part = UNITS.with_suffix(".part")
+    part.write_text(json.dumps(data, indent=1) + "\n")
+    part.replace(UNITS)
+
+
+def update(only: list[str], kinds: list[str], folder: Path) -> None:
+    """Bring the named units' rows up to date, kind by kind: the cheap measures of all units come first."""
+    names = [name for name in ALONE if not only or any(word in name for word in only)]
+    if not names:
+        raise InputError(f"ONLY={' '.join(only)}: no unit's name holds that; `python -m rtl all` lists them")
+    current: dict[str, str] = {}
+    for kind in kinds:
+        for name in names:
+            unit = build(ALONE[name])
+            if name not in current:
+                current[name] = sha256(emit(unit, name))
+            rows = read_rows()
+            row = rows.get(name)
+            if row is None or row["verilog_sha256"] != current[name]:
+                row = {"verilog_sha256": current[name], "latency": unit.spec.timing.latency} | dict.fromkeys(MEASURES)
+            if row[kind] and row[kind]["tools"] == tools(kind):
+                continue
+            start = time.monotonic()
+            try:
+                row[kind] = measure(kind, unit, name, folder)
+                said = ", ".join(f"{key} {value}" for key, value in row[kind].items() if key != "tools")
+            except InputError as error:
+                said = f"failed: {error}"
+            print(f"{name} {kind}: {said} ({time.monotonic() - start:.0f} s)", flush=True)
+            rows = read_rows()
+            save({**rows, name: row})
+
+
+def main() -> int:
+    """Parse, measure."""
+    parser = argparse.ArgumentParser(prog="python -m rtl.fpga", description=__doc__)
+    parser.add_argument("--only", nargs="*", default=[], help="measure the units whose names hold one of these words")
+    parser.add_argument("--kind", nargs="*", default=list(MEASURES), choices=list(MEASURES), help="default: all")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=_build()) as folder:
+        try:
+            update(arguments.only, arguments.kind, Path(folder))
+        except InputError as error:
+            print(error, file=sys.stderr)
+            return 2
+    return 0
+
+
+def _build() -> Path:
+    """Inside the checkout: the tools see the system's temporary folder not at all."""
+    folder = Path("build/fpga")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())

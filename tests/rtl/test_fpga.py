@@ -1,0 +1,108 @@
+"""The measured units are the units as they are, and as the benches check them; cores and projects for toolchains."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
+
+from cases import FULL, SMALL, TOGETHER
+from test_emit import ROOT, rtl
+
+from rtl.catalog import ALONE, build
+from rtl.emit import emit, sha256
+from rtl.fpga import UNITS
+from rtl.synthesis import critical_path
+
+ROWS = json.loads(UNITS.read_text())["units"]
+WRITTEN_SLOWLY = [name for name in ROWS if "block_dot" in name and ("fp6" in name or "fp8" in name or "int8" in name)]
+
+
+def check_row(name):
+    text = emit(build(ALONE[name]), name)
+    assert ROWS[name]["verilog_sha256"] == sha256(text), f"{name} has changed: run `make fpga ONLY={name}`"
+    assert ROWS[name]["latency"] == ALONE[name].timing.latency
+
+
+@pytest.mark.parametrize("name", [name for name in ROWS if name not in WRITTEN_SLOWLY])
+def test_row_is_of_the_unit_as_it_is(name):
+    check_row(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WRITTEN_SLOWLY)
+def test_row_is_of_the_unit_as_it_is_slow(name):
+    check_row(name)
+
+
+def test_every_measured_unit_is_checked_by_a_bench():
+    benches = [unit.spec for unit in TOGETHER + FULL + SMALL]
+    assert [name for name, spec in ALONE.items() if spec not in benches] == []
+
+
+def test_rows_hold_whole_measures():
+    for name, row in ROWS.items():
+        for kind in ("xc7", "gates", "ecp5", "ice40"):
+            found = row[kind]
+            assert found is None or found["tools"], (name, kind)
+            if found and found.get("fmax_mhz"):
+                seeds = sorted(found["seeds_mhz"])
+                assert len(seeds) == 5 and abs(seeds[2] - found["fmax_mhz"]) < 0.06
+
+
+def test_critical_path_is_the_clocks_and_sums_its_delays():
+    cell = {"from": {"cell": "a"}, "to": {"cell": "b"}}
+    end = {"from": {"cell": "b"}, "to": {"cell": "c"}}
+    steps = [
+        {"type": "clk-to-q", "delay": 0.5, **cell},
+        {"type": "routing", "delay": 1.25, **cell},
+        {"type": "logic", "delay": 0.25, **end},
+        {"type": "setup", "delay": 0.0, **end},
+    ]
+    report = {
+        "critical_paths": [
+            {"from": "<async>", "to": "posedge clk", "path": []},
+            {"from": "posedge clk", "to": "posedge clk", "path": steps},
+        ]
+    }
+    assert critical_path(report) == {"from": "a", "to": "c", "levels": 1, "logic_ns": 0.75, "routing_ns": 1.25}
+
+
+def test_core_names_the_verilog_and_a_target_for_each_tool(tmp_path):
+    assert rtl("lfsr-block", "-o", str(tmp_path)).returncode == 0
+    text = (tmp_path / "lfsr_block_seedlm4.core").read_text()
+    assert text.startswith("CAPI=2:\n")
+    core = yaml.safe_load(text.split("\n", 1)[1])
+    assert all((tmp_path / file).is_file() for file in core["filesets"]["rtl"]["files"])
+    assert {"default", "vivado", "quartus", "yosys"} == set(core["targets"])
+    assert all(target["toplevel"] == "lfsr_block_seedlm4" for target in core["targets"].values())
+
+
+@pytest.mark.parametrize(("tool", "constraint"), [("vivado", "xdc"), ("quartus", "sdc"), ("yosys", "sdc")])
+def test_project_has_the_verilog_and_the_clock(tool, constraint, tmp_path):
+    pytest.importorskip("edalize", reason="pip install 'hwsim[fpga]'")
+    done = rtl("lfsr-block", "-o", str(tmp_path), "--tool", tool, "--clock", "200 MHz")
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    project = tmp_path / f"lfsr_block_seedlm4.{tool}"
+    clock = (project / f"lfsr_block_seedlm4.{constraint}").read_text()
+    assert clock == "create_clock -name clk -period 5.000 [get_ports clk]\n"
+    scripts = "".join(path.read_text() for path in project.iterdir() if path.suffix in (".tcl", ".ys", ".mk"))
+    assert "lfsr_block_seedlm4.v" in scripts
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [("--tool", "vivado2", "did you mean vivado?"), ("--clock", "5 ns", "write a quantity in Hz")],
+)
+def test_mistakes(option, value, words, tmp_path):
+    done = rtl("lfsr-block", "-o", str(tmp_path), option, value)
+    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_only_names_no_unit():
+    command = [sys.executable, "-m", "rtl.fpga", "--only", "nonesuch"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "nonesuch" in done.stderr
