@@ -108,6 +108,17 @@ def test_nan_and_infinite_weights(source, tmp_path, refused, form, bad):
     compress(source, tmp_path / "o.safetensors", form, exclude=["layers.2.*"])
 
 
+def test_weights_beyond_a_format(source, tmp_path, refused):
+    tensors = load_file(source)
+    tensors["layers.1.weight"][2, 3] = 1e38
+    save_file(tensors, source)
+    refused(
+        lambda: compress(source, tmp_path / "o.safetensors", "fp16"),
+        "layers.1.weight: fp16 cannot hold its largest weights",
+    )
+    compress(source, tmp_path / "o.safetensors", "bf16")
+
+
 def test_nan_is_found_before_any_work(source, tmp_path, refused):
     tensors = load_file(source)
     for i, bad in ((1, np.nan), (3, -np.inf)):

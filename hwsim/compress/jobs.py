@@ -246,4 +246,7 @@ def _encoded(shard: Shard, tensor: Tensor, form: Format, tell: Callable[[int], N
         power += float(np.sum(exact * exact))
         exact -= decoded[at : at + step]
         noise += float(np.sum(exact * exact))
+    if not math.isfinite(noise):
+        what = f"{form.name} cannot hold its largest weights: they would become infinite; exclude it, or take another"
+        raise InputError(f"{shard.path}: {tensor.name}: {what}")
     return data, error_note(math.sqrt(noise / power) if power else 0.0)
