@@ -52,7 +52,7 @@ report: $(SIM) ## the committed pages of reports/, made anew
 	@$(PY) -m hwsim.report.main_job --page
 
 .PHONY: accuracy
-accuracy: $(MINILM) ## every format on a real model: reports/accuracy.md (about three minutes)
+accuracy: $(MINILM) ## every format on a real model: reports/accuracy.md (about four CPU minutes)
 	@$(PY) -m hwsim.report.accuracy --page
 
 .PHONY: lint

@@ -29,6 +29,11 @@ from hwsim.report.text import table
 
 CLASSES = ("attention_qkv", "attention_out", "mlp", "embedding")
 LINEARS = CLASSES[:3]  # what `hwsim compress` takes by default
+# In the figure, labels that would lie on another one: side of the text that is at the point, and shift in points.
+LABELS = {
+    "seedlm3": ("right", (-5, 2)), "seedlm4": ("right", (-5, 2)), "int4_g128": ("left", (5, -5)),
+    "int8": ("right", (-5, 2)), "mx6": ("right", (-5, -3)),
+}  # fmt: skip
 
 # Topics in pairs and on their own, long and short, with numbers and names: similarities from near 0 to near 1.
 SENTENCES = (
@@ -215,13 +220,14 @@ def draw(found: Sequence[FormatAccuracy], path: Path) -> None:
         colour = "C3" if f.format.startswith("seedlm") else "C0"
         for plane, y in ((left, f.classes["mlp"].qsnr_db), (right, 1 - f.linears.mean)):
             plane.plot(f.bits, y, "o", color=colour, markersize=5)
-            plane.annotate(f.format, (f.bits, y), xytext=(5, 2), textcoords="offset points", fontsize=7)
+            side, place = LABELS.get(f.format, ("left", (5, 2)))
+            plane.annotate(f.format, (f.bits, y), xytext=place, textcoords="offset points", fontsize=7, ha=side)
     left.set_ylabel("QSNR of the MLP weights, dB (higher is better)")
     right.set_ylabel("1 - mean cosine similarity (lower is better)")
     right.set_yscale("log")
     for plane in (left, right):
         plane.set_xlabel("bits a weight, as stored")
-        plane.set_xlim(2.5, 10)
+        plane.set_xlim(2, 10)
         plane.grid(alpha=0.3)
     figure.suptitle("all-MiniLM-L6-v2, linear layers in the format; seed formats in red", fontsize=10)
     figure.savefig(path, metadata={"Date": None, "Creator": "hwsim"})
