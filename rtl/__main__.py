@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -17,8 +20,6 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
 
 Folder = Annotated[Path, typer.Option("-o", "--out", help="Folder the files are written to.")]
 SeedFormat = Annotated[str, typer.Option("--format", help=f"Seed format: {', '.join(SEED_FORMATS)}.")]
-
-
 Target = Annotated[str, typer.Option("--target", help="Format made: mxint8 or mxfp4_e2m1.")]
 Activations = Annotated[
     str | None, typer.Option("--activations", help="Format of the activations; default the target.")
@@ -31,6 +32,9 @@ Clock = Annotated[str, typer.Option("--clock", help="Clock of the project's cons
 OUT = Path("build/rtl")
 MXFP4 = ["mxfp4_e2m1"]
 CLOCK = "150 MHz"
+Vectors = Annotated[
+    int, typer.Option("--vectors", min=0, max=1_000_000, help="Inputs of a bench in plain Verilog; default none.")
+]
 
 
 @app.callback()
@@ -48,21 +52,50 @@ def seed_codec(name: str):
     return SEED_FORMATS[name]
 
 
-def deliver(unit, name: str, folder: Path, tool: str | None = None, clock: str = CLOCK) -> None:
-    """Write the unit, and its project where a tool is named; say where, with its ports' timing."""
+def deliver(unit, name: str, folder: Path, tool: str | None = None, clock: str = CLOCK, vectors: int = 0) -> None:
+    """Write the unit with AXI4-Stream outside, a project where a tool is named, a bench of `vectors` inputs; say so."""
+    from .axi import AxiStreamUnit
     from .emit import write
     from .project import write_project
+    from .vectors import write_bench
 
-    clock_hz = clock_of(clock)
+    clock_hz, unit = clock_of(clock), AxiStreamUnit(unit)
     try:
         path = write(unit, name, folder)
         project = write_project(tool, name, folder, clock_hz) if tool else None
+        outputs, cycles = write_bench(unit, name, folder, vectors) if vectors else (0, 0)
     except OSError as error:
         raise InputError(f"-o {folder}: cannot be written ({error.strerror}); name a folder") from None
     timing = unit.spec.timing
     print(f"{path}: module {name}, latency {timing.latency}, interval {timing.interval}")
     if project:
         print(f"{project}: {tool} project, clock {clock}")
+    if vectors:
+        run = f"iverilog -g2001 -o {name} {name}.v {name}_tb.v && vvp {name}"
+        print(
+            f"{folder / name}_tb.v: {vectors} inputs, {outputs} outputs, {cycles} cycles; "
+            f"run: cd {shlex.quote(str(folder))} && {run}"
+        )
+
+
+def unit_command(describe):
+    """A command from a function that returns (spec, name): it also takes the options that all units share."""
+
+    @functools.wraps(describe)
+    def command(*, out: Folder = OUT, tool: Tool = None, clock: Clock = CLOCK, vectors: Vectors = 0, **own) -> None:
+        from .catalog import build
+
+        spec, name = describe(**own)
+        deliver(build(spec), name, out, tool, clock, vectors)
+
+    shared = {"out": (Folder, OUT), "tool": (Tool, None), "clock": (Clock, CLOCK), "vectors": (Vectors, 0)}
+    by_name = inspect.Parameter.KEYWORD_ONLY
+    of_all = [inspect.Parameter(n, by_name, default=d, annotation=a) for n, (a, d) in shared.items()]
+    signature = inspect.signature(describe, eval_str=True)
+    own = [each.replace(kind=by_name) for each in signature.parameters.values()]
+    command.__signature__ = signature.replace(parameters=[*own, *of_all], return_annotation=None)
+    command.__annotations__ = {each.name: each.annotation for each in (*own, *of_all)}
+    return app.command()(command)
 
 
 def clock_of(text: str):
@@ -84,114 +117,65 @@ def all(out: Folder = OUT) -> None:
         deliver(build(spec), name, out)
 
 
-@app.command()
-def lfsr_block(format: SeedFormat = "seedlm4", out: Folder = OUT, tool: Tool = None, clock: Clock = CLOCK) -> None:
+@unit_command
+def lfsr_block(format: SeedFormat = "seedlm4"):
     """All LFSR states of a seed block in one cycle."""
     from hwsim.specs import LfsrBlock
 
-    from .lfsr import LfsrBlockUnit
-
-    deliver(LfsrBlockUnit(LfsrBlock(seed_codec(format))), f"lfsr_block_{format}", out, tool, clock)
+    return LfsrBlock(seed_codec(format)), f"lfsr_block_{format}"
 
 
-@app.command()
-def seed_decoder(format: SeedFormat = "seedlm4", out: Folder = OUT, tool: Tool = None, clock: Clock = CLOCK) -> None:
+@unit_command
+def seed_decoder(format: SeedFormat = "seedlm4"):
     """A seed record to its weights, exact integers."""
     from hwsim.specs import SeedDecoder
 
-    from .seed import SeedDecoderUnit
-
-    deliver(SeedDecoderUnit(SeedDecoder(seed_codec(format))), f"seed_decoder_{format}", out, tool, clock)
+    return SeedDecoder(seed_codec(format)), f"seed_decoder_{format}"
 
 
-@app.command()
-def requantizer(
-    format: SeedFormat = "seedlm4",
-    target: Target = "mxint8",
-    out: Folder = OUT,
-    tool: Tool = None,
-    clock: Clock = CLOCK,
-) -> None:
+@unit_command
+def requantizer(format: SeedFormat = "seedlm4", target: Target = "mxint8"):
     """Decoded seed blocks to whole blocks of an MX format."""
     from hwsim.specs import Requantizer
 
-    from .requantize import RequantizerUnit
-
-    unit = RequantizerUnit(Requantizer(seed_codec(format), target))
-    deliver(unit, f"requantizer_{format}_{target}", out, tool, clock)
+    return Requantizer(seed_codec(format), target), f"requantizer_{format}_{target}"
 
 
-@app.command()
-def block_dot(
-    format: Formats = MXFP4,
-    lanes: Lanes = None,
-    out: Folder = OUT,
-    tool: Tool = None,
-    clock: Clock = CLOCK,
-) -> None:
+@unit_command
+def block_dot(format: Formats = MXFP4, lanes: Lanes = None):
     """The exact dot product of two blocks."""
-    from .dot import BlockDotUnit
-
     spec, name = dot_spec(format, lanes)
-    deliver(BlockDotUnit(spec), f"block_dot_{name}", out, tool, clock)
+    return spec, f"block_dot_{name}"
 
 
-@app.command()
-def accumulator(
-    format: Formats = MXFP4,
-    lanes: Lanes = None,
-    interleave: Interleave = None,
-    out: Folder = OUT,
-    tool: Tool = None,
-    clock: Clock = CLOCK,
-) -> None:
+@unit_command
+def accumulator(format: Formats = MXFP4, lanes: Lanes = None, interleave: Interleave = None):
     """FP32 sums of the results of a block dot unit."""
     from hwsim.specs import Accumulator
 
-    from .accumulate import AccumulatorUnit
-
     spec, name = dot_spec(format, lanes)
-    deliver(AccumulatorUnit(Accumulator(spec, interleave)), f"accumulator_{name}", out, tool, clock)
+    return Accumulator(spec, interleave), f"accumulator_{name}"
 
 
-@app.command()
-def mx_mac(
-    format: Formats = MXFP4,
-    lanes: Lanes = None,
-    interleave: Interleave = None,
-    out: Folder = OUT,
-    tool: Tool = None,
-    clock: Clock = CLOCK,
-) -> None:
+@unit_command
+def mx_mac(format: Formats = MXFP4, lanes: Lanes = None, interleave: Interleave = None):
     """A block dot unit with its accumulator."""
     from hwsim.specs import Accumulator, MxMac
 
-    from .mac import MxMacUnit
-
     spec, name = dot_spec(format, lanes)
-    deliver(MxMacUnit(MxMac(Accumulator(spec, interleave))), f"mx_mac_{name}", out, tool, clock)
+    return MxMac(Accumulator(spec, interleave)), f"mx_mac_{name}"
 
 
-@app.command()
-def seed_mac(
-    format: SeedFormat = "seedlm4",
-    target: Target = "mxint8",
-    activations: Activations = None,
-    out: Folder = OUT,
-    tool: Tool = None,
-    clock: Clock = CLOCK,
-) -> None:
+@unit_command
+def seed_mac(format: SeedFormat = "seedlm4", target: Target = "mxint8", activations: Activations = None):
     """Seed records and blocks of activations to FP32 sums."""
     from hwsim.specs import Requantizer, SeedMac, operand
-
-    from .mac import SeedMacUnit
 
     activations = activations or target
     side, block = operand(activations)
     if block not in (0, 32):
         raise InputError(f"--activations {activations}: blocks of {block} elements; write a format whose block is 32")
-    unit = SeedMacUnit(SeedMac(Requantizer(seed_codec(format), target), side))
-    deliver(unit, f"seed_mac_{format}_{target}_{activations}", out, tool, clock)
+    return SeedMac(Requantizer(seed_codec(format), target), side), f"seed_mac_{format}_{target}_{activations}"
 
 
 def dot_spec(formats: list[str], lanes: int | None):

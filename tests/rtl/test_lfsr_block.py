@@ -9,12 +9,13 @@ from simulator import run_bench
 
 from hwsim.formats.lfsr import SEEDLM3, SEEDLM4
 from hwsim.specs import LfsrBlock
+from rtl.axi import AxiStreamUnit
 from rtl.emit import emit
 from rtl.lfsr import LfsrBlockUnit
 
 
 def test_every_seed_and_the_timing(tmp_path, monkeypatch):
-    verilog = emit(LfsrBlockUnit(LfsrBlock(SEEDLM4)), "top")
+    verilog = emit(AxiStreamUnit(LfsrBlockUnit(LfsrBlock(SEEDLM4))), "top")
     assert run_bench("bench_lfsr_block", {"top": verilog}, "top", tmp_path, monkeypatch) == 0
 
 
@@ -25,21 +26,21 @@ def test_every_seed_and_the_timing(tmp_path, monkeypatch):
 )
 def test_bench_sees_gates_of_another_spec(gates, failures, tmp_path, monkeypatch):
     """The timing mutant: latency + 1 on the gates' side alone fails; the same latency elsewhere passes."""
-    verilog = emit(LfsrBlockUnit(LfsrBlock(SEEDLM4, stages=gates)), "top")
+    verilog = emit(AxiStreamUnit(LfsrBlockUnit(LfsrBlock(SEEDLM4, stages=gates))), "top")
     only = "random_valid_and_ready"
     assert run_bench("bench_lfsr_block", {"top": verilog}, "top", tmp_path, monkeypatch, only) == failures
 
 
 def test_bench_sees_a_spec_of_another_latency(tmp_path, monkeypatch):
     """The same mutant on the other side: the gates are the spec's, the bench expects one edge more."""
-    verilog = emit(LfsrBlockUnit(LfsrBlock(SEEDLM4)), "top")
+    verilog = emit(AxiStreamUnit(LfsrBlockUnit(LfsrBlock(SEEDLM4))), "top")
     env = {"HWSIM_BENCH_STAGES": "seed,states"}
     only = "random_valid_and_ready"
     assert run_bench("bench_lfsr_block", {"top": verilog}, "top", tmp_path, monkeypatch, only, **env) == 1
 
 
 def test_three_bit_format(tmp_path, monkeypatch):
-    verilog = emit(LfsrBlockUnit(LfsrBlock(SEEDLM3)), "top")
+    verilog = emit(AxiStreamUnit(LfsrBlockUnit(LfsrBlock(SEEDLM3))), "top")
     env = {"HWSIM_BENCH_FORMAT": "seedlm3"}
     only = "random_valid_and_ready"
     assert run_bench("bench_lfsr_block", {"top": verilog}, "top", tmp_path, monkeypatch, only, **env) == 0

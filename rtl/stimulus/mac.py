@@ -1,11 +1,11 @@
 """Cases of the units that end in an accumulator."""
 
-from cases_dot import draw_side, pair_word
-from cases_seed import draw_record
-from payload import pack
-
 from hwsim.specs import MxMac, SeedMac, Side
-from rtl.mac import records_layout
+
+from ..mac import records_layout
+from .dot import draw_side, pair_word
+from .pack import pack
+from .seed import draw_record
 
 
 def near_scale(side: Side, draw, scale: str) -> Side:

@@ -1,16 +1,17 @@
 """Cases of the units of the seed path."""
 
-from payload import pack
-
 from hwsim.specs import Requantizer
-from rtl.requantize import blocks_layout, gather_layout
-from rtl.seed import weights_layout
+
+from ..requantize import blocks_layout, gather_layout
+from ..seed import weights_layout
+from .pack import pack
 
 
 def lfsr_cases(spec, n, draw):
     """Seeds: the extremes, 0 (which is none), then random."""
     width = spec.codec.K
-    for seed in [0, 1, spec.codec.centre, spec.codec.lfsr.period, *(draw.getrandbits(width) for _ in range(n - 4))]:
+    special = [0, 1, spec.codec.centre, spec.codec.lfsr.period]
+    for seed in [*special, *(draw.getrandbits(width) for _ in range(n - 4))][:n]:
         yield seed, sum(state << width * i for i, state in enumerate(spec(seed)))
 
 

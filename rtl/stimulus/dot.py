@@ -1,9 +1,9 @@
 """Random and special cases of block dot products and of their sums."""
 
-from payload import pack
-
 from hwsim.specs import Accumulator, BlockDot, BlockSum, Operand, Side
-from rtl.dot import pair_layout, sum_layout
+
+from ..dot import pair_layout, sum_layout
+from .pack import pack
 
 
 def draw_side(operand: Operand, lanes: int, draw, kind: str) -> Side:
