@@ -159,7 +159,8 @@ class Pipeline:
         stops = refresh.kind == "all_bank"
         return cls(
             q=q,
-            latency=tuple(int(c * q) for c in latency),
+            # a kernel's launch, as measured, holds its first access and last result
+            latency=tuple(0 if arch.cores else int(c * q) for c in latency),
             capacity=(
                 arch.buffers.weights,
                 arch.buffers.activations,

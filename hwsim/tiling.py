@@ -39,6 +39,7 @@ from hwsim.pipeline import (
     Tile,
     occupied,
 )
+from hwsim.waves import kernel_of, kernel_program, traffic
 from hwsim.workload.op import Gemm, Op
 
 DISTANCES = (1, 8, 32)
@@ -76,7 +77,10 @@ class Tiled:
 
 
 def policies(pipeline: Pipeline) -> Iterator[Policy]:
-    """Every policy of the machine's menu; those that do not fit an op drop out in `tile`."""
+    """Every policy of the machine's menu; those that do not fit an op drop out in `tile`. On cores, the library's."""
+    if pipeline.arch.cores:
+        yield Policy(*pipeline.arch.tiles[0], 0, False)
+        return
     for m, n, k in pipeline.arch.tiles:
         for resident in (True, False):
             for distance in DISTANCES:
@@ -84,7 +88,10 @@ def policies(pipeline: Pipeline) -> Iterator[Policy]:
 
 
 def tile(pipeline: Pipeline, op: Op, opd: Operands, policy: Policy) -> Tiled | None:
-    """Tiles of `op` under `policy`, or None where they do not fit the buffers."""
+    """Tiles of `op` under `policy`, or None where they do not fit the buffers; on cores, the waves of its kernel."""
+    if pipeline.arch.cores:
+        kernel = kernel_of(pipeline, op, opd)
+        return Tiled(kernel_program(pipeline, kernel), traffic(op, opd), kernel.read_bytes + kernel.store_bytes)
     builder = Builder(pipeline, op, opd, policy)
     runs = builder.gemms() if op.gemms else builder.stream()
     return None if runs is None else builder.finish(runs)

@@ -66,6 +66,8 @@ class SystolicArray(DotArray):
     weight_stationary: a fold holds K in its rows and N in its columns, and M rows stream through.
     output_stationary: a fold holds M in its rows and N in its columns, and K steps stream through.
     double_buffered:   the next fold's weights shift in (or the last one's results out) while this one streams.
+    shift_exposed:     double buffered cells, but the array takes either weights or a stream at its edge: folds follow
+                       each other after T + rows.
 
     With T what streams, one fold by itself takes 2 rows + columns + T - 2 cycles: rows to shift in or out, T
     steps, rows + columns - 2 for the last to cross the grid (Samajdar et al., ISPASS 2020, equation 3). Double
@@ -77,6 +79,7 @@ class SystolicArray(DotArray):
     dataflow: str
     double_buffered: bool
     arrays: int = 1
+    shift_exposed: bool = False
 
     @property
     def macs_per_cycle(self) -> int:
@@ -101,5 +104,5 @@ class SystolicArray(DotArray):
 
     def _fold(self, streamed: int) -> int:
         if self.double_buffered:
-            return max(streamed, self.rows)
+            return streamed + self.rows if self.shift_exposed else max(streamed, self.rows)
         return 2 * self.rows + self.columns + streamed - 2

@@ -51,7 +51,7 @@ def arch_config(arch: Arch) -> dict[str, Any]:
     if isinstance(arch.dot, TensorCores):
         config["dot"] |= {"kind": "tensor_cores", "shape": "x".join(map(str, arch.dot.shape))}
     if isinstance(arch.dot, SystolicArray):
-        geometry = ("rows", "columns", "arrays", "dataflow", "double_buffered")
+        geometry = ("rows", "columns", "arrays", "dataflow", "double_buffered", "shift_exposed")
         config["dot"] |= {"kind": "systolic"} | {name: getattr(arch.dot, name) for name in geometry}
     if arch.vector:
         unit = arch.vector
@@ -88,6 +88,14 @@ def arch_config(arch: Arch) -> dict[str, Any]:
         }
     if arch.launch:
         config["launch"] = {"interval": _duration(arch.launch.interval_cycles, clock)}
+    if arch.cores:
+        cores = arch.cores
+        config["cores"] = {"count": cores.count, "memory": write(cores.memory_bytes, "B"), "kernels": cores.kernels}
+        if cores.calibration:
+            config["cores"]["calibration"] = cores.calibration
+    if arch.stack:
+        parts = ("launch", "layer", "step")
+        config["stack"] = {p: write(Fraction(str(getattr(arch.stack, f"{p}_seconds"))), "s") for p in parts}
     config["tiles"] = ["x".join(map(str, tile)) for tile in arch.tiles]
     return config
 

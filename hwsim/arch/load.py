@@ -12,6 +12,7 @@ from typing import Any
 from hwsim import filemodel
 from hwsim.arch.builtin import arch_folder, arch_names
 from hwsim.arch.compute import DotArray, DotRate, SystolicArray, TensorCores
+from hwsim.arch.library import load_cores
 from hwsim.arch.link import Link
 from hwsim.arch.machine import (
     Arch,
@@ -22,6 +23,7 @@ from hwsim.arch.machine import (
     Refresh,
     Regenerate,
     Round,
+    Stack,
     Vector,
 )
 from hwsim.arch.schema import DotFile, DramFile, MachineFile, SystolicFile, TensorCoresFile
@@ -73,14 +75,14 @@ def _load(document: Document, overrides: Overrides) -> Arch:
     if problems:
         raise_problems(problems)
     file = filemodel.validate(document, MachineFile)
-    arch = _machine(file)
+    arch = _machine(file, document.source)
     problems = [*_refused(arch, file, document)]
     if problems:
         raise_problems(problems)
     return arch
 
 
-def _machine(file: MachineFile) -> Arch:
+def _machine(file: MachineFile, source: str) -> Arch:
     """The file in cycles of its clock. Latencies are rounded up to whole cycles, rates are exact."""
     clock = file.clock.value
 
@@ -111,6 +113,8 @@ def _machine(file: MachineFile) -> Arch:
         round=rounding and Round(rounding.rate.per_cycle(clock), whole(rounding.latency)),
         link=link and Link(link.bandwidth.per_cycle(clock), link.latency.cycles(clock), link.topology),
         launch=launch and Launch(launch.interval.cycles(clock)),
+        cores=file.cores and load_cores(file.cores, source),
+        stack=file.stack and Stack(*(float(q.value) for q in (file.stack.launch, file.stack.layer, file.stack.step))),
         warnings=tuple(_warnings(dram, buffers, tuple(file.tiles), file.dot.accumulator)),
     )
 
@@ -145,6 +149,7 @@ def _dot(file: DotFile, clock: Fraction) -> DotArray:
             dataflow=file.dataflow,
             double_buffered=file.double_buffered,
             arrays=file.arrays,
+            shift_exposed=file.shift_exposed,
         )
     return DotArray(latency, rates, file.accumulator)
 

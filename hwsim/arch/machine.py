@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from hwsim.arch.compute import DotArray
+from hwsim.arch.cores import Cores
 from hwsim.arch.link import Link
 
 
@@ -82,6 +83,19 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
+class Stack:
+    """What the software around the kernels costs: no property of the chip.
+
+    launch_seconds: start of a kernel that is no product (products carry their own, calibrated).
+    layer_seconds, step_seconds: of each layer and each step, not hidden behind the device.
+    """
+
+    launch_seconds: float = 0.0
+    layer_seconds: float = 0.0
+    step_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Buffers:
     """On-chip bytes: streamed operand (weights, KV, state), activations, partial sums and results."""
 
@@ -118,6 +132,8 @@ class Arch:
     round: Round | None = None
     link: Link | None = None
     launch: Launch | None = None
+    cores: Cores | None = None
+    stack: Stack | None = None
     warnings: tuple[str, ...] = ()
 
     def seconds(self, cycles: int | Fraction) -> float:

@@ -180,6 +180,9 @@ class SystolicFile(DotFile):
         description="Whether the next weights shift in, or the last results out, while the grid computes.",
         examples=[True],
     )
+    shift_exposed: bool = Field(
+        False, description="Weights have cells of their own, but shift in between two streams.", examples=[True]
+    )
 
 
 def _kind(value: Any) -> Any:
@@ -251,6 +254,25 @@ class LaunchFile(FilePart):
     )
 
 
+class StackFile(FilePart):
+    """The software around the kernels."""
+
+    launch: Latency = Field(description="Start of a kernel that is no product.", examples=["2 us"])
+    layer: Latency = Field(description="Of each layer, not hidden behind the device.", examples=["0 us"])
+    step: Latency = Field(description="Of each step, not hidden behind the device.", examples=["100 us"])
+
+
+class CoresFile(FilePart):
+    """The cores that tiles are dealt to, the kernels there are, and how fast they were measured to be."""
+
+    count: int = Field(ge=1, le=4096, description="Cores (streaming multiprocessors) of the chip.", examples=[132])
+    memory: Size = Field(description="Operands in flight in one core.", examples=["228 KiB"])
+    kernels: str = Field(description="File of the kernel menus.", examples=["kernels/h100-sxm.yaml"])
+    calibration: str | None = Field(
+        None, description="File written by `hwsim calibrate`.", examples=["calibration/h100-sxm.yaml"]
+    )
+
+
 class MachineFile(FilePart):
     """A machine for hwsim. Every quantity carries its unit: kB is 1000 bytes, KiB 1024; b is bit, B byte."""
 
@@ -287,6 +309,10 @@ class MachineFile(FilePart):
     round: RoundFile | None = Field(None, description="The units that round state stochastically.")
     link: LinkFile | None = Field(None, description="What joins several chips.")
     launch: LaunchFile | None = Field(None, description="Cost of starting an op.")
+    cores: CoresFile | None = Field(
+        None, description="Cores and the kernels of a library: ops become kernels, tiles waves; none: ideal kernels."
+    )
+    stack: StackFile | None = Field(None, description="What the software around the kernels costs.")
     tiles: list[Tile] = Field(
         description="Tiles MxNxK that the kernels offer (M tokens, N outputs, K reduction).",
         examples=[["512x256x512", "128x512x512"]],

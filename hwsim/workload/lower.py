@@ -12,7 +12,7 @@ from dataclasses import replace
 from hwsim.errors import InputError
 from hwsim.workload import vector as cost
 from hwsim.workload.model import LAYER_KINDS, Attention, Mamba2, Model, matrices
-from hwsim.workload.op import FIXED_CLASSES, Gemm, Op
+from hwsim.workload.op import FIXED_CLASSES, AttentionCore, Gemm, Op
 from hwsim.workload.parallel import Parallel, check, chip_model
 from hwsim.workload.routing import deal, groups, skew_exponent
 
@@ -199,6 +199,7 @@ class _Step:
             cache_write=self.batch * written * a.kv_width,
             inputs=self.tokens * a.qkv_width,
             outputs=self.tokens * a.q_width,
+            core=AttentionCore(self.batch, self.new, self.cached, a.q_heads, a.kv_heads, a.head_dim, window),
         )
 
     # -- feed-forward ------------------------------------------------------------------------------

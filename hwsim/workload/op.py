@@ -62,6 +62,19 @@ class Gemm:
 
 
 @dataclass(frozen=True, slots=True)
+class AttentionCore:
+    """Shape of an attention core: `new` tokens of each sequence after `cached` ones; window 0: all positions."""
+
+    sequences: int
+    new: int
+    cached: int
+    q_heads: int
+    kv_heads: int
+    head_dim: int
+    window: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Op:
     """Work of one step of one layer; every count is in elements of the whole batch.
 
@@ -75,6 +88,7 @@ class Op:
     cache_row:   elements a row of that cache (blocks run along it): head_dim, state or conv taps.
     inputs, outputs: activation elements in and out.
     link:        collective between `peers` chips ("" = none) on a vector of link_elements (`arch.link`).
+    core:        of an attention core, its shape.
     """
 
     name: str
@@ -95,6 +109,7 @@ class Op:
     link: str = ""
     link_elements: int = 0
     peers: int = 1
+    core: AttentionCore | None = None
 
     @property
     def dot_macs(self) -> int:

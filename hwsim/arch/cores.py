@@ -1,0 +1,88 @@
+"""Cores: the part of a GPU that a kernel's tiles are dealt to, the kernels its library has, and calibrated rates.
+
+The menus (tiles, split-K) are data of chip and format, written by hand (`arch_configs/kernels/`). The rates are the
+calibration (`arch_configs/calibration/`), written by `hwsim calibrate`: at most eight of the chip and three a family.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class CoreTile:
+    """One kernel of the library: the outputs a core makes at once, and how many cores share a product's K.
+
+    rows: the least and the most M that the library uses it for.
+    """
+
+    m: int
+    n: int
+    split: int = 1
+    rows: tuple[int, int] = (1, 1 << 30)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The GEMM kernels of one pair of formats.
+
+    quantise_bytes:     moved for each activation element by the kernels that quantise ahead of the product.
+    launch_seconds:     start of the kernel (or kernels), first access and last result.
+    macs_per_second:    of one core on full tiles, at the clock of a short run.
+    feed_per_second:    bytes that one core takes from L2, a second.
+    over_rows:          a row that a tile has beyond M costs the feed this many rows.
+    """
+
+    name: str
+    weights: str
+    activations: str
+    tiles: tuple[CoreTile, ...]
+    quantise_bytes: float = 0.0
+    launch_seconds: float = 0.0
+    macs_per_second: float = 0.0
+    feed_per_second: float = 0.0
+    over_rows: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """The chip's cores and the rates they share.
+
+    memory_bytes:     operands in flight in a core.
+    bandwidth:        bytes a second from DRAM, achieved.
+    store:            bytes a second of results on their way to memory (L2 takes them first).
+    reduce_seconds:   gathering the parts of a product whose K was split.
+    step_seconds:     one element of K through dependent multiply-adds.
+    sustained:        loss of rate under lasting load: 1 + sustained * t/(t + knee).
+    decode_fill, decode_least: decode attention shares a sequence's positions among cores while there are fewer than
+                      `fill` pieces a core, in shares of `least` positions or more.
+    knee_seconds:     load that lasts this long has cost half of that.
+    fitted: rates of this chip that `calibrate` finds beside the common ones.
+    kernels, calibration: the files they come from. others: calibrated numbers of kernels that are no products.
+    warm_bytes:       weights that stay in L2 from one repeat of a benchmark to the next; none in whole models.
+    """
+
+    count: int
+    memory_bytes: int
+    families: tuple[Family, ...]
+    bandwidth: float = 0.0
+    store: float = 0.0
+    reduce_seconds: float = 0.0
+    step_seconds: float = 0.0
+    sustained: float = 0.0
+    warm_bytes: float = 0.0
+    knee_seconds: float = 50e-6
+    decode_fill: float = 4.0
+    decode_least: int = 128
+    fitted: tuple[str, ...] = ()
+    kernels: str = ""
+    calibration: str | None = None
+    others: dict[str, float] = field(default_factory=dict, hash=False)
+
+    def family(self, weights: str, activations: str) -> Family | None:
+        """The family of a pair of formats, the first of several, or None."""
+        return next((f for f in self.families if (f.weights, f.activations) == (weights, activations)), None)
+
+    def named(self, name: str) -> Family:
+        """The family of a name."""
+        return next(f for f in self.families if f.name == name)

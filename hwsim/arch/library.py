@@ -1,0 +1,189 @@
+"""Kernel menus and calibrations: two files beside the machine's, read into `Cores`.
+
+cores:                      # of a machine
+  count: 132
+  memory: 228 KiB
+  kernels: kernels/h100-sxm.yaml            # written by hand: what the library has
+  calibration: calibration/h100-sxm.yaml    # written by `hwsim calibrate`: how fast it was measured to be
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PlainValidator
+
+from hwsim import filemodel
+from hwsim.arch.builtin import arch_folder
+from hwsim.arch.cores import Cores, CoreTile, Family
+from hwsim.arch.schema import ByteRate, CoresFile, Duration, FormatName, MacRate, Size
+from hwsim.errors import InputError
+from hwsim.filemodel import FilePart, asked
+from hwsim.quantities import Quantity, quantity
+from hwsim.yamlfile import read, short
+
+
+def _read_tile(text: Any) -> tuple[int, int]:
+    if not isinstance(text, str) or not re.fullmatch("[1-9][0-9]{0,3}x[1-9][0-9]{0,3}", text):
+        raise InputError(f"`{short(text)}` is not a core's tile; write MxN, for example `128x256`")
+    m, n = map(int, text.split("x"))
+    return m, n
+
+
+def _read_bytes(text: Any) -> float:
+    return float(quantity(text, "B").value)
+
+
+CoreTileText = Annotated[tuple[int, int], PlainValidator(asked(_read_tile))]
+
+
+class MenuFile(FilePart):
+    """Tiles and numbers of cores a product's K is split over; every tile comes with every split."""
+
+    rows: int | None = Field(None, ge=1, description="For M up to this; the rest of the family begins above.")
+    tiles: list[CoreTileText] = Field(description="Outputs MxN of one core.", examples=[["128x256"]], min_length=1)
+    splits: list[int] = Field([1], description="Cores that share K.", examples=[[1, 2, 4]], min_length=1)
+
+
+class FamilyFile(FilePart):
+    """GEMM kernels of one pair of formats."""
+
+    name: str = Field(description="Its name in the measurements.", examples=["bfloat16"])
+    weights: FormatName = Field(description="Format of the weights.", examples=["bf16"])
+    activations: FormatName = Field(description="Format of the activations.", examples=["bf16"])
+    quantise: Annotated[float, PlainValidator(asked(_read_bytes))] | None = Field(
+        None, description="Bytes moved an activation element to quantise it.", examples=["5 B"]
+    )
+    few_rows: MenuFile | None = Field(None, description="The kernels for few rows.", examples=[{}])
+    menu: MenuFile = Field(description="The kernels.", examples=[{"tiles": ["128x256"], "splits": [1]}])
+
+
+class DecodeFile(FilePart):
+    """How decode attention shares a sequence's positions among cores."""
+
+    fill: float = Field(description="While there are fewer pieces a core than this.", examples=[4.0])
+    least: int = Field(ge=1, description="In shares of this many positions or more.", examples=[128])
+
+
+class KernelsFile(FilePart):
+    """What a library offers on a chip."""
+
+    library: str = Field(description="Which library, which version.", examples=["TensorRT-LLM 1.3.0rc20"])
+    fitted: list[Literal["sustained", "over_rows"]] = Field(
+        [], description="Rates of this chip to be fitted beside the common ones.", examples=[["sustained"]]
+    )
+    decode: DecodeFile = Field(description="Decode attention.", examples=[{"fill": 4.0, "least": 128}])
+    families: list[FamilyFile] = Field(description="By pair of formats.", examples=[[]], min_length=1)
+
+
+class FamilyRates(FilePart):
+    """Fitted rates of a family; at most three."""
+
+    launch: Duration = Field(description="Start, first access, last result.", examples=["2.7 us"])
+    rate: MacRate = Field(description="Multiply-adds of one core.", examples=["3.8 TMAC/s"])
+    feed: ByteRate = Field(description="Bytes one core takes from L2.", examples=["150 GB/s"])
+
+
+class ChipRates(FilePart):
+    """Fitted rates that all families share; at most eight."""
+
+    bandwidth: ByteRate = Field(description="DRAM, achieved.", examples=["2.8 TB/s"])
+    store: ByteRate = Field(description="Results on their way to memory.", examples=["4 TB/s"])
+    reduce: Duration = Field(description="Gathering the parts of a split K.", examples=["2.4 us"])
+    step: Duration = Field(description="64 elements of K through dependent multiply-adds.", examples=["68 ns"])
+    warm: Size = Field(description="Weights that stay in L2 between repeats of a benchmark.", examples=["6 MB"])
+    sustained: float | None = Field(None, description="Loss of rate under lasting load.", examples=[0.2])
+    over_rows: float | None = Field(None, description="Rows that one row beyond M costs the feed.", examples=[4.0])
+
+
+class OtherRate(FilePart):
+    """One fitted number of another kernel."""
+
+    value: float = Field(description="In the unit of `unit`.", examples=[4.0])
+    unit: str = Field(description="Its unit.", examples=["us"])
+
+
+class CalibrationFile(FilePart):
+    """What `hwsim calibrate` found."""
+
+    machine: str = Field(description="The machine.", examples=["h100-sxm"])
+    data: str = Field(description="File, rows and hash of the measurements.", examples=["h100_gemm.csv"])
+    error: float = Field(description="Mean of |predicted - measured| / measured.", examples=[0.05])
+    chip: ChipRates = Field(description="Shared by all families.", examples=[{}])
+    families: dict[str, FamilyRates] = Field(description="By family.", examples=[{}])
+    others: dict[str, OtherRate] = Field(
+        {}, description="Attention, experts, convolutions, collectives.", examples=[{}]
+    )
+
+
+def _beside(source: str, name: str) -> Path:
+    here = Path(source).parent / name
+    return here if here.is_file() else arch_folder() / name
+
+
+def load_cores(file: CoresFile, source: str) -> Cores:
+    """Cores with their menus and, where the machine names a calibration, their rates. raises: InputError."""
+    menus = filemodel.validate(read(_beside(source, file.kernels)), KernelsFile)
+    families = tuple(_family(f) for f in menus.families)
+    cores = Cores(
+        file.count,
+        file.memory,
+        families,
+        decode_fill=menus.decode.fill,
+        decode_least=menus.decode.least,
+        fitted=tuple(menus.fitted),
+        kernels=file.kernels,
+    )
+    if file.calibration is None:
+        return cores
+    return calibrated(
+        cores, filemodel.validate(read(_beside(source, file.calibration)), CalibrationFile), file.calibration
+    )
+
+
+def _family(file: FamilyFile) -> Family:
+    few, low = [], 1
+    if file.few_rows:
+        low = file.few_rows.rows + 1
+        few = [CoreTile(m, n, s, (1, low - 1)) for m, n in file.few_rows.tiles for s in file.few_rows.splits]
+    rest = [CoreTile(m, n, s, (low, 1 << 30)) for m, n in file.menu.tiles for s in file.menu.splits]
+    return Family(file.name, file.weights, file.activations, (*few, *rest), file.quantise or 0.0)
+
+
+def calibrated(cores: Cores, file: CalibrationFile, name: str = "") -> Cores:
+    """The cores with the rates of a calibration. raises: InputError for a family without."""
+
+    def plain(value: Quantity) -> float:
+        return float(value.value)
+
+    missing = [f.name for f in cores.families if f.name not in file.families]
+    if missing:
+        raise InputError(f"{name}: no rates for {', '.join(missing)}; run `hwsim calibrate {file.machine}`")
+    families = []
+    for family in cores.families:
+        rates = file.families[family.name]
+        families.append(
+            replace(
+                family,
+                launch_seconds=plain(rates.launch),
+                macs_per_second=plain(rates.rate),
+                feed_per_second=plain(rates.feed),
+                over_rows=(file.chip.over_rows or 0.0) if family.name == "fp8_block" else 0.0,
+            )
+        )
+    chip = file.chip
+    return replace(
+        cores,
+        families=tuple(families),
+        bandwidth=plain(chip.bandwidth),
+        store=plain(chip.store),
+        reduce_seconds=plain(chip.reduce),
+        step_seconds=plain(chip.step) / 64,
+        sustained=chip.sustained or 0.0,
+        warm_bytes=float(chip.warm),
+        calibration=name,
+        others={key: rate.value for key, rate in file.others.items()},
+    )

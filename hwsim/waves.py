@@ -1,0 +1,154 @@
+"""Ops on cores: each op as kernels of the machine's library, each kernel as tiles for the simulator.
+
+A wave takes the memory, then the cores, for their work and for its results, then the memory for the store; the next
+wave's read queues behind that store, as it does in a core that holds one tile of outputs. A launch queues behind the
+result of the op before. Steps of no length on the memory pass the time of what came before to what follows.
+"""
+
+from __future__ import annotations
+
+from hwsim.arch.cores import Cores
+from hwsim.errors import InputError
+from hwsim.kernels import (
+    Kernel,
+    Wave,
+    all_reduce,
+    decode_attention,
+    elementwise,
+    gemm,
+    grouped,
+    prefill_attention,
+)
+from hwsim.operands import (
+    Operands,
+    Traffic,
+    activation_bytes,
+    cache_bytes,
+    vector_passes,
+    weight_bytes,
+)
+from hwsim.pipeline import DOT, DRAM, LAUNCH, Pipeline, Program, Step, Tile
+from hwsim.workload.op import AttentionCore, Op
+
+
+def kernel_of(pipeline: Pipeline, op: Op, opd: Operands) -> Kernel:
+    """The kernel that runs `op`. raises: InputError where the library has no kernel for its formats."""
+    arch, cores = pipeline.arch, pipeline.arch.cores
+    clock = float(arch.clock_hz)
+    lanes = float(arch.vector.elements_per_cycle) * clock
+    launch = arch.stack.launch_seconds if arch.stack else 0.0
+    if op.link:
+        return _collective(pipeline, op, opd)
+    if op.gemms:
+        family = _family(pipeline, op, opd)
+        first = op.gemms[0]
+        if len(op.gemms) > 1 or first.count > 1:
+            groups = [(g.count, g.m) for g in op.gemms]
+            return grouped(groups, first.n, first.k, family, cores, opd.weights, opd.activations)
+        return gemm(first.m, first.n, first.k, family, cores, opd.weights, opd.activations)
+    core = op.core
+    if core is not None:
+        return _attention(core, opd, cores, launch)
+    moved = traffic(op, opd)
+    rate = lanes
+    if op.macs:
+        return Kernel(
+            launch,
+            (
+                Wave(
+                    1,
+                    moved.total / cores.bandwidth,
+                    max(op.macs / (0.5 * float(opd.rate) * clock), vector_passes(arch, op) / rate),
+                    0.0,
+                    0.0,
+                ),
+            ),
+            moved.total,
+        )
+    return elementwise(moved.total, vector_passes(arch, op), launch, rate, cores)
+
+
+def _attention(core: AttentionCore, opd: Operands, cores: Cores, launch: float) -> Kernel:
+    """The attention kernel; where the chip's was not measured, a launch and the memory's time."""
+    kv, known = float(opd.cache.bits_per_value) / 8, cores.others
+    if core.cached == 0 and core.new > 1:
+        kind = "prefill_bf16" if kv >= 2 else "prefill_bf16_fp8kv"
+        if f"{kind}.launch" in known:
+            return prefill_attention(
+                core.sequences,
+                core.new,
+                core.q_heads,
+                core.kv_heads,
+                core.head_dim,
+                kv,
+                cores,
+                known[f"{kind}.launch"],
+                known[f"{kind}.rate"],
+                known[f"{kind}.tile"],
+                known["prefill_bf16.copy"],
+                core.window,
+            )
+    kind = "decode_bf16" if kv >= 2 else "decode_fp8kv"
+    cached = min(core.cached, core.window - 1) if core.window else core.cached
+    parts = [known.get(f"{kind}.{part}", other) for part, other in (("launch", launch), ("tile", 0.0), ("feed", 1e12))]
+    share = cores.decode_fill, cores.decode_least
+    return decode_attention(core.sequences, cached, core.kv_heads, core.head_dim, kv, cores, *parts, *share)
+
+
+def _collective(pipeline: Pipeline, op: Op, opd: Operands) -> Kernel:
+    """A collective: measured all-reduces where the chip has them, else its link's time behind a launch."""
+    arch, known = pipeline.arch, pipeline.arch.cores.others
+    nbytes = activation_bytes(opd, op.link_elements)
+    if op.link == "all_reduce" and "all_reduce.launch" in known:
+        seconds = all_reduce(op.peers, nbytes, *(known[f"all_reduce.{part}"] for part in ("launch", "link", "second")))
+        return Kernel(seconds, ())
+    return Kernel(
+        arch.stack.launch_seconds, (Wave(1, 0.0, arch.seconds(arch.link.cycles(op.link, nbytes, op.peers)), 0.0, 0.0),)
+    )
+
+
+def _family(pipeline: Pipeline, op: Op, opd: Operands):
+    """The family of the op's pair; else, where the chip converts weights on the way, of the pair it multiplies."""
+    cores, acts = pipeline.arch.cores, opd.activations.name
+    pairs = [(opd.weights.name, acts), (acts, acts), ("bf16", "bf16")]
+    for pair in pairs:
+        family = cores.family(*pair)
+        if family:
+            return family
+    raise InputError(f"{pipeline.arch.name}: {cores.kernels} has no kernels for {opd.weights.name} x {acts}")
+
+
+def traffic(op: Op, opd: Operands) -> Traffic:
+    """Bytes a kernel moves, by kind; activations go through the memory between kernels."""
+    cache = cache_bytes(op, opd, op.cache_read) + cache_bytes(op, opd, op.cache_write)
+    return Traffic(
+        weights=weight_bytes(op, opd) if op.weights else 0,
+        kv=cache if op.cache == "kv" else 0,
+        state=cache if op.cache in ("ssm", "conv") else 0,
+        activations=activation_bytes(opd, op.inputs) + activation_bytes(opd, op.outputs),
+    )
+
+
+def kernel_program(pipeline: Pipeline, kernel: Kernel) -> Program:
+    """Tiles whose simulated time is the kernel's: servers in order, one wave at a time."""
+
+    def ticks(seconds: float) -> int:
+        return round(seconds * float(pipeline.arch.clock_hz) * pipeline.q)
+
+    launch = ticks(kernel.launch)
+    runs: list = [((_tile(Step(LAUNCH, launch, 0, waits=True), Step(DRAM, 0, 0)),), 1)]
+    for wave in kernel.waves:
+        read, core, result, store = map(ticks, (wave.read, wave.core, wave.result, wave.store))
+        fill, drain = round(wave.part * read), round(wave.part * core)
+        tiles = [_tile(Step(DRAM, fill, 0))] if fill else []
+        tiles.append(_tile(Step(DRAM, read - fill, 0), Step(DOT, core, drain)))
+        tiles.append(_tile(Step(DOT, result, 0), Step(DRAM, 0, 0)))
+        if store:
+            tiles.append(_tile(Step(DRAM, store, 0)))
+        runs.append((tuple(tiles), wave.repeat))
+    runs.append(((Tile((Step(DRAM, 0, 0),)),), 1))
+    return Program(runs=tuple(runs), flush=True)
+
+
+def _tile(*steps: Step) -> Tile:
+    return Tile(steps, None, False)
