@@ -55,6 +55,10 @@ report: $(SIM) ## the committed pages of reports/, made anew
 accuracy: $(MINILM) ## every format on a real model: reports/accuracy.md (about four CPU minutes)
 	@$(PY) -m hwsim.report.accuracy --page
 
+.PHONY: validate
+validate: $(ALL) ## predictions against every measured set, into reports/ (about two minutes)
+	@$(PY) -m hwsim.validate
+
 .PHONY: lint
 lint: $(ALL) ## style, docstrings, and who may import whom
 	@$(PY) -m ruff check .

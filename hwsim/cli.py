@@ -307,6 +307,76 @@ def study(
         raise typer.Exit(2)
 
 
+@app.command()
+def serve(
+    arch: ArchName,
+    model: Annotated[str, typer.Option(help="a model's name (`hwsim model`), a YAML path, or a config.json")],
+    isl: Annotated[int, typer.Option(help="tokens of a prompt")] = 8192,
+    osl: Annotated[int, typer.Option(help="tokens of an answer")] = 16384,
+    batch: Annotated[str, typer.Option(help="sequences at once, or max: what the memory holds")] = "max",
+    chips: Annotated[int, typer.Option(help="chips that share the model")] = 1,
+    parallel: Annotated[str, typer.Option(help="how: tensor, tensor+expert or data+expert")] = "tensor",
+    weights: Weights = "bf16",
+    activations: Acts = None,
+    kv: Annotated[str | None, typer.Option(help="KV cache format")] = None,
+    state: Annotated[str | None, typer.Option(help="SSM state format")] = None,
+    drafts: Annotated[int, typer.Option(help="tokens drafted a step by the model's own block")] = 0,
+    acceptance: Annotated[str, typer.Option(help="chance of each draft, given those before: 0.9,0.8")] = "",
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Serve a model in steady state: tokens a second, time to first token, memory."""
+    from hwsim.arch import load_arch
+    from hwsim.report.serving import served_text
+    from hwsim.serve import Request
+    from hwsim.serve import serve as steady
+
+    try:
+        chances = tuple(float(x) for x in acceptance.split(",") if x)
+        sequences = None if batch == "max" else int(batch)
+    except ValueError:
+        raise InputError("--batch, --acceptance: write `--batch 64` or max, `--acceptance 0.9,0.8`") from None
+    if sequences is not None and sequences < 1:
+        raise InputError("--batch: write a whole number above 0, or max")
+    asked = Request(model, isl, osl, weight_map(weights), activations, kv, state, chips, parallel,
+                    drafts=drafts, acceptance=chances)
+    found = steady(load_arch(arch, overrides(set_)), asked, sequences)
+    print(json.dumps(found.to_dict(), indent=2) if as_json else served_text(found))
+
+
+@app.command()
+def calibrate(
+    arch: ArchName,
+    data: Annotated[Path, typer.Argument(metavar="DATA.csv", help="measured products: dtype,m,n,k,us")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="calibration file to write")],
+) -> None:
+    """Fit a machine's rates to measured products; writes the file that its `cores.calibration` names."""
+    try:
+        from hwsim.calibrate import calibrate as fitted
+    except ModuleNotFoundError as error:
+        raise InputError(f"calibrate needs {error.name}: pip install 'hwsim[calibrate]'") from None
+    from hwsim.arch import load_arch
+    from hwsim.report.files import write_whole
+
+    machine = load_arch(arch, [("cores.calibration", "null")])
+    text, found = fitted(machine, data)
+    write_whole(out, text)
+    print(f"{out}: mean error {100 * found.error:.1f} % over {sum(map(len, found.errors.values())):,} rows")
+
+
+@app.command()
+def validate(
+    out: Annotated[Path, typer.Option(help="folder of validation.md and validation.svg")] = Path("build/validation"),
+) -> None:
+    """Score every measured set: errors by set, format and size, with a parity figure."""
+    try:
+        from hwsim.validate import run as score
+    except ModuleNotFoundError as error:
+        raise InputError(f"validate needs {error.name}: pip install 'hwsim[calibrate,report]'") from None
+    out.mkdir(parents=True, exist_ok=True)
+    print(score(out, lambda name: print(f"  {name}", file=sys.stderr)))
+
+
 Globs = Annotated[list[str] | None, typer.Option(metavar="GLOB", help="tensor names; may be repeated")]
 Out = Annotated[Path, typer.Option("-o", "--out", help="file (or folder, for a sharded model) to write")]
 

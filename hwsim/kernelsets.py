@@ -16,6 +16,7 @@ import numpy as np
 from hwsim import kernels
 from hwsim.arch.cores import Cores
 from hwsim.formats.layout import layout
+from hwsim.waves import EXPERTS
 from hwsim.workload.routing import groups, spread
 
 FOLDER = Path(__file__).parent / "data" / "groundtruth"
@@ -77,17 +78,6 @@ def _update(cores, v, row):
 
 def _all_reduce(cores, v, row):
     return kernels.all_reduce(*_ints(row, "gpus"), 2 * int(row["size"]), v["launch"], v["link"], v["second"])
-
-
-#: Families and formats of the experts' kernels: (GEMM family, weights, activations).
-EXPERTS = {
-    "bfloat16": ("bfloat16", "bf16", "bf16"),
-    "fp8": ("fp8", "fp8_e4m3", "fp8_e4m3"),
-    "fp8_block": ("fp8_block", "fp8_e4m3", "fp8_e4m3"),
-    "nvfp4": ("nvfp4", "nvfp4", "nvfp4"),
-    "w4a16_mxfp4": ("bfloat16", "mxfp4_e2m1", "bf16"),
-    "w4a8_mxfp4_mxfp8": ("fp8_block", "mxfp4_e2m1", "mxfp8_e4m3"),
-}
 
 
 def expert_rows(row: Mapping[str, str]):

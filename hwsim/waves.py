@@ -7,7 +7,9 @@ result of the op before. Steps of no length on the memory pass the time of what 
 
 from __future__ import annotations
 
-from hwsim.arch.cores import Cores
+from dataclasses import replace
+
+from hwsim.arch.cores import Cores, Family
 from hwsim.errors import InputError
 from hwsim.kernels import (
     Kernel,
@@ -43,8 +45,7 @@ def kernel_of(pipeline: Pipeline, op: Op, opd: Operands) -> Kernel:
         family = _family(pipeline, op, opd)
         first = op.gemms[0]
         if len(op.gemms) > 1 or first.count > 1:
-            groups = [(g.count, g.m) for g in op.gemms]
-            return grouped(groups, first.n, first.k, family, cores, opd.weights, opd.activations)
+            return _experts(op, opd, family, cores)
         return gemm(first.m, first.n, first.k, family, cores, opd.weights, opd.activations)
     core = op.core
     if core is not None:
@@ -66,6 +67,39 @@ def kernel_of(pipeline: Pipeline, op: Op, opd: Operands) -> Kernel:
             moved.total,
         )
     return elementwise(moved.total, vector_passes(arch, op), launch, rate, cores)
+
+
+#: Families and formats of the experts' kernels: set of measurements -> (GEMM family, weights, activations).
+EXPERTS = {
+    "bfloat16": ("bfloat16", "bf16", "bf16"),
+    "fp8": ("fp8", "fp8_e4m3", "fp8_e4m3"),
+    "fp8_block": ("fp8_block", "fp8_e4m3", "fp8_e4m3"),
+    "nvfp4": ("nvfp4", "nvfp4", "nvfp4"),
+    "w4a16_mxfp4": ("bfloat16", "mxfp4_e2m1", "bf16"),
+    "w4a8_mxfp4_mxfp8": ("fp8_block", "mxfp4_e2m1", "mxfp8_e4m3"),
+}
+
+
+def _experts(op: Op, opd: Operands, family: Family, cores: Cores) -> Kernel:
+    """One of the two grouped products of an expert layer, with half of the layer's launches and of its copying.
+
+    The measured layer is both; without measurements of the pair, a grouped product like any other.
+    """
+    known, first = cores.others, op.gemms[0]
+    groups = [(g.count, g.m) for g in op.gemms]
+    pair = (opd.weights.name, opd.activations.name)
+    name = next((n for n, (_, *formats) in EXPERTS.items() if tuple(formats) == pair), "")
+    if f"experts_{name}.launch" not in known:
+        return grouped(groups, first.n, first.k, family, cores, opd.weights, opd.activations)
+    launch, rate, copy = (known[f"experts_{name}.{part}"] for part in ("launch", "rate", "copy"))
+    family = replace(cores.named(EXPERTS[name][0]), launch_seconds=0.0, quantise_bytes=0.0)
+    family = replace(family, macs_per_second=rate * family.macs_per_second)
+    cores = replace(cores, bandwidth=copy * cores.bandwidth, store=copy * cores.store)
+    kernel = grouped(groups, first.n, first.k, family, cores, opd.weights, opd.activations)
+    rows = sum(count * m for count, m in groups)
+    down = op.inputs == rows * first.k  # its inputs are one row for each expert chosen
+    moved = rows * 3 * first.n if down else rows * (3 * first.k + 2 * first.n) + 2 * op.outputs
+    return replace(kernel, launch=launch / 2, waves=(*kernel.waves, Wave(1, moved / cores.bandwidth, 0.0, 0.0, 0.0)))
 
 
 def _attention(core: AttentionCore, opd: Operands, cores: Cores, launch: float) -> Kernel:

@@ -12,7 +12,6 @@ from typing import Any
 from hwsim import filemodel
 from hwsim.arch.builtin import arch_folder, arch_names
 from hwsim.arch.compute import DotArray, DotRate, SystolicArray, TensorCores
-from hwsim.arch.library import load_cores
 from hwsim.arch.link import Link
 from hwsim.arch.machine import (
     Arch,
@@ -26,6 +25,7 @@ from hwsim.arch.machine import (
     Stack,
     Vector,
 )
+from hwsim.arch.menus import load_cores
 from hwsim.arch.schema import DotFile, DramFile, MachineFile, SystolicFile, TensorCoresFile
 from hwsim.errors import InputError, nearest
 from hwsim.formats.layout import layout

@@ -12,7 +12,7 @@ import yaml
 from hwsim.arch import arch_config, arch_names, load_arch, load_arch_text
 from hwsim.arch.builtin import arch_folder
 
-NAMES = ["a100-sxm", "b200", "edge-mx", "gemmini", "h100-sxm", "h200-sxm", "h200-sxm-regen", "m0", "seedlm-virtex7"]
+NAMES = ["a100-sxm", "b200", "edge-mx", "gemmini", "h100-sxm", "h200-sxm", "h200-sxm-regen", "h200-sxm-trtllm", "m0", "seedlm-virtex7"]
 NAMES += ["tpu-v4i"]
 
 

@@ -1,0 +1,220 @@
+"""hwsim serve: a model in steady state on a machine: tokens a second a chip and a user, time to first token, memory.
+
+Continuous batching: `batch` sequences at all ages, so the mean decode step is the mean over the contexts of one
+sequence; each sequence brings one prefill, which stops the decode steps it falls between. Steps are simulated at a few
+contexts and integrated by Simpson's rule; the difference to half as many points bounds its error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from math import floor
+from typing import Any
+
+from hwsim.arch import Arch, load_arch
+from hwsim.errors import InputError
+from hwsim.job import Job, run_job
+from hwsim.workload import load_model, lower, lower_draft
+from hwsim.workload.parallel import Parallel
+
+#: Contexts at which a decode step is simulated, from the prompt's length to the last token's.
+POINTS = 9
+#: Share of the memory that a server gives to weights and caches (vLLM's default for gpu_memory_utilization).
+MEMORY_SHARE = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is served: prompts of `isl` tokens, answers of `osl`, formats as in `run`.
+
+    drafts: tokens drafted a step by the model's own block. acceptance: chance that the i-th draft stands, given that
+    those before it do; one a draft.
+    """
+
+    model: str
+    isl: int
+    osl: int
+    weights: str | Mapping[str, str] = "bf16"
+    activations: str | None = None
+    kv: str | None = None
+    state: str | None = None
+    chips: int = 1
+    parallel: str = "tensor"
+    skew: str = "even"
+    drafts: int = 0
+    acceptance: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One operating point. Seconds and tokens; energy is null until its parts have measured counts."""
+
+    machine: str
+    request: Request
+    batch: int
+    batch_by_memory: int
+    tokens_per_second_per_chip: float
+    tokens_per_second_per_user: float
+    time_to_first_token: float
+    step_seconds: float
+    step_error_seconds: float
+    prefill_seconds: float
+    tokens_per_step: float
+    limited_by: str
+    memory: dict[str, int]
+    energy_joules_per_token: float | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"schema": 1, **asdict(self)}
+
+
+class Server:
+    """A machine that serves one kind of request; steps are simulated once each."""
+
+    def __init__(self, arch: Arch | str, request: Request):
+        self.arch = load_arch(arch) if isinstance(arch, str) else arch
+        self.model = load_model(request.model)
+        self.request = request
+        if min(request.isl, request.osl) < 1:
+            raise InputError("isl, osl: write whole numbers of tokens above 0")
+        if len(request.acceptance) < request.drafts or any(not 0 <= a <= 1 for a in request.acceptance):
+            raise InputError(f"acceptance: write {request.drafts} shares between 0 and 1, one a draft")
+        self._steps: dict[tuple, Any] = {}
+
+    def job(self, phase: str, batch: int, context: int) -> Job:
+        """The step as `run` makes it."""
+        r = self.request
+        return run_job(
+            self.arch,
+            self.model,
+            phase,
+            batch,
+            context,
+            r.weights,
+            r.activations,
+            r.kv,
+            r.state,
+            "walk",
+            chips=r.chips,
+            parallel=r.parallel,
+            skew=r.skew,
+        )
+
+    def seconds(self, phase: str, batch: int, context: int) -> float:
+        """A step: the device's time and what of the software is not hidden behind it."""
+        key = (phase, batch, context)
+        if key not in self._steps:
+            job = self.job(phase, batch, context)
+            if phase == "decode" and self.request.drafts:
+                self._steps[key] = self._verified(job, batch, context)
+            else:
+                self._steps[key] = self._simulated(job)
+        return self._steps[key]
+
+    def _simulated(self, job: Job) -> float:
+        stack = self.arch.stack
+        extra = stack.step_seconds + stack.layer_seconds * len(self.model.layers) if stack else 0.0
+        return self.arch.seconds(1) * job.simulate().ticks / job.pipeline.q + extra
+
+    def _verified(self, job: Job, batch: int, context: int) -> float:
+        """A step that verifies the drafts of each sequence, and the drafts themselves."""
+        r, shared = self.request, Parallel(self.request.chips, self.request.parallel)
+        new = 1 + r.drafts
+        verify = lower(self.model, "decode", batch, context, tokens=new, skew=r.skew, parallel=shared)
+        draft = lower_draft(self.model, batch, context, skew=r.skew, parallel=shared)
+        one = _job_of(job, verify)
+        return self._simulated(one) + r.drafts * self._simulated(_job_of(job, draft)) - r.drafts * self._layers()
+
+    def _layers(self) -> float:
+        """Software time of the whole model's layers, which a draft does not have."""
+        stack = self.arch.stack
+        return stack.layer_seconds * (len(self.model.layers) - len(self.model.mtp or "")) if stack else 0.0
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Tokens a step adds to a sequence: one, and each draft that stands with all before it."""
+        total, stands = 1.0, 1.0
+        for chance in self.request.acceptance[: self.request.drafts]:
+            stands *= chance
+            total += stands
+        return total
+
+    def decode(self, batch: int) -> tuple[float, float]:
+        """(mean decode step over a sequence's contexts, bound of the integration's error), seconds."""
+        r = self.request
+        last = r.isl + r.osl - 1
+        contexts = [r.isl + (last - r.isl) * i // (POINTS - 1) for i in range(POINTS)]
+        steps = [self.seconds("decode", batch, c) for c in contexts]
+        fine, coarse = simpson(steps), simpson(steps[::2])
+        return fine, abs(fine - coarse)
+
+    def memory(self, batch: int) -> dict[str, int]:
+        """Bytes on one chip when every sequence has its last token."""
+        m = self.job("decode", batch, self.request.isl + self.request.osl - 1)._memory()
+        return {
+            "weights": m.weights,
+            "kv": m.kv,
+            "state": m.state,
+            "activations": m.activations,
+            "capacity": m.capacity,
+        }
+
+    @lru_cache(maxsize=1)  # noqa: B019 (a server lives as long as its answer)
+    def batch_by_memory(self) -> int:
+        """The most sequences that fit, each at its full length; 0 where the weights alone do not."""
+        one, two = self.memory(1), self.memory(2)
+        each = sum(two[k] - one[k] for k in ("kv", "state", "activations"))
+        free = (
+            MEMORY_SHARE * one["capacity"] - one["weights"] - sum(one[k] for k in ("kv", "state", "activations")) + each
+        )
+        return max(0, floor(free / each))
+
+    def serve(self, batch: int | None = None) -> Served:
+        """Steady state at `batch` sequences (None: what fits). raises: InputError where not even one fits."""
+        r, most = self.request, self.batch_by_memory()
+        if most < 1:
+            raise InputError(f"{r.model}: one sequence does not fit {self.arch.name} ({r.chips} chips); use more chips")
+        notes = [f"batch {batch} asked for, {most} fit"] if batch and batch > most else []
+        batch = min(batch or most, most)
+        step, error = self.decode(batch)
+        prefill = self.seconds("prefill", 1, r.isl)
+        # In the time of one answer each of the batch's sequences brings one prefill.
+        answer = step * r.osl / self.tokens_per_step + batch * prefill
+        rate = batch * r.osl / answer
+        return Served(
+            machine=self.arch.name,
+            request=r,
+            batch=batch,
+            batch_by_memory=most,
+            tokens_per_second_per_chip=rate / r.chips,
+            tokens_per_second_per_user=rate / batch,
+            time_to_first_token=prefill + step,
+            step_seconds=step,
+            step_error_seconds=error,
+            prefill_seconds=prefill,
+            tokens_per_step=self.tokens_per_step,
+            limited_by=self.job("decode", batch, r.isl + r.osl // 2).bound.limited_by,
+            memory=self.memory(batch),
+            notes=tuple(notes),
+        )
+
+
+def _job_of(job: Job, ops) -> Job:
+    return Job(job.arch, ops, job.formats, "walk", name=job.name, phase=job.phase, config=job.config, chips=job.chips)
+
+
+def simpson(values: Sequence[float]) -> float:
+    """Mean of a function from an odd number of equally spaced values: Simpson's rule, exact for cubics."""
+    if len(values) % 2 == 0:
+        raise ValueError("an odd number of values")
+    weights = [1, *([4, 2] * (len(values) // 2))[:-1], 1]
+    return sum(w * v for w, v in zip(weights, values, strict=True)) / (3 * (len(values) - 1))
+
+
+def serve(arch: Arch | str, request: Request, batch: int | None = None) -> Served:
+    """`request` on `arch` in steady state; batch None: as many sequences as fit."""
+    return Server(arch, request).serve(batch)

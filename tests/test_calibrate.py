@@ -1,0 +1,107 @@
+"""Calibration: known rates are found again, files are refused where they are wrong, fits on a limit too."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hwsim import calibrate as c
+from hwsim.arch import load_arch
+from hwsim.errors import InputError
+from hwsim.validate import shape_folds
+
+
+def synthetic(arch, seed=0):
+    """Times of the machine's own kernels for random shapes, one family."""
+    rng = np.random.default_rng(seed)
+    sizes = 2.0 ** rng.uniform(6, 14, (500, 3)) // 8 * 8
+    sizes[:, 0] = 2.0 ** rng.integers(0, 14, 500)
+    family = arch.cores.named("bfloat16")
+    rows = np.column_stack([sizes, np.ones(len(sizes))])
+    rows[:, 3] = c.Products(rows, family).seconds(family, arch.cores)
+    return {"bfloat16": rows}
+
+
+def test_rates_that_made_the_times_are_found_again():
+    arch = load_arch("h100-sxm")
+    found = c.fit(arch, synthetic(arch), steps=60)
+    truth, family = arch.cores, arch.cores.named("bfloat16")
+    got = found.cores.named("bfloat16")
+    assert found.error < 0.01
+    assert found.cores.bandwidth == pytest.approx(truth.bandwidth, rel=0.03)
+    assert got.launch_seconds == pytest.approx(family.launch_seconds, rel=0.03)
+    assert got.macs_per_second == pytest.approx(family.macs_per_second, rel=0.05)
+    assert got.feed_per_second == pytest.approx(family.feed_per_second, rel=0.05)
+
+
+def test_a_fit_on_a_limit_says_so():
+    arch = load_arch("h100-sxm")
+    data = synthetic(arch)
+    data["bfloat16"][:, 3] *= 40  # no launch in the range is so slow
+    assert "bfloat16.launch" in c.fit(arch, data, steps=60).limits
+
+
+def test_at_most_eight_numbers_of_a_chip_and_three_a_family():
+    for name in ("a100-sxm", "h100-sxm", "b200"):
+        arch = load_arch(name)
+        names = list(c.ranges(arch, arch.cores.families))
+        assert sum("." not in n for n in names) <= 8
+        for family in arch.cores.families:
+            assert sum(n.startswith(f"{family.name}.") for n in names) <= 3
+
+
+def test_vector_and_scalar_times_are_one_formula():
+    from hwsim.formats.layout import layout
+    from hwsim.kernels import gemm
+
+    arch = load_arch("b200")
+    for family in arch.cores.families:
+        rows = synthetic(arch)["bfloat16"][::25]
+        times = c.Products(rows, family).seconds(family, arch.cores)
+        for (m, n, k, _), seconds in zip(rows, times, strict=True):
+            formats = layout(family.weights), layout(family.activations)
+            kernel = gemm(int(m), int(n), int(k), family, arch.cores, *formats, warm=True)
+            assert kernel.seconds == pytest.approx(seconds, rel=1e-9)
+
+
+def test_folds_keep_a_shape_together():
+    rows = np.array([(m, n, k, 1.0) for m in (1, 2, 4) for n in (64, 128, 256) for k in (32, 64, 512)])
+    folds = shape_folds(rows, 6)
+    for n, k in {(n, k) for n, k in rows[:, 1:3]}:
+        assert len(set(folds[(rows[:, 1] == n) & (rows[:, 2] == k)])) == 1
+    assert set(folds) == set(range(6))
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("dtype,m,n,k\n", "write dtype,m,n,k,us"),
+        ("dtype,m,n,k,us\nbfloat16,1,2,x,3\n", ":2: "),
+        ("dtype,m,n,k,us\nbfloat16,1,2,3,-1\n", "a time above 0"),
+        ("dtype,m,n,k,us\nfloat7,1,2,3,1\n", "dtype float7"),
+    ],
+)
+def test_wrong_files_are_refused(tmp_path: Path, text, message):
+    path = tmp_path / "data.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        c.calibrate(load_arch("h100-sxm"), path)
+
+
+def test_a_machine_without_cores_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no `cores:`"):
+        c.calibrate(load_arch("m0"), tmp_path / "data.csv")
+
+
+def test_the_committed_calibration_is_a_fit_of_the_committed_data():
+    """One step from the committed rates does not leave them: they are where the fit ends."""
+    arch = load_arch("b200")
+    data = {"nvfp4": c.read_gemms(Path("hwsim/data/groundtruth/b200_gemm.csv"))["nvfp4"]}
+    family = arch.cores.named("nvfp4")
+    times = c.Products(data["nvfp4"], family).seconds(family, arch.cores)
+    best = np.abs(times / data["nvfp4"][:, 3] - 1).mean()
+    for factor in (0.8, 1.25):
+        worse = replace(family, macs_per_second=factor * family.macs_per_second)
+        times = c.Products(data["nvfp4"], worse).seconds(worse, arch.cores)
+        assert np.abs(times / data["nvfp4"][:, 3] - 1).mean() > best

@@ -1,0 +1,158 @@
+"""Kernels as waves of tiles: the simulator against the closed form, and that against a count by hand."""
+
+import math
+import random
+
+import pytest
+
+from hwsim.arch import load_arch
+from hwsim.errors import InputError
+from hwsim.formats.layout import layout
+from hwsim.job import gemm, run
+from hwsim.kernels import Kernel, Wave, all_reduce, prefill_attention, product
+from hwsim.kernels import gemm as gemm_kernel
+from hwsim.kernelsets import read_rows
+from hwsim.pipeline import Pipeline
+from hwsim.sim.engine import simulate
+from hwsim.waves import kernel_program
+
+MACHINES = ["a100-sxm", "h100-sxm", "b200", "h200-sxm-trtllm"]
+
+
+@pytest.mark.parametrize("engine", ["walk", "simpy"])
+def test_the_simulator_takes_the_time_of_the_closed_form(engine):
+    """Random waves: either side longer, any fill, alone or repeated, with and without results and stores."""
+    rng, pipeline = random.Random(1), Pipeline.of(load_arch("h100-sxm"))
+    tick = 1 / (float(pipeline.arch.clock_hz) * pipeline.q)
+
+    def seconds():
+        return rng.choice([0.0, rng.uniform(1e-8, 1e-5)])
+
+    for _ in range(60):
+        waves = tuple(
+            Wave(rng.randint(1, 4), seconds(), seconds(), seconds(), seconds(), rng.choice([0, rng.random(), 1.0]))
+            for _ in range(rng.randint(1, 5))
+        )
+        kernel = Kernel(seconds(), waves)
+        found = simulate(pipeline, [kernel_program(pipeline, kernel)], 0, engine).ticks
+        steps = sum(6 * w.repeat for w in waves) + 2
+        assert abs(found * tick - kernel.seconds) <= steps * tick + float(pipeline.q) * tick
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_a_run_takes_launch_and_waves(name):
+    arch = load_arch(name)
+    family = arch.cores.named("bfloat16")
+    for m, n, k in ((1, 64, 64), (17, 4096, 4096), (512, 5120, 16384), (3000, 8192, 1024)):
+        kernel = gemm_kernel(m, n, k, family, arch.cores, layout("bf16"), layout("bf16"))
+        result = gemm(arch, m, n, k, "bf16", engine="walk")
+        assert result.seconds == pytest.approx(kernel.seconds, abs=2 / float(arch.clock_hz))
+        assert result.cycles >= result.bound_cycles
+
+
+def test_waves_by_hand():
+    """256x128 tiles on 108 cores: 128 tiles of 4096 x 4096 at M = 1024 are two waves, the second of 20."""
+    arch = load_arch("a100-sxm")
+    family = arch.cores.named("bfloat16")
+    tile = next(t for t in family.tiles if (t.m, t.n, t.split) == (256, 128, 1))
+    p = product(1024, 4096, 4096, 2.0, 2.0, tile, family, arch.cores)
+    one = 256 * 128 * 4096 / family.macs_per_second
+    assert p.waves == 2 and p.core == pytest.approx(one)
+    read = (4096 * 4096 * 2 + 1024 * 4096 * 2) / arch.cores.bandwidth
+    assert p.read == pytest.approx(read * 108 / 128) and p.read_last == pytest.approx(read * 20 / 128)
+    store = 2 * 1024 * 4096 / arch.cores.store
+    result = 2 * 256 * 128 * 2 / family.feed_per_second
+    fill = min(1, arch.cores.memory_bytes / ((256 + 128) * 2 * 4096)) * min(one, p.read)
+    assert p.seconds(min, max) == pytest.approx(max(one, p.read) + max(one, p.read_last) + fill + store + result)
+
+
+def test_padding_and_waves_show_as_steps_in_m():
+    """More rows inside a tile cost nothing on the cores; one row beyond costs a tile."""
+    arch = load_arch("b200")
+    family = arch.cores.named("nvfp4")
+    times = [product(m, 8192, 8192, 0.5625, 0.5625, family.tiles[0], family, arch.cores).core for m in (1, 100, 128)]
+    assert times[0] == times[1] == times[2]
+    waves = [product(m, 16384, 8192, 0.5625, 0.5625, family.tiles[0], family, arch.cores).waves for m in (256, 384)]
+    assert waves == [1, 2]  # 128 and 192 tiles of 128 x 256 on 148 cores
+
+
+def test_causal_tiles_are_half_of_the_square_and_the_diagonal():
+    arch = load_arch("h100-sxm")
+    c = arch.cores
+
+    def work(tokens):
+        kernel = prefill_attention(64, tokens, 32, 8, 128, 2.0, c, 0.0, 3e14, 0.0, 1e30)
+        return kernel.waves[0].core
+
+    blocks = 8192 // 128
+    steps = sum(2 * (i + 1) for i in range(blocks))
+    assert work(8192) == pytest.approx(64 * 32 * steps * 2 * 128 * 64 * 128 / 3e14)
+    assert work(8192) / work(4096) == pytest.approx((64 * 65) / (32 * 33))
+
+
+def test_all_reduce_takes_the_faster_way():
+    one = all_reduce(8, 1e3, 3e-6, 3e11, 2e-5)
+    two = all_reduce(8, 1e9, 3e-6, 3e11, 2e-5)
+    assert one == pytest.approx(3e-6 + 7e3 / 3e11)
+    assert two == pytest.approx(3e-6 + 2e-5 + 2 * 7 / 8 * 1e9 / 3e11)
+
+
+@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("phase, batch, context", [("decode", 1, 1024), ("decode", 64, 8192), ("prefill", 1, 2048)])
+def test_whole_models_stay_above_their_bound(name, phase, batch, context):
+    model, weights = ("llama3-8b", "bf16") if name == "a100-sxm" else ("nemotron3-nano-30b-a3b", "bf16")
+    result = run(name, model, phase, batch, context, weights, engine="walk")
+    assert result.bound_cycles < result.cycles < 12 * result.bound_cycles
+    assert sum(result.stalls.values()) == result.cycles
+
+
+def test_engines_agree_on_a_whole_model():
+    a, b = (run("h100-sxm", "nemotron3-nano-30b-a3b", "decode", 8, 4096, "bf16", engine=e) for e in ("walk", "simpy"))
+    assert a.cycles == b.cycles and a.stalls == b.stalls
+
+
+def test_ideal_kernels_are_one_override_away():
+    ideal = load_arch("h100-sxm", [("cores", "null"), ("stack", "null")])
+    assert ideal.cores is None
+    slow, fast = (gemm(a, 16, 4096, 4096, "bf16", engine="walk") for a in (load_arch("h100-sxm"), ideal))
+    assert fast.bound_cycles == slow.bound_cycles and fast.cycles < slow.cycles
+
+
+def test_a_pair_without_kernels_uses_those_of_the_formats_it_is_turned_into():
+    result = gemm("h100-sxm", 1, 4096, 4096, "mxfp4", engine="walk")
+    wide = gemm("h100-sxm", 1, 4096, 4096, "bf16", engine="walk")
+    assert result.seconds < wide.seconds and any("dequantised" in n for n in result.notes)
+
+
+def test_a_calibration_without_a_family_is_refused(tmp_path):
+    folder = tmp_path / "calibration"
+    folder.mkdir()
+    text = (load_arch_folder() / "calibration" / "h100-sxm.yaml").read_text()
+    (folder / "x.yaml").write_text(text.replace("  fp8_block:", "  other:"))
+    machine = (
+        (load_arch_folder() / "h100-sxm.yaml").read_text().replace("calibration/h100-sxm.yaml", "calibration/x.yaml")
+    )
+    (tmp_path / "m.yaml").write_text(machine)
+    with pytest.raises(InputError, match="no rates for fp8_block; run `hwsim calibrate"):
+        load_arch(tmp_path / "m.yaml")
+
+
+def load_arch_folder():
+    from hwsim.arch.builtin import arch_folder
+
+    return arch_folder()
+
+
+@pytest.mark.parametrize(
+    "chip, name, most", [("a100", "a100-sxm", 0.09), ("h100", "h100-sxm", 0.05), ("b200", "b200", 0.06)]
+)
+def test_measured_products(chip, name, most):
+    """Every 40th measured product, bf16: what the committed calibration says, by plain Python."""
+    arch = load_arch(name)
+    family = arch.cores.named("bfloat16")
+    errors = []
+    for row in [r for r in read_rows(f"{chip}_gemm.csv") if r["dtype"] == "bfloat16"][::8]:
+        m, n, k = (int(row[c]) for c in ("m", "n", "k"))
+        kernel = gemm_kernel(m, n, k, family, arch.cores, layout("bf16"), layout("bf16"), warm=True)
+        errors.append(abs(kernel.seconds * 1e6 / float(row["us"]) - 1))
+    assert math.fsum(errors) / len(errors) < most + 0.03

@@ -1,0 +1,76 @@
+"""Serving: integration, acceptance, memory and steady state against arithmetic of their own."""
+
+import time
+from fractions import Fraction
+
+import pytest
+
+from hwsim.errors import InputError
+from hwsim.job import run
+from hwsim.serve import Request, Server, simpson
+
+NANO = Request("nemotron3-nano-30b-a3b", 8192, 16384, "published-fp8")
+
+
+def test_simpson_is_exact_for_cubics():
+    values = [Fraction(x**3 - 2 * x + 1) for x in range(9)]
+    exact = (Fraction(8**4, 4) - 64 + 8) / 8
+    assert simpson(values) == pytest.approx(float(exact), rel=1e-12)
+    with pytest.raises(ValueError):
+        simpson([1, 2])
+
+
+def test_acceptance_by_position():
+    drafting = Request("nemotron3-super-120b-a12b", 100, 100, "fp8", drafts=3, acceptance=(0.9, 0.5, 0.2))
+    assert Server("b200", drafting).tokens_per_step == pytest.approx(1 + 0.9 + 0.45 + 0.09)
+
+
+def test_drafts_cost_less_than_steps_and_more_than_nothing():
+    """Verifying four tokens reads more experts than one, and fewer than four steps read."""
+    plain = Request("nemotron3-super-120b-a12b", 1000, 100, "fp8")
+    drafted = Request("nemotron3-super-120b-a12b", 1000, 100, "fp8", drafts=3, acceptance=(1, 1, 1))
+    one, four = (Server("b200", r).seconds("decode", 1, 1000) for r in (plain, drafted))
+    assert one < four < 4 * one
+
+
+def test_what_fits_fits_and_one_more_does_not():
+    server = Server("h200-sxm-trtllm", NANO)
+    most = server.batch_by_memory()
+
+    def used(batch):
+        m = server.memory(batch)
+        return sum(m[part] for part in ("weights", "kv", "state", "activations"))
+
+    assert used(most) <= 0.9 * 141e9 < used(most + 1)
+
+
+def test_steady_state_is_steps_and_prefills():
+    found = Server("h200-sxm-trtllm", NANO).serve(64)
+    ends = [
+        run("h200-sxm-trtllm", NANO.model, "decode", 64, c, NANO.weights, engine="walk").seconds for c in (8192, 24575)
+    ]
+    assert ends[0] < found.step_seconds < ends[1]
+    assert found.step_error_seconds < 0.001 * found.step_seconds
+    prefill = run("h200-sxm-trtllm", NANO.model, "prefill", 1, 8192, NANO.weights, engine="walk").seconds
+    answer = 16384 * found.step_seconds + 64 * prefill
+    assert found.tokens_per_second_per_user == pytest.approx(16384 / answer, rel=1e-3)
+    assert found.tokens_per_second_per_chip == pytest.approx(64 * 16384 / answer, rel=1e-3)
+
+
+def test_one_point_takes_under_five_cpu_seconds():
+    start = time.process_time()
+    Server("h200-sxm-trtllm", NANO).serve()
+    assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize(
+    "request_, message",
+    [
+        (Request("llama3-8b", 0, 10), "isl, osl"),
+        (Request("nemotron3-super-120b-a12b", 10, 10, drafts=2, acceptance=(0.5,)), "write 2 shares"),
+        (Request("nemotron3-ultra-550b-a55b", 10, 10, "fp8"), "does not fit"),
+    ],
+)
+def test_refused(request_, message):
+    with pytest.raises(InputError, match=message):
+        Server("h200-sxm-trtllm", request_).serve()
