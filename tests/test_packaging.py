@@ -68,7 +68,7 @@ def test_wheel_says_what_it_needs(wheel):
     metadata = archive.read(name).decode()
     assert "Requires-Python: >=3.11" in metadata
     assert "License-Expression: Apache-2.0" in metadata
-    assert {"rtl", "formal", "fpga", "scale", "report", "dev"} == {
+    assert {"rtl", "formal", "fpga", "scale", "calibrate", "report", "dev"} == {
         line.split(": ")[1] for line in metadata.splitlines() if line.startswith("Provides-Extra")
     }
 

@@ -12,8 +12,8 @@ import yaml
 from hwsim.arch import arch_config, arch_names, load_arch, load_arch_text
 from hwsim.arch.builtin import arch_folder
 
-NAMES = ["a100-sxm", "b200", "edge-mx", "gemmini", "h100-sxm", "h200-sxm", "h200-sxm-regen", "h200-sxm-trtllm", "m0", "seedlm-virtex7"]
-NAMES += ["tpu-v4i"]
+NAMES = ["a100-sxm", "b200", "edge-mx", "gemmini", "h100-sxm", "h200-sxm", "h200-sxm-regen", "h200-sxm-trtllm"]
+NAMES += ["m0", "seedlm-virtex7", "tpu-v4i"]
 
 
 def test_the_machines_are_there():
