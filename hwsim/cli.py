@@ -127,6 +127,8 @@ def _finish(job, by: str | None, trace: Path | None, as_json: bool) -> None:
     if trace:
         from hwsim.report.files import check_writable
 
+        if not hasattr(job, "simulate"):
+            raise InputError("--trace: an engine's run has no tiles to draw; leave it out")
         check_writable(trace)
     result = job.result()
     if trace:
@@ -260,15 +262,15 @@ def numbers_apart(words: list[str]) -> tuple[list[str], list[float]]:
 
 @app.command()
 def schema(
-    what: Annotated[str, typer.Argument(metavar="[machine|model]", help="which file")] = "machine",
+    what: Annotated[str, typer.Argument(metavar="[machine|engine|model]", help="which file")] = "machine",
 ) -> None:
-    """Print the JSON Schema of a machine or model file, for editors."""
+    """Print the JSON Schema of a machine, engine or model file, for editors."""
     from hwsim.arch import json_schema
     from hwsim.job import check_choice
     from hwsim.workload import model_schema
 
-    check_choice("schema", what, ("machine", "model"))
-    print(json.dumps(model_schema() if what == "model" else json_schema(), indent=2))
+    check_choice("schema", what, ("machine", "engine", "model"))
+    print(json.dumps(model_schema() if what == "model" else json_schema(engine=what == "engine"), indent=2))
 
 
 @app.command()

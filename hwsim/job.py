@@ -9,8 +9,9 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from hwsim import __version__
-from hwsim.arch import Arch, arch_config, load_arch
+from hwsim.arch import Arch, EngineArch, arch_config, load_arch
 from hwsim.bound import bound
+from hwsim.enginejob import GemvJob
 from hwsim.errors import InputError, ModelError
 from hwsim.formats.layout import layout
 from hwsim.operands import Formats, activation_bytes, operands, split_state, work_cycles
@@ -59,7 +60,7 @@ def run(
 
 
 def gemm(
-    arch: Arch | str,
+    arch: Arch | EngineArch | str,
     m: int,
     n: int,
     k: int,
@@ -93,6 +94,8 @@ def run_job(
     from hwsim.workload.presets import preset
 
     arch = load_arch(arch) if isinstance(arch, str) else arch
+    if isinstance(arch, EngineArch):
+        raise InputError(f"{arch.name}: an engine for one product; write `hwsim gemm {arch.name} --m 1 ...`")
     model = load_model(model) if isinstance(model, str) else model
     check_choice("phase", phase, PHASES)
     check_positive(batch=batch, context=context, chips=chips)
@@ -124,17 +127,19 @@ def run_job(
 
 
 def gemm_job(
-    arch: Arch | str,
+    arch: Arch | EngineArch | str,
     m: int,
     n: int,
     k: int,
     weights: str | Mapping[str, str] = "bf16",
     activations: str | None = None,
     engine: str = "simpy",
-) -> Job:
+) -> Job | GemvJob:
     """The product that `gemm` simulates, not yet simulated."""
     arch = load_arch(arch) if isinstance(arch, str) else arch
     check_positive(m=m, n=n, k=k)
+    if isinstance(arch, EngineArch):
+        return GemvJob(arch, m, n, k, weights, activations)
     op = Op("gemm", "gemm", weights="mlp", gemms=(Gemm(m, n, k),), inputs=m * k, outputs=m * n)
     return Job(
         arch,

@@ -115,6 +115,8 @@ class Gearbox:
     Both are registers' values, so it cuts the ready path. bits_in = bits_out = b with depth 2b is the two-entry
     buffer at a unit's boundary. Bits leave in the order in which they came, least significant first.
 
+    A word may carry fewer bits than it has room for; after the last one, what is left is offered as a word.
+
     depth: bits held; at least `full_rate_depth` for a transfer in each cycle on the side of the larger word.
     """
 
@@ -123,31 +125,36 @@ class Gearbox:
             raise ValueError(f"a gearbox of {depth} bits is shallower than a word: {bits_in} in, {bits_out} out")
         self.bits_in, self.bits_out, self.depth = bits_in, bits_out, depth
         self.level = 0
+        self.ended = False
 
     @staticmethod
     def full_rate_depth(bits_in: int, bits_out: int) -> int:
-        """The least depth at which neither side waits for anything but the rate of the other."""
+        """The least depth at which neither side waits for anything but the rate of the other (whole words in)."""
         return bits_in + bits_out + max(bits_in, bits_out) - gcd(bits_in, bits_out)
 
     @property
     def out_valid(self) -> bool:
         """Whether an output is offered in this cycle."""
-        return self.level >= self.bits_out
+        return self.level >= self.bits_out or (self.ended and self.level > 0)
 
     def in_ready(self, out_ready: bool) -> bool:
         """Whether an input is accepted in this cycle; `out_ready` does not matter."""
         return self.level + self.bits_in <= self.depth
 
-    def step(self, in_valid: bool, out_ready: bool) -> Handshake:
-        """One cycle."""
+    def step(self, in_valid: bool, out_ready: bool, bits: int | None = None, last: bool = False) -> Handshake:
+        """One cycle; `bits`: those of the input that count (None: all); `last`: no input follows this one."""
         seen = Handshake(self.in_ready(out_ready), self.out_valid)
-        self.level += self.bits_in * bool(in_valid and seen.in_ready)
-        self.level -= self.bits_out * bool(out_ready and seen.out_valid)
+        if out_ready and seen.out_valid:
+            self.level -= min(self.level, self.bits_out)
+        if in_valid and seen.in_ready:
+            self.level += self.bits_in if bits is None else bits
+            self.ended = last
         return seen
 
     def reset(self) -> None:
         """Drop what is held."""
         self.level = 0
+        self.ended = False
 
 
 class Chain:

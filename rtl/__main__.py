@@ -178,6 +178,30 @@ def seed_mac(format: SeedFormat = "seedlm4", target: Target = "mxint8", activati
     return SeedMac(Requantizer(seed_codec(format), target), side), f"seed_mac_{format}_{target}_{activations}"
 
 
+@app.command()
+def gemv(
+    format: Annotated[str, typer.Option("--format", help="Format of the weight stream.")] = "mxint8",
+    activations: Annotated[str, typer.Option("--activations", help="MX format of x.")] = "mxint8",
+    beat: Annotated[int, typer.Option("--beat", help="Bytes of a beat: 4, 8, 16, 32 or 64.")] = 64,
+    dot_units: Annotated[int, typer.Option("--dot-units", help="Blocks multiplied a cycle.")] = 1,
+    interleave: Interleave = None,
+    decoders: Annotated[int | None, typer.Option("--decoders", help="Seed blocks decoded a cycle.")] = None,
+    target: Target = "mxint8",
+    fifo: Annotated[int, typer.Option("--fifo", help="Beats in flight or waiting, at most.")] = 64,
+    results: Annotated[int | None, typer.Option("--results", help="Slots for results of all dot units.")] = None,
+    k_max: Annotated[int, typer.Option("--k-max", help="Elements of the longest x.")] = 4096,
+    out: Folder = OUT,
+) -> None:
+    """The engine y = W x: weights from a memory stream, x on chip, y as float32."""
+    from hwsim.specs import Gemv
+
+    from .gemv import GemvUnit
+
+    spec = Gemv(format, activations, beat, dot_units, interleave, decoders, target, fifo, results, k_max)
+    name = f"gemv_{spec.layout.name}_{spec.activations}_{beat}b_{dot_units}d"
+    deliver(GemvUnit(spec), name, out)
+
+
 def dot_spec(formats: list[str], lanes: int | None):
     """(the dot unit's spec, its name) for one or two formats.
 

@@ -6,6 +6,7 @@ import importlib
 
 _HOME = {
     "Arch": "machine",
+    "EngineArch": "engine",
     "arch_config": "config",
     "arch_names": "builtin",
     "json_schema": "load",

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hwsim.arch.compute import SystolicArray, TensorCores
 from hwsim.arch.machine import Arch, Dram
 from hwsim.quantities import write
 
+if TYPE_CHECKING:
+    from hwsim.arch.engine import EngineArch
+
 _LONG = 16
 
 
-def arch_config(arch: Arch) -> dict[str, Any]:
+def arch_config(arch: Arch | EngineArch) -> dict[str, Any]:
     """The whole machine, defaults filled in, every quantity exact and with its unit; ready for JSON or YAML.
 
     The text follows from the machine's numbers alone: equal machines give equal bytes, however their files
     spell them.
     """
     clock = arch.clock_hz
+    if not isinstance(arch, Arch):
+        from hwsim.arch.engine import engine_config
+
+        return engine_config(arch, _dram(arch.dram, clock))
 
     def rate(per_cycle: Fraction, base: str) -> str:
         return write(per_cycle, f"{base}/cycle")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hwsim import filemodel
 from hwsim.arch.builtin import arch_folder, arch_names
@@ -32,12 +32,15 @@ from hwsim.formats.layout import layout
 from hwsim.quantities import Quantity, write
 from hwsim.yamlfile import Document, Placed, parse, raise_problems, read, short
 
+if TYPE_CHECKING:
+    from hwsim.arch.engine import EngineArch
+
 Overrides = Iterable[tuple[str, str | Placed]]
 
 MIN_SLOTS = 4
 
 
-def load_arch(name_or_path: str | Path, overrides: Overrides = ()) -> Arch:
+def load_arch(name_or_path: str | Path, overrides: Overrides = ()) -> Arch | EngineArch:
     """The machine of a shipped name, or of the YAML file at a path.
 
     overrides: (dotted path, YAML text) pairs put into the file's tree first, e.g. `("dram.bandwidth", "9.6 TB/s")`;
@@ -55,17 +58,21 @@ def load_arch(name_or_path: str | Path, overrides: Overrides = ()) -> Arch:
     return _load(read(name_or_path), overrides)
 
 
-def load_arch_text(text: str, source: str = "<text>", overrides: Overrides = ()) -> Arch:
+def load_arch_text(text: str, source: str = "<text>", overrides: Overrides = ()) -> Arch | EngineArch:
     """The machine that a YAML text describes; `source` names it in messages. Raises InputError."""
     return _load(parse(text, source), overrides)
 
 
-def json_schema() -> dict[str, Any]:
-    """JSON Schema of a machine file (draft 2020-12): what `hwsim schema` prints and editors read."""
+def json_schema(engine: bool = False) -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a machine's file, or an engine's: what `hwsim schema` prints and editors read."""
+    from hwsim.arch.engine import EngineFile
+
+    if engine:
+        return filemodel.json_schema(EngineFile, "hwsim engine")
     return filemodel.json_schema(MachineFile, "hwsim machine")
 
 
-def _load(document: Document, overrides: Overrides) -> Arch:
+def _load(document: Document, overrides: Overrides) -> Arch | EngineArch:
     problems: list[str] = []
     for path, text in overrides:
         try:
@@ -74,6 +81,10 @@ def _load(document: Document, overrides: Overrides) -> Arch:
             problems += error.problems
     if problems:
         raise_problems(problems)
+    if "engine" in document.data:
+        from hwsim.arch.engine import engine_machine
+
+        return engine_machine(document)
     file = filemodel.validate(document, MachineFile)
     arch = _machine(file, document.source)
     problems = [*_refused(arch, file, document)]
@@ -154,10 +165,14 @@ def _dot(file: DotFile, clock: Fraction) -> DotArray:
     return DotArray(latency, rates, file.accumulator)
 
 
-def _refused(arch: Arch, file: MachineFile, document: Document) -> Iterable[str]:
-    """What no single field can see: parts that contradict one another."""
-    say = document.problem
-    refresh = file.dram.refresh
+def dram_of(file: DramFile, clock: Fraction, document: Document) -> tuple[Dram, list[str]]:
+    """A file's memory in cycles of `clock`, and what is wrong with it."""
+    dram = _dram(file, clock)
+    return dram, [*_refused_dram(dram, file, document)]
+
+
+def _refused_dram(dram: Dram, file: DramFile, document: Document) -> Iterable[str]:
+    say, refresh = document.problem, file.refresh
     given = [key for key in ("period", "stall") if getattr(refresh, key) is not None]
     if refresh.kind == "none" and given:
         yield say(
@@ -170,15 +185,20 @@ def _refused(arch: Arch, file: MachineFile, document: Document) -> Iterable[str]
     if (
         len(given) == 2
         and refresh.kind != "none"
-        and arch.dram.refresh.stall_cycles >= arch.dram.refresh.period_cycles
+        and dram.refresh.stall_cycles >= dram.refresh.period_cycles
     ):
         yield say(
             ("dram", "refresh", "stall"),
             "is not shorter than the period; write a shorter time, e.g. `350 ns`",
         )
-    if (file.dram.row is None) != (file.dram.row_miss is None):
-        here = "row" if file.dram.row is not None else "row_miss"
+    if (file.row is None) != (file.row_miss is None):
+        here = "row" if file.row is not None else "row_miss"
         yield say(("dram", here), "needs its partner; write both `row` and `row_miss`, or neither")
+
+
+def _refused(arch: Arch, file: MachineFile, document: Document) -> Iterable[str]:
+    """What no single field can see: parts that contradict one another."""
+    yield from _refused_dram(arch.dram, file.dram, document)
     yield from _refused_formats(arch, document)
     if not any(_fits(tile, arch) for tile in arch.tiles):
         yield from _too_small(arch, document)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hwsim.result import Result, Row
 
 if TYPE_CHECKING:
-    from hwsim.arch import Arch
+    from hwsim.arch import Arch, EngineArch
     from hwsim.formats.layout import Layout
     from hwsim.workload import Model
 
@@ -104,13 +104,17 @@ def by_table(rows: Sequence[Row], by: str, result: Result) -> str:
     return table([by, "ops", "cycles", "%", "bytes", "MACs"], body)
 
 
-def arch_table(machines: Sequence[Arch]) -> str:
+def arch_table(machines: Sequence[Arch | EngineArch]) -> str:
     """One line a machine."""
     rows = []
     for a in machines:
         gbps = float(a.dram.bytes_per_cycle * a.clock_hz) / 1e9
-        peak = max(float(r.macs_per_cycle * a.clock_hz) for r in a.dot.rates)
-        pairs = ", ".join(f"{r.weights} x {r.activations}" for r in a.dot.rates)
+        if hasattr(a, "engine"):
+            pairs = f"{a.engine.weights} x {a.engine.activations}"
+            peak = float(a.engine.dot_units * a.engine.dot.lanes * a.clock_hz)
+        else:
+            pairs = ", ".join(f"{r.weights} x {r.activations}" for r in a.dot.rates)
+            peak = max(float(r.macs_per_cycle * a.clock_hz) for r in a.dot.rates)
         rows.append([a.name, pairs, f"{float(a.clock_hz) / 1e9:.4g}", f"{gbps:,.5g}", f"{peak / 1e12:,.4g}"])
     return table(["machine", "weights x activations", "GHz", "GB/s", "TMAC/s"], rows, left=2)
 

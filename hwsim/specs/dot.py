@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 from hwsim.errors import InputError
-from hwsim.formats.elements import E4M3, E8M0_NAN, Element
+from hwsim.formats.elements import E4M3, E8M0_NAN, ELEMENTS, Element
+from hwsim.formats.layout import layout
 from hwsim.specs.staged import Staged
 
 
@@ -132,16 +133,17 @@ def operand(name: str | Mapping[str, object]) -> tuple[Operand, int]:
     name: as for `get_format`.
     raises: InputError for a format whose elements are no operand of a block dot product.
     """
-    from hwsim.formats.catalog import get_format
+    form, found = layout(name), None
+    block = form.block
+    if form.kind == "block" and form.element.startswith("SM"):
+        from hwsim.formats.catalog import get_format  # the values of formats need numpy
 
-    form = get_format(name)
-    found, block = None, form.layout.block
-    if form.layout.kind == "block" and hasattr(form, "k2") and form.d1 == 8:
-        found = Operand(None, "e8m0", form.m, form.k2, form.d2)
-    elif form.layout.kind == "block" and form.layout.scale_bits == 8 and hasattr(form, "table"):
-        found = Operand(form.table, "e4m3" if form.layout.tensor_scale_bytes else "e8m0")
-    elif form.layout.kind == "dense" and form.layout.element_bits == 8:
-        found, block = Operand(form.table, "none"), 0
+        point = get_format(name)
+        found = Operand(None, "e8m0", point.m, point.k2, point.d2) if point.d1 == 8 else None
+    elif form.kind == "block" and form.scale_bits == 8 and form.element in ELEMENTS:
+        found = Operand(ELEMENTS[form.element], "e4m3" if form.tensor_scale_bytes else "e8m0")
+    elif form.kind == "dense" and form.element_bits == 8:
+        found, block = Operand(ELEMENTS[form.element], "none"), 0
     if found is None:
         raise InputError(
             f"{form.name}: not an operand of a block dot unit; write an MX, NVFP4 or BDR format, fp8 or int8"

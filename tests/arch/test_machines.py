@@ -14,13 +14,14 @@ from hwsim.arch.builtin import arch_folder
 
 NAMES = ["a100-sxm", "b200", "edge-mx", "gemmini", "h100-sxm", "h200-sxm", "h200-sxm-regen", "h200-sxm-trtllm"]
 NAMES += ["m0", "seedlm-virtex7", "tpu-v4i"]
+ENGINES = ["gemv-engine"]
 
 
 def test_the_machines_are_there():
-    assert arch_names() == NAMES
+    assert arch_names() == sorted([*NAMES, *ENGINES])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *ENGINES])
 def test_each_loads_under_its_name_without_warnings(name):
     arch = load_arch(name)
     assert arch.name == name
@@ -28,7 +29,7 @@ def test_each_loads_under_its_name_without_warnings(name):
     assert hash(arch) is not None
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *ENGINES])
 def test_the_config_of_a_result_reads_back_to_the_same_machine(name):
     config = arch_config(load_arch(name))
     assert load_arch_text(json.dumps(config, ensure_ascii=False, indent=1)) == load_arch(name)
@@ -46,10 +47,11 @@ def test_the_config_of_a_machine_that_uses_every_field_reads_back():
     assert load_arch_text(json.dumps(arch_config(arch))) == arch
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *ENGINES])
 def test_every_number_has_a_source_on_its_line(name):
     lines = (arch_folder() / f"{name}.yaml").read_text().splitlines()
-    assert lines[0] == "# yaml-language-server: $schema=machine.schema.json"
+    kind = "engine" if name in ENGINES else "machine"
+    assert lines[0] == f"# yaml-language-server: $schema={kind}.schema.json"
     group = ""
     for line in lines:
         assert len(line) <= 140
@@ -58,7 +60,7 @@ def test_every_number_has_a_source_on_its_line(name):
             continue
         if re.fullmatch(r"[a-z_]+:", body):
             group = comment  # on `buffers:` or `tiles:` it speaks for what is below
-        if re.search(r"[0-9]", body) and not re.search("(weights|activations|feeds|kv|state): [a-z]", body):
+        if re.search(r"[0-9]", body) and not re.search("(weights|activations|feeds|kv|state|target): [a-z]", body):
             assert comment or group, line
 
 

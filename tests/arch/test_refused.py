@@ -340,3 +340,39 @@ def test_any_bytes_in_a_file(tmp_path_factory, raw):
 
 def _shipped():
     return (arch_folder() / "m0.yaml").read_bytes()
+
+
+ENGINE = """\
+name: small
+description: an engine
+clock: 100 MHz
+dram:
+  bandwidth: 8 B/cycle
+  latency: 20 cycles
+  beat: 8 B
+  capacity: 1 GB
+  refresh: {kind: none}
+engine:
+  weights: mxint8
+  fifo: 16
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("fifo: 16", "fifo: 1", "f.yaml:12:9: engine.fifo: fifo 1; write 4 to 4096 beats"),
+        ("fifo: 16", "fifos: 16", "f.yaml:12:3: engine.fifos: unknown; did you mean fifo?"),
+        ("beat: 8 B", "beat: 24 B", "f.yaml:7:9: dram.beat: beat_bytes 24; write 4, 8, 16, 32 or 64"),
+        ("weights: mxint8", "weights: fp16", "f.yaml:11:3: engine: fp16: not an operand"),
+        ("latency: 20 cycles", "latency: 0 cycles", "f.yaml:6:12: dram.latency: a clocked memory needs one"),
+        ("refresh: {kind: none}", "refresh: {kind: all_bank}", "dram.refresh.period: missing"),
+        ("refresh: {kind: none}", "turnaround: 10 ns\n  refresh: {kind: none}", "not modelled beat by beat; remove it"),
+        ("engine:\n", "engine:\n  decoders: 2\n", "f.yaml:11:13: engine.decoders: decoders 2 with mxint8; write 0"),
+    ],
+)
+def test_bad_engines_are_answered_at_their_place(old, new, said):
+    assert load_arch_text(ENGINE, "f.yaml").engine.fifo == 16
+    with pytest.raises(InputError) as caught:
+        load_arch_text(ENGINE.replace(old, new), "f.yaml")
+    assert any(said in problem for problem in caught.value.problems), caught.value.problems

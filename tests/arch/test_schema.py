@@ -11,15 +11,16 @@ from hwsim.arch.builtin import arch_folder
 
 
 def errors(data):
-    return list(jsonschema.Draft202012Validator(json_schema()).iter_errors(data))
+    return list(jsonschema.Draft202012Validator(json_schema(engine="engine" in data)).iter_errors(data))
 
 
 def shipped(name):
     return yaml.safe_load((arch_folder() / f"{name}.yaml").read_text())
 
 
-def test_the_committed_schema_is_the_one_that_is_printed():
+def test_the_committed_schemas_are_those_that_are_printed():
     assert json.loads((arch_folder() / "machine.schema.json").read_text()) == json_schema()
+    assert json.loads((arch_folder() / "engine.schema.json").read_text()) == json_schema(engine=True)
 
 
 def test_it_is_a_schema_of_its_draft():
@@ -60,8 +61,9 @@ def test_bad_machines_are_not(path, value):
     assert errors(machine)
 
 
-def test_every_field_has_a_description_and_every_plain_one_an_example():
-    schema = json_schema()
+@pytest.mark.parametrize("engine", [False, True])
+def test_every_field_has_a_description_and_every_plain_one_an_example(engine):
+    schema = json_schema(engine)
     for part in (schema, *schema["$defs"].values()):
         assert part["description"]
         for name, field in part["properties"].items():

@@ -1,0 +1,103 @@
+"""One matrix-vector product on an engine machine: simulate beat by beat, bound, account -> Result."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from hwsim import __version__
+from hwsim.arch import arch_config
+from hwsim.errors import InputError, ModelError
+from hwsim.formats.layout import layout
+from hwsim.result import Result, Row, apportion
+from hwsim.sim.gemv import check, run_gemv
+
+if TYPE_CHECKING:
+    from hwsim.arch import EngineArch
+
+
+class GemvJob:
+    """y[n] = W[n, k] x on the engine of `arch`, not yet simulated.
+
+    raises: InputError where the product is not one that the engine was built for.
+    """
+
+    def __init__(self, arch: EngineArch, m: int, n: int, k: int, weights: Any, activations: str | None):
+        spec, problems = arch.engine, []
+        if m != 1:
+            problems.append(f"{arch.name}: m {m}; the engine multiplies one vector, write 1")
+        given = dict.fromkeys(weights.values()) if hasattr(weights, "values") else (weights,)
+        if [layout(name).name for name in given] != [spec.layout.name]:
+            problems.append(f"{arch.name}: weights {', '.join(given)}; the engine takes {spec.weights}")
+        if activations is not None and layout(activations).name != layout(spec.activations).name:
+            problems.append(f"{arch.name}: activations {activations}; the engine holds {spec.activations}")
+        if problems:
+            raise InputError(*problems)
+        check(spec, arch.dram, n, k)
+        self.arch, self.n, self.k = arch, n, k
+        self.shape = spec.shape(n, k)
+
+    def bound(self) -> tuple[int, str]:
+        """(cycles, server) that no schedule beats: the matrix's own bytes, seed blocks and dot blocks at full rate."""
+        spec, shape = self.arch.engine, self.shape
+        work = {"dram": Fraction(shape.record_bytes) / self.arch.dram.bytes_per_cycle}
+        if spec.codec:
+            work["regenerate"] = Fraction(self.n * -(-self.k // spec.layout.block), spec.decoders)
+        work["dot"] = Fraction(self.n * -(-self.k // spec.dot.lanes), spec.dot_units)
+        limited_by = max(work, key=lambda server: work[server])
+        return ceil(work[limited_by]), limited_by
+
+    def result(self) -> Result:
+        """Run and account. raises: ModelError if the result beats its bound."""
+        arch, spec, shape = self.arch, self.arch.engine, self.shape
+        run = run_gemv(spec, arch.dram, self.n, self.k)
+        bound, limited_by = self.bound()
+        if run.cycles < bound:
+            raise ModelError(f"{arch.name}: {run.cycles} cycles beat the bound of {bound}")
+        seconds, macs = arch.seconds(run.cycles), self.n * self.k
+        end = run.cycles * run.ticks
+        for server, causes in run.lost.items():
+            if sum(causes.values()) != end:
+                raise ModelError(f"{server}: {causes} do not sum to {end} ticks")
+        x_bytes, row = -(-self.k // 32) * layout(spec.activations).record_bits // 8, "gemm"
+        return Result(
+            name=f"gemm, m 1, n {self.n:,}, k {self.k:,}",
+            machine=arch.name,
+            hypothetical=arch.hypothetical,
+            phase="gemm",
+            cycles=run.cycles,
+            seconds=seconds,
+            bound_cycles=bound,
+            roofline_cycles=bound,
+            limited_by=limited_by,
+            tokens_per_second=None,
+            bytes={"weights": shape.record_bytes, "kv": 0, "state": 0, "activations": 0},
+            dram_bytes=shape.nbytes,
+            macs=macs,
+            utilization={server: causes["busy"] / end for server, causes in run.lost.items()},
+            stalls=apportion(run.lost[limited_by], run.ticks, run.cycles),
+            by_op=(Row(row, 1, run.cycles, shape.record_bytes, macs),),
+            by_layer=(Row("outside layers", 1, run.cycles, shape.record_bytes, macs),),
+            memory=None,
+            notes=(
+                f"{spec.weights} x {spec.activations}, x of {x_bytes} B on chip; beat by beat, as the gates count",
+                f"{shape.padding_bytes} B of the stream only fill blocks, groups of {spec.group_rows} rows and beats",
+                *arch.warnings,
+            ),
+            tiling=f"groups of {spec.group_rows} rows",
+            config={
+                "m": 1,
+                "n": self.n,
+                "k": self.k,
+                "formats": {
+                    "weights": spec.layout.name,
+                    "activations": layout(spec.activations).name,
+                    "kv": None,
+                    "state": None,
+                },
+                "engine": "gemv",
+                "machine": arch_config(arch),
+            },
+            version=__version__,
+        )

@@ -1,0 +1,309 @@
+"""The GEMV engine, beat by beat: every edge by `max` and `+`, so that its count of cycles is that of the gates.
+
+The memory is a server: f_j = max(f_(j-1), c_j) + beat_bytes / bytes_per_cycle, stretched by refresh, where c_j is the
+edge that accepts the request of beat j; the beat is offered at latency + ceil(f_j) - 1, at most one an edge. Edge 0
+accepts the first request; cycles = the edge that accepts the last result + 1.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from math import lcm
+
+from hwsim.arch.machine import Dram
+from hwsim.errors import InputError
+from hwsim.pipeline import CAUSES
+from hwsim.sim.refresh import stretch
+from hwsim.specs import Gemv, Repacker
+
+
+@dataclass(frozen=True)
+class GemvRun:
+    """One product on the engine.
+
+    cycles: from the edge of the first request to that of the last result, both counted.
+    ticks:  ticks a cycle. lost: by server, ticks by cause (they sum to cycles); servers as `hwsim.pipeline` names them.
+    """
+
+    cycles: int
+    ticks: int
+    lost: dict[str, dict[str, int]]
+
+
+class RigidEdges:
+    """Edges at which the items of a rigid pipeline enter, are offered and leave; they come one by one, in order.
+
+    An item that waits at the end stops the whole pipeline from its offer until it leaves: nothing enters meanwhile,
+    and all that is inside is offered as much later. See `hwsim.timing.Rigid`, of which this is the closed form.
+    """
+
+    __slots__ = ("latency", "free", "inside", "stops", "past", "total", "offered")
+
+    def __init__(self, latency: int):
+        self.latency, self.free = latency, 0
+        self.inside: deque[int] = deque()  # edge of entry, less the stops before it
+        self.stops: deque[tuple[int, int]] = deque()  # that the next entry may still meet
+        self.past = self.total = self.offered = 0  # ticks stopped before the last entry; in all
+
+    def enter(self, ready: int) -> int:
+        """The edge that accepts an item which is there from edge `ready` on."""
+        edge = max(ready, self.free)
+        stops = self.stops
+        while stops and stops[0][0] <= edge:
+            begin, end = stops.popleft()
+            edge = max(edge, end)
+            self.past += end - begin
+        self.free = edge + 1
+        self.inside.append(edge - self.past)
+        return edge
+
+    def offer(self) -> int:
+        """The first edge at which the oldest item inside can leave."""
+        self.offered = self.inside.popleft() + self.latency + self.total
+        return self.offered
+
+    def leave(self, edge: int) -> None:
+        """The item just offered leaves at `edge`."""
+        if edge > self.offered:
+            self.stops.append((self.offered, edge))
+            self.total += edge - self.offered
+
+
+class Channel:
+    """The memory: when each beat is offered. Times in ticks; edges in cycles."""
+
+    def __init__(self, dram: Dram):
+        rate, refresh = Fraction(dram.bytes_per_cycle), dram.refresh
+        if refresh.kind == "spread":
+            rate *= 1 - Fraction(refresh.stall_cycles) / Fraction(refresh.period_cycles)
+        period, stall = Fraction(0), Fraction(0)
+        if refresh.kind == "all_bank":
+            period, stall = Fraction(refresh.period_cycles), Fraction(refresh.stall_cycles)
+        self.q = lcm(rate.numerator, period.denominator, stall.denominator)
+        self.work = dram.beat_bytes * self.q * rate.denominator // rate.numerator
+        self.period, self.stall = int(period * self.q), int(stall * self.q)
+        self.latency, self.done, self.offered = dram.latency_cycles, 0, -1
+        self.busy = self.waited = self.stopped = 0
+
+    def beat(self, requested: int) -> int:
+        """The edge at which the next beat, asked for at edge `requested`, is taken by the FIFO."""
+        start = max(self.done, requested * self.q)
+        time = stretch(start, self.work, self.period, self.stall) if self.period else self.work
+        self.waited += start - self.done
+        self.stopped += time - self.work
+        self.busy += self.work
+        self.done = start + time
+        self.offered = max(self.offered + 1, self.latency - 1 - (-self.done // self.q))
+        return self.offered
+
+
+class Repack:
+    """Edges of a gearbox: words in are accepted when there is room, words out offered when all their units are in."""
+
+    def __init__(self, spec: Repacker):
+        self.spec, self.given = spec, 0
+        self.full: list[tuple[int, int]] = []  # (units given up to a word in, its edge), not yet needed: see `have`
+        self.at = 0
+        self.left: list[int] = []
+
+    def room(self) -> int:
+        """The first edge at which there is room for another word in."""
+        spec = self.spec
+        words = -((spec.depth - spec.bits_in - self.given) // spec.bits_out)
+        return self.left[words - 1] + 1 if words > 0 else 0
+
+    def put(self, edge: int, bits: int) -> None:
+        """A word of `bits` was accepted at `edge`."""
+        self.given += bits
+        self.full.append((self.given, edge))
+
+    def have(self, bits: int) -> int:
+        """The first edge at which a word is offered that ends with unit number `bits`, counted from the first."""
+        while self.full[self.at][0] < bits:
+            self.at += 1
+        edge = self.full[self.at][1] + 1
+        return max(edge, self.left[-1] + 1) if self.left else edge
+
+
+def run_gemv(spec: Gemv, dram: Dram, n: int, k: int, ready: Callable[[int], bool] | None = None) -> GemvRun:
+    """y[n] = W[n, k] x on the engine.
+
+    ready: whether the sink of y takes a result at an edge; None: at each.
+    raises: InputError for a shape that the engine does not take, or a memory it cannot be wired to.
+    """
+    check(spec, dram, n, k)
+    return _Walk(spec, dram, n, k, ready).run()
+
+
+def check(spec: Gemv, dram: Dram, n: int, k: int) -> None:
+    """raises: InputError naming all that does not fit."""
+    problems = []
+    if not 1 <= n < 1 << 24:
+        problems.append(f"gemv: n {n}; write 1 to 16777215")
+    if not 1 <= k <= spec.k_max:
+        problems.append(f"gemv: k {k}; the engine holds an x of 1 to {spec.k_max} elements")
+    if dram.beat_bytes != spec.beat_bytes:
+        problems.append(f"gemv: dram.beat {dram.beat_bytes} B, the engine's beat {spec.beat_bytes} B; write the same")
+    if dram.latency_cycles < 1:
+        problems.append("gemv: dram.latency 0; a memory with a clocked port needs 1 cycle or more")
+    if dram.row_bytes or dram.turnaround_cycles:
+        problems.append("gemv: dram.row and dram.turnaround are not modelled beat by beat; remove them")
+    if problems:
+        raise InputError(*problems)
+
+
+class _Walk:
+    """The evaluation: each word of the unpacker, in order, through everything behind it."""
+
+    def __init__(self, spec: Gemv, dram: Dram, n: int, k: int, ready):
+        self.spec, self.n, self.ready = spec, n, ready
+        self.shape = shape = spec.shape(n, k)
+        self.channel, self.unpack = Channel(dram), Repack(spec.unpack)
+        self.gather = Repack(spec.gather) if spec.codec and spec.gather else None
+        self.bits = shape.groups * spec.interleave * shape.row_blocks * spec.step_bits
+        self.tail = spec.interleave * shape.row_blocks * spec.step_bits - (shape.group_beats - 1) * spec.beat_bits
+        self.requested, self.popped = [], []  # edges by beat
+        self.turn = spec.interleave * spec.columns(k)  # steps of a group
+        self.steps, self.issued = 0, -1
+        self.entries: list[int] = []  # edges at which a result slot came free
+        self.taken, self.sent = 0, -1  # results delivered; edge of the last
+        self.first_issue = self.input_waits = self.slot_waits = 0
+        self.decoded = [0, 0, 0]  # words, first edge, last edge
+
+    def run(self) -> GemvRun:
+        """Walk until the last result has left."""
+        words = self._seed_words() if self.spec.codec else self._block_words()
+        for _ in words:
+            if self.taken >= self.n:
+                break
+        cycles = self.sent + 1
+        return GemvRun(cycles, self.channel.q, self._accounts(cycles))
+
+    # -- memory to unpacker ----------------------------------------------------------------------
+
+    def _word(self, number: int) -> int:
+        """The first edge at which the unpacker offers word `number`; its beats are fetched."""
+        end = min((number + 1) * self.spec.unpack.bits_out, self.bits)
+        while self.unpack.given < end:
+            self._beat()
+        return self.unpack.have(end)
+
+    def _beat(self) -> None:
+        spec, j = self.spec, len(self.requested)
+        asked = self.requested[-1] + 1 if j else 0
+        if j >= spec.fifo:
+            asked = max(asked, self.popped[j - spec.fifo] + 1)
+        self.requested.append(asked)
+        popped = max(self.channel.beat(asked) + spec.FIFO_LATENCY, self.unpack.room())
+        if j:
+            popped = max(popped, self.popped[-1] + 1)
+        self.popped.append(popped)
+        last = (j + 1) % self.shape.group_beats == 0
+        self.unpack.put(popped, self.tail if last else spec.beat_bits)
+
+    # -- words to issue --------------------------------------------------------------------------
+
+    def _block_words(self):
+        """Blocks as they are stored go to issue straight from the unpacker."""
+        number = 0
+        while number * self.spec.unpack.bits_out < self.bits:
+            self.unpack.left.append(self._issue(self._word(number)))
+            number += 1
+            yield
+
+    def _seed_words(self):
+        """Seeds pass decoders, gather and requantizers first."""
+        spec, gather = self.spec, self.gather
+        decoder = RigidEdges(spec.decoder.timing.latency)
+        requantizer = RigidEdges(spec.requantizer.timing.latency)
+        number = 0
+        while number * spec.unpack.bits_out < self.bits:
+            edge = decoder.enter(self._word(number))
+            self.unpack.left.append(edge)
+            self._count_decoded(edge)
+            number += 1
+            if gather is None:
+                edge = requantizer.enter(decoder.offer())
+                decoder.leave(edge)
+                self._requantized(requantizer)
+            else:
+                edge = max(decoder.offer(), gather.room())
+                decoder.leave(edge)
+                gather.put(edge, spec.decoders)
+                while self.taken < self.n and (whole := (len(gather.left) + 1) * spec.gather.bits_out) <= gather.given:
+                    edge = requantizer.enter(gather.have(whole))
+                    gather.left.append(edge)
+                    self._requantized(requantizer)
+            yield
+
+    def _requantized(self, requantizer: RigidEdges) -> None:
+        requantizer.leave(self._issue(requantizer.offer()))
+
+    # -- issue to the last result ------------------------------------------------------------------
+
+    def _issue(self, offered: int) -> int:
+        """The edge at which a block of each dot unit is issued; where it ends rows, their results are delivered."""
+        spec = self.spec
+        ready = max(offered, self.issued + 1)
+        edge, ends = ready, self.steps % self.turn >= self.turn - spec.interleave
+        if ends and len(self.entries) >= spec.results:
+            edge = max(edge, self.entries[len(self.entries) - spec.results] + 1)
+        if self.steps:
+            self.input_waits += ready - self.issued - 1
+            self.slot_waits += edge - ready
+        else:
+            self.first_issue = edge
+        self.steps, self.issued = self.steps + 1, edge
+        if ends:
+            self._deliver(edge + spec.result_latency)
+        return edge
+
+    def _deliver(self, entered: int) -> None:
+        edge = max(entered, self.sent)
+        for _ in range(self.spec.dot_units):
+            if self.taken < self.n:
+                edge += 1
+                while self.ready and not self.ready(edge):
+                    edge += 1
+                self.taken, self.sent = self.taken + 1, edge
+        self.entries.append(edge)
+
+    # -- accounts ------------------------------------------------------------------------------------
+
+    def _count_decoded(self, edge: int) -> None:
+        if not self.decoded[0]:
+            self.decoded[1] = edge
+        self.decoded[0] += 1
+        self.decoded[2] = edge
+
+    def _accounts(self, cycles: int) -> dict[str, dict[str, int]]:
+        """Ticks of each server by cause; each sums to the run."""
+        channel, q = self.channel, self.channel.q
+        end = cycles * q
+        accounts = {
+            "dram": {
+                "busy": channel.busy,
+                "output_blocked": channel.waited,
+                "refresh": channel.stopped,
+                "drain": end - channel.done,
+            },
+            "dot": {
+                "busy": self.steps * q,
+                "fill": self.first_issue * q,
+                "waiting_input": self.input_waits * q,
+                "output_blocked": self.slot_waits * q,
+                "drain": (cycles - 1 - self.issued) * q,
+            },
+        }
+        if self.decoded[0]:
+            words, first, last = self.decoded
+            accounts["regenerate"] = {
+                "busy": words * q,
+                "fill": first * q,
+                "waiting_input": (last + 1 - first - words) * q,
+                "drain": (cycles - 1 - last) * q,
+            }
+        return {server: {c: parts.get(c, 0) for c in CAUSES} for server, parts in accounts.items()}

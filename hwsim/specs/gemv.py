@@ -1,0 +1,216 @@
+"""`Gemv`: the engine that multiplies a streamed matrix with a vector held on chip, and `Repacker`, its gearbox."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+from hwsim.errors import InputError
+from hwsim.formats.layout import Layout, StreamShape, layout, stream_shape
+from hwsim.formats.lfsr import SEEDLM3, SEEDLM4, SeedCodec
+from hwsim.specs.accumulate import Accumulator
+from hwsim.specs.dot import BlockDot
+from hwsim.specs.requantize import Requantizer
+from hwsim.specs.seed import SeedDecoder
+from hwsim.timing import Gearbox, Timing
+
+CODECS = {"seedlm4": SEEDLM4, "seedlm3": SEEDLM3}
+
+
+@dataclass(frozen=True)
+class Repacker:
+    """Words of one width to words of another, in the order of their bits.
+
+    bits_in, bits_out: widths. unit: bits by which anything moves; divides both widths and every shorter input.
+    """
+
+    bits_in: int
+    bits_out: int
+    unit: int = 1
+
+    def __post_init__(self) -> None:
+        if self.bits_in % self.unit or self.bits_out % self.unit:
+            raise InputError(f"{self}: write a unit that divides both widths")
+
+    @property
+    def depth(self) -> int:
+        """Bits held: enough that neither side waits for anything but the rate of the other."""
+        return self.bits_in + self.bits_out + max(self.bits_in, self.bits_out) - self.unit
+
+    def cycle_model(self) -> Gearbox:
+        """The handshake, cycle by cycle."""
+        return Gearbox(self.bits_in, self.bits_out, self.depth)
+
+
+@dataclass(frozen=True)
+class Gemv:
+    """y = W x: W arrives from memory as the engine stream of `formats.stream`, x lies on chip, y leaves as float32.
+
+        requests -> memory -> FIFO -> unpack -> [decoders -> gather -> requantizers] -> issue
+        issue -> dot units -> accumulators -> result buffer -> y
+
+    A beat is requested when its slot in the FIFO is free. From unpack to issue every unit waits for the next one. At
+    issue, one block of each of `dot_units` rows and the block of x enter the dot units together; what is behind issue
+    never waits, because a row's last block is issued only when its result's slot is free.
+
+    weights:     format of the stream: elements of at most 8 bits in blocks of at most 32, or seeds.
+    activations: the MX format of x.
+    beat_bytes:  bytes of a beat, 4 to 64.
+    dot_units:   blocks multiplied a cycle, each of another row.
+    interleave:  rows of a dot unit in turn, at least the accumulator's loop latency; None: that.
+    decoders:    seed blocks decoded a cycle (seeds only); None: as many as the dot units take.
+    target:      MX format that seeds are requantised to.
+    fifo:        beats asked for and not yet unpacked, at most; memory latency times bandwidth should fit.
+    results:     slots for one result of every dot unit; None: two turns of `interleave`.
+    k_max:       elements of the longest x.
+    """
+
+    weights: str
+    activations: str = "mxint8"
+    beat_bytes: int = 64
+    dot_units: int = 1
+    interleave: int | None = None
+    decoders: int | None = None
+    target: str = "mxint8"
+    fifo: int = 64
+    results: int | None = None
+    k_max: int = 4096
+
+    FIFO_LATENCY = 2
+    """Edges from a beat's arrival in the FIFO to the first at which it can leave: memory, output register."""
+
+    def __post_init__(self) -> None:
+        problems = list(self._refused())
+        if problems:
+            raise InputError(*problems)
+        if self.interleave is None:
+            object.__setattr__(self, "interleave", Accumulator(self.dot).interleave)
+        if self.results is None:
+            object.__setattr__(self, "results", 2 * self.interleave)
+        if self.decoders is None:
+            object.__setattr__(self, "decoders", self.dot_units * self.shape(1, 1).block_records if self.codec else 0)
+        _ = self.accumulator  # refuses an interleave below the loop
+
+    def _refused(self):
+        if self.beat_bytes not in (4, 8, 16, 32, 64):
+            yield f"Gemv: beat_bytes {self.beat_bytes}; write 4, 8, 16, 32 or 64"
+        if not 1 <= self.dot_units <= 64:
+            yield f"Gemv: dot_units {self.dot_units}; write 1 to 64"
+        if not 4 <= self.fifo <= 4096:
+            yield f"Gemv: fifo {self.fifo}; write 4 to 4096 beats"
+        if self.results is not None and not 1 <= self.results <= 4096:
+            yield f"Gemv: results {self.results}; write 1 to 4096"
+        if not 32 <= self.k_max <= 1 << 20:
+            yield f"Gemv: k_max {self.k_max}; write 32 to 1048576"
+        x = layout(self.activations)
+        if (x.kind, x.block) != ("block", 32) or not x.name.startswith("mx"):
+            yield f"Gemv: activations {self.activations}; write an MX format, for example mxint8"
+        seeds = layout(self.weights).kind == "seed"
+        if seeds and self.weights not in CODECS:
+            yield f"Gemv: weights {self.weights}; write one of {', '.join(CODECS)}"
+        if self.decoders is not None and (self.decoders < 1 if seeds else self.decoders != 0):
+            yield f"Gemv: decoders {self.decoders} with {self.weights}; write {'1 or more' if seeds else '0'}"
+        if not seeds and layout(self.weights).block > 32:
+            yield f"Gemv: blocks of {layout(self.weights).block} weights; write a format with blocks of at most 32"
+
+    @property
+    def layout(self) -> Layout:
+        """How the weights lie in memory."""
+        return layout(self.weights)
+
+    @property
+    def codec(self) -> SeedCodec | None:
+        """The seed codec; None for formats that are not seeds."""
+        return CODECS.get(self.layout.name)
+
+    @property
+    def decoder(self) -> SeedDecoder:
+        """Each of the decoders (seeds only)."""
+        return SeedDecoder(self.codec)
+
+    @property
+    def requantizer(self) -> Requantizer:
+        """Each of the requantizers, one a dot unit (seeds only)."""
+        return Requantizer(self.codec, self.target)
+
+    @cached_property
+    def dot(self) -> BlockDot:
+        """Each of the dot units: x is operand a."""
+        return BlockDot.of(self.activations, self.target if self.codec else self.weights)
+
+    @property
+    def accumulator(self) -> Accumulator:
+        """Each of the accumulators."""
+        return Accumulator(self.dot, self.interleave)
+
+    @property
+    def group_rows(self) -> int:
+        """Rows in work at once: `interleave` of each dot unit."""
+        return self.dot_units * self.interleave
+
+    @property
+    def columns_max(self) -> int:
+        """Dot blocks of the longest row."""
+        return self.columns(self.k_max)
+
+    def columns(self, k: int) -> int:
+        """Dot blocks of a row of `k` elements, those included that only fill a block of the stream."""
+        return self.shape(1, k).row_blocks * self.parts
+
+    @property
+    def x_words(self) -> int:
+        """Blocks of x that are held."""
+        return -(-self.columns_max // self.x_parts)
+
+    @property
+    def x_parts(self) -> int:
+        """Dot blocks of one block of x."""
+        return 32 // self.dot.lanes
+
+    def shape(self, rows: int, k: int) -> StreamShape:
+        """How a matrix of [rows, k] lies in the stream."""
+        group = self.dot_units * (self.interleave or 1)
+        return stream_shape(self.layout, rows, k, group, self.beat_bytes)
+
+    @property
+    def parts(self) -> int:
+        """Dot blocks of a stream block: 1, but of seed formats whose blocks do not fill the target's one by one."""
+        return self.requantizer.blocks if self.codec else 1
+
+    @property
+    def beat_bits(self) -> int:
+        """Bits of a beat."""
+        return 8 * self.beat_bytes
+
+    @property
+    def step_bits(self) -> int:
+        """Stored bits of what is issued in one cycle: a block of each dot unit."""
+        return self.dot_units * self.shape(1, 1).block_bits
+
+    @property
+    def unpack(self) -> Repacker:
+        """Beats to what the decoders, or else the dot units, take in a cycle."""
+        word = self.decoders * self.layout.record_bits if self.codec else self.step_bits
+        group = self.interleave * self.step_bits
+        return Repacker(self.beat_bits, word, math.gcd(self.beat_bits, word, group))
+
+    @property
+    def gather(self) -> Repacker | None:
+        """Decoded seed blocks to what the requantizers take, counted in seed blocks; None where both are the same."""
+        wanted = self.dot_units * self.requantizer.seed_blocks
+        if self.decoders == wanted:
+            return None
+        return Repacker(self.decoders, wanted, math.gcd(self.decoders, wanted))
+
+    @property
+    def timing(self) -> Timing:
+        """From the acceptance of the beat that completes a row's last block to its result; a step a cycle."""
+        seeds = self.decoder.timing.latency + self.requantizer.timing.latency if self.codec else 0
+        gather = 1 if self.codec and self.gather else 0
+        return Timing(self.FIFO_LATENCY + 1 + seeds + gather + self.result_latency + 1)
+
+    @property
+    def result_latency(self) -> int:
+        """Edges from issuing a row's last block to its result's entry into the result buffer."""
+        return self.dot.timing.latency + self.accumulator.timing.latency

@@ -1,0 +1,244 @@
+"""`Gemv` in gates."""
+
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
+from amaranth.lib import data, fifo, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hwsim.specs import Gemv
+
+from .accumulate import AccumulatorUnit
+from .dot import BlockDotUnit
+from .lane import operand_layout
+from .mac import join
+from .repack import RepackerUnit
+from .requantize import RequantizerUnit
+from .seed import SeedDecoderUnit, weights_layout
+
+__all__ = ["GemvUnit", "command_layout", "x_layout"]
+
+COUNT_BITS = 32
+
+
+def command_layout(spec: Gemv) -> data.StructLayout:
+    """One product: rows of y; `spec.columns`; beats in all and of a group; units of `spec.unpack` that the last
+    beat of a group holds."""
+    return data.StructLayout(
+        {
+            "rows": 24,
+            "columns": range(spec.columns_max + 1),
+            "beats": COUNT_BITS,
+            "group_beats": COUNT_BITS,
+            "tail": range(spec.beat_bits // spec.unpack.unit + 1),
+        }
+    )
+
+
+def x_layout(spec: Gemv) -> data.StructLayout:
+    """A block of x as its format packs a record, and which one it is."""
+    return data.StructLayout({"block": operand_layout(spec.dot.a, 32), "index": range(max(2, spec.x_words))})
+
+
+class GemvUnit(wiring.Component):
+    """y = W x: W streams in from memory, x lies on chip, y leaves as float32; see `hwsim.specs.Gemv`.
+
+    Interval of a step 1. Its cycles are those of `hwsim gemm` on a machine that holds the spec.
+
+    Ports:
+    x        in, stream:  `x_layout`; blocks of x, in any order, before the command that uses them.
+    command  in, stream:  `command_layout`; taken when the product before is done.
+    request  out, stream: the number of a beat of the engine stream, in order; its slot is free.
+    beat     in, stream:  the beats asked for, in order; never refused.
+    y        out, stream: `value` float32 bits of a row, in order; `last` with the last one.
+    """
+
+    def __init__(self, spec: Gemv):
+        self.spec = spec
+        result = data.StructLayout({"value": 32, "last": 1})
+        super().__init__(
+            {
+                "x": In(stream.Signature(x_layout(spec))),
+                "command": In(stream.Signature(command_layout(spec))),
+                "request": Out(stream.Signature(COUNT_BITS)),
+                "beat": In(stream.Signature(spec.beat_bits)),
+                "y": Out(stream.Signature(result)),
+            }
+        )
+
+    def elaborate(self, platform) -> Module:
+        """The command's counters; then along the stream."""
+        m = Module()
+        self._busy, self._begin = Signal(), Signal()
+        self._held = Signal(command_layout(self.spec))
+        self._finished, drained = Signal(), Signal()
+        m.d.comb += [self.command.ready.eq(~self._busy), self._begin.eq(self.command.valid & self.command.ready)]
+        with m.If(self._begin):
+            m.d.sync += [self._held.eq(self.command.payload), self._busy.eq(1)]
+        with m.Elif(self._finished & drained):
+            m.d.sync += self._busy.eq(0)
+        words = self._fetch(m, drained)
+        if self.spec.codec:
+            words = self._seeds(m, words)
+        self._compute(m, *words)
+        return m
+
+    def _unit(self, m: Module, name: str, unit):
+        """A submodule that is empty again when a command begins."""
+        m.submodules[name] = ResetInserter(self._begin)(unit)
+        return unit
+
+    def _count(self, m: Module, counter: Signal, when: Value, to: Value | int | None = None) -> None:
+        """Count up, from 0 when a command begins; at `to` the next is 0."""
+        following = counter + 1 if to is None else Mux(counter == to, 0, counter + 1)
+        with m.If(self._begin):
+            m.d.sync += counter.eq(0)
+        with m.Elif(when):
+            m.d.sync += counter.eq(following)
+
+    def _fetch(self, m: Module, drained: Signal):
+        """Requests, FIFO, unpacker: (valid, ready, bits) of what is taken in a cycle."""
+        spec, command = self.spec, self._held
+        queue = self._unit(m, "fifo", fifo.SyncFIFOBuffered(width=spec.beat_bits, depth=spec.fifo))
+        unpack = self._unit(m, "unpack", RepackerUnit(spec.unpack))
+        asked, left, in_group = Signal(COUNT_BITS), Signal(COUNT_BITS), Signal(COUNT_BITS)
+        flying = Signal(range(spec.fifo + 1))
+        asks, leaves = Signal(), Signal()
+        m.d.comb += [
+            self.request.valid.eq(self._busy & (asked != command.beats) & (flying != spec.fifo)),
+            self.request.payload.eq(asked),
+            asks.eq(self.request.valid & self.request.ready),
+            self.beat.ready.eq(1),
+            queue.w_en.eq(self.beat.valid),
+            queue.w_data.eq(self.beat.payload),
+            unpack.given.valid.eq(queue.r_rdy),
+            queue.r_en.eq(unpack.given.ready),
+            leaves.eq(queue.r_rdy & unpack.given.ready),
+            drained.eq(left == command.beats),
+        ]
+        ends_group = in_group == command.group_beats - 1
+        self._count(m, asked, asks)
+        self._count(m, left, leaves)
+        self._count(m, in_group, leaves, command.group_beats - 1)
+        with m.If(self._begin):
+            m.d.sync += flying.eq(0)
+        with m.Else():
+            m.d.sync += flying.eq(flying + asks - leaves)
+        whole = spec.beat_bits // spec.unpack.unit
+        m.d.comb += [
+            unpack.given.payload.bits.eq(queue.r_data),
+            unpack.given.payload.units.eq(Mux(ends_group, command.tail, whole)),
+            unpack.given.payload.last.eq(left == command.beats - 1),
+        ]
+        return unpack.taken.valid, unpack.taken.ready, unpack.taken.payload
+
+    def _seeds(self, m: Module, words):
+        """Decoders side by side, the gather where their number is not what is taken, requantizers side by side."""
+        spec, (valid, ready, bits) = self.spec, words
+        decoders = [self._unit(m, f"decoder{i}", SeedDecoderUnit(spec.decoder)) for i in range(spec.decoders)]
+        record = spec.layout.record_bits
+        for i, decoder in enumerate(decoders):
+            m.d.comb += [decoder.record.valid.eq(valid), decoder.record.payload.eq(bits.word_select(i, record))]
+        m.d.comb += ready.eq(decoders[0].record.ready)
+        decoded = Cat(*(Value.cast(decoder.weights.payload) for decoder in decoders))
+        valid, ready = decoders[0].weights.valid, Signal()
+        m.d.comb += [decoder.weights.ready.eq(ready) for decoder in decoders]
+        if spec.gather:
+            width = weights_layout(spec.decoder).size
+            gather = self._unit(m, "gather", RepackerUnit(spec.gather, width))
+            m.d.comb += [
+                gather.given.valid.eq(valid),
+                ready.eq(gather.given.ready),
+                gather.given.payload.bits.eq(decoded),
+                gather.given.payload.units.eq(spec.gather.bits_in // spec.gather.unit),
+            ]
+            valid, ready, decoded = gather.taken.valid, gather.taken.ready, gather.taken.payload
+        units = [self._unit(m, f"requantizer{i}", RequantizerUnit(spec.requantizer)) for i in range(spec.dot_units)]
+        taken = Signal()
+        for i, unit in enumerate(units):
+            weights = Value.cast(unit.weights.payload)
+            m.d.comb += [
+                unit.weights.valid.eq(valid),
+                weights.eq(decoded.word_select(i, len(weights))),
+                unit.blocks.ready.eq(taken),
+            ]
+        m.d.comb += ready.eq(units[0].weights.ready)
+        blocks = Cat(*(Value.cast(unit.blocks.payload) for unit in units))
+        return units[0].blocks.valid, taken, blocks
+
+    def _compute(self, m: Module, valid: Value, ready: Value, blocks: Value) -> None:
+        """Issue, dot units, accumulators, results."""
+        spec, command = self.spec, self._held
+        issue, room = Signal(), Signal()
+        row, column = Signal(range(spec.interleave)), Signal.like(command.columns)
+        last = column == command.columns - 1
+        turn = row == spec.interleave - 1
+        m.d.comb += [issue.eq(valid & (room | ~last)), ready.eq(room | ~last)]
+        self._count(m, row, issue, spec.interleave - 1)
+        self._count(m, column, issue & turn, command.columns - 1)
+        x = self._x(m, Mux(self._begin | issue & turn & last, 0, column + (issue & turn)), column)
+        values = []
+        for i in range(spec.dot_units):
+            dot = self._unit(m, f"dot{i}", BlockDotUnit(spec.dot))
+            accumulator = self._unit(m, f"accumulator{i}", AccumulatorUnit(spec.accumulator))
+            block = blocks.word_select(i, len(blocks) // spec.dot_units)
+            m.d.comb += [
+                dot.pair.valid.eq(issue),
+                Value.cast(dot.pair.payload).eq(Cat(x, block, last)),
+                accumulator.value.ready.eq(1),
+            ]
+            join(m, dot.total, accumulator.total)
+            values.append(accumulator.value)
+        self._results(m, issue & last, room, values)
+
+    def _x(self, m: Module, following: Value, column: Value) -> Value:
+        """The block of x at `column`; `following` is the column of the next cycle."""
+        spec = self.spec
+        record = operand_layout(spec.dot.a, 32)
+        m.submodules.x = held = memory.Memory(shape=record.size, depth=spec.x_words, init=[])
+        write, read = held.write_port(), held.read_port()
+        m.d.comb += [
+            self.x.ready.eq(1),
+            write.en.eq(self.x.valid),
+            write.addr.eq(self.x.payload.index),
+            write.data.eq(Value.cast(self.x.payload.block)),
+        ]
+        shift = (spec.x_parts - 1).bit_length()
+        m.d.comb += read.addr.eq(following[shift:])
+        if not shift:
+            return read.data
+        block = Signal(record)
+        m.d.comb += Value.cast(block).eq(read.data)
+        part = Value.cast(block.codes).word_select(column[:shift], spec.dot.lanes * spec.dot.a.code_bits)
+        return Cat(block.scale, part)
+
+    def _results(self, m: Module, takes: Value, room: Value, values) -> None:
+        """Slots for one result of every dot unit; they leave one by one."""
+        spec, rows = self.spec, self._held.rows
+        m.submodules.results = slots = memory.Memory(shape=32 * spec.dot_units, depth=spec.results, init=[])
+        write, read = slots.write_port(), slots.read_port(domain="comb")
+        head, tail, lane = Signal(range(spec.results)), Signal(range(spec.results)), Signal(range(spec.dot_units))
+        promised, filled = Signal(range(spec.results + 1)), Signal(range(spec.results + 1))
+        sent = Signal(len(rows))
+        enters, leaves, frees = Signal(), Signal(), Signal()
+        m.d.comb += [
+            enters.eq(values[0].valid),
+            write.en.eq(enters),
+            write.addr.eq(tail),
+            write.data.eq(Cat(*(value.payload for value in values))),
+            read.addr.eq(head),
+            self._finished.eq(self._busy & (sent == rows)),
+            self.y.valid.eq(self._busy & filled.any() & ~self._finished),
+            self.y.payload.value.eq(read.data.word_select(lane, 32)),
+            self.y.payload.last.eq(sent == rows - 1),
+            leaves.eq(self.y.valid & self.y.ready),
+            frees.eq(leaves & (lane == spec.dot_units - 1)),
+            # Rows that only fill the last group are dropped: once all others have left, no slot is needed.
+            room.eq((promised != spec.results) | self._finished),
+        ]
+        self._count(m, tail, enters, spec.results - 1)
+        self._count(m, head, frees, spec.results - 1)
+        self._count(m, lane, leaves, spec.dot_units - 1)
+        self._count(m, sent, leaves)
+        with m.If(self._begin):
+            m.d.sync += [promised.eq(0), filled.eq(0)]
+        with m.Else():
+            m.d.sync += [promised.eq(promised + takes - frees), filled.eq(filled + enters - frees)]

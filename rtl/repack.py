@@ -1,0 +1,84 @@
+"""`Repacker` in gates: the gearbox."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hwsim.specs import Repacker
+
+__all__ = ["RepackerUnit", "word_layout"]
+
+
+def word_layout(spec: Repacker, width: int) -> data.StructLayout:
+    """A word in: its bits, `width` for each of the spec's, how many units of it count, and whether it is the last."""
+    units = spec.bits_in // spec.unit
+    return data.StructLayout({"bits": spec.bits_in * width, "units": range(units + 1), "last": 1})
+
+
+class RepackerUnit(wiring.Component):
+    """Words of one width to words of another, in the order of their bits; `hwsim.timing.Gearbox` is its cycle model.
+
+    A shift register filled from above: a word is rotated to where the register ends. Ready and valid come from
+    registers, so the ready path is cut here.
+
+    width: bits for each bit of the spec, where the spec counts things of several bits.
+
+    Ports:
+    given  in, stream:  `word_layout`; units that do not count may hold anything.
+    taken  out, stream: the bits of a word; after the last word in, one with what is left.
+    """
+
+    def __init__(self, spec: Repacker, width: int = 1):
+        self.spec, self.width = spec, width
+        given, taken = word_layout(spec, width), spec.bits_out * width
+        super().__init__({"given": In(stream.Signature(given)), "taken": Out(stream.Signature(taken))})
+
+    def elaborate(self, platform) -> Module:
+        """Level, register, rotation."""
+        m = Module()
+        spec, given, taken = self.spec, self.given, self.taken
+        bits = spec.unit * self.width
+        per_in, per_out, depth = spec.bits_in // spec.unit, spec.bits_out // spec.unit, spec.depth // spec.unit
+        held = Signal(depth * bits, reset_less=True)
+        level, ended = Signal(range(depth + 1)), Signal()
+        leaves, enters = Signal(), Signal()
+        m.d.comb += [
+            taken.valid.eq((level >= per_out) | ended & level.any()),
+            given.ready.eq(level <= depth - per_in),
+            leaves.eq(taken.valid & taken.ready),
+            enters.eq(given.valid & given.ready),
+            taken.payload.eq(held[: per_out * bits]),
+        ]
+        base = Signal.like(level)  # units held after a word has left: where the next one in begins
+        m.d.comb += base.eq(Mux(leaves, Mux(level > per_out, level - per_out, 0), level))
+        m.d.sync += level.eq(base + Mux(enters, given.payload.units, 0))
+        with m.If(enters):
+            m.d.sync += ended.eq(given.payload.last)
+        # What stands above the level means nothing, so a word may be written there in every cycle.
+        kept = Cat(Mux(leaves, held[per_out * bits :], held), Const(0, depth * bits))[: depth * bits]
+        word = self._placed(m, given.payload.bits, base, per_in, depth, bits)
+        m.d.sync += held.eq(
+            Cat(
+                Mux(base > unit, kept[unit * bits : (unit + 1) * bits], word[unit * bits : (unit + 1) * bits])
+                for unit in range(depth)
+            )
+        )
+        return m
+
+    @staticmethod
+    def _placed(m: Module, word: Value, base: Value, units: int, depth: int, bits: int) -> Value:
+        """`depth` units, in which the word begins at unit `base`; all else means nothing."""
+        if units & (units - 1) == 0:  # a rotation does: every period of it holds the word at the right place
+            for i in range((units - 1).bit_length()):
+                by = (units - (1 << i)) * bits
+                step = Signal(len(word), name=f"rotated{i}")
+                m.d.comb += step.eq(Mux(base[i], Cat(word[by:], word[:by]), word))
+                word = step
+            return Cat(*[word] * -(-depth // units))[: depth * bits]
+        word = Cat(word, Const(0, (depth - units) * bits))
+        for i in range(len(base)):
+            by = min((1 << i) * bits, depth * bits)
+            step = Signal(len(word), name=f"moved{i}")
+            m.d.comb += step.eq(Mux(base[i], Cat(Const(0, by), word)[: len(word)], word))
+            word = step
+        return word

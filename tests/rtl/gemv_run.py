@@ -1,0 +1,30 @@
+"""Cases of one engine: prediction first, on disk; then the gates."""
+
+import json
+from pathlib import Path
+
+from gemv_cases import Case
+from simulator import run_bench
+
+from rtl.emit import emit
+from rtl.gemv import GemvUnit
+
+
+def predict(cases: list[Case], folder: Path) -> list[int]:
+    """Cycles by the simulator, written to `folder/predicted.json` before anything of the gates is made."""
+    cycles = [case.predicted() for case in cases]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "predicted.json").write_text(json.dumps(cycles))
+    return cycles
+
+
+def run_gates(cases: list[Case], folder: Path, monkeypatch, unit=None) -> list[dict]:
+    """What `bench_gemv` finds of cases that share one engine; `unit`: other gates in its place (a mutant)."""
+    (engine,) = {case.arch.engine for case in cases}
+    paths = folder / "cases.json", folder / "results.json"
+    paths[0].write_text(json.dumps([case.plain() for case in cases]))
+    verilog = emit(unit or GemvUnit(engine), "top")
+    env = {"HWSIM_GEMV_CASES": str(paths[0]), "HWSIM_GEMV_RESULTS": str(paths[1])}
+    failed = run_bench("bench_gemv", {"top": verilog}, "top", folder, monkeypatch, **env)
+    assert failed == 0, "the bench failed; see above"
+    return json.loads(paths[1].read_text())

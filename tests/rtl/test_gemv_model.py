@@ -1,0 +1,195 @@
+"""The simulator's walk of the engine (max and + by item) against the engine stepped cycle by cycle."""
+
+import json
+from collections import deque
+from fractions import Fraction
+
+import pytest
+from gemv_memory import Memory
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hwsim.arch.machine import Dram, Refresh
+from hwsim.errors import InputError
+from hwsim.sim.gemv import run_gemv
+from hwsim.specs import Gemv
+
+
+class Fifo:
+    """A memory with an output register behind it: a beat written at edge t can leave at edge t + 2."""
+
+    def __init__(self):
+        self.inner, self.register = deque(), None
+
+    def edge(self, written, taken: bool) -> None:
+        if taken:
+            self.register = None
+        if self.register is None and self.inner:
+            self.register = self.inner.popleft()
+        if written is not None:
+            self.inner.append(written)
+
+
+def stepped(spec: Gemv, dram: Dram, n: int, k: int, ready=None) -> int:
+    """Cycles, from the step functions of `hwsim.timing`, every unit at every edge."""
+    shape, columns = spec.shape(n, k), spec.columns(k)
+    beats = shape.groups * shape.group_beats
+    tail = spec.interleave * shape.row_blocks * spec.step_bits - (shape.group_beats - 1) * spec.beat_bits
+    memory, fifo, unpack = Memory(dram, list(range(beats))), Fifo(), spec.unpack.cycle_model()
+    decoder = spec.decoder.cycle_model() if spec.codec else None
+    requantizer = spec.requantizer.cycle_model() if spec.codec else None
+    gather = spec.gather.cycle_model() if spec.codec and spec.gather else None
+    asked = flying = left = issued = promised = sent = lane = 0
+    behind = deque()  # edges at which results enter their slots
+    filled, edge = 0, -1
+    while sent < n:
+        edge += 1
+        asks = asked < beats and flying < spec.fifo
+        arrives = memory.offer(edge)
+        beat = fifo.register
+
+        # Ready runs against the stream: results, issue, requantizers, gather, decoders, unpacker.
+        ends = issued // spec.interleave % columns == columns - 1
+        issue_ready = not ends or promised < spec.results
+        if spec.codec:
+            into_requantizer = requantizer.in_ready(issue_ready)
+            after_decoder = gather.in_ready(True) if gather else into_requantizer
+            unpack_ready = decoder.in_ready(after_decoder)
+            offered = requantizer.out_valid
+        else:
+            unpack_ready, offered = issue_ready, unpack.out_valid
+        issues = offered and issue_ready
+        sends = filled > 0 and (ready is None or ready(edge))
+
+        last_in_group = (left + 1) % shape.group_beats == 0
+        bits = tail if last_in_group else spec.beat_bits
+        word = unpack.out_valid
+        beat_leaves = unpack.step(beat is not None, unpack_ready, bits, left == beats - 1).in_ready and beat is not None
+        if spec.codec:
+            decoded = decoder.out_valid
+            decoder.step(word, after_decoder)
+            if gather:
+                whole = gather.out_valid
+                gather.step(decoded, into_requantizer)
+                decoded = whole
+            requantizer.step(decoded, issue_ready)
+
+        # The edge.
+        if asks:
+            memory.request(edge, asked)
+        if arrives is not None:
+            memory.take()
+        fifo.edge(arrives, beat_leaves)
+        if behind and behind[0] == edge:
+            behind.popleft()
+            filled += 1
+        if issues and ends:
+            behind.append(edge + spec.result_latency)
+            promised += 1
+        if sends:
+            sent += 1
+            lane = (lane + 1) % spec.dot_units
+            filled -= lane == 0
+            promised -= lane == 0
+        asked, flying, left, issued = asked + asks, flying + asks - beat_leaves, left + beat_leaves, issued + issues
+    return edge + 1
+
+
+refreshes = st.sampled_from(
+    [Refresh(), Refresh("all_bank", Fraction(97), Fraction(13)), Refresh("all_bank", Fraction(151, 2), Fraction(37, 3)),
+     Refresh("spread", Fraction(50), Fraction(3))]
+)  # fmt: skip
+machines = st.tuples(st.fractions(Fraction(1, 3), 3, max_denominator=7), st.integers(1, 60), refreshes)
+block_engines = st.builds(
+    Gemv,
+    weights=st.sampled_from(["mxint8", "mxfp4_e2m1", "nvfp4", "mx9", "int8", "mxfp6_e3m2"]),
+    beat_bytes=st.sampled_from([4, 8, 16, 32, 64]),
+    dot_units=st.integers(1, 5),
+    interleave=st.integers(13, 17),
+    fifo=st.integers(4, 40),
+    results=st.integers(1, 40),
+)
+seed_engines = st.builds(
+    Gemv,
+    weights=st.just("seedlm4"),
+    target=st.sampled_from(["mxint8", "mxfp4_e2m1"]),
+    beat_bytes=st.sampled_from([4, 16, 64]),
+    dot_units=st.integers(1, 3),
+    decoders=st.integers(1, 14),
+    fifo=st.integers(4, 40),
+    results=st.integers(1, 40),
+)
+sinks = st.sampled_from(
+    [None, lambda edge: edge % 3 != 0, lambda edge: edge % 32 < 5, lambda edge: edge * edge % 7 < 3]
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.one_of(block_engines, seed_engines), machines, st.integers(1, 70), st.integers(1, 200), sinks)
+def test_walk_equals_steps(spec, machine, n, k, sink):
+    ratio, latency, refresh = machine
+    dram = Dram(spec.beat_bytes * ratio, latency, spec.beat_bytes, 1 << 30, refresh)
+    run = run_gemv(spec, dram, n, k, sink)
+    assert run.cycles == stepped(spec, dram, n, k, sink)
+    for server, causes in run.lost.items():
+        assert sum(causes.values()) == run.cycles * run.ticks, server
+        assert min(causes.values()) >= 0, (server, causes)
+
+
+def dram(beat=16, rate=16, latency=20, **kwargs) -> Dram:
+    return Dram(Fraction(rate), latency, beat, 1 << 30, **kwargs)
+
+
+def test_one_row_of_one_block_by_hand():
+    """Beat 0 is asked for at edge 0 and offered at 20; FIFO 2; the block needs 3 beats of 16 B, one an edge."""
+    spec = Gemv("mxint8", beat_bytes=16, fifo=8)
+    issue = 20 + 2 + spec.FIFO_LATENCY + 1  # the third beat enters the unpacker, whose word is seen one edge later
+    result = issue + spec.result_latency + 1  # entered its slot, then the edge that the sink takes it at
+    assert run_gemv(spec, dram(), 1, 32).cycles == result + 1
+
+
+def test_more_of_anything_is_never_slower():
+    spec = Gemv("mxfp4_e2m1", beat_bytes=16, fifo=8)
+    by_rate = [run_gemv(spec, dram(rate=rate), 40, 128).cycles for rate in (5, 8, 12, 16, 24)]
+    by_latency = [run_gemv(spec, dram(latency=latency), 40, 128).cycles for latency in (90, 40, 9, 1)]
+    by_fifo = [run_gemv(Gemv("mxfp4_e2m1", beat_bytes=16, fifo=f), dram(), 40, 128).cycles for f in (4, 9, 16, 64)]
+    for cycles in (by_rate, by_latency, by_fifo):
+        assert cycles == sorted(cycles, reverse=True) and cycles[0] > cycles[-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weights": "int4_g128"}, "blocks of at most 32"),
+        ({"weights": "bf16"}, "not an operand"),
+        ({"activations": "fp16"}, "MX format"),
+        ({"beat_bytes": 12}, "4, 8, 16, 32 or 64"),
+        ({"dot_units": 0}, "dot_units 0"),
+        ({"interleave": 2}, "below its loop"),
+        ({"decoders": 4}, "decoders 4 with mxint8"),
+        ({"weights": "seedlm4", "decoders": 0}, "decoders 0"),
+        ({"fifo": 2}, "fifo 2"),
+        ({"k_max": 1}, "k_max 1"),
+    ],
+)
+def test_engines_that_cannot_be_say_why(change, message):
+    with pytest.raises(InputError, match=message):
+        Gemv(**{"weights": "mxint8", **change})
+
+
+def test_products_that_do_not_fit_are_refused():
+    spec = Gemv("mxint8", beat_bytes=16, k_max=64)
+    with pytest.raises(InputError, match="an x of 1 to 64 elements"):
+        run_gemv(spec, dram(), 4, 65)
+    with pytest.raises(InputError, match="write the same"):
+        run_gemv(spec, dram(beat=32), 4, 64)
+
+
+def test_a_run_on_the_shipped_engine_names_its_stalls():
+    import hwsim
+
+    result = hwsim.gemm("gemv-engine", 1, 256, 256, weights="seedlm4")
+    assert sum(result.stalls.values()) == result.cycles > result.bound_cycles == 256 * 256 // 2 // 64
+    assert json.dumps(result.to_dict())
+    with pytest.raises(InputError, match="hwsim gemm gemv-engine"):
+        hwsim.run("gemv-engine", "llama3-8b")
