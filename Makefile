@@ -31,9 +31,13 @@ test: $(ALL) ## the tests, about ten minutes
 test-all: $(MINILM) ## the slow tests too: exhaustive, whole models
 	@$(PY) -m pytest -m 'slow or not slow'
 
-.PHONY: cosim
-cosim: $(ALL) ## the Verilog against the model, every cycle (part of `make test`)
+.PHONY: test-rtl
+test-rtl: $(ALL) ## the tests of the gates alone (part of `make test`)
 	@$(PY) -m pytest tests/rtl
+
+.PHONY: cosim
+cosim: $(ALL) ## the GEMV engine in gates beside the cycles predicted, reports/rtl_agreement.md (SEED=n: another grid)
+	@$(PY) tests/rtl/cosim.py --seed $(or $(SEED),0)
 
 .PHONY: rtl
 rtl: $(ALL) ## Verilog and FuseSoC cores of every unit into build/rtl/

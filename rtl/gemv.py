@@ -38,6 +38,54 @@ def x_layout(spec: Gemv) -> data.StructLayout:
     return data.StructLayout({"block": operand_layout(spec.dot.a, 32), "index": range(max(2, spec.x_words))})
 
 
+class TurnUnit(wiring.Component):
+    """The blocks of `spec.interleave` rows, written row by row, read block by block; two banks.
+
+    width: bits of a block.
+
+    Ports:
+    rows    in, stream:  of each dot unit the `spec.parts` blocks of a row.
+    blocks  out, stream: of each dot unit one block.
+    """
+
+    def __init__(self, spec: Gemv, width: int):
+        self.spec, self.width = spec, width
+        row = spec.dot_units * spec.parts * width
+        super().__init__({"rows": In(stream.Signature(row)), "blocks": Out(stream.Signature(spec.dot_units * width))})
+
+    def elaborate(self, platform) -> Module:
+        """A row may be read as soon as it is written; a bank is written anew when it is read to its end."""
+        m = Module()
+        spec, width, turn = self.spec, self.width, self.spec.interleave
+        m.submodules.banks = banks = memory.Memory(shape=len(self.rows.payload), depth=2 * turn, init=[])
+        write, read = banks.write_port(), banks.read_port(domain="comb")
+        row_in, row_out, part = Signal(range(turn)), Signal(range(turn)), Signal(range(spec.parts))
+        bank_in, bank_out, whole = Signal(), Signal(), Signal(range(3))
+        enters, leaves, fills, empties = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            self.rows.ready.eq(whole != 2),
+            self.blocks.valid.eq(whole.any() | (row_out < row_in)),
+            enters.eq(self.rows.valid & self.rows.ready),
+            leaves.eq(self.blocks.valid & self.blocks.ready),
+            fills.eq(enters & (row_in == turn - 1)),
+            empties.eq(leaves & (row_out == turn - 1) & (part == spec.parts - 1)),
+            write.en.eq(enters),
+            write.addr.eq(Mux(bank_in, turn, 0) + row_in),
+            write.data.eq(self.rows.payload),
+            read.addr.eq(Mux(bank_out, turn, 0) + row_out),
+        ]
+        m.d.sync += [whole.eq(whole + fills - empties), bank_in.eq(bank_in ^ fills), bank_out.eq(bank_out ^ empties)]
+        with m.If(enters):
+            m.d.sync += row_in.eq(Mux(row_in == turn - 1, 0, row_in + 1))
+        with m.If(leaves):
+            m.d.sync += row_out.eq(Mux(row_out == turn - 1, 0, row_out + 1))
+        with m.If(leaves & (row_out == turn - 1)):
+            m.d.sync += part.eq(Mux(part == spec.parts - 1, 0, part + 1))
+        rows = (read.data.word_select(unit, spec.parts * width) for unit in range(spec.dot_units))
+        m.d.comb += self.blocks.payload.eq(Cat(*(row.word_select(part, width) for row in rows)))
+        return m
+
+
 class GemvUnit(wiring.Component):
     """y = W x: W streams in from memory, x lies on chip, y leaves as float32; see `hwsim.specs.Gemv`.
 
@@ -131,7 +179,7 @@ class GemvUnit(wiring.Component):
         return unpack.taken.valid, unpack.taken.ready, unpack.taken.payload
 
     def _seeds(self, m: Module, words):
-        """Decoders side by side, the gather where their number is not what is taken, requantizers side by side."""
+        """Decoders side by side, the gather where their number is not what is taken, requantizers, the turn."""
         spec, (valid, ready, bits) = self.spec, words
         decoders = [self._unit(m, f"decoder{i}", SeedDecoderUnit(spec.decoder)) for i in range(spec.decoders)]
         record = spec.layout.record_bits
@@ -162,7 +210,15 @@ class GemvUnit(wiring.Component):
             ]
         m.d.comb += ready.eq(units[0].weights.ready)
         blocks = Cat(*(Value.cast(unit.blocks.payload) for unit in units))
-        return units[0].blocks.valid, taken, blocks
+        if spec.parts == 1:
+            return units[0].blocks.valid, taken, blocks
+        turn = self._unit(m, "turn", TurnUnit(spec, len(blocks) // (spec.dot_units * spec.parts)))
+        m.d.comb += [
+            turn.rows.valid.eq(units[0].blocks.valid),
+            turn.rows.payload.eq(blocks),
+            taken.eq(turn.rows.ready),
+        ]
+        return turn.blocks.valid, turn.blocks.ready, turn.blocks.payload
 
     def _compute(self, m: Module, valid: Value, ready: Value, blocks: Value) -> None:
         """Issue, dot units, accumulators, results."""

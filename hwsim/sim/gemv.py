@@ -166,12 +166,13 @@ class _Walk:
         self.bits = shape.groups * spec.interleave * shape.row_blocks * spec.step_bits
         self.tail = spec.interleave * shape.row_blocks * spec.step_bits - (shape.group_beats - 1) * spec.beat_bits
         self.requested, self.popped = [], []  # edges by beat
-        self.turn = spec.interleave * spec.columns(k)  # steps of a group
+        self.group_steps = spec.interleave * spec.columns(k)
         self.steps, self.issued = 0, -1
         self.entries: list[int] = []  # edges at which a result slot came free
         self.taken, self.sent = 0, -1  # results delivered; edge of the last
         self.first_issue = self.input_waits = self.slot_waits = 0
         self.decoded = [0, 0, 0]  # words, first edge, last edge
+        self.turned, self.banks = 0, []  # rows written to the turn; edges of each bank's last read
 
     def run(self) -> GemvRun:
         """Walk until the last result has left."""
@@ -233,22 +234,38 @@ class _Walk:
                 edge = max(decoder.offer(), gather.room())
                 decoder.leave(edge)
                 gather.put(edge, spec.decoders)
-                while self.taken < self.n and (whole := (len(gather.left) + 1) * spec.gather.bits_out) <= gather.given:
+                while (whole := (len(gather.left) + 1) * spec.gather.bits_out) <= gather.given:
                     edge = requantizer.enter(gather.have(whole))
                     gather.left.append(edge)
                     self._requantized(requantizer)
             yield
 
     def _requantized(self, requantizer: RigidEdges) -> None:
-        requantizer.leave(self._issue(requantizer.offer()))
+        """What the requantizers made is issued, or turned first."""
+        spec = self.spec
+        if spec.parts == 1:
+            requantizer.leave(self._issue(requantizer.offer()))
+            return
+        edge, (bank, row) = requantizer.offer(), divmod(self.turned, spec.interleave)
+        if bank >= 2:
+            edge = max(edge, self.banks[bank - 2] + 1)
+        requantizer.leave(edge)
+        self.turned += 1
+        self._issue(edge + 1)
+        if row == spec.interleave - 1:
+            for _ in range(row + 1, spec.parts * spec.interleave):
+                self._issue(self.issued + 1)
+            self.banks.append(self.issued)
 
     # -- issue to the last result ------------------------------------------------------------------
 
     def _issue(self, offered: int) -> int:
         """The edge at which a block of each dot unit is issued; where it ends rows, their results are delivered."""
+        if self.taken >= self.n:  # what only fills the last group
+            return offered
         spec = self.spec
         ready = max(offered, self.issued + 1)
-        edge, ends = ready, self.steps % self.turn >= self.turn - spec.interleave
+        edge, ends = ready, self.steps % self.group_steps >= self.group_steps - spec.interleave
         if ends and len(self.entries) >= spec.results:
             edge = max(edge, self.entries[len(self.entries) - spec.results] + 1)
         if self.steps:

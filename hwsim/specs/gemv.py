@@ -47,12 +47,14 @@ class Repacker:
 class Gemv:
     """y = W x: W arrives from memory as the engine stream of `formats.stream`, x lies on chip, y leaves as float32.
 
-        requests -> memory -> FIFO -> unpack -> [decoders -> gather -> requantizers] -> issue
+        requests -> memory -> FIFO -> unpack -> [decoders -> gather -> requantizers -> turn] -> issue
         issue -> dot units -> accumulators -> result buffer -> y
 
     A beat is requested when its slot in the FIFO is free. From unpack to issue every unit waits for the next one. At
     issue, one block of each of `dot_units` rows and the block of x enter the dot units together; what is behind issue
-    never waits, because a row's last block is issued only when its result's slot is free.
+    never waits, because a row's last block is issued only when its result's slot is free. Where a block of the stream
+    makes several blocks of the target (seedlm3: 96 weights), two banks of the turn hold those of `interleave` rows
+    each: written row by row, read block by block, as the accumulators' rows come in turn.
 
     weights:     format of the stream: elements of at most 8 bits in blocks of at most 32, or seeds.
     activations: the MX format of x.
@@ -89,7 +91,8 @@ class Gemv:
         if self.results is None:
             object.__setattr__(self, "results", 2 * self.interleave)
         if self.decoders is None:
-            object.__setattr__(self, "decoders", self.dot_units * self.shape(1, 1).block_records if self.codec else 0)
+            taken = self.dot_units * self.shape(1, 1).block_records
+            object.__setattr__(self, "decoders", -(-taken // self.parts) if self.codec else 0)
         _ = self.accumulator  # refuses an interleave below the loop
 
     def _refused(self):
@@ -185,7 +188,7 @@ class Gemv:
 
     @property
     def step_bits(self) -> int:
-        """Stored bits of what is issued in one cycle: a block of each dot unit."""
+        """Stored bits of a block of each dot unit; they are issued in `parts` cycles."""
         return self.dot_units * self.shape(1, 1).block_bits
 
     @property
@@ -207,8 +210,9 @@ class Gemv:
     def timing(self) -> Timing:
         """From the acceptance of the beat that completes a row's last block to its result; a step a cycle."""
         seeds = self.decoder.timing.latency + self.requantizer.timing.latency if self.codec else 0
-        gather = 1 if self.codec and self.gather else 0
-        return Timing(self.FIFO_LATENCY + 1 + seeds + gather + self.result_latency + 1)
+        boundaries = bool(self.codec and self.gather) + (self.parts > 1)
+        turns = self.interleave * (self.parts - 1)
+        return Timing(self.FIFO_LATENCY + 1 + seeds + boundaries + turns + self.result_latency + 1)
 
     @property
     def result_latency(self) -> int:

@@ -71,7 +71,7 @@ async def product(engine: Engine, case: Case) -> dict:
     command |= {"beats": shape.groups * shape.group_beats, "group_beats": shape.group_beats}
     await engine.send("command", pack(command_layout(spec), command))
 
-    memory, ready, sink = Memory(case.arch.dram, data.beats), None, case.sink()
+    memory, ready, sink = Memory(case.arch.dram, data.beats, case.late, case.phase), None, case.sink()
     now = edge = last = -1  # now: cycles since the command; edge: since the first request
     y, asked, quiet, busy = [], 0, 0, True
     shown = driven = False

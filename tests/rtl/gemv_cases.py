@@ -18,6 +18,7 @@ class Case:
     """One product. machine: the text of an engine machine; seed: of the data and the sink.
 
     p_ready: chance that the sink takes a result at an edge, in spells of a few edges; 1: always.
+    late, phase: a mutant's memory: cycles of latency too many, edges by which its refresh comes late.
     """
 
     machine: str
@@ -25,6 +26,8 @@ class Case:
     k: int
     seed: int = 0
     p_ready: float = 1.0
+    late: int = 0
+    phase: int = 0
 
     @cached_property
     def arch(self):

@@ -9,10 +9,12 @@ class Memory:
 
     A beat takes beat_bytes / bytes_per_cycle cycles of the channel after the one before and after its request; in
     [k period - stall, k period), k >= 1, the channel stands still. It is offered `latency` cycles later.
+
+    late, phase: cycles of latency too many, edges by which refresh comes late (mutants).
     """
 
-    def __init__(self, dram, beats: list[int]):
-        self.dram, self.beats = dram, beats
+    def __init__(self, dram, beats: list[int], late: int = 0, phase: int = 0):
+        self.dram, self.beats, self.late, self.phase = dram, beats, late, phase
         self.free = Fraction(0)
         self.queue: deque[tuple[int, int]] = deque()  # (edge from which it is offered, beat number)
 
@@ -23,8 +25,8 @@ class Memory:
         while offered + 1 - self.dram.latency_cycles < self.free:
             offered += 1
         if self.queue:
-            offered = max(offered, self.queue[-1][0])
-        self.queue.append((offered, number))
+            offered = max(offered, self.queue[-1][0] - self.late)
+        self.queue.append((offered + self.late, number))
 
     def _served(self, now: Fraction) -> Fraction:
         left = Fraction(self.dram.beat_bytes) / self.dram.bytes_per_cycle
@@ -32,7 +34,7 @@ class Memory:
         if refresh.kind == "spread":
             return now + left / (1 - refresh.stall_cycles / refresh.period_cycles)
         while refresh.kind == "all_bank":
-            end = (now // refresh.period_cycles + 1) * refresh.period_cycles
+            end = ((now - self.phase) // refresh.period_cycles + 1) * refresh.period_cycles + self.phase
             use = max(end - refresh.stall_cycles - now, Fraction(0))
             if left <= use:
                 break

@@ -94,7 +94,7 @@ def run_bench(
         files[-1].write_text(text)
     waves = os.environ.get("WAVES") == "1"
     runner = get_runner(simulator)
-    build_args = ["-Wno-fatal", "-O3", "--x-assign", "fast"] if simulator == "verilator" else []
+    build_args = ["-Wno-fatal", "-Wno-lint", "-O3", "--x-assign", "fast"] if simulator == "verilator" else []
     runner.build(
         sources=files, hdl_toplevel=toplevel, build_dir=folder, always=True, waves=waves,
         build_args=build_args, timescale=("1ns", "1ps"),

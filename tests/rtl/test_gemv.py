@@ -8,6 +8,8 @@ import pytest
 pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 pytest.importorskip("cocotb_tools", reason="pip install 'hwsim[rtl]'")
 
+from cosim import ENGINES, grid, run_grid
+from cosim_page import grid_table
 from gemv_cases import Case
 from gemv_run import predict, run_gates
 
@@ -49,3 +51,23 @@ def test_a_shallower_fifo_is_seen(tmp_path, monkeypatch):
     spec = CASES[0].arch.engine
     errors = agree(CASES, tmp_path, monkeypatch, GemvUnit(replace(spec, fifo=spec.fifo - 1)))
     assert errors[0] > 0
+
+
+@pytest.mark.slow
+def test_cosim_quick(tmp_path, monkeypatch):
+    """Six of `make cosim`'s products on one engine: starved, balanced, bound by compute; refresh; a stalling sink."""
+    drawn = list(grid(1, ENGINES[1:2], each=2))
+    predicted = [d.case.predicted() for d in drawn]
+    found = run_grid(drawn, predicted, tmp_path, monkeypatch)
+    assert {d.kind for d in drawn} == {"starved", "balanced", "compute"} and any(d.disturbed for d in drawn)
+    assert [(f["cycles"], f["wrong"]) for f in found] == [(cycles, []) for cycles in predicted]
+    assert grid_table(drawn, found).count("equal") == len(drawn) == 6
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_grid_is_what_the_page_promises(seed):
+    drawn = list(grid(seed))
+    kinds = [d.kind for d in drawn]
+    assert min(kinds.count(kind) for kind in ("starved", "balanced", "compute")) >= 20
+    assert sum(d.uneven for d in drawn) >= 10 and sum(not d.disturbed for d in drawn) >= 20
+    assert len({d.case.arch.engine for d in drawn}) == len(ENGINES) <= 10
