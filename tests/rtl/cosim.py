@@ -5,11 +5,14 @@ All predictions are computed and written before the first gate is made. SEED dra
 
 import argparse
 import json
+import multiprocessing
+import os
 import random
 import shutil
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -118,45 +121,59 @@ def experiment(decoders: int, size: int = 2048) -> Case:
     return Case(json.dumps(arch_config(arch)), size, size, seed=decoders)
 
 
-def seen(case: Case, predicted: int, result: dict) -> dict:
-    """What the gates found, beside the prediction. raises: AssertionError where beats were lost."""
-    assert result["beats"] == result["beats_stored"], (case, result)
-    return {"predicted": predicted, **result}
+@dataclass(frozen=True)
+class Job:
+    """Products on one elaboration. simulator: None: the machine's; shallower: entries that the gates' FIFO lacks."""
+
+    name: str
+    cases: tuple[Case, ...]
+    simulator: str | None = None
+    shallower: int = 0
+
+    def run(self, folder: Path) -> tuple[list[dict], float]:
+        """(what the gates found, seconds)."""
+        begin, unit, spec = time.monotonic(), None, self.cases[0].arch.engine
+        if self.shallower:
+            unit = GemvUnit(replace(spec, fifo=spec.fifo - self.shallower))
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            if self.simulator:
+                monkeypatch.setenv("HWSIM_RTL_SIM", self.simulator)
+            found = run_gates(list(self.cases), fresh(folder / self.name), monkeypatch, unit)
+        for case, result in zip(self.cases, found, strict=True):
+            assert result["beats"] == result["beats_stored"], (case, result)
+        return found, time.monotonic() - begin
 
 
-def run_grid(drawn: list[Drawn], predicted: list[int], folder: Path, monkeypatch) -> list[dict]:
-    """What the gates found, in the order of the cases; one elaboration an engine."""
-    found: dict[int, dict] = {}
-    for number in sorted({d.engine for d in drawn}):
-        mine = [i for i, d in enumerate(drawn) if d.engine == number]
-        begin = time.monotonic()
-        results = run_gates([drawn[i].case for i in mine], fresh(folder / f"engine{number}"), monkeypatch)
-        found |= {i: seen(drawn[i].case, predicted[i], r) for i, r in zip(mine, results, strict=True)}
-        worst = max(abs(found[i]["cycles"] - predicted[i]) for i in mine)
-        print(
-            f"engine {number}: {len(mine)} products, {sum(r['cycles'] for r in results):,} cycles, "
-            f"largest error {worst}, {time.monotonic() - begin:.0f} s",
-            flush=True,
-        )
-    return [found[i] for i in range(len(drawn))]
-
-
-def run_mutants(drawn: list[Drawn], folder: Path, monkeypatch) -> list[tuple[str, str, int]]:
-    """(what is wrong, shape, error in cycles) of products on engine 1, each with one thing wrong."""
+def mutants() -> dict[str, Job]:
+    """Products on engine 1, each with one thing wrong on the side of the gates."""
     spec = ENGINES[1]
     refresh = {"kind": "all_bank", "period": "200 cycle", "stall": "40 cycle"}
     near = Case(machine_text(spec, Fraction(32), 30, refresh), 26, 320, 1)
     far = Case(machine_text(spec, Fraction(32), 60, {"kind": "none"}), 26, 320, 2)
-    predicted = {case: case.predicted() for case in (near, far)}
-    wrong = {"memory latency 1 cycle longer": replace(far, late=1), "refresh 1 cycle later": replace(near, phase=1)}
-    results = run_gates(list(wrong.values()), fresh(folder / "mutant_memory"), monkeypatch)
-    shallow = GemvUnit(replace(spec, fifo=spec.fifo - 1))
-    wrong[f"FIFO of {spec.fifo - 1} entries for {spec.fifo}"] = far
-    results += run_gates([far], fresh(folder / "mutant_fifo"), monkeypatch, shallow)
-    return [
-        (name, f"{case.n} x {case.k}", result["cycles"] - predicted[replace(case, late=0, phase=0)])
-        for (name, case), result in zip(wrong.items(), results, strict=True)
-    ]
+    wrong = {
+        "memory latency 1 cycle longer": Job("mutant_latency", (replace(far, late=1),)),
+        "refresh 1 cycle later": Job("mutant_phase", (replace(near, phase=1),)),
+        f"FIFO of {spec.fifo - 1} entries for {spec.fifo}": Job("mutant_fifo", (far,), shallower=1),
+    }
+    return wrong
+
+
+def run(jobs: list[Job], folder: Path, workers: int) -> dict[str, list[dict]]:
+    """What the gates found, by job: each result with what was predicted. The predictions are on disk before."""
+    predicted = {job.name: [case.predicted() for case in job.cases] for job in jobs}
+    fresh(folder)
+    (folder / "predicted.json").write_text(json.dumps(predicted, indent=1))
+    found = {}
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        running = {pool.submit(job.run, folder): job for job in jobs}
+        for done in as_completed(running):
+            job, (results, seconds) = running[done], done.result()
+            found[job.name] = [{"predicted": p, **r} for p, r in zip(predicted[job.name], results, strict=True)]
+            errors = [abs(one["cycles"] - one["predicted"]) for one in found[job.name]]
+            cycles = sum(one["cycles"] for one in results)
+            shown = f"{len(results)} products, {cycles:,} cycles, largest error {max(errors)}, {seconds:.0f} s"
+            print(f"{job.name}: {shown}", flush=True)
+    return found
 
 
 def fresh(folder: Path) -> Path:
@@ -166,30 +183,30 @@ def fresh(folder: Path) -> Path:
     return folder
 
 
+def grid_jobs(drawn: list[Drawn]) -> list[Job]:
+    """One for each engine."""
+    return [
+        Job(f"engine{number}", tuple(d.case for d in drawn if d.engine == number))
+        for number in sorted({d.engine for d in drawn})
+    ]
+
+
 def main() -> int:
     """The command. Status 1 where a figure is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0, help="of the grid")
     parser.add_argument("--out", type=Path, default=ROOT / "reports", help="folder of the page")
-    parser.add_argument("--decoders", type=int, nargs="*", default=EXPERIMENT, help="of the experiment")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="elaborations at once")
     options = parser.parse_args()
-    folder = fresh(ROOT / "build" / "cosim")
-    drawn = list(grid(options.seed))
-    big = {decoders: experiment(decoders) for decoders in options.decoders}
-    predicted = [d.case.predicted() for d in drawn]
-    predicted_big = {decoders: case.predicted() for decoders, case in big.items()}
-    (folder / "predicted.json").write_text(json.dumps({"grid": predicted, "experiment": predicted_big}, indent=1))
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        found = run_grid(drawn, predicted, folder, monkeypatch)
-        mutants = run_mutants(drawn, folder, monkeypatch)
-        simulator = choose()
-        monkeypatch.setenv("HWSIM_RTL_SIM", "verilator")
-        found_big = {}
-        for decoders, case in big.items():
-            (result,) = run_gates([case], fresh(folder / f"seedlm4_{decoders}"), monkeypatch)
-            found_big[decoders] = seen(case, predicted_big[decoders], result)
-            print(f"{decoders} decoders: {result['cycles']:,}, predicted {predicted_big[decoders]:,}", flush=True)
-    good = write_page(options.out, options.seed, simulator, ENGINES, drawn, found, mutants, found_big)
+    drawn, wrong = list(grid(options.seed)), mutants()
+    big = {decoders: Job(f"seedlm4_{decoders}", (experiment(decoders),), "verilator") for decoders in EXPERIMENT}
+    jobs = [*big.values(), *grid_jobs(drawn), *wrong.values()]
+    found = run(jobs, ROOT / "build" / "cosim", options.jobs)
+    in_order = [one for job in grid_jobs(drawn) for one in found[job.name]]
+    errors = [(name, job, found[job.name][0]) for name, job in wrong.items()]
+    mutant_rows = [(n, f"{j.cases[0].n} x {j.cases[0].k}", f["cycles"] - f["predicted"]) for n, j, f in errors]
+    results = {decoders: found[job.name][0] for decoders, job in big.items()}
+    good = write_page(options.out, options.seed, choose(), ENGINES, drawn, in_order, mutant_rows, results)
     print(f"{options.out / 'rtl_agreement.md'}: {'every figure is reached' if good else 'A FIGURE IS MISSED'}")
     return 0 if good else 1
 

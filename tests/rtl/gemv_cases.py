@@ -50,7 +50,7 @@ class Case:
         return ready
 
     def predicted(self) -> int:
-        """Cycles by the simulator."""
+        """Cycles by the simulator, which knows nothing of `late` and `phase`."""
         ready = None if self.p_ready == 1 else self.sink()
         return run_gemv(self.arch.engine, self.arch.dram, self.n, self.k, ready).cycles
 

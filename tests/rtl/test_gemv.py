@@ -1,19 +1,16 @@
 """The engine in gates: y bit by bit, its cycles those that the simulator predicted."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
 pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 pytest.importorskip("cocotb_tools", reason="pip install 'hwsim[rtl]'")
 
-from cosim import ENGINES, grid, run_grid
+from cosim import ENGINES, grid, grid_jobs, mutants, run
 from cosim_page import grid_table
 from gemv_cases import Case
 from gemv_run import predict, run_gates
-
-from rtl.gemv import GemvUnit
 
 ALL_BANK = {"kind": "all_bank", "period": "97 cycle", "stall": "13 cycle"}
 
@@ -25,10 +22,10 @@ def machine(engine: dict, beat: int, bandwidth: str, latency: int, refresh=None)
     return json.dumps({"name": "e", "description": "d", "clock": "100 MHz", "dram": dram, "engine": engine})
 
 
-def agree(cases, tmp_path, monkeypatch, unit=None) -> list[int]:
+def agree(cases, tmp_path, monkeypatch) -> list[int]:
     """Errors in cycles; y must be equal bit by bit, and every beat asked for once."""
     predicted = predict(cases, tmp_path)
-    found = run_gates(cases, tmp_path, monkeypatch, unit)
+    found = run_gates(cases, tmp_path, monkeypatch)
     for case, one in zip(cases, found, strict=True):
         assert (one["rows"], one["wrong"], one["beats"]) == (case.n, [], one["beats_stored"])
     return [one["cycles"] - cycles for one, cycles in zip(found, predicted, strict=True)]
@@ -47,21 +44,20 @@ def test_gates_agree_with_the_simulator(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_shallower_fifo_is_seen(tmp_path, monkeypatch):
-    spec = CASES[0].arch.engine
-    errors = agree(CASES, tmp_path, monkeypatch, GemvUnit(replace(spec, fifo=spec.fifo - 1)))
-    assert errors[0] > 0
+def test_cosim_quick(tmp_path):
+    """Six of `make cosim`'s products on one engine: starved, balanced, bound by compute; refresh; a stalling sink."""
+    drawn = list(grid(1, ENGINES[1:2], each=2))
+    (found,) = run(grid_jobs(drawn), tmp_path / "cosim", 1).values()
+    assert {d.kind for d in drawn} == {"starved", "balanced", "compute"} and any(d.disturbed for d in drawn)
+    assert [(f["cycles"], f["wrong"]) for f in found] == [(f["predicted"], []) for f in found]
+    assert grid_table(drawn, found).count("equal") == len(drawn) == 6
 
 
 @pytest.mark.slow
-def test_cosim_quick(tmp_path, monkeypatch):
-    """Six of `make cosim`'s products on one engine: starved, balanced, bound by compute; refresh; a stalling sink."""
-    drawn = list(grid(1, ENGINES[1:2], each=2))
-    predicted = [d.case.predicted() for d in drawn]
-    found = run_grid(drawn, predicted, tmp_path, monkeypatch)
-    assert {d.kind for d in drawn} == {"starved", "balanced", "compute"} and any(d.disturbed for d in drawn)
-    assert [(f["cycles"], f["wrong"]) for f in found] == [(cycles, []) for cycles in predicted]
-    assert grid_table(drawn, found).count("equal") == len(drawn) == 6
+@pytest.mark.parametrize("job", mutants().values(), ids=lambda job: job.name)
+def test_mutants_are_seen(job, tmp_path):
+    (found,) = run([job], tmp_path / "cosim", 1)[job.name]
+    assert found["cycles"] != found["predicted"] and not found["wrong"]
 
 
 @pytest.mark.parametrize("seed", range(3))
