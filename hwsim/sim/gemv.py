@@ -101,19 +101,22 @@ class Channel:
 
 
 class Repack:
-    """Edges of a gearbox: words in are accepted when there is room, words out offered when all their units are in."""
+    """Edges of a gearbox: a word in is accepted when there is room, a word out offered when all its units are in."""
 
     def __init__(self, spec: Repacker):
-        self.spec, self.given = spec, 0
-        self.full: list[tuple[int, int]] = []  # (units given up to a word in, its edge), not yet needed: see `have`
-        self.at = 0
-        self.left: list[int] = []
+        self.spec, self.given, self.words = spec, 0, 0
+        self.full: deque[tuple[int, int]] = deque()  # (units given up to a word in, its edge) that words out may need
+        self.left: deque[int] = deque()  # edges of words out that words in may need, the latest last
 
     def room(self) -> int:
         """The first edge at which there is room for another word in."""
         spec = self.spec
-        words = -((spec.depth - spec.bits_in - self.given) // spec.bits_out)
-        return self.left[words - 1] + 1 if words > 0 else 0
+        gone = -((spec.depth - spec.bits_in - self.given) // spec.bits_out)  # words that must have left
+        if gone <= 0:
+            return 0
+        while len(self.left) > self.words - gone + 1:
+            self.left.popleft()
+        return self.left[0] + 1
 
     def put(self, edge: int, bits: int) -> None:
         """A word of `bits` was accepted at `edge`."""
@@ -122,10 +125,15 @@ class Repack:
 
     def have(self, bits: int) -> int:
         """The first edge at which a word is offered that ends with unit number `bits`, counted from the first."""
-        while self.full[self.at][0] < bits:
-            self.at += 1
-        edge = self.full[self.at][1] + 1
-        return max(edge, self.left[-1] + 1) if self.left else edge
+        while self.full[0][0] < bits:
+            self.full.popleft()
+        edge = self.full[0][1] + 1
+        return max(edge, self.left[-1] + 1) if self.words else edge
+
+    def take(self, edge: int) -> None:
+        """The word offered left at `edge`."""
+        self.words += 1
+        self.left.append(edge)
 
 
 def run_gemv(spec: Gemv, dram: Dram, n: int, k: int, ready: Callable[[int], bool] | None = None) -> GemvRun:
@@ -165,7 +173,8 @@ class _Walk:
         self.gather = Repack(spec.gather) if spec.codec and spec.gather else None
         self.bits = shape.groups * spec.interleave * shape.row_blocks * spec.step_bits
         self.tail = spec.interleave * shape.row_blocks * spec.step_bits - (shape.group_beats - 1) * spec.beat_bits
-        self.requested, self.popped = [], []  # edges by beat
+        self.beats, self.asked = 0, -1  # beats asked for, edge of the last
+        self.popped: deque[int] = deque([-1], maxlen=spec.fifo)  # edges at which the latest beats left the FIFO
         self.group_steps = spec.interleave * spec.columns(k)
         self.steps, self.issued = 0, -1
         self.entries: list[int] = []  # edges at which a result slot came free
@@ -193,17 +202,15 @@ class _Walk:
         return self.unpack.have(end)
 
     def _beat(self) -> None:
-        spec, j = self.spec, len(self.requested)
-        asked = self.requested[-1] + 1 if j else 0
-        if j >= spec.fifo:
-            asked = max(asked, self.popped[j - spec.fifo] + 1)
-        self.requested.append(asked)
-        popped = max(self.channel.beat(asked) + spec.FIFO_LATENCY, self.unpack.room())
-        if j:
-            popped = max(popped, self.popped[-1] + 1)
-        self.popped.append(popped)
-        last = (j + 1) % self.shape.group_beats == 0
-        self.unpack.put(popped, self.tail if last else spec.beat_bits)
+        spec, popped = self.spec, self.popped
+        self.asked += 1
+        if self.beats >= spec.fifo:
+            self.asked = max(self.asked, popped[0] + 1)
+        edge = self.channel.beat(self.asked) + spec.FIFO_LATENCY
+        edge = max(edge, self.unpack.room(), popped[-1] + 1)
+        popped.append(edge)
+        self.beats += 1
+        self.unpack.put(edge, spec.beat_bits if self.beats % self.shape.group_beats else self.tail)
 
     # -- words to issue --------------------------------------------------------------------------
 
@@ -211,7 +218,7 @@ class _Walk:
         """Blocks as they are stored go to issue straight from the unpacker."""
         number = 0
         while number * self.spec.unpack.bits_out < self.bits:
-            self.unpack.left.append(self._issue(self._word(number)))
+            self.unpack.take(self._issue(self._word(number)))
             number += 1
             yield
 
@@ -223,7 +230,7 @@ class _Walk:
         number = 0
         while number * spec.unpack.bits_out < self.bits:
             edge = decoder.enter(self._word(number))
-            self.unpack.left.append(edge)
+            self.unpack.take(edge)
             self._count_decoded(edge)
             number += 1
             if gather is None:
@@ -234,9 +241,9 @@ class _Walk:
                 edge = max(decoder.offer(), gather.room())
                 decoder.leave(edge)
                 gather.put(edge, spec.decoders)
-                while (whole := (len(gather.left) + 1) * spec.gather.bits_out) <= gather.given:
+                while (whole := (gather.words + 1) * spec.gather.bits_out) <= gather.given:
                     edge = requantizer.enter(gather.have(whole))
-                    gather.left.append(edge)
+                    gather.take(edge)
                     self._requantized(requantizer)
             yield
 

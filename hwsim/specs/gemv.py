@@ -33,7 +33,7 @@ class Repacker:
         if self.bits_in % self.unit or self.bits_out % self.unit:
             raise InputError(f"{self}: write a unit that divides both widths")
 
-    @property
+    @cached_property
     def depth(self) -> int:
         """Bits held: enough that neither side waits for anything but the rate of the other."""
         return self.bits_in + self.bits_out + max(self.bits_in, self.bits_out) - self.unit
@@ -117,22 +117,22 @@ class Gemv:
         if not seeds and layout(self.weights).block > 32:
             yield f"Gemv: blocks of {layout(self.weights).block} weights; write a format with blocks of at most 32"
 
-    @property
+    @cached_property
     def layout(self) -> Layout:
         """How the weights lie in memory."""
         return layout(self.weights)
 
-    @property
+    @cached_property
     def codec(self) -> SeedCodec | None:
         """The seed codec; None for formats that are not seeds."""
         return CODECS.get(self.layout.name)
 
-    @property
+    @cached_property
     def decoder(self) -> SeedDecoder:
         """Each of the decoders (seeds only)."""
         return SeedDecoder(self.codec)
 
-    @property
+    @cached_property
     def requantizer(self) -> Requantizer:
         """Each of the requantizers, one a dot unit (seeds only)."""
         return Requantizer(self.codec, self.target)
@@ -142,17 +142,17 @@ class Gemv:
         """Each of the dot units: x is operand a."""
         return BlockDot.of(self.activations, self.target if self.codec else self.weights)
 
-    @property
+    @cached_property
     def accumulator(self) -> Accumulator:
         """Each of the accumulators."""
         return Accumulator(self.dot, self.interleave)
 
-    @property
+    @cached_property
     def group_rows(self) -> int:
         """Rows in work at once: `interleave` of each dot unit."""
         return self.dot_units * self.interleave
 
-    @property
+    @cached_property
     def columns_max(self) -> int:
         """Dot blocks of the longest row."""
         return self.columns(self.k_max)
@@ -161,12 +161,12 @@ class Gemv:
         """Dot blocks of a row of `k` elements, those included that only fill a block of the stream."""
         return self.shape(1, k).row_blocks * self.parts
 
-    @property
+    @cached_property
     def x_words(self) -> int:
         """Blocks of x that are held."""
         return -(-self.columns_max // self.x_parts)
 
-    @property
+    @cached_property
     def x_parts(self) -> int:
         """Dot blocks of one block of x."""
         return 32 // self.dot.lanes
@@ -176,29 +176,29 @@ class Gemv:
         group = self.dot_units * (self.interleave or 1)
         return stream_shape(self.layout, rows, k, group, self.beat_bytes)
 
-    @property
+    @cached_property
     def parts(self) -> int:
         """Dot blocks of a stream block: 1, but of seed formats whose blocks do not fill the target's one by one."""
         return self.requantizer.blocks if self.codec else 1
 
-    @property
+    @cached_property
     def beat_bits(self) -> int:
         """Bits of a beat."""
         return 8 * self.beat_bytes
 
-    @property
+    @cached_property
     def step_bits(self) -> int:
         """Stored bits of a block of each dot unit; they are issued in `parts` cycles."""
         return self.dot_units * self.shape(1, 1).block_bits
 
-    @property
+    @cached_property
     def unpack(self) -> Repacker:
         """Beats to what the decoders, or else the dot units, take in a cycle."""
         word = self.decoders * self.layout.record_bits if self.codec else self.step_bits
         group = self.interleave * self.step_bits
         return Repacker(self.beat_bits, word, math.gcd(self.beat_bits, word, group))
 
-    @property
+    @cached_property
     def gather(self) -> Repacker | None:
         """Decoded seed blocks to what the requantizers take, counted in seed blocks; None where both are the same."""
         wanted = self.dot_units * self.requantizer.seed_blocks
@@ -206,7 +206,7 @@ class Gemv:
             return None
         return Repacker(self.decoders, wanted, math.gcd(self.decoders, wanted))
 
-    @property
+    @cached_property
     def timing(self) -> Timing:
         """From the acceptance of the beat that completes a row's last block to its result; a step a cycle."""
         seeds = self.decoder.timing.latency + self.requantizer.timing.latency if self.codec else 0
@@ -214,7 +214,7 @@ class Gemv:
         turns = self.interleave * (self.parts - 1)
         return Timing(self.FIFO_LATENCY + 1 + seeds + boundaries + turns + self.result_latency + 1)
 
-    @property
+    @cached_property
     def result_latency(self) -> int:
         """Edges from issuing a row's last block to its result's entry into the result buffer."""
         return self.dot.timing.latency + self.accumulator.timing.latency
