@@ -262,14 +262,14 @@ def numbers_apart(words: list[str]) -> tuple[list[str], list[float]]:
 
 @app.command()
 def schema(
-    what: Annotated[str, typer.Argument(metavar="[machine|engine|model]", help="which file")] = "machine",
+    what: Annotated[str, typer.Argument(metavar="[machine|model|engine]", help="which file")] = "machine",
 ) -> None:
-    """Print the JSON Schema of a machine, engine or model file, for editors."""
+    """Print the JSON Schema of a machine, model or engine file, for editors."""
     from hwsim.arch import json_schema
     from hwsim.job import check_choice
     from hwsim.workload import model_schema
 
-    check_choice("schema", what, ("machine", "engine", "model"))
+    check_choice("schema", what, ("machine", "model", "engine"))
     print(json.dumps(model_schema() if what == "model" else json_schema(engine=what == "engine"), indent=2))
 
 
