@@ -47,6 +47,10 @@ rtl: $(ALL) ## Verilog and FuseSoC cores of every unit into build/rtl/
 fpga: $(FPGA) ## measure units by synthesis, place and route: hwsim/data/units.json (hours; ONLY=lfsr KIND=xc7)
 	@$(PY) -m rtl.fpga $(if $(ONLY),--only $(ONLY)) $(if $(KIND),--kind $(KIND))
 
+.PHONY: fpga-gemv
+fpga-gemv: $(FPGA) ## the GEMV engine placed and routed, counted beside SeedLM's: reports/gemv_fpga.md (an hour)
+	@$(PY) tests/rtl/gemv_fpga.py
+
 .PHONY: bench
 bench: $(ALL) ## speed, as ratios against named rivals and limits in the same run
 	@for b in tests/bench/bench_*.py; do echo "== $$b"; $(PY) $$b || exit 1; done

