@@ -181,7 +181,11 @@ class Pipeline:
 
     def read_ticks(self, nbytes: int) -> int:
         """Ticks the DRAM channel needs for `nbytes` in whole beats, spread refresh included."""
-        return self.ticks(self.beats(nbytes), dram_rate(self.arch))
+        return self.ticks(self.beats(nbytes), self._dram_rate)
+
+    @cached_property
+    def _dram_rate(self) -> Fraction:
+        return dram_rate(self.arch)
 
     def beats(self, nbytes: int) -> int:
         """`nbytes` rounded up to whole beats."""

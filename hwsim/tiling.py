@@ -154,10 +154,12 @@ class Builder:
     def _read_ahead(self, kind: str, nbytes: int) -> list:
         """Bytes read before the matrices: inputs that overflowed the activation buffer, biases."""
         self.moved[kind] += nbytes
+        chunk = self.policy.n * self.policy.k
         runs = []
-        for a, b in _edges(nbytes, self.policy.n * self.policy.k):
-            credit = ((WEIGHTS, b - a),)
-            runs.append(((Tile((self._dram(b - a, takes=credit, gives=credit),), None, False),), 1))
+        for size, repeat in ((chunk, nbytes // chunk), (nbytes % chunk, 1)):
+            if size and repeat:
+                credit = ((WEIGHTS, size),)
+                runs.append(((Tile((self._dram(size, takes=credit, gives=credit),), None, False),), repeat))
         return runs
 
     def _gemm(self, g: Gemm, passes: int, outputs: int) -> list | None:

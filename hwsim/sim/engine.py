@@ -9,6 +9,7 @@ from hwsim.errors import ModelError
 from hwsim.pipeline import CAUSES, SERVERS, Pipeline, Program
 from hwsim.sim.events import run_events
 from hwsim.sim.state import State
+from hwsim.sim.steady import run_op
 from hwsim.sim.walk import walk
 
 DRIVERS: dict[str, Callable] = {"simpy": run_events, "walk": walk}
@@ -38,10 +39,10 @@ def simulate(
 ) -> Outcome:
     """Run `programs` in order and account for each tick of server `watch`.
 
-    Reuse is exact (the state is the key) and off under all-bank refresh, whose phase never repeats.
+    Reuse, of whole ops and of periods within one, is exact (the state is the key) and off under all-bank refresh,
+    whose phase never repeats.
     raises: ModelError if the ticks of the watched server do not add up.
     """
-    run_op = DRIVERS[driver]
     reuse = reuse and not pipeline.period and not trace
     programs = [*programs, Program(runs=(), flush=True)]
     state, memo, spans = State.initial(pipeline), {}, []
@@ -53,7 +54,7 @@ def simulate(
             key = (program.digest, relative)
             if key not in memo:
                 state = State.absolute(relative)
-                idle = run_op(pipeline, program, state, watch)
+                idle = run_op(DRIVERS[driver], pipeline, program, state, watch)
                 memo[key] = (program.numbers, idle, state.origin, state.relative(watch))
                 simulated += 1
             numbers, idle, shift, relative = memo[key]
@@ -63,7 +64,7 @@ def simulate(
             after = relative[4] + origin
         else:
             found = [] if trace else None
-            idle = run_op(pipeline, program, state, watch, found)
+            idle = DRIVERS[driver](pipeline, program, state, watch, found)
             simulated += 1
             spans += [(*span, index) for span in found or ()]
             after = state.finish

@@ -211,10 +211,10 @@ IMPROVEMENTS = (
 
 
 @st.composite
-def pipelines(draw):
+def pipelines(draw, longest=5):
     """A pipeline and programs with no machine behind them: any interval, beat, credit and order."""
     refresh = draw(st.booleans()) and draw(st.booleans())
-    small = st.integers(4, 20)
+    small = st.integers(4, 20) | st.just(500)
     pipeline = Pipeline(
         q=draw(st.sampled_from([1, 3, 7])),
         latency=tuple(draw(st.sampled_from([0, 1, 5, 30])) for _ in SERVERS),
@@ -222,13 +222,13 @@ def pipelines(draw):
         period=50 if refresh else 0,
         stall=7 if refresh else 0,
     )
-    programs = [draw(_programs()) for _ in range(draw(st.integers(1, 5)))]
+    programs = [draw(_programs(longest)) for _ in range(draw(st.integers(1, 5)))]
     order = draw(st.lists(st.sampled_from(programs), min_size=1, max_size=10))
     return pipeline, order
 
 
 @st.composite
-def _programs(draw):
+def _programs(draw, longest):
     used = [s for s in (DRAM, REGENERATE, DOT, VECTOR) if draw(st.booleans())] or [DOT]
     writes = draw(st.booleans()) and used[-1] != DRAM
     launched = draw(st.integers(0, 4)) == 0
@@ -261,5 +261,5 @@ def _programs(draw):
 
     runs = [((tile(True),), 1)]
     for _ in range(draw(st.integers(0, 3))):
-        runs.append((tuple(tile(False) for _ in range(draw(st.integers(1, 3)))), draw(st.integers(1, 5))))
+        runs.append((tuple(tile(False) for _ in range(draw(st.integers(1, 3)))), draw(st.integers(1, longest))))
     return Program(tuple(runs), draw(st.integers(0, 6)), draw(st.booleans()))

@@ -1,5 +1,7 @@
 """SimPy and the walk agree to the tick; reuse changes nothing; every tick has one cause."""
 
+from unittest.mock import patch
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,8 +9,10 @@ from machines import archs, job, op_lists, pipelines
 
 from hwsim.job import run_job
 from hwsim.pipeline import DOT, DRAM, OUTPUTS, WEIGHTS, Pipeline, Program, Step, Tile
-from hwsim.sim.engine import simulate
+from hwsim.sim import steady
+from hwsim.sim.engine import DRIVERS, simulate
 from hwsim.sim.refresh import stretch
+from hwsim.sim.walk import walk
 
 many = settings(max_examples=150, deadline=None)
 some = settings(max_examples=25, deadline=None)
@@ -27,6 +31,36 @@ def test_drivers_and_reuse_agree_on_random_pipelines(drawn, watch):
         for reuse in (True, False):
             assert everything(simulate(pipeline, programs, watch, driver, reuse)) == everything(first)
     assert sum(first.by_op) == first.ticks == sum(first.causes.values())
+
+
+@pytest.mark.parametrize("driver, longest", [("walk", 400), ("simpy", 60)])
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_long_runs_by_periods_are_exact(driver, longest, data):
+    """Every end, every op and every cause as when each tile is simulated; chunks small, so that many repeat."""
+    pipeline, programs = data.draw(pipelines(longest))
+    watch, chunk = data.draw(st.sampled_from([DRAM, DOT])), data.draw(st.integers(1, 9))
+    whole = simulate(pipeline, programs, watch, driver, reuse=False)
+    with patch.object(steady, "LEAST", 12), patch.object(steady, "CHUNK", chunk):
+        assert everything(simulate(pipeline, programs, watch, driver)) == everything(whole)
+
+
+def test_most_of_a_long_run_is_not_simulated():
+    """Two buffers of different periods, and a write three reads behind: 90,000 tiles, some hundreds simulated."""
+    store = Step(DRAM, 3, 1, (), ((OUTPUTS, 7),))
+    taking = Step(DOT, 9, 1, ((OUTPUTS, 7),), ((WEIGHTS, 3),), True)
+    tiles = (Tile((read(5, 3), taking), store), Tile((read(4, 11), dot(2, 11)), None, False))
+    long = Program(((tiles, 45_000),), distance=3, flush=True)
+    passed = []
+
+    def counting(pipeline, program, state, watch, spans=None):
+        passed.append(sum(len(t) * n for t, n in program.runs))
+        return walk(pipeline, program, state, watch, spans)
+
+    plain = simulate(IDEAL, [long, long], DRAM, reuse=False)
+    with patch.dict(DRIVERS, walk=counting):
+        assert everything(simulate(IDEAL, [long, long], DRAM)) == everything(plain)
+    assert sum(passed) < 2000
 
 
 @some
