@@ -55,9 +55,16 @@ fpga-gemv: $(FPGA) ## the GEMV engine placed and routed, counted beside SeedLM's
 bench: $(ALL) ## speed, as ratios against named rivals and limits in the same run
 	@for b in tests/bench/bench_*.py; do echo "== $$b"; $(PY) $$b || exit 1; done
 
+STUDIES := $(basename $(notdir $(wildcard arch_configs/studies/*.yaml)))
+
+.PHONY: study
+study: $(SIM) ## the shipped studies (1,106 points); goes on where it was stopped; pages in build/studies/
+	@for s in $(STUDIES); do $(PY) -m hwsim study $$s && $(PY) -m hwsim report build/studies/$$s || exit 1; done
+
 .PHONY: report
-report: $(SIM) ## the committed pages of reports/, made anew
+report: study ## the committed pages of reports/, made anew
 	@$(PY) -m hwsim.report.main_job --page
+	@for s in $(STUDIES); do $(PY) -m hwsim report build/studies/$$s -o reports/studies || exit 1; done
 
 .PHONY: accuracy
 accuracy: $(MINILM) ## every format on a real model: reports/accuracy.md (about four CPU minutes)

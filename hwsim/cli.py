@@ -379,6 +379,19 @@ def validate(
     print(score(out, lambda name: print(f"  {name}", file=sys.stderr)))
 
 
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="the results of a study")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="folder of the page; default: DIR")] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw a study's results: a Markdown page with figures."""
+    from hwsim.report.study_page import write_page
+
+    written = [str(path) for path in write_page(folder, out)]
+    print(json.dumps({"schema": 1, "written": written}, indent=2) if as_json else "\n".join(written))
+
+
 Globs = Annotated[list[str] | None, typer.Option(metavar="GLOB", help="tensor names; may be repeated")]
 Out = Annotated[Path, typer.Option("-o", "--out", help="file (or folder, for a sharded model) to write")]
 

@@ -193,6 +193,7 @@ class Job:
         self.name, self.phase, self.config, self.tokens = name, phase, config, tokens
         self.resident, self.chips, self.distinct_experts = resident, chips, distinct_experts
         self.pipeline = Pipeline.of(arch)
+        self.walked: Outcome | None = None  # of the chosen tiling, once chosen
         # Equal work is tiled and counted once: an op's shape is the op without its name and layer.
         stored = [formats.of_class(op.weights, op.layer) if op.weights else "" for op in ops]
         self.shapes = [(replace(op, name="", layer=-1), name) for op, name in zip(ops, stored, strict=True)]
@@ -224,9 +225,9 @@ class Job:
             if shape in seen:
                 continue
             seen.add(shape)
-            ticks = simulate(self.pipeline, [t.program for t in tiled], self.watch).ticks
-            if best is None or ticks < best[0]:
-                best = (ticks, policy, tiled)
+            outcome = simulate(self.pipeline, [t.program for t in tiled], self.watch)
+            if best is None or outcome.ticks < best[0]:
+                best, self.walked = (outcome.ticks, policy, tiled), outcome
         if best is None:
             raise InputError(
                 f"{self.arch.name}: no tile of its menu fits the buffers with these formats; "
@@ -235,9 +236,11 @@ class Job:
         return best[1], best[2]
 
     def simulate(self, engine: str | None = None, reuse: bool = True, trace: bool = False) -> Outcome:
-        """The chosen tiling on the engine asked for."""
-        programs = [t.program for t in self.choice[1]]
-        return simulate(self.pipeline, programs, self.watch, engine or self.engine, reuse, trace)
+        """The chosen tiling on the engine asked for; the choice has walked it already."""
+        programs, engine = [t.program for t in self.choice[1]], engine or self.engine
+        if engine == "walk" and reuse and not trace:
+            return self.walked
+        return simulate(self.pipeline, programs, self.watch, engine, reuse, trace)
 
     def result(self) -> Result:
         """Run and account. raises: ModelError if the result beats its bound."""

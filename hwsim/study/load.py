@@ -56,7 +56,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """A study file, resolved. `source` is the path it was read from."""
+    """A study file, resolved. `source` is the shipped name or the path that it was asked for by."""
 
     name: str
     description: str
@@ -82,10 +82,10 @@ def load_study(name_or_path: str | Path) -> Study:
     """
     text = str(name_or_path)
     if text in study_names():
-        return _Reader(read(study_folder() / f"{text}.yaml")).study()
+        return _Reader(read(study_folder() / f"{text}.yaml"), text).study()
     if not text.endswith((".yaml", ".yml")) and "/" not in text:
         raise InputError(f"unknown study {short(text)}{nearest(text[:60], study_names())}; or write a YAML file's path")
-    return _Reader(read(name_or_path)).study()
+    return _Reader(read(name_or_path), text).study()
 
 
 @cache
@@ -101,8 +101,8 @@ def code_digest() -> str:
 class _Reader:
     """One study document; results of equal choices on equal axes are kept."""
 
-    def __init__(self, document: Document):
-        self.document = document
+    def __init__(self, document: Document, asked: str):
+        self.document, self.asked = document, asked
         self.known: dict[tuple, Any] = {}
 
     def study(self) -> Study:
@@ -125,7 +125,7 @@ class _Reader:
             points.append(point)
             failed.append((choice, found))
         self._refuse_useless(failed)
-        return Study(file.name, file.description, self.document.source, tuple(self.axes), tuple(points))
+        return Study(file.name, file.description, self.asked, tuple(self.axes), tuple(points))
 
     def _refused(self) -> Iterator[str]:
         """Axes that name nothing, values that stand there twice, a grid that is too large."""
@@ -174,7 +174,7 @@ class _Reader:
         if not problems:
             problems = self._preset_problems(choice, *parts[1:])
         if problems:
-            key = _hash(settings, self.document.source, __version__, code_digest())
+            key = _hash(settings, self.asked, __version__, code_digest())
             return Point(settings, key, error="\n".join(problems)), tuple(problems)
         (arch, arch_key), (model, model_key), (options, run_key) = parts
         key = _hash(arch_key, model_key, run_key, __version__, code_digest())

@@ -1,0 +1,162 @@
+"""A study's results as a grid: which axis goes along x, which is series, which panels, and the numbers of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hwsim.errors import InputError
+from hwsim.quantities import EXAMPLES, quantity
+from hwsim.result import SCHEMA
+from hwsim.study.record import read_points
+from hwsim.study.work import GRID, POINTS
+
+NAMES = {
+    "machine.dram.bandwidth": "memory bandwidth",
+    "machine.regenerate.rate": "regenerators (seed blocks a cycle)",
+    "machine": "machine",
+    "model": "model",
+    "run.batch": "batch (sequences)",
+    "run.context": "context (tokens)",
+    "run.weights": "weights",
+}
+_FIRST = ("run.batch", "run.context")
+_MOST_SERIES, _PANELS = 12, 3
+
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One axis of a study: values as in its file, and `numbers` where they are numbers or quantities, else None."""
+
+    path: str
+    values: tuple[Any, ...]
+
+    @property
+    def name(self) -> str:
+        """What a figure calls it."""
+        return NAMES.get(self.path, self.path.partition(".")[2].replace("_", " ") or self.path)
+
+    @property
+    def numbers(self) -> tuple[float, ...] | None:
+        """The values as numbers of the base unit."""
+        found = [number(value) for value in self.values]
+        return None if None in found else tuple(found)
+
+    def label(self, value: Any) -> str:
+        """One value in a few characters."""
+        if isinstance(value, dict):
+            rest = value.get("default", "")
+            return ", ".join(f"{f} {k}" for k, f in value.items() if k != "default") + (f"; {rest}" if rest else "")
+        unit = " block/cycle" if self.path == "machine.regenerate.rate" else ""  # its name says so
+        return f"{value:,}" if isinstance(value, int) else str(value).removesuffix(unit)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The finished points of a study by their settings.
+
+    x: the axis drawn along x (None: no axis of numbers); series: lines or bars of one figure; panels: the others.
+    """
+
+    name: str
+    description: str
+    source: str
+    version: str
+    axes: tuple[Axis, ...]
+    lines: dict[tuple[int, ...], Line]
+    failed: tuple[Line, ...]
+    missing: int
+
+    @property
+    def x(self) -> Axis | None:
+        """Batch or context where the study varies them, else the axis with the most numbers."""
+        found = [a for a in self.axes if a.numbers and len(a.values) > 1]
+        return next((a for p in _FIRST for a in found if a.path == p), max(found, key=_size, default=None))
+
+    @property
+    def series(self) -> Axis | None:
+        """The first axis of names beside x, else the first of any kind."""
+        rest = [a for a in self.axes if a != self.x and 1 < len(a.values) <= _MOST_SERIES]
+        return next((a for a in rest if not a.numbers), rest[0] if rest else None)
+
+    @property
+    def others(self) -> tuple[Axis, ...]:
+        """Axes that are neither."""
+        return tuple(a for a in self.axes if a not in (self.x, self.series))
+
+    def panels(self, most: int = _PANELS) -> list[dict[str, int]]:
+        """Choices on the other axes, at most `most`: first, middle and last of the longest, the middle of the rest."""
+        choice = {a.path: len(a.values) // 2 for a in self.others}
+        wide = max(self.others, key=_size, default=None)
+        if wide is None:
+            return [{}]
+        return [choice | {wide.path: i} for i in ends(len(wide.values), most)]
+
+    def title(self, panel: dict[str, int]) -> str:
+        """The choice of a panel in words."""
+        return ", ".join(f"{a.name} {a.label(a.values[panel[a.path]])}" for a in self.others if len(a.values) > 1)
+
+    def at(self, panel: dict[str, int]) -> Iterator[tuple[int, int, Line]]:
+        """(series index, x index, line) of the finished points of a panel, in order."""
+        for choice, line in self.lines.items():
+            place = {a.path: i for a, i in zip(self.axes, choice, strict=True)}
+            if all(place[path] == i for path, i in panel.items()):
+                yield (place[self.series.path] if self.series else 0), (place[self.x.path] if self.x else 0), line
+
+
+def _size(axis: Axis) -> int:
+    return len(axis.values)
+
+
+def ends(n: int, most: int = _PANELS) -> list[int]:
+    """At most `most` of n places: first, evenly between, last."""
+    if n <= most:
+        return list(range(n))
+    return [n // 2] if most == 1 else [round(i * (n - 1) / (most - 1) + 0.1) for i in range(most)]
+
+
+def number(value: Any) -> float | None:
+    """A number, or a quantity in its base unit; None for anything else."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    try:
+        return float(quantity(value, *EXAMPLES, zero=True).value) if isinstance(value, str) else None
+    except InputError:
+        return None
+
+
+def read_grid(folder: Path) -> Grid:
+    """The results of a study in the order of its grid. raises: InputError if `folder` holds none."""
+    try:
+        data = json.loads((folder / GRID).read_text(encoding="utf-8"))
+    except OSError:
+        raise InputError(f"{folder}: holds no results of a study; write `hwsim study STUDY --out {folder}`") from None
+    except ValueError as error:
+        raise InputError(f"{folder / GRID}: is not JSON ({error}); run the study again") from None
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise InputError(f"{folder / GRID}: is not of schema {SCHEMA}; run the study again")
+    axes = tuple(Axis(a["path"], tuple(a["values"])) for a in data["axes"])
+    points = read_points(folder / POINTS)
+    lines, failed, missing = {}, [], 0
+    for place, key in enumerate(data["keys"]):
+        line = points.get(key)
+        if line is None:
+            missing += 1
+        elif line["error"]:
+            failed.append(line)
+        else:
+            choice = []
+            for axis in reversed(axes):
+                place, i = divmod(place, len(axis.values))
+                choice.append(i)
+            lines[tuple(reversed(choice))] = line
+    if not lines:
+        raise InputError(f"{folder}: no point of the study has a result yet; write `hwsim study {data['source']}`")
+    return Grid(
+        data["name"], data["description"], data["source"], data["version"], axes, lines, tuple(failed), missing
+    )

@@ -1,0 +1,137 @@
+"""Pages of studies: the crossover by the formula, the same bytes again, figures that say what they are."""
+
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+from hwsim.errors import InputError
+from hwsim.report.grid import Axis, ends, number, read_grid
+from hwsim.report.study_figures import front, tick
+from hwsim.report.study_page import cache_rows, crossing, enough, write_page
+from hwsim.study import load_study, run_study
+from hwsim.study.load import study_folder
+
+ROOT = Path(__file__).parents[2]
+
+
+def small(tmp_path, grid, **changes):
+    """Results of a small study in `tmp_path`/o."""
+    base = {"name": "t", "machine": "m0", "model": "mamba2-130m", "run": {"weights": "int8", "context": 64}}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(base | changes | {"grid": grid}, sort_keys=False))
+    run_study(load_study(tmp_path / "s.yaml"), tmp_path / "o", workers=1)
+    return tmp_path / "o"
+
+
+class TestCrossover:
+    """From nothing but the published shapes: state elements x 4 B against K and V elements a token x 1 B."""
+
+    NANO = 23 * 64 * 64 * 128 * 4 / (6 * 2 * 2 * 128)  # 15.7 K
+    SUPER = 40 * 128 * 64 * 128 * 4 / (8 * 2 * 2 * 128)  # 41.0 K
+
+    def test_the_formula_gives_the_published_figures(self):
+        assert (round(self.NANO / 1e3, 1), round(self.SUPER / 1e3, 1)) == (15.7, 41.0)
+
+    @pytest.mark.parametrize("contexts", [[1024, 16384, 131072]])
+    def test_the_points_of_the_shipped_study_cross_there(self, tmp_path, contexts):
+        asked = yaml.safe_load((study_folder() / "context.yaml").read_text())
+        asked["grid"]["run.context"] = contexts  # the whole grid is in the slow test
+        (tmp_path / "s.yaml").write_text(yaml.safe_dump(asked))
+        self.check(tmp_path / "s.yaml", tmp_path / "o")
+
+    @pytest.mark.slow
+    def test_the_whole_shipped_study_crosses_there(self, tmp_path):
+        self.check("context", tmp_path / "o")
+
+    def check(self, study, out):
+        run_study(load_study(study), out, workers=1)
+        held = cache_rows(read_grid(out))
+        for s, formula in enumerate((self.NANO, self.SUPER)):
+            tokens, _ = crossing(held[s])
+            assert tokens + 1 == pytest.approx(formula, rel=1e-9)  # the step adds one to those cached before it
+            moved, _ = crossing([(c, kv, 2 * state) for c, kv, state in held[s]])
+            assert moved + 1 == pytest.approx(2 * formula, rel=1e-9)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    bandwidths = ["50 GB/s", "0.1 TB/s"]
+    grid = {"run.weights": ["int8", "seedlm4"], "run.batch": [1, 2, 8], "machine.dram.bandwidth": bandwidths}
+    return small(tmp_path_factory.mktemp("page"), grid)
+
+
+class TestPage:
+    def test_page_and_figures(self, folder, tmp_path):
+        written = write_page(folder, tmp_path / "p")
+        assert {p.name for p in written} >= {"t.md", "t_tokens.svg", "t_by_op.svg", "t_roofline.svg"}
+        page = (tmp_path / "p" / "t.md").read_text()
+        command = f"hwsim study {folder.parent}/s.yaml --out {folder}\n    hwsim report {folder}"
+        assert page.startswith(f"# t\n\n    {command}")
+        assert "12 points, 6 failed" in page and "needs a `regenerate` server" in page
+        for path in written[1:]:
+            assert f"]({path.name})" in page
+            text = " ".join(ElementTree.parse(path).getroot().itertext())
+            assert "hwsim study" in text and "dc:date" not in path.read_text()
+
+    def test_the_same_bytes_again_in_another_process(self, folder, tmp_path):
+        first = {p.name: p.read_bytes() for p in write_page(folder)}
+        args = [sys.executable, "-m", "hwsim", "report", folder]
+        done = subprocess.run(list(map(str, args)), cwd=ROOT, capture_output=True, text=True, check=True)
+        assert {Path(name).name for name in done.stdout.split()} == set(first)
+        assert {name: (folder / name).read_bytes() for name in first} == first
+
+    def test_tokens_of_the_table_are_those_of_the_points(self, folder):
+        grid = read_grid(folder)
+        line = grid.lines[(0, 1, 1)]
+        assert line["point"] == {"run.weights": "int8", "run.batch": 2, "machine.dram.bandwidth": "0.1 TB/s"}
+        write_page(folder)
+        (row,) = [row for row in (folder / "t.md").read_text().splitlines() if row.startswith("| int8 ")]
+        assert f"{line['tokens_per_second']:,.0f}" in row
+
+    def test_no_results_no_page(self, tmp_path):
+        with pytest.raises(InputError, match="holds no results of a study; write `hwsim study STUDY --out"):
+            write_page(tmp_path)
+
+    @pytest.mark.parametrize(
+        "grid",
+        [
+            {"run.weights": ["int8"]},
+            {"run.phase": ["decode", "prefill"]},
+            {"run.batch": [1, 2]},
+            {"run.context": [16, 32], "model": ["mamba2-130m", "llama3-8b"]},
+            {"machine.dram.latency": ["10 cycles", "1 us", "0 cycles"], "run.batch": [3]},
+            {"run.batch": [1, 2, 3], "run.context": [1, 9, 90], "run.weights": ["int8"]},
+        ],
+    )
+    def test_grids_of_every_shape_are_drawn(self, tmp_path, grid):
+        assert write_page(small(tmp_path, grid))[0].read_text().startswith("# t\n")
+
+
+class TestParts:
+    def test_front_is_what_nothing_beats(self):
+        points = [(x, y, None) for x, y in [(1, 1), (2, 3), (2, 2), (3, 3), (4, 9), (5, 8), (1, 0)]]
+        beaten = [
+            p for p in points if any(q[0] <= p[0] and q[1] >= p[1] and q[:2] != p[:2] for q in points)
+        ]
+        assert front(points) == sorted(set(points) - set(beaten))
+
+    def test_numbers_of_values(self):
+        assert number("2.4 TB/s") == 2.4e12 and number(8) == 8 and number("fp8") is None and number(True) is None
+        assert Axis("run.batch", (1, 2)).numbers == (1, 2) and Axis("a", ("x", 1)).numbers is None
+
+    def test_ends(self):
+        assert [ends(3, 3), ends(10, 3), ends(11, 3), ends(5, 1)] == [[0, 1, 2], [0, 5, 9], [0, 5, 10], [2]]
+
+    def test_ticks(self):
+        assert [tick(n) for n in (1024, 1 << 20, 192, 2.4e12, 0.5)] == ["1 Ki", "1 Mi", "192", "2.4 T", "0.5"]
+
+    def test_enough_is_the_least_that_gives_99_percent(self, tmp_path):
+        rates = ["10 GB/s", "100 GB/s", "50 TB/s", "500 TB/s"]
+        grid = read_grid(small(tmp_path, {"machine.dram.bandwidth": rates}))
+        found = {x: line for _, x, line in grid.at(grid.panels()[0])}
+        speeds = [found[x]["tokens_per_second"] for x in range(4)]
+        assert speeds[1] < 0.99 * speeds[3] < speeds[2]
+        assert enough(grid, found) == 2
