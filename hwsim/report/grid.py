@@ -51,7 +51,7 @@ class Axis:
         """One value in a few characters."""
         if isinstance(value, dict):
             rest = value.get("default", "")
-            return ", ".join(f"{f} {k}" for k, f in value.items() if k != "default") + (f"; {rest}" if rest else "")
+            return ", ".join(f"{f} {k}" for k, f in value.items() if k != "default") + (f" + {rest}" if rest else "")
         unit = " block/cycle" if self.path == "machine.regenerate.rate" else ""  # its name says so
         return f"{value:,}" if isinstance(value, int) else str(value).removesuffix(unit)
 
