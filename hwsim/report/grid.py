@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hwsim.errors import InputError
+from hwsim.errors import InputError, nearest
 from hwsim.quantities import EXAMPLES, quantity
 from hwsim.result import SCHEMA
 from hwsim.study.record import read_points
@@ -135,7 +135,10 @@ def read_grid(folder: Path) -> Grid:
     try:
         data = json.loads((folder / GRID).read_text(encoding="utf-8"))
     except OSError:
-        raise InputError(f"{folder}: holds no results of a study; write `hwsim study STUDY --out {folder}`") from None
+        beside = {str(path.parent) for path in folder.parent.glob(f"*/{GRID}")}
+        close = nearest(str(folder), beside) if beside else ""
+        hint = close if "did you mean" in close else f"; write `hwsim study STUDY --out {folder}`"
+        raise InputError(f"{folder}: holds no results of a study{hint}") from None
     except ValueError as error:
         raise InputError(f"{folder / GRID}: is not JSON ({error}); run the study again") from None
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:

@@ -110,13 +110,16 @@ def arch_table(machines: Sequence[Arch | EngineArch]) -> str:
     for a in machines:
         gbps = float(a.dram.bytes_per_cycle * a.clock_hz) / 1e9
         if hasattr(a, "engine"):
-            pairs = f"{a.engine.weights} x {a.engine.activations}"
+            listed = [(a.engine.weights, a.engine.activations)]
             peak = float(a.engine.dot_units * a.engine.dot.lanes * a.clock_hz)
         else:
-            pairs = ", ".join(f"{r.weights} x {r.activations}" for r in a.dot.rates)
+            listed = [(r.weights, r.activations) for r in a.dot.rates]
             peak = max(float(r.macs_per_cycle * a.clock_hz) for r in a.dot.rates)
-        rows.append([a.name, pairs, f"{float(a.clock_hz) / 1e9:.4g}", f"{gbps:,.5g}", f"{peak / 1e12:,.4g}"])
-    return table(["machine", "weights x activations", "GHz", "GB/s", "TMAC/s"], rows, left=2)
+        pairs = ", ".join(w if w == x else f"{w} x {x}" for w, x in listed)
+        rows.append([a.name, f"{float(a.clock_hz) / 1e9:.4g}", f"{gbps:,.5g}", f"{peak / 1e12:,.4g}", pairs])
+    widest = max(len(row[-1]) for row in rows)
+    rows = [[*row[:-1], row[-1].ljust(widest)] for row in rows]
+    return table(["machine", "GHz", "GB/s", "TMAC/s", "formats, or weights x activations".ljust(widest)], rows)
 
 
 def yaml_text(config: dict[str, Any]) -> str:

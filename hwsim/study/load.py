@@ -18,15 +18,20 @@ from typing import Any
 from hwsim import __version__
 from hwsim.arch import Arch, arch_config, arch_names, load_arch
 from hwsim.arch.builtin import arch_folder
+from hwsim.arch.schema import MachineFile
 from hwsim.errors import InputError, nearest
 from hwsim.filemodel import validate
 from hwsim.operands import Formats
 from hwsim.study.schema import RunFile, StudyFile
 from hwsim.workload import Model, load_model, model_config, model_names
 from hwsim.workload.presets import preset
+from hwsim.workload.schema import ModelFile
 from hwsim.yamlfile import Document, Loc, Placed, kind, raise_problems, read, short
 
 MAX_POINTS = 100_000
+
+#: First parts of paths that are often written without `machine.`, `model.` or `run.` before them.
+_PARTS = {"machine": MachineFile.model_fields, "model": ModelFile.model_fields, "run": RunFile.model_fields}
 
 Choice = tuple[int, ...]
 
@@ -135,8 +140,10 @@ class _Reader:
             head, _, rest = axis.path.partition(".")
             options = [f"run.{name}" for name in RunFile.model_fields]
             if head not in ("machine", "model", "run") or axis.path == "run":
+                below = {name: f"{part}.{axis.path}" for part, names in _PARTS.items() for name in names}
                 close = nearest(axis.path, [*options, "machine", "model"])
-                hint = close if "did you mean" in close else "; write machine.PATH, model.PATH or run.OPTION"
+                hint = f"; did you mean {below[head]}?" if head in below else close
+                hint = hint if "did you mean" in hint else "; write machine.PATH, model.PATH or run.OPTION"
                 yield say(here, f"names no part of machine, model or run{hint}", key=True)
             elif head == "run" and rest.split(".")[0] not in RunFile.model_fields:
                 yield say(here, f"unknown{nearest(axis.path, options)}", key=True)
@@ -146,8 +153,13 @@ class _Reader:
                 if any(_same(value, earlier) for earlier in axis.values[:i]):
                     yield say((*here, i), "stands there twice; remove one")
             size *= len(axis.values)
-        for part in ("machine", "model"):
-            if part not in self.document.data and part not in [axis.path for axis in self.axes]:
+        for part, names in (("machine", arch_names()), ("model", model_names())):
+            if isinstance(self.document.data.get(part), str):
+                try:
+                    self._source(part, [], names)
+                except InputError as error:
+                    yield from error.problems
+            elif part not in self.document.data and part not in [axis.path for axis in self.axes]:
                 example = StudyFile.model_fields[part].examples[0]
                 yield say((), f"{part}: missing; write `{part}: {example}`")
         if size > MAX_POINTS:

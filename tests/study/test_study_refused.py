@@ -23,6 +23,7 @@ def refused(tmp_path, text):
         ("run.bach: [1]", "s.yaml:6:3: grid.run.bach: unknown; did you mean run.batch?"),
         ("batch: [1]", "s.yaml:6:3: grid.batch: names no part of machine, model or run; did you mean run.batch?"),
         ("run: [1]", "s.yaml:6:3: grid.run: names no part of machine, model or run"),
+        ("dram.latency: [1 us]", "s.yaml:6:3: grid.dram.latency: names no part of machine, model or run; did you"),
         ("machine.dram.bandwith: [1 GB/s]", "s.yaml:6:3: dram.bandwith: unknown; did you mean bandwidth?"),
         ("machine.drum.bandwidth: [1 GB/s]", "s.yaml:6:3: drum: unknown; did you mean dram?"),
         ("machine.dram.bandwidth: [1 GB/s, 1 GB]", "s.yaml:6:36: dram.bandwidth: `1 GB` is a quantity in B"),
@@ -58,6 +59,11 @@ def test_every_problem_is_told_at_once(tmp_path):
 def test_no_machine_no_model(tmp_path):
     problems = refused(tmp_path, "name: t\ngrid: {run.batch: [1]}\n")
     assert [p.split(": ")[1] for p in problems] == ["machine", "model"]
+
+
+def test_a_wrong_name_is_told_with_the_rest(tmp_path):
+    problems = refused(tmp_path, HEAD.replace("mamba2-130m", "mamba-130m") + "grid:\n  run.bach: [1]\n")
+    assert problems[1] == "s.yaml:3:8: model: `mamba-130m`: no such model and no such file; did you mean mamba2-130m?"
 
 
 def test_unknown_study():

@@ -95,6 +95,10 @@ class TestPage:
         with pytest.raises(InputError, match="holds no results of a study; write `hwsim study STUDY --out"):
             write_page(tmp_path)
 
+    def test_a_misspelt_folder(self, folder):
+        with pytest.raises(InputError, match="holds no results of a study; did you mean .*/o[?]"):
+            write_page(folder.with_name("oo"))
+
     @pytest.mark.parametrize(
         "grid",
         [
