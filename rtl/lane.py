@@ -20,26 +20,31 @@ def operand_layout(operand: Operand, lanes: int) -> data.StructLayout:
     return data.StructLayout({**fields, "codes": data.ArrayLayout(operand.code_bits, lanes)})
 
 
-def lookup(pipe: Pipe, index: Value, table: list[int], width: int) -> Value:
-    """`table[index]`, bit by bit: OR over the distinct rows of a bit's table, each row its columns AND where it stands.
+def lookup(pipe: Pipe, index: Value, table: list[int], width: int, shared: bool = False) -> Value:
+    """`table[index]`: each bit an OR of the index's minterms, so that it maps to one table of six inputs.
 
-    Nothing is shared between bits, so that each maps to one table of six inputs; minterms shared by all bits, or a
-    tree of multiplexers, map to more.
+    shared: the minterms are shared by the bits. Of the two forms, which maps to less was found by measurement: for
+    operands that are bits of a register and feed an adder, shared; else each bit the OR of its distinct rows, a row
+    its columns AND where it stands.
     """
     index = pipe.wire(index)
-    split = len(index) // 2
+    split = 0 if shared else len(index) // 2
     low, high = index[:split], index[split:]
+    if shared:
+        high = pipe.wire(Cat(index == n for n in range(len(table))))
     bits = []
     for bit in range(width):
         rows: dict[tuple[int, ...], list[int]] = {}
-        for h in range(1 << len(high)):
+        for h in range(len(table) >> split):
             ones = tuple(n for n in range(1 << split) if table[h << split | n] >> bit & 1)
             if ones:
                 rows.setdefault(ones, []).append(h)
-        terms = [
-            Cat(high == h for h in where).any() & (Cat(low == n for n in ones).any() if split else Const(1, 1))
-            for ones, where in rows.items()
-        ]
+        if shared:
+            terms = [high[h] for h in rows.get((0,), [])]
+        else:
+            terms = [
+                Cat(high == h for h in where).any() & Cat(low == n for n in ones).any() for ones, where in rows.items()
+            ]
         bits.append(Cat(*terms).any() if terms else Const(0, 1))
     return Cat(*bits)
 
@@ -99,12 +104,12 @@ def product_cuts(pipe: Pipe, spec: BlockDot, pairs: list[tuple[Value, Value]]) -
     wide, narrow = len(wide_first[0][0]), len(wide_first[0][1])
     k = min(narrow, 6 - wide) if wide <= 4 else 1
     table = [(i & ((1 << wide) - 1)) * (i >> wide) for i in range(1 << (wide + k))]
+    rows = narrow - k
     sums = []
     for x, y in wide_first:
-        start = lookup(pipe, Cat(x, y[:k]), table, wide + k) if k > 1 else x & y[0].replicate(wide)
+        start = lookup(pipe, Cat(x, y[:k]), table, wide + k, rows > 0) if k > 1 else x & y[0].replicate(wide)
         sums.append(start)
     operands = [pipe.carry(Cat(x, y[k:])) for x, y in wide_first]
-    rows = narrow - k
     for row in range(rows):
         at = k + row
         added = []

@@ -1,6 +1,6 @@
 """`Requantizer` in gates."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,7 +14,7 @@ from .seed import weights_layout
 
 __all__ = ["RequantizerUnit", "blocks_layout", "gather_layout"]
 
-TOP_BITS = 7  # a leading bit's exponent, two's complement: exponents have at most 4 bits more than 0..20
+TOP_BITS = 8  # a leading bit's exponent as the scale's code, never 0: exponents have few bits
 
 
 def gather_layout(spec: Requantizer) -> data.ArrayLayout:
@@ -54,7 +54,7 @@ class RequantizerUnit(wiring.Component):
         pipe = Pipe(m, spec, self.weights, self.blocks)
         given, c = self.weights.payload, spec.codec.C
         everything = [part for parts in spec.parts for part in parts]
-        exponents = [pipe.carry(extend(given[part[0]].exponent, TOP_BITS)) for part in everything]
+        exponents = [pipe.carry(Value.cast(given[part[0]].exponent)) for part in everything]
 
         signs, magnitudes = [], []
         for i in range(spec.seed_blocks * c):
@@ -69,16 +69,16 @@ class RequantizerUnit(wiring.Component):
         tops = []
         for bits, exponent in zip(anys, exponents, strict=True):
             zeros = leading_zeros(pipe, bits)
-            top = (exponent.value.as_signed() + (width - 1) - zeros)[:TOP_BITS]
-            # The least number stands for a part of zeros: it never is the largest, but of a block of zeros.
-            tops.append(Mux(bits.any(), top, 1 << (TOP_BITS - 1)))
-        tops = [top.as_signed() for top in pipe.cut("top", *tops)]
+            top = (self._code(pipe, exponent.value, width - 1) - zeros)[:TOP_BITS]
+            # 0 stands for a part of zeros: it never is the largest, but of a block of zeros, whose scale it is.
+            tops.append(top & bits.any().replicate(TOP_BITS))
+        tops = pipe.cut("top", *tops)
 
         largest = self._largest(pipe, tops)
         distances, at = [], 0
         for block, parts in enumerate(spec.parts):
             for _ in parts:
-                distances.append((largest[block].value.as_signed() - exponents[at].value.as_signed())[: TOP_BITS + 1])
+                distances.append((largest[block].value - self._code(pipe, exponents[at].value, 0))[:TOP_BITS])
                 at += 1
         distances = pipe.cut("distance", *distances)
         # Bits of |S| are numbered from the guard bit of a weight at distance 0: distance d keeps bits d, d+1, ...
@@ -90,14 +90,18 @@ class RequantizerUnit(wiring.Component):
 
         records = []
         for block in range(spec.blocks):
-            top = largest[block].value
-            zero = top == 1 << (TOP_BITS - 1)
-            scale = (top.as_signed() + Const(127 - spec.element.emax, signed(9)))[:8]
-            records += [scale & ~zero.replicate(8), *codes[block * spec.block : (block + 1) * spec.block]]
+            records += [largest[block].value, *codes[block * spec.block : (block + 1) * spec.block]]
         outputs = pipe.cut("round", *records)
         m.d.comb += Value.cast(self.blocks.payload).eq(Cat(*outputs))
         pipe.finish()
         return m
+
+    def _code(self, pipe: Pipe, exponent: Value, more: int) -> Value:
+        """The scale code of a block whose leading bit has weight 2^(exponent + more), by table."""
+        n = len(exponent)
+        signed_values = [i - (i >> (n - 1) << n) for i in range(1 << n)]
+        bias = 127 - self.spec.element.emax + more
+        return lookup(pipe, exponent, [value + bias for value in signed_values], TOP_BITS)
 
     @staticmethod
     def _any(values: list[Value]) -> Value:
@@ -117,9 +121,9 @@ class RequantizerUnit(wiring.Component):
                 [*(Mux(x > y, x, y) for x, y in zip(b[::2], b[1::2], strict=False)), *(b[-1:] if len(b) % 2 else [])]
                 for b in blocks
             ]
-            flat = iter([each.as_signed() for each in pipe.cut(f"max{level}", *(each for b in blocks for each in b))])
+            flat = iter(pipe.cut(f"max{level}", *(each for b in blocks for each in b)))
             blocks = [[next(flat) for _ in b] for b in blocks]
-        return [pipe.carry(block[0].as_unsigned()) for block in blocks]
+        return [pipe.carry(block[0]) for block in blocks]
 
     def _round(self, pipe: Pipe, everything, distances, masks, magnitudes, signs) -> list[Value]:
         """Element codes: a window of `kept_bits` and a guard bit out of each magnitude, the rest or-ed, rounded."""
