@@ -51,6 +51,10 @@ fpga: $(FPGA) ## measure units by synthesis, place and route: hwsim/data/units.j
 fpga-gemv: $(FPGA) ## the GEMV engine placed and routed, counted beside SeedLM's: reports/gemv_fpga.md (an hour)
 	@$(PY) tests/rtl/gemv_fpga.py
 
+.PHONY: cost
+cost: $(SIM) ## what the measured units weigh: reports/cost.md
+	@$(PY) -m hwsim.report.cost_page
+
 .PHONY: bench
 bench: $(ALL) ## speed, as ratios against named rivals and limits in the same run
 	@for b in tests/bench/bench_*.py; do echo "== $$b"; $(PY) $$b || exit 1; done

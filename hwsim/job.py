@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from hwsim import __version__
 from hwsim.arch import Arch, EngineArch, arch_config, load_arch
 from hwsim.bound import bound
+from hwsim.cost import Work, cost, cost_table
 from hwsim.enginejob import GemvJob
 from hwsim.errors import InputError, ModelError
 from hwsim.formats.layout import layout
-from hwsim.operands import Formats, activation_bytes, operands, split_state, work_cycles
-from hwsim.pipeline import SERVERS, Pipeline
-from hwsim.result import Memory, Result, Row, apportion
+from hwsim.operands import Formats, activation_bytes, operands, split_state, vector_passes, work_cycles
+from hwsim.pipeline import DEQUANTISE, REGENERATE, SERVERS, Pipeline
+from hwsim.result import Cost, Memory, Result, Row, apportion
 from hwsim.sim.engine import DRIVERS, Outcome, simulate
 from hwsim.tiling import Policy, Tiled, policies, tile
 from hwsim.workload.op import KINDS, Gemm, Op
@@ -255,6 +256,8 @@ class Job:
         notes = dict.fromkeys([*(o.note for o in self.operands if o.note), *arch.warnings])
         if memory and not memory.fits:
             notes[f"does not fit: {memory.total / 1e9:.1f} GB needed, {memory.capacity / 1e9:.1f} GB there"] = None
+        dram_bytes = sum(t.dram_bytes for t in tiled)
+        spent = cost(cost_table(arch.name), arch, self._work(seconds, dram_bytes))
         if self.chips > 1:
             notes["bytes, MACs and memory are those of one chip, the one with the most"] = None
         return Result(
@@ -272,7 +275,7 @@ class Job:
                 kind: sum(getattr(t.moved, kind) for t in tiled)
                 for kind in ("weights", "kv", "state", "activations")
             },
-            dram_bytes=sum(t.dram_bytes for t in tiled),
+            dram_bytes=dram_bytes,
             macs=sum(op.dot_macs + op.vector_macs for op in self.ops),
             utilization={s: b / outcome.ticks for s, b in zip(SERVERS, busy, strict=True) if b},
             stalls=apportion(outcome.causes, q, cycles),
@@ -281,12 +284,33 @@ class Job:
             memory=memory,
             notes=tuple(notes),
             tiling=str(policy),
+            energy_joules=Cost.total(spent.energy),
+            area_mm2=Cost.total(spent.area),
+            cost=spent,
             chips=self.chips,
             distinct_experts=self.distinct_experts,
             config=self.config
             | {"formats": self._formats(), "engine": self.engine, "machine": arch_config(arch)},
             version=__version__,
         )
+
+    def _work(self, seconds: float, dram_bytes: int) -> Work:
+        """What `cost` counts: operations by format, of one chip."""
+        macs: dict[tuple[str, str], int] = {}
+        regenerated: dict[tuple[str, str], int] = {}
+        dequantised = vector = 0
+        for op, opd in zip(self.ops, self.operands, strict=True):
+            vector += vector_passes(self.arch, op)
+            if opd.pair:
+                macs[opd.pair] = macs.get(opd.pair, 0) + op.dot_macs
+            weights = sum(g.count * g.n * g.k for g in op.gemms)
+            if opd.converter == REGENERATE:
+                key = (opd.weights.name, self.arch.regenerate.feeds)
+                blocks = -(-weights // opd.weights.block)
+                regenerated[key] = regenerated.get(key, 0) + blocks
+            elif opd.converter == DEQUANTISE:
+                dequantised += weights
+        return Work(seconds, dram_bytes, macs, regenerated, dequantised, vector)
 
     def _memory(self) -> Memory | None:
         if self.resident is None:

@@ -84,6 +84,7 @@ class Formats:
 class Operands:
     """One op's formats and path. rate: MACs a cycle of the dot array for this op (None: no dot work).
 
+    pair: (weights, activations) as the dot array multiplies them (None: no dot work).
     converter: server between DRAM and dot array (None: direct); note: what is printed about it.
     stochastic: what the op writes into its cache passes the rounding units.
     """
@@ -96,6 +97,7 @@ class Operands:
     converter_rate: Fraction | None = None
     note: str = ""
     stochastic: bool = False
+    pair: tuple[str, str] | None = None
 
 
 def canonical(name: str | None) -> str | None:
@@ -138,11 +140,13 @@ def operands(arch: Arch, op: Op, formats: Formats) -> Operands:
     if stochastic and arch.round is None:
         raise InputError(f"{arch.name}: state {state}_sr needs a `round` server, which this machine lacks")
     cache = {"": None, "kv": formats.kv or arch.kv, "ssm": state, "conv": "bf16"}[op.cache]
-    rate, converter, converter_rate, note = None, None, None, ""
+    rate, pair, converter, converter_rate, note = None, None, None, None, ""
     if op.gemms:
-        rate, converter, converter_rate, note = _path(arch, stored, acts)
+        pair, converter, converter_rate, note = _path(arch, stored, acts)
+        rate = arch.dot.rate(*pair)
     elif op.macs:
-        rate = arch.dot.rate(acts, acts) or arch.dot.rate(wide(arch), wide(arch))
+        pair = (acts, acts) if arch.dot.rate(acts, acts) else (wide(arch), wide(arch))
+        rate = arch.dot.rate(*pair)
         if rate is None:
             raise InputError(f"{arch.name}: {op.name}: no dot rate for {acts} x {acts}{_pairs(arch)}")
     if (op.vector or op.vector_macs) and arch.vector is None:
@@ -156,6 +160,7 @@ def operands(arch: Arch, op: Op, formats: Formats) -> Operands:
         converter_rate,
         f"state rounded stochastically to {state}" if stochastic else note,
         stochastic,
+        pair,
     )
 
 
@@ -164,24 +169,23 @@ def _pairs(arch: Arch) -> str:
 
 
 def _path(arch: Arch, weights: str, acts: str):
-    """(rate, converter, its rate, note) from stored weights to the dot array."""
+    """(pair on the dot array, converter, its rate, note) from stored weights to the dot array."""
     if layout(weights).kind == "seed":
         unit = arch.regenerate
         if unit is None:
             raise InputError(f"{arch.name}: {weights} needs a `regenerate` server, which this machine lacks")
-        rate = arch.dot.rate(weights, acts) or arch.dot.rate(unit.feeds, acts)
-        if rate is None:
+        pair = (weights, acts) if arch.dot.rate(weights, acts) else (unit.feeds, acts)
+        if arch.dot.rate(*pair) is None:
             raise InputError(f"{arch.name}: no dot rate for {unit.feeds} x {acts}{_pairs(arch)}")
-        return rate, REGENERATE, unit.blocks_per_cycle, f"{weights} regenerated to {unit.feeds} x {acts}"
-    rate = arch.dot.rate(weights, acts)
-    if rate is not None:
-        return rate, None, None, ""
+        return pair, REGENERATE, unit.blocks_per_cycle, f"{weights} regenerated to {unit.feeds} x {acts}"
+    if arch.dot.rate(weights, acts) is not None:
+        return (weights, acts), None, None, ""
     target = next((f for f in (acts, wide(arch)) if arch.dot.rate(f, f)), None)
     if arch.dequantise is None or target is None:
         missing = "no `dequantise` server" if arch.dequantise is None else "none to dequantise to"
         raise InputError(f"{arch.name}: no dot rate for {weights} x {acts} and {missing}{_pairs(arch)}")
     note = f"{weights} x {acts} dequantised to {target} x {target}"
-    return arch.dot.rate(target, target), DEQUANTISE, arch.dequantise.weights_per_cycle, note
+    return (target, target), DEQUANTISE, arch.dequantise.weights_per_cycle, note
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,28 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class Term:
+    """One part of a cost: joules or mm2, and its source; None, and what is missing."""
+
+    name: str
+    value: float | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Energy of a run in joules and area in mm2, term by term; a total is None where a term is."""
+
+    energy: tuple[Term, ...]
+    area: tuple[Term, ...]
+
+    @staticmethod
+    def total(terms: tuple[Term, ...]) -> float | None:
+        """Sum, if every term has a source."""
+        return None if any(t.value is None for t in terms) else sum(t.value for t in terms)
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """One run. Cycles are of the machine's clock; times in seconds; bytes are payload unless `dram_bytes`.
 
@@ -49,7 +71,8 @@ class Result:
     stalls: cycles of the limiting server by cause; they sum to `cycles`.
     chips: that share the step; bytes, macs, memory and utilization are of one, the one with the most.
     distinct_experts: that the step's tokens choose in a layer, unrounded (null: no experts).
-    utilization: busy share of each server. energy_joules, area_mm2: null until units are measured.
+    utilization: busy share of each server.
+    energy_joules, area_mm2: totals of `cost`, of one chip; null where one of its terms has no source.
     notes: what a reader must know (dequantised pairs, refresh model, sizing, does not fit).
     """
 
@@ -76,6 +99,7 @@ class Result:
     config: dict[str, Any] = field(default_factory=dict)
     energy_joules: float | None = None
     area_mm2: float | None = None
+    cost: Cost | None = None
     chips: int = 1
     distinct_experts: float | None = None
     seed: int = 0

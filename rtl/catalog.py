@@ -2,8 +2,9 @@
 
 from amaranth.lib import wiring
 
+from hwsim.formats.elements import Element
 from hwsim.formats.lfsr import SEEDLM3, SEEDLM4
-from hwsim.specs import Accumulator, BlockDot, LfsrBlock, MxMac, Requantizer, SeedDecoder, SeedMac, operand
+from hwsim.specs import Accumulator, BlockDot, LfsrBlock, MxMac, Operand, Requantizer, SeedDecoder, SeedMac, operand
 
 from .accumulate import AccumulatorUnit
 from .dot import BlockDotUnit
@@ -29,11 +30,17 @@ PAIRS = (
 )
 DOTS = {"_".join(dict.fromkeys(pair)): BlockDot.of(*pair) for pair in PAIRS}
 
+E5M3 = Element("E5M3", 9, 5, 3, 15, specials=8)
+"""Holds every E4M3 and E5M2 value: the inside of an FP8 unit for both, without the multiplexers at its input."""
+DUAL = BlockDot(Operand(E5M3, "none"), Operand(E5M3, "none"), 64)
+
 ALONE = {
     **{f"lfsr_block_{name}": LfsrBlock(codec) for name, codec in CODECS.items()},
     **{f"seed_decoder_{name}": SeedDecoder(codec) for name, codec in CODECS.items()},
     **{f"block_dot_{name}": dot for name, dot in DOTS.items()},
     **{f"accumulator_{name}": Accumulator(dot) for name, dot in DOTS.items()},
+    "block_dot_fp8_dual_64": DUAL,
+    "accumulator_fp8_dual_64": Accumulator(DUAL),
     **{f"requantizer_{name}_{t}": Requantizer(codec, t) for name, codec in CODECS.items() for t in TARGETS},
 }
 """Specs of units that hold no other: each is measured."""

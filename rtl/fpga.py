@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from hwsim.errors import InputError
+from hwsim.specs import BlockDot, LfsrBlock, Requantizer, SeedDecoder
 
 from .catalog import ALONE, build
 from .emit import emit, sha256
@@ -36,6 +37,15 @@ def save(rows: dict[str, dict]) -> None:
     part.replace(UNITS)
 
 
+def per_cycle(spec) -> int:
+    """What the unit does in a cycle: multiply-adds, weights, states or sums."""
+    if isinstance(spec, Requantizer):
+        return spec.seed_blocks * spec.codec.C
+    if isinstance(spec, SeedDecoder):
+        return spec.codec.C
+    return spec.lanes if isinstance(spec, BlockDot) else spec.states if isinstance(spec, LfsrBlock) else 1
+
+
 def update(only: list[str], kinds: list[str], folder: Path) -> None:
     """Bring the named units' rows up to date, kind by kind: the cheap measures of all units come first."""
     names = [name for name in ALONE if not only or any(word in name for word in only)]
@@ -50,7 +60,9 @@ def update(only: list[str], kinds: list[str], folder: Path) -> None:
             rows = read_rows()
             row = rows.get(name)
             if row is None or row["verilog_sha256"] != current[name]:
-                row = {"verilog_sha256": current[name], "latency": unit.spec.timing.latency} | dict.fromkeys(MEASURES)
+                row = dict.fromkeys(MEASURES)
+            about = {"verilog_sha256": current[name], "latency": unit.spec.timing.latency}
+            row = {**about, "per_cycle": per_cycle(unit.spec), **{kind: row[kind] for kind in MEASURES}}
             if row[kind] and row[kind]["tools"] == tools(kind):
                 continue
             start = time.monotonic()

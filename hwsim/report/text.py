@@ -77,12 +77,35 @@ def result_text(result: Result, by: str | None = None) -> str:
         parts = ", ".join(f"{k} {bytes_text(n)}" for k, n in held.items() if n)
         say("memory", bytes_text(m.total), f"of {bytes_text(m.capacity)}: {verdict} ({parts})")
     say("tiling", r.tiling, f"refresh: {r.config['machine']['dram']['refresh']['kind']}")
-    say("energy", "-", "no measured unit counts yet")
+    lines += cost_lines(r)
     lines += [f"  note        {note}" for note in r.notes]
     if by:
         rows = r.by_op if by == "op" else r.by_layer
         lines += ["", by_table(rows, by, r)]
     return "\n".join(lines)
+
+
+def cost_lines(r: Result) -> list[str]:
+    """Energy a token (or of the run) and area: total, then each term with its source; "-" and what is missing."""
+    tokens = r.tokens_per_second * r.seconds if r.tokens_per_second else None
+    each = "a token" if tokens else "the run"
+    lines = []
+    for key, terms, share, unit in (
+        ("energy", r.cost.energy, tokens or 1, "J"),
+        ("area", r.cost.area, 1, "mm2"),
+    ):
+        known = sum(t.value for t in terms if t.value is not None)
+        lacking = sum(t.value is None for t in terms)
+        whole = "-" if lacking else f"{known / share:.4g} {unit}"
+        rest = (each if key == "energy" else "units at the machine's rates") + (
+            f"; {known / share:.4g} {unit} without what has no source" if lacking and known else ""
+        )
+        lines.append(f"  {key:<11} {whole:<18} {rest}")
+        lines += [f"    {t.name:<28} {t.value / share:<10.4g} {t.source}" for t in terms if t.value is not None]
+        for source in dict.fromkeys(t.source for t in terms if t.value is None):
+            names = ", ".join(t.name for t in terms if t.value is None and t.source == source)
+            lines.append(f"    {names:<28} {'-':<10} {source}")
+    return lines
 
 
 def causes_text(result: Result) -> str:

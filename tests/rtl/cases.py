@@ -16,7 +16,7 @@ from hwsim.specs import (
     operand,
 )
 from rtl.accumulate import AccumulatorUnit
-from rtl.catalog import DOTS
+from rtl.catalog import DOTS, DUAL
 from rtl.dot import BlockDotUnit
 from rtl.lfsr import LfsrBlockUnit
 from rtl.mac import MxMacUnit, SeedMacUnit
@@ -127,6 +127,8 @@ FULL = [
     dot("dot_fp8", mx(E4M3, "none"), mx(E4M3, "none")),
     dot("dot_int8_dense", operand("int8")[0], operand("int8")[0]),
     dot("dot_e4m3_e5m2", mx(E4M3), mx(E5M2)),
+    dot("dot_fp8_dual_64", DUAL.a, DUAL.b, lanes=64),
+    accumulator("acc_fp8_dual_64", DUAL),
     *(accumulator(f"acc_{name}", spec) for name, spec in DOTS.items() if name not in ACCUMULATED),
 ]
 """The published points whose Verilog takes longer: the slow tests."""

@@ -1,0 +1,167 @@
+"""Energy and area of a run: bytes and unit operations times what a technology's sources say.
+
+energy = sum bytes x pJ/B + sum unit operations x NAND2-equivalents x activity x pJ per toggle + static power x seconds;
+area = units x NAND2-equivalents x um2 + buffer bits x um2. Gates are those of `hwsim/data/units.json`, which `make
+fpga` measures on the units in `rtl`. A term without a source is None and says what is missing; so is then the total.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from math import ceil
+
+from hwsim.arch.machine import Arch
+from hwsim.result import Cost, Term
+from hwsim.technology import IDLE_WATTS, MACHINES, TECHNOLOGIES, Sourced, Technology
+
+PJ = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A measured unit: its NAND2-equivalents (None: not measured), what it does a cycle, hash of its Verilog."""
+
+    nand2: int | None
+    per_cycle: int
+    verilog_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class CostTable:
+    """What a cost is made from. technology: None where the machine's is not listed; idle_watts: its static power."""
+
+    units: Mapping[str, Unit]
+    technology: Technology | None
+    idle_watts: Sourced
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a run did. macs: by (weights, activations) pair; regenerated: (seed format, fed format) to seed blocks."""
+
+    seconds: float
+    dram_bytes: int
+    macs: Mapping[tuple[str, str], int]
+    regenerated: Mapping[tuple[str, str], int]
+    dequantised: int = 0
+    vector: int = 0
+
+
+def cost_table(machine: str) -> CostTable:
+    """The shipped unit counts, with the technology of a machine by its name."""
+    technology = TECHNOLOGIES[MACHINES[machine]] if machine in MACHINES else None
+    missing = Sourced(None, f"no public idle power of {machine}")
+    return CostTable(_units(), technology, IDLE_WATTS.get(machine, missing))
+
+
+@cache
+def _units() -> Mapping[str, Unit]:
+    rows = json.loads((files("hwsim") / "data" / "units.json").read_text(encoding="utf-8"))["units"]
+    return {
+        name: Unit(row["gates"] and row["gates"]["nand2"], row["per_cycle"], row["verilog_sha256"])
+        for name, row in rows.items()
+    }
+
+
+def cost(table: CostTable, arch: Arch, work: Work) -> Cost:
+    """Energy of the run and area of the units it uses at the machine's rates, term by term."""
+    tech = table.technology
+    energy = [
+        _moved("dram", work.dram_bytes, tech and tech.dram_pj_per_byte, arch),
+        # Whatever comes from DRAM or goes there is written to a buffer once and read once, at the least.
+        _moved("buffers", 2 * work.dram_bytes, tech and tech.buffer_pj_per_byte, arch),
+    ]
+    area = [_buffers(arch, tech)]
+    for pair, macs in work.macs.items():
+        joules, square = _dot(table, arch, pair, macs)
+        energy.append(joules)
+        area.append(square)
+    for (seeds, fed), blocks in work.regenerated.items():
+        joules, square = _regenerate(table, arch, seeds, fed, blocks)
+        energy.append(joules)
+        area.append(square)
+    if work.vector:
+        each = tech and tech.vector_pj
+        energy.append(Term("vector", work.vector * each.value * PJ, each.source) if each else _unknown("vector", arch))
+        area.append(Term("vector", None, "no measured unit for the vector server"))
+    if work.dequantised:
+        energy.append(Term("dequantise", None, "no measured unit for the dequantise server"))
+        area.append(Term("dequantise", None, "no measured unit for the dequantise server"))
+    watts = table.idle_watts
+    energy.append(Term("static", watts.value and watts.value * work.seconds, watts.source))
+    return Cost(tuple(energy), tuple(area))
+
+
+def _unknown(name: str, arch: Arch) -> Term:
+    return Term(name, None, f"no technology table for {arch.name}; hwsim/technology.py lists them")
+
+
+def _moved(name: str, nbytes: int, each: Sourced | None, arch: Arch) -> Term:
+    if each is None:
+        return _unknown(name, arch)
+    return Term(name, each.value and nbytes * each.value * PJ, each.source)
+
+
+def _buffers(arch: Arch, tech: Technology | None) -> Term:
+    if tech is None:
+        return _unknown("buffers", arch)
+    held = arch.buffers
+    bits = 8 * (held.weights + held.activations + held.outputs)
+    return Term("buffers", bits * tech.bit_um2.value * 1e-6, f"{tech.bit_um2.source}; bit cells alone")
+
+
+def _find(table: CostTable, kind: str, pair: tuple[str, str]) -> tuple[str, Unit | None]:
+    """The measured unit for a pair in either order."""
+    names = [f"{kind}_" + "_".join(dict.fromkeys(p)) for p in (pair, pair[::-1])]
+    name = next((n for n in names if n in table.units), names[0])
+    return name, table.units.get(name)
+
+
+def _dot(table: CostTable, arch: Arch, pair: tuple[str, str], macs: int) -> tuple[Term, Term]:
+    """Dot units with their accumulators; the published energy of a multiply-add where no unit is measured."""
+    tech, name = table.technology, f"dot {pair[0]} x {pair[1]}"
+    if tech is None:
+        return _unknown(name, arch), _unknown(name, arch)
+    parts = [_find(table, kind, pair) for kind in ("block_dot", "accumulator")]
+    if any(unit is None or unit.nand2 is None for _, unit in parts):
+        lacking = next(n for n, unit in parts if unit is None or unit.nand2 is None)
+        missing = f"{lacking} is not measured in units.json"
+        known = tech.mac_pj.get(pair)
+        joules = Term(name, macs * known.value * PJ, known.source) if known else Term(name, None, missing)
+        return joules, Term(name, None, missing)
+    gates, lanes = sum(unit.nand2 for _, unit in parts), parts[0][1].per_cycle
+    count = ceil(arch.dot.rate(*pair) / lanes)
+    return _switched(tech, name, [n for n, _ in parts], gates, macs / lanes, count)
+
+
+def _regenerate(table: CostTable, arch: Arch, seeds: str, fed: str, blocks: int) -> tuple[Term, Term]:
+    """Seed decoders, and the requantizer behind them where it has a unit for what they feed."""
+    tech, name = table.technology, f"regenerate {seeds} to {fed}"
+    if tech is None:
+        return _unknown(name, arch), _unknown(name, arch)
+    decoder, requantizer = f"seed_decoder_{seeds}", f"requantizer_{seeds}_{fed}"
+    lacking = [n for n in (decoder, requantizer) if n not in table.units or table.units[n].nand2 is None]
+    if lacking:
+        missing = Term(name, None, f"{lacking[0]} is not measured in units.json")
+        return missing, missing
+    one, group = table.units[decoder], table.units[requantizer]
+    gathered = group.per_cycle // one.per_cycle
+    gates = one.nand2 * gathered + group.nand2
+    count = ceil(arch.regenerate.blocks_per_cycle / gathered)
+    return _switched(tech, name, [decoder, requantizer], gates, blocks / gathered, count)
+
+
+def _switched(
+    tech: Technology, name: str, units: list[str], gates: int, operations: float, count: int
+) -> tuple[Term, Term]:
+    what = f"{' + '.join(units)}: {gates:,} NAND2-equivalents (units.json)"
+    joules = operations * gates * tech.activity.value * tech.toggle_pj.value * PJ
+    square = count * gates * tech.nand2_um2.value * 1e-6
+    return (
+        Term(name, joules, f"{what} x {tech.activity.value} x {tech.toggle_pj.value:.3g} pJ ({tech.toggle_pj.source})"),
+        Term(name, square, f"{count:,} x {what} x {tech.nand2_um2.value:.3g} um2 ({tech.nand2_um2.source})"),
+    )

@@ -1,0 +1,65 @@
+"""What a byte moved, a gate switched and a square millimetre hold, by technology; every number with its source.
+
+`cost` multiplies these by a run's bytes and by the gates of measured units. Where no public source is known the
+value is None and the text says what is missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sourced:
+    """A number and where it is from; None: what is missing."""
+
+    value: float | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Technology:
+    """One process with its memory.
+
+    dram_pj_per_byte, buffer_pj_per_byte: energy of moving a byte; of one access to an on-chip buffer.
+    toggle_pj: of a NAND2-equivalent that switches; activity: how many do, in an operation.
+    mac_pj: multiply-adds that no measured unit does, by pair of formats; vector_pj: one pass of the vector unit.
+    nand2_um2, bit_um2: area of a NAND2-equivalent and of a memory bit.
+    """
+
+    dram_pj_per_byte: Sourced
+    buffer_pj_per_byte: Sourced
+    toggle_pj: Sourced
+    activity: Sourced
+    mac_pj: dict[tuple[str, str], Sourced]
+    vector_pj: Sourced
+    nand2_um2: Sourced
+    bit_um2: Sourced
+
+
+_TEN = "Jouppi et al., ISCA 2021 (TPUv4i), table 2, 7 nm"
+# An 8-bit adder is 8 full adders of 9 NAND2; an 8 x 8 multiplier 64 AND (1.5 NAND2) and 56 full adders. Their energies,
+# 0.007 and 0.07 pJ, over those 672 gates with half of them switching; the half cancels where `activity` is used too.
+_TOGGLE = Sourced(
+    (0.007 + 0.07) / (0.5 * (8 * 9 + 64 * 1.5 + 56 * 9)), f"{_TEN}: INT8 add 0.007 pJ and multiply 0.07 pJ by gates"
+)
+_SEVEN = Technology(
+    dram_pj_per_byte=Sourced(350 / 8, f"{_TEN}: HBM2 250 to 450 pJ for 64 bits, the middle"),
+    buffer_pj_per_byte=Sourced(14 / 8, f"{_TEN}: 1 MB SRAM 14 pJ for 64 bits"),
+    toggle_pj=_TOGGLE,
+    activity=Sourced(0.5, "as in toggle_pj, where it cancels"),
+    mac_pj={
+        ("bf16", "bf16"): Sourced(0.21 + 0.38, f"{_TEN}: BF16 multiply 0.21 pJ, FP32 add 0.38 pJ"),
+        ("fp16", "fp16"): Sourced(0.34 + 0.38, f"{_TEN}: FP16 multiply 0.34 pJ, FP32 add 0.38 pJ"),
+    },
+    vector_pj=Sourced(1.31 + 0.38, f"{_TEN}: FP32 multiply 1.31 pJ and add 0.38 pJ each pass"),
+    nand2_um2=Sourced(4 / 91.2, "WikiChip, TSMC N7: 91.2 million transistors a mm2, 4 a NAND2"),
+    bit_um2=Sourced(0.027, "Chang et al., ISSCC 2017, 7 nm SRAM: 0.027 um2 a bit cell"),
+)
+
+TECHNOLOGIES = {"7nm": _SEVEN}
+
+MACHINES = {"tpu-v4i": "7nm", "a100-sxm": "7nm"}
+"""Machines of a listed technology: 7 nm with HBM2 or HBM2E. No public table of the kind is known for 4 nm and HBM3."""
+
+IDLE_WATTS = {"tpu-v4i": Sourced(55.0, "Jouppi et al., ISCA 2021, table 1: idle power")}
