@@ -215,8 +215,8 @@ Lines not met:
 
 Relative to one FP8 unit for E4M3 and E5M2 (64 elements of 5 exponent and 3 fraction bits, exact). Area: NAND2 of the
 dot units for 64 elements a cycle and one FP32 accumulator for each block result. Memory: transfers of 64 B for a tile
-of {TILE} elements. Paper: BDR, arXiv 2302.08007; its units align and keep at most 25 bits, with one accumulator, and are
-not pipelined. Ours are exact, with one accumulator for each block: it weighs on the short blocks of MX9, MX6, MX4, NVFP4.
+of {TILE} elements. Paper: BDR, arXiv 2302.08007; its units align, keep at most 25 bits, have one accumulator and no
+pipeline. Ours are exact, with one accumulator for each block: it weighs on the short blocks of MX9, MX6, MX4, NVFP4.
 
 ```
 {bdr_table(rows)}
