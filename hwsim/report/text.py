@@ -86,7 +86,9 @@ def result_text(result: Result, by: str | None = None) -> str:
 
 
 def cost_lines(r: Result) -> list[str]:
-    """Energy a token (or of the run) and area: total, then each term with its source; "-" and what is missing."""
+    """Energy a token (or of the run) and area, in total and term by term, with sources; "-" and what is missing."""
+    if r.cost is None:
+        return [f"  {'energy':<11} {'-':<18} not counted for an FPGA engine: no public pJ of a LUT that switches"]
     tokens = r.tokens_per_second * r.seconds if r.tokens_per_second else None
     each = "a token" if tokens else "the run"
     lines = []
