@@ -74,6 +74,10 @@ report: study ## the committed pages of reports/, made anew
 accuracy: $(MINILM) ## every format on a real model: reports/accuracy.md (about four CPU minutes)
 	@$(PY) -m hwsim.report.accuracy --page
 
+.PHONY: regeneration
+regeneration: $(ALL) ## where weights from LFSR seeds pay: Nano, Super, Ultra; into reports/
+	@$(PY) -m hwsim.report.regeneration
+
 .PHONY: validate
 validate: $(ALL) ## predictions against every measured set, into reports/ (about two minutes)
 	@$(PY) -m hwsim.validate
@@ -96,7 +100,7 @@ clean: ## remove build/ and .venv
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # -- set-up: one environment, a stamp a lock, made anew when a lock changes --------------------------------
 # hwsim itself is not installed but found: a path line relative to the environment, so that a moved checkout still runs.

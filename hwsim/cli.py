@@ -368,15 +368,17 @@ def calibrate(
 
 @app.command()
 def validate(
-    out: Annotated[Path, typer.Option(help="folder of validation.md and validation.svg")] = Path("build/validation"),
+    out: Annotated[Path, typer.Option(help="folder of the pages and their figures")] = Path("build/validation"),
 ) -> None:
-    """Score every measured set: errors by set, format and size, with a parity figure."""
+    """Score every measured set, kernels and whole models: errors by set, format and size, with figures."""
     try:
-        from hwsim.validate import run as score
+        from hwsim import validate as kernels
+        from hwsim import validate_serving as models
     except ModuleNotFoundError as error:
         raise InputError(f"validate needs {error.name}: pip install 'hwsim[calibrate,report]'") from None
     out.mkdir(parents=True, exist_ok=True)
-    print(score(out, lambda name: print(f"  {name}", file=sys.stderr)))
+    for part in (kernels, models):
+        print(part.run(out, lambda name: print(f"  {name}", file=sys.stderr)))
 
 
 @app.command()

@@ -23,6 +23,8 @@ from hwsim.workload.parallel import Parallel
 POINTS = 9
 #: Share of the memory that a server gives to weights and caches (vLLM's default for gpu_memory_utilization).
 MEMORY_SHARE = 0.9
+#: Prompts shorter than this are prefilled together (TensorRT-LLM's default for max_num_tokens).
+PREFILL_TOKENS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ class Server:
     def _simulated(self, job: Job) -> float:
         stack = self.arch.stack
         extra = stack.step_seconds + stack.layer_seconds * len(self.model.layers) if stack else 0.0
+        if stack and job.phase == "decode":
+            extra += stack.sequence_seconds * job.config["batch"]
         return self.arch.seconds(1) * job.simulate().ticks / job.pipeline.q + extra
 
     def _verified(self, job: Job, batch: int, context: int) -> float:
@@ -181,7 +185,8 @@ class Server:
         notes = [f"batch {batch} asked for, {most} fit"] if batch and batch > most else []
         batch = min(batch or most, most)
         step, error = self.decode(batch)
-        prefill = self.seconds("prefill", 1, r.isl)
+        prompts = max(1, min(batch, PREFILL_TOKENS // r.isl))
+        prefill = self.seconds("prefill", prompts, r.isl) / prompts
         # In the time of one answer each of the batch's sequences brings one prefill.
         answer = step * r.osl / self.tokens_per_step + batch * prefill
         rate = batch * r.osl / answer
@@ -192,7 +197,7 @@ class Server:
             batch_by_memory=most,
             tokens_per_second_per_chip=rate / r.chips,
             tokens_per_second_per_user=rate / batch,
-            time_to_first_token=prefill + step,
+            time_to_first_token=self.seconds("prefill", 1, r.isl) + step,
             step_seconds=step,
             step_error_seconds=error,
             prefill_seconds=prefill,

@@ -101,7 +101,7 @@ def arch_config(arch: Arch | EngineArch) -> dict[str, Any]:
         if cores.calibration:
             config["cores"]["calibration"] = cores.calibration
     if arch.stack:
-        parts = ("launch", "layer", "step")
+        parts = ("launch", "layer", "step", "sequence")
         config["stack"] = {p: write(Fraction(str(getattr(arch.stack, f"{p}_seconds"))), "s") for p in parts}
     config["tiles"] = ["x".join(map(str, tile)) for tile in arch.tiles]
     return config

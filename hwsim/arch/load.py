@@ -125,7 +125,7 @@ def _machine(file: MachineFile, source: str) -> Arch:
         link=link and Link(link.bandwidth.per_cycle(clock), link.latency.cycles(clock), link.topology),
         launch=launch and Launch(launch.interval.cycles(clock)),
         cores=file.cores and load_cores(file.cores, source),
-        stack=file.stack and Stack(*(float(q.value) for q in (file.stack.launch, file.stack.layer, file.stack.step))),
+        stack=file.stack and Stack(**{f"{part}_seconds": float(q.value) for part, q in file.stack}),
         warnings=tuple(_warnings(dram, buffers, tuple(file.tiles), file.dot.accumulator)),
     )
 

@@ -87,12 +87,14 @@ class Stack:
     """What the software around the kernels costs: no property of the chip.
 
     launch_seconds: start of a kernel that is no product (products carry their own, calibrated).
-    layer_seconds, step_seconds: of each layer and each step, not hidden behind the device.
+    layer_seconds, step_seconds, sequence_seconds: of each layer, each step, and each sequence of a decode step, not
+    hidden behind the device; they count in serving, not in a single step.
     """
 
     launch_seconds: float = 0.0
     layer_seconds: float = 0.0
     step_seconds: float = 0.0
+    sequence_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

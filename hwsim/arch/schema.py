@@ -260,6 +260,7 @@ class StackFile(FilePart):
     launch: Latency = Field(description="Start of a kernel that is no product.", examples=["2 us"])
     layer: Latency = Field(description="Of each layer, not hidden behind the device.", examples=["0 us"])
     step: Latency = Field(description="Of each step, not hidden behind the device.", examples=["100 us"])
+    sequence: Latency = Field(description="Of each sequence of a decode step, likewise.", examples=["0 us"])
 
 
 class CoresFile(FilePart):

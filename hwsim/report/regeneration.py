@@ -1,0 +1,167 @@
+"""Where do weights regenerated from LFSR seeds pay? `make regeneration`: reports/regeneration.md and its figure.
+
+Nemotron 3 Nano, Super and Ultra, decode at context 8,192, experts in each format and the rest in FP8, on the
+hypothetical h200-sxm-regen with its memory's bandwidth and its regenerators varied, kernels ideal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hwsim import __version__
+from hwsim.arch import load_arch
+from hwsim.job import run
+from hwsim.report.files import write_whole
+
+MODELS = {"Nano": "nemotron3-nano-30b-a3b", "Super": "nemotron3-super-120b-a12b", "Ultra": "nemotron3-ultra-550b-a55b"}
+FORMATS = ("fp8", "nvfp4", "mxfp4", "seedlm4", "seedlm3")
+BATCHES = (1, 16, 256)
+BANDWIDTHS = (2.4, 4.8, 9.6)
+#: Seed decoders for each TB/s; 137.5 read 4-bit seeds (4 B, 1.83 GHz) as fast as the memory brings them.
+UNITS = (34, 69, 138, 275)
+CONTEXT = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One run. units: regenerators a TB/s (0: none needed)."""
+
+    model: str
+    weights: str
+    batch: int
+    bandwidth: float
+    units: int
+    tokens_per_second: float
+    limited_by: str
+
+
+def points(progress: Callable[[str], None]) -> list[Point]:
+    """Every combination; formats without seeds once for all numbers of regenerators."""
+    found = []
+    for bandwidth in BANDWIDTHS:
+        for units in UNITS:
+            changes = [("dram.bandwidth", f"{bandwidth} TB/s"), ("dram.capacity", "1 TB")]
+            changes += [("regenerate.rate", f"{round(units * bandwidth)} block/cycle")]
+            arch = load_arch("h200-sxm-regen", changes)
+            for name, model in MODELS.items():
+                for weights in FORMATS:
+                    seeds = weights.startswith("seed")
+                    if not seeds and units != UNITS[0]:
+                        continue
+                    for batch in BATCHES:
+                        asked = {"experts": weights, "default": "fp8"}
+                        r = run(arch, model, "decode", batch, CONTEXT, asked, kv="fp8", state="fp16", engine="walk")
+                        found.append(
+                            Point(
+                                name,
+                                weights,
+                                batch,
+                                bandwidth,
+                                units if seeds else 0,
+                                r.tokens_per_second,
+                                r.limited_by,
+                            )
+                        )
+            progress(f"{bandwidth} TB/s, {units} regenerators a TB/s")
+    return found
+
+
+def gain(found: list[Point], model: str, weights: str, batch: int, bandwidth: float, units: int) -> float:
+    """Tokens a second over the faster of nvfp4 and mxfp4, less one."""
+
+    def rate(name, n):
+        return next(
+            p.tokens_per_second
+            for p in found
+            if (p.model, p.weights, p.batch, p.bandwidth, p.units) == (model, name, batch, bandwidth, n)
+        )
+
+    return rate(weights, units) / max(rate("nvfp4", 0), rate("mxfp4", 0)) - 1
+
+
+def figure(found: list[Point], path: Path) -> None:
+    """Gain over four-bit floats against regenerators, a panel a model, at 4.8 TB/s."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot as plt
+
+    with plt.rc_context({"svg.hashsalt": "hwsim", "font.size": 8}):
+        drawing, axes = plt.subplots(1, 3, figsize=(9, 3), sharey=True, layout="constrained")
+        for axis, model in zip(axes, MODELS, strict=True):
+            for weights, style in (("seedlm4", "-"), ("seedlm3", "--")):
+                for batch, color in zip(BATCHES, ("C0", "C1", "C2"), strict=True):
+                    gains = [100 * gain(found, model, weights, batch, 4.8, n) for n in UNITS]
+                    axis.plot(UNITS, gains, style, color=color, marker="o", ms=3, label=f"{weights}, batch {batch}")
+            axis.axhline(0, color="black", lw=0.8)
+            axis.set(title=model, xscale="log", xlabel="regenerators a TB/s")
+            axis.set_xticks(UNITS, [str(n) for n in UNITS])
+            axis.minorticks_off()
+        axes[0].set_ylabel("tokens/s over the better of nvfp4, mxfp4, %")
+        axes[0].legend(frameon=False, ncols=2, fontsize=6)
+        drawing.savefig(path, metadata={"Date": None})
+        plt.close(drawing)
+
+
+def report(found: list[Point]) -> str:
+    """The page: one figure, one paragraph, the numbers."""
+    enough, few = UNITS[2], UNITS[0]
+    at = [(m, w, b, bw) for m in MODELS for w in ("seedlm4", "seedlm3") for b in BATCHES for bw in BANDWIDTHS]
+    full = {key: gain(found, *key, enough) for key in at}
+    starved = {key: gain(found, *key, few) for key in at}
+    best = max(full, key=full.get)
+
+    def span(gains, weights):
+        mine = [100 * g for key, g in gains.items() if key[1] == weights]
+        return f"{min(mine):+.0f} to {max(mine):+.0f} %"
+
+    rows = ["| model | weights | TB/s | regenerators a TB/s | " + " | ".join(f"batch {b}" for b in BATCHES) + " |"]
+    rows.append("|" + " --- |" * (4 + len(BATCHES)))
+    for model in MODELS:
+        for bandwidth in BANDWIDTHS:
+            for weights in FORMATS:
+                for units in UNITS if weights.startswith("seed") else (0,):
+                    mine = [
+                        p
+                        for p in found
+                        if (p.model, p.weights, p.bandwidth, p.units) == (model, weights, bandwidth, units)
+                    ]
+                    cells = " | ".join(f"{p.tokens_per_second:,.0f} ({p.limited_by})" for p in mine)
+                    rows.append(f"| {model} | {weights} | {bandwidth} | {units or '-'} | {cells} |")
+    return f"""\
+# Where regenerated weights pay
+
+`make regeneration` (hwsim {__version__}) wrote this page: decode, context {CONTEXT:,}, KV fp8, state fp16, experts in
+the format named and the rest in fp8, on the **hypothetical** h200-sxm-regen with ideal kernels. Energy and accuracy are
+not in it.
+
+![gain over four-bit floats](regeneration.svg)
+
+With {enough} seed decoders a TB/s, which read 4-bit seeds as fast as the memory brings them, seedlm4 gains
+{span(full, "seedlm4")} over the better of nvfp4 and mxfp4 and seedlm3 {span(full, "seedlm3")};
+the most, {100 * full[best]:+.0f} %, at {best[0]}, batch {best[2]}, {best[3]} TB/s.
+The gain is that of the experts' bytes and no more: 4 bits against 4.25 and 4.5 is little, 3 bits is a third of the
+experts' stream. It is small where few experts are read beside weights kept in fp8, and where KV and state outweigh
+weights. With {few} decoders a TB/s seeds lose
+({span(starved, "seedlm4")}; {span(starved, "seedlm3")}): a decoder makes 8 or 12 weights a cycle and no more,
+so the memory waits below 137 a TB/s (4 B a block, seedlm4) or 121 (4.5 B, seedlm3).
+
+Tokens/s (what limits):
+
+{chr(10).join(rows)}
+"""
+
+
+def main() -> None:
+    """`make regeneration`."""
+    folder = Path("reports")
+    found = points(lambda name: print(f"  {name}", flush=True))
+    figure(found, folder / "regeneration.svg")
+    write_whole(folder / "regeneration.md", report(found))
+    print(folder / "regeneration.md")
+
+
+if __name__ == "__main__":
+    main()
