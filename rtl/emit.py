@@ -16,12 +16,15 @@ def emit(unit, name: str) -> str:
     write two texts.
     """
     os.environ["AMARANTH_USE_YOSYS"] = "builtin"
+    if hasattr(unit, "shared"):  # Amaranth has no public way from RTLIL to Verilog
+        return verilog._convert_rtlil_text(netlist(unit, name), strip_internal_attrs=True)
     return verilog.convert(unit, name=name, emit_src=False, strip_internal_attrs=True)
 
 
 def netlist(unit, name: str) -> str:
-    """The unit as RTLIL, Yosys's own text, which the Verilog is written from."""
-    return rtlil.convert(unit, name=name, emit_src=False)
+    """The unit, and what it places by name (its `shared`), as RTLIL: Yosys's own text, which Verilog is written from."""
+    modules = {**getattr(unit, "shared", {}), name: unit}
+    return "\n".join(rtlil.convert(each, name=kind, emit_src=False) for kind, each in modules.items())
 
 
 def sha256(text: str) -> str:

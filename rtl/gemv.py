@@ -13,6 +13,7 @@ from .mac import join
 from .repack import RepackerUnit
 from .requantize import RequantizerUnit
 from .seed import SeedDecoderUnit, weights_layout
+from .share import place
 
 __all__ = ["GemvUnit", "command_layout", "x_layout"]
 
@@ -111,6 +112,20 @@ class GemvUnit(wiring.Component):
                 "y": Out(stream.Signature(result)),
             }
         )
+        self.shared = self._shared(spec)
+
+    @staticmethod
+    def _shared(spec: Gemv) -> dict[str, wiring.Component]:
+        """What is placed, by the name of its module."""
+        units = {"gemv_unpack": RepackerUnit(spec.unpack)}
+        if spec.codec:
+            requantizer = RequantizerUnit(spec.requantizer)
+            units |= {"gemv_decoder": SeedDecoderUnit(spec.decoder), "gemv_requantizer": requantizer}
+            if spec.gather:
+                units["gemv_gather"] = RepackerUnit(spec.gather, weights_layout(spec.decoder).size)
+            if spec.parts > 1:
+                units["gemv_turn"] = TurnUnit(spec, len(Value.cast(requantizer.blocks.payload)) // spec.parts)
+        return units | {"gemv_dot": BlockDotUnit(spec.dot), "gemv_accumulator": AccumulatorUnit(spec.accumulator)}
 
     def elaborate(self, platform) -> Module:
         """The command's counters; then along the stream."""
@@ -129,10 +144,9 @@ class GemvUnit(wiring.Component):
         self._compute(m, *words)
         return m
 
-    def _unit(self, m: Module, name: str, unit):
-        """A submodule that is empty again when a command begins."""
-        m.submodules[name] = ResetInserter(self._begin)(unit)
-        return unit
+    def _unit(self, m: Module, kind: str, number: int | str = ""):
+        """The streams of one more of `shared`, empty when a command begins."""
+        return place(m, f"gemv_{kind}", f"{kind}{number}", self.shared[f"gemv_{kind}"], self._begin)
 
     def _count(self, m: Module, counter: Signal, when: Value, to: Value | int | None = None) -> None:
         """Count up, from 0 when a command begins; at `to` the next is 0."""
@@ -145,8 +159,9 @@ class GemvUnit(wiring.Component):
     def _fetch(self, m: Module, drained: Signal):
         """Requests, FIFO, unpacker: (valid, ready, bits) of what is taken in a cycle."""
         spec, command = self.spec, self._held
-        queue = self._unit(m, "fifo", fifo.SyncFIFOBuffered(width=spec.beat_bits, depth=spec.fifo))
-        unpack = self._unit(m, "unpack", RepackerUnit(spec.unpack))
+        queue = fifo.SyncFIFOBuffered(width=spec.beat_bits, depth=spec.fifo)
+        m.submodules.fifo = ResetInserter(self._begin)(queue)
+        unpack = self._unit(m, "unpack")
         asked, left, in_group = Signal(COUNT_BITS), Signal(COUNT_BITS), Signal(COUNT_BITS)
         flying = Signal(range(spec.fifo + 1))
         asks, leaves = Signal(), Signal()
@@ -181,7 +196,7 @@ class GemvUnit(wiring.Component):
     def _seeds(self, m: Module, words):
         """Decoders side by side, the gather where their number is not what is taken, requantizers, the turn."""
         spec, (valid, ready, bits) = self.spec, words
-        decoders = [self._unit(m, f"decoder{i}", SeedDecoderUnit(spec.decoder)) for i in range(spec.decoders)]
+        decoders = [self._unit(m, "decoder", i) for i in range(spec.decoders)]
         record = spec.layout.record_bits
         for i, decoder in enumerate(decoders):
             m.d.comb += [decoder.record.valid.eq(valid), decoder.record.payload.eq(bits.word_select(i, record))]
@@ -190,8 +205,7 @@ class GemvUnit(wiring.Component):
         valid, ready = decoders[0].weights.valid, Signal()
         m.d.comb += [decoder.weights.ready.eq(ready) for decoder in decoders]
         if spec.gather:
-            width = weights_layout(spec.decoder).size
-            gather = self._unit(m, "gather", RepackerUnit(spec.gather, width))
+            gather = self._unit(m, "gather")
             m.d.comb += [
                 gather.given.valid.eq(valid),
                 ready.eq(gather.given.ready),
@@ -199,7 +213,7 @@ class GemvUnit(wiring.Component):
                 gather.given.payload.units.eq(spec.gather.bits_in // spec.gather.unit),
             ]
             valid, ready, decoded = gather.taken.valid, gather.taken.ready, gather.taken.payload
-        units = [self._unit(m, f"requantizer{i}", RequantizerUnit(spec.requantizer)) for i in range(spec.dot_units)]
+        units = [self._unit(m, "requantizer", i) for i in range(spec.dot_units)]
         taken = Signal()
         for i, unit in enumerate(units):
             weights = Value.cast(unit.weights.payload)
@@ -212,7 +226,7 @@ class GemvUnit(wiring.Component):
         blocks = Cat(*(Value.cast(unit.blocks.payload) for unit in units))
         if spec.parts == 1:
             return units[0].blocks.valid, taken, blocks
-        turn = self._unit(m, "turn", TurnUnit(spec, len(blocks) // (spec.dot_units * spec.parts)))
+        turn = self._unit(m, "turn")
         m.d.comb += [
             turn.rows.valid.eq(units[0].blocks.valid),
             turn.rows.payload.eq(blocks),
@@ -233,8 +247,7 @@ class GemvUnit(wiring.Component):
         x = self._x(m, Mux(self._begin | issue & turn & last, 0, column + (issue & turn)), column)
         values = []
         for i in range(spec.dot_units):
-            dot = self._unit(m, f"dot{i}", BlockDotUnit(spec.dot))
-            accumulator = self._unit(m, f"accumulator{i}", AccumulatorUnit(spec.accumulator))
+            dot, accumulator = self._unit(m, "dot", i), self._unit(m, "accumulator", i)
             block = blocks.word_select(i, len(blocks) // spec.dot_units)
             m.d.comb += [
                 dot.pair.valid.eq(issue),

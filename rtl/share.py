@@ -1,35 +1,27 @@
-"""Verilog in which equal modules are written once: an engine of 16 decoders has one text of a decoder, not 16."""
+"""Units that a design holds many of: their modules are written once, and placed by name."""
 
-import os
-import re
+from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
 
-from amaranth.back import rtlil, verilog
-
-__all__ = ["emit_shared", "shared"]
-
-MODULE = re.compile(r"(?:^attribute [^\n]*\n)*^module (\S+)\n.*?^end\n", re.S | re.M)
-CELL = re.compile(r"^(\s*cell )(\\\S+)( )", re.M)
+__all__ = ["place"]
 
 
-def shared(text: str) -> str:
-    """RTLIL without the modules that equal an earlier one but for their name; cells name the earlier one."""
-    while (merged := _merge(text)) != text:  # what held equal modules may be equal now
-        text = merged
-    return text
+def place(m: Module, kind: str, name: str, unit: wiring.Component, reset: Value):
+    """One `unit`, a component of streams, as submodule `name`: an instance of the module `kind`.
 
-
-def _merge(text: str) -> str:
-    first: dict[str, str] = {}
-    same: dict[str, str] = {}
-    for module in MODULE.finditer(text):
-        body = module[0].replace(f"module {module[1]}\n", "module\n", 1)
-        same[module[1]] = first.setdefault(body, module[1])
-    text = MODULE.sub(lambda module: module[0] if same[module[1]] == module[1] else "", text)
-    return CELL.sub(lambda cell: cell[1] + same.get(cell[2], cell[2]) + cell[3], text)
-
-
-def emit_shared(unit, name: str) -> str:
-    """As `emit`, equal modules written once."""
-    os.environ["AMARANTH_USE_YOSYS"] = "builtin"
-    text = shared(rtlil.convert(unit, name=name, emit_src=False))
-    return verilog._convert_rtlil_text(text, strip_internal_attrs=True)  # amaranth names no public way from RTLIL
+    reset: empties it, as the design's own reset does.
+    Returns its streams, as attributes of the unit's names. The design holds {kind: unit} in `shared`, where `rtl.emit` finds it.
+    """
+    streams = unit.signature.create(path=(name,))
+    ports = []
+    for port, member in unit.signature.members.items():
+        stream = getattr(streams, port)
+        forward, back = ("i", "o") if member.flow == In else ("o", "i")
+        ports += [
+            (forward, f"{port}__payload", Value.cast(stream.payload)),
+            (forward, f"{port}__valid", stream.valid),
+            (back, f"{port}__ready", stream.ready),
+        ]
+    m.submodules[name] = Instance(kind, ("i", "clk", ClockSignal()), ("i", "rst", ResetSignal() | reset), *ports)
+    return streams

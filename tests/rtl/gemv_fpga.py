@@ -21,7 +21,6 @@ from hwsim.report.files import write_whole
 from hwsim.specs import Gemv
 from rtl.emit import netlist, sha256
 from rtl.gemv import GemvUnit
-from rtl.share import shared
 from rtl.synthesis import PNR, cells, critical_path, run, tools, total, yosys
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,6 +39,7 @@ class OnPins(wiring.Component):
 
     def __init__(self, spec: Gemv):
         self.engine = GemvUnit(spec)
+        self.shared = self.engine.shared
         super().__init__({"bit": In(1), "shakes": In(5), "folds": Out(6)})
 
     def elaborate(self, platform) -> Module:
@@ -66,7 +66,7 @@ class OnPins(wiring.Component):
 
 def built(name: str, unit, folder: Path, kind: str) -> Path:
     """A folder with `top.il`, empty of results where netlist or tools are not those of the last time."""
-    text = shared(netlist(unit, "top"))
+    text = netlist(unit, "top")
     key, place = sha256(text + str(tools(kind))), folder / name
     place.mkdir(parents=True, exist_ok=True)
     if not (place / "key").exists() or (place / "key").read_text() != key:

@@ -6,8 +6,8 @@ from pathlib import Path
 from gemv_cases import Case
 from simulator import run_bench
 
+from rtl.emit import emit
 from rtl.gemv import GemvUnit
-from rtl.share import emit_shared
 
 
 def predict(cases: list[Case], folder: Path) -> list[int]:
@@ -23,7 +23,7 @@ def run_gates(cases: list[Case], folder: Path, monkeypatch, unit=None) -> list[d
     (engine,) = {case.arch.engine for case in cases}
     paths = folder / "cases.json", folder / "results.json"
     paths[0].write_text(json.dumps([case.plain() for case in cases]))
-    verilog = emit_shared(unit or GemvUnit(engine), "top")
+    verilog = emit(unit or GemvUnit(engine), "top")
     env = {"HWSIM_GEMV_CASES": str(paths[0]), "HWSIM_GEMV_RESULTS": str(paths[1])}
     failed = run_bench("bench_gemv", {"top": verilog}, "top", folder, monkeypatch, **env)
     assert failed == 0, "the bench failed; see above"
