@@ -54,12 +54,15 @@ def seed_codec(name: str):
 
 def deliver(unit, name: str, folder: Path, tool: str | None = None, clock: str = CLOCK, vectors: int = 0) -> None:
     """Write the unit with AXI4-Stream outside, a project where a tool is named, a bench of `vectors` inputs; say so."""
-    from .axi import AxiStreamUnit
+    from .axi import AxiStreamsUnit, AxiStreamUnit
     from .emit import write
     from .project import write_project
     from .vectors import write_bench
 
-    clock_hz, unit = clock_of(clock), AxiStreamUnit(unit)
+    several = len(unit.signature.members) > 2
+    if several and vectors:
+        raise InputError("--vectors: of units with one input; `make cosim` runs the engine")
+    clock_hz, unit = clock_of(clock), AxiStreamsUnit(unit) if several else AxiStreamUnit(unit)
     try:
         path = write(unit, name, folder)
         project = write_project(tool, name, folder, clock_hz) if tool else None
@@ -178,7 +181,7 @@ def seed_mac(format: SeedFormat = "seedlm4", target: Target = "mxint8", activati
     return SeedMac(Requantizer(seed_codec(format), target), side), f"seed_mac_{format}_{target}_{activations}"
 
 
-@app.command()
+@unit_command
 def gemv(
     format: Annotated[str, typer.Option("--format", help="Format of the weight stream.")] = "mxint8",
     activations: Annotated[str, typer.Option("--activations", help="MX format of x.")] = "mxint8",
@@ -190,16 +193,12 @@ def gemv(
     fifo: Annotated[int, typer.Option("--fifo", help="Beats in flight or waiting, at most.")] = 64,
     results: Annotated[int | None, typer.Option("--results", help="Slots for results of all dot units.")] = None,
     k_max: Annotated[int, typer.Option("--k-max", help="Elements of the longest x.")] = 4096,
-    out: Folder = OUT,
-) -> None:
+):
     """The engine y = W x: weights from a memory stream, x on chip, y as float32."""
     from hwsim.specs import Gemv
 
-    from .gemv import GemvUnit
-
     spec = Gemv(format, activations, beat, dot_units, interleave, decoders, target, fifo, results, k_max)
-    name = f"gemv_{spec.layout.name}_{spec.activations}_{beat}b_{dot_units}d"
-    deliver(GemvUnit(spec), name, out)
+    return spec, f"gemv_{spec.layout.name}_{spec.activations}_{beat}b_{dot_units}d"
 
 
 def dot_spec(formats: list[str], lanes: int | None):

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Shape, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["AxiStreamUnit", "ends_packets", "tdata_bits"]
+__all__ = ["AxiStreamUnit", "AxiStreamsUnit", "ends_packets", "tdata_bits"]
 
 
 def ends_packets(shape) -> bool:
@@ -85,3 +85,42 @@ class AxiStreamUnit(wiring.Component):
                 m.d.sync += held.eq(tlast)
             tlast = held
         return tlast
+
+
+class AxiStreamsUnit(wiring.Component):
+    """A unit of several streams as AXI4-Stream; `last` of a payload is tlast, which a stream without it does not have.
+
+    Ports (with clk and the synchronous, active-high rst), for each stream:
+    s_axis_<input>_tvalid, _tready, _tdata[, _tlast]; m_axis_<output>_tvalid, _tready, _tdata[, _tlast].
+    """
+
+    def __init__(self, unit):
+        self.unit, self.spec = unit, unit.spec
+        self.shared = getattr(unit, "shared", {})
+        self.streams = {("s_axis_" if m.flow is In else "m_axis_") + n: n for n, m in unit.signature.members.items()}
+        ports = {}
+        for prefix, name in self.streams.items():
+            along, back = (In, Out) if prefix.startswith("s_") else (Out, In)
+            shape = getattr(unit, name).payload.shape()
+            ports |= {f"{prefix}_tvalid": along(1), f"{prefix}_tready": back(1)}
+            ports[f"{prefix}_tdata"] = along(tdata_bits(shape))
+            if ends_packets(shape):
+                ports[f"{prefix}_tlast"] = along(1)
+        super().__init__(ports)
+
+    def elaborate(self, platform) -> Module:
+        """Wires."""
+        m = Module()
+        m.submodules.unit = self.unit
+        for prefix, name in self.streams.items():
+            stream = getattr(self.unit, name)
+            tvalid, tready, tdata = (getattr(self, f"{prefix}_{end}") for end in ("tvalid", "tready", "tdata"))
+            tlast, payload = getattr(self, f"{prefix}_tlast", None), Value.cast(stream.payload)
+            body = payload if tlast is None else payload[:-1]
+            if prefix.startswith("s_"):
+                m.d.comb += [stream.valid.eq(tvalid), tready.eq(stream.ready)]
+                m.d.comb += payload.eq(tdata[: len(body)] if tlast is None else Cat(tdata[: len(body)], tlast))
+            else:
+                m.d.comb += [tvalid.eq(stream.valid), stream.ready.eq(tready), tdata.eq(body)]
+                m.d.comb += [] if tlast is None else tlast.eq(payload[-1])
+        return m

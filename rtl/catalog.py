@@ -4,10 +4,22 @@ from amaranth.lib import wiring
 
 from hwsim.formats.elements import Element
 from hwsim.formats.lfsr import SEEDLM3, SEEDLM4
-from hwsim.specs import Accumulator, BlockDot, LfsrBlock, MxMac, Operand, Requantizer, SeedDecoder, SeedMac, operand
+from hwsim.specs import (
+    Accumulator,
+    BlockDot,
+    Gemv,
+    LfsrBlock,
+    MxMac,
+    Operand,
+    Requantizer,
+    SeedDecoder,
+    SeedMac,
+    operand,
+)
 
 from .accumulate import AccumulatorUnit
 from .dot import BlockDotUnit
+from .gemv import GemvUnit
 from .lfsr import LfsrBlockUnit
 from .mac import MxMacUnit, SeedMacUnit
 from .requantize import RequantizerUnit
@@ -59,6 +71,7 @@ _COMPONENTS = {
     Requantizer: RequantizerUnit,
     MxMac: MxMacUnit,
     SeedMac: SeedMacUnit,
+    Gemv: GemvUnit,
 }
 
 

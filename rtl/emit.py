@@ -22,7 +22,7 @@ def emit(unit, name: str) -> str:
 
 
 def netlist(unit, name: str) -> str:
-    """The unit, and what it places by name (its `shared`), as RTLIL: Yosys's own text, which Verilog is written from."""
+    """The unit, and what it places by name (its `shared`), as RTLIL: Yosys's own text, which the Verilog comes from."""
     modules = {**getattr(unit, "shared", {}), name: unit}
     return "\n".join(rtlil.convert(each, name=kind, emit_src=False) for kind, each in modules.items())
 

@@ -11,7 +11,7 @@ def place(m: Module, kind: str, name: str, unit: wiring.Component, reset: Value)
     """One `unit`, a component of streams, as submodule `name`: an instance of the module `kind`.
 
     reset: empties it, as the design's own reset does.
-    Returns its streams, as attributes of the unit's names. The design holds {kind: unit} in `shared`, where `rtl.emit` finds it.
+    Returns its streams, as attributes of the unit's names. The design holds {kind: unit} in `shared`, for `rtl.emit`.
     """
     streams = unit.signature.create(path=(name,))
     ports = []

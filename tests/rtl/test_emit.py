@@ -79,3 +79,14 @@ def test_mistakes_are_answered_without_a_traceback(args, words):
     done = rtl(*args)
     assert done.returncode == 2
     assert words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_engine_has_axi_streams_and_one_module_a_kind(tmp_path):
+    seeds = ["--format", "seedlm4", "--decoders", "3", "--target", "mxfp4", "--activations", "mxfp4"]
+    done = rtl("gemv", *seeds, "--beat", "4", "--fifo", "4", "--k-max", "64", "-o", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.glob("*.v")
+    text = path.read_text()
+    streams = "s_axis_x_tdata s_axis_command_tvalid s_axis_beat_tready m_axis_request_tdata m_axis_y_tlast"
+    assert all(port in text for port in streams.split())
+    assert text.count("module gemv_decoder(") == 1 and text.count("  gemv_decoder decoder") == 3
