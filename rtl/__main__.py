@@ -57,6 +57,7 @@ def deliver(unit, name: str, folder: Path, tool: str | None = None, clock: str =
     from .axi import AxiStreamsUnit, AxiStreamUnit
     from .emit import write
     from .project import write_project
+    from .table import fields_of_ports
     from .vectors import write_bench
 
     several = len(unit.signature.members) > 2
@@ -71,6 +72,7 @@ def deliver(unit, name: str, folder: Path, tool: str | None = None, clock: str =
         raise InputError(f"-o {folder}: cannot be written ({error.strerror}); name a folder") from None
     timing = unit.spec.timing
     print(f"{path}: module {name}, latency {timing.latency}, interval {timing.interval}")
+    print(*(f"  {line}" for line in fields_of_ports(unit)), sep="\n")
     if project:
         print(f"{project}: {tool} project, clock {clock}")
     if vectors:
@@ -79,6 +81,15 @@ def deliver(unit, name: str, folder: Path, tool: str | None = None, clock: str =
             f"{folder / name}_tb.v: {vectors} inputs, {outputs} outputs, {cycles} cycles; "
             f"run: cd {shlex.quote(str(folder))} && {run}"
         )
+
+
+@app.command()
+def units() -> None:
+    """The published units: ports, latency."""
+    from .catalog import ALONE, WHOLE
+    from .table import ports_table
+
+    print(ports_table({**ALONE, **WHOLE}))
 
 
 def unit_command(describe):
