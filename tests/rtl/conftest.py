@@ -1,4 +1,6 @@
-"""What the benches of the RTL units counted, printed at the end of the run."""
+"""What the benches of the RTL units counted and recorded, printed at the end of the run."""
+
+import sys
 
 import pytest
 
@@ -16,7 +18,8 @@ def counted(request):
 
 
 def pytest_terminal_summary(terminalreporter):
-    lines = terminalreporter.config.stash[COUNTED]
+    simulator = sys.modules.get("simulator")
+    lines = [*terminalreporter.config.stash[COUNTED], *(simulator.WAVEFORMS if simulator else ())]
     if lines:
         terminalreporter.section("RTL units against values and cycle models")
         for line in lines:

@@ -13,6 +13,7 @@ from pathlib import Path
 from cocotb_tools.runner import get_results, get_runner
 
 HERE = Path(__file__).parent
+WAVEFORMS: list[str] = []  # commands that show what was recorded, for the end of the run
 
 
 def icarus_version() -> int:
@@ -109,7 +110,8 @@ def run_bench(
         )  # fmt: skip
     if waves:
         shown = next((path for path in folder.rglob("*") if path.suffix in (".fst", ".vcd")), None)
-        print(f"\nwaveform: gtkwave {shown}" if shown else "\nno waveform was written")
+        assert shown, f"WAVES=1: {simulator} wrote no waveform"
+        WAVEFORMS.append(f"waveform of {module}: gtkwave {shown}")
     ran, failed = get_results(results)
     assert ran, f"no test of {module} ran"
     return failed

@@ -1,10 +1,13 @@
 """The LFSR block: every seed in gates, its timing, its Verilog."""
 
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 pytest.importorskip("cocotb_tools", reason="pip install 'hwsim[rtl]'")
 
+import simulator
 from simulator import run_bench
 
 from hwsim.formats.lfsr import SEEDLM3, SEEDLM4
@@ -39,8 +42,12 @@ def test_bench_sees_a_spec_of_another_latency(tmp_path, monkeypatch):
     assert run_bench("bench_lfsr_block", {"top": verilog}, "top", tmp_path, monkeypatch, only, **env) == 1
 
 
-def test_three_bit_format(tmp_path, monkeypatch):
+def test_three_bit_format_and_its_waveform(tmp_path, monkeypatch):
+    """As under WAVES=1: the command names a file that is there."""
+    monkeypatch.setenv("WAVES", "1")
     verilog = emit(AxiStreamUnit(LfsrBlockUnit(LfsrBlock(SEEDLM3))), "top")
     env = {"HWSIM_BENCH_FORMAT": "seedlm3"}
     only = "random_valid_and_ready"
     assert run_bench("bench_lfsr_block", {"top": verilog}, "top", tmp_path, monkeypatch, only, **env) == 0
+    command = simulator.WAVEFORMS.pop()
+    assert ": gtkwave " in command and Path(command.split(": gtkwave ")[1]).stat().st_size > 1000
