@@ -72,7 +72,8 @@ def deliver(unit, name: str, folder: Path, tool: str | None = None, clock: str =
         raise InputError(f"-o {folder}: cannot be written ({error.strerror}); name a folder") from None
     timing = unit.spec.timing
     print(f"{path}: module {name}, latency {timing.latency}, interval {timing.interval}")
-    print(*(f"  {line}" for line in fields_of_ports(unit)), sep="\n")
+    if isinstance(unit, AxiStreamUnit):
+        print(*(f"  {line}" for line in fields_of_ports(unit)), sep="\n")
     if project:
         print(f"{project}: {tool} project, clock {clock}")
     if vectors:

@@ -99,6 +99,7 @@ def test_table_of_the_readme_is_that_of_the_command():
         (("requantizer", "--target", "mxfp4_e2m1"), "requantizer_seedlm4_mxfp4_e2m1", 10),
         (("block-dot", "--format", "mxfp4", "--format", "mxfp8", "--lanes", "2"), "block_dot_mxfp4_mxfp8_2", 4),
         (("mx-mac", "--format", "nvfp4", "--lanes", "4"), "mx_mac_nvfp4_4", 24),
+        (("gemv", "--beat", "32"), "gemv_mxint8_mxint8_32b_1d", 28),
     ],
 )
 def test_units_by_name(args, module, latency, tmp_path):
