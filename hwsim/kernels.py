@@ -211,9 +211,9 @@ def expert_layer(
     return launch + up.seconds + down.seconds + moved / cores.bandwidth
 
 
-def elementwise(nbytes: float, passes: float, launch: float, rate: float, cores: Cores) -> Kernel:
-    """A kernel without products: bytes over the memory, passes over the vector lanes, whichever is longer."""
-    return Kernel(launch, (Wave(1, nbytes / cores.bandwidth, passes / rate, 0.0, 0.0),), int(nbytes))
+def elementwise(nbytes: float, work: float, launch: float, cores: Cores) -> Kernel:
+    """A kernel without weights to multiply: bytes over the memory or `work` seconds on its lanes, the longer."""
+    return Kernel(launch, (Wave(1, nbytes / cores.bandwidth, work, 0.0, 0.0),), int(nbytes))
 
 
 def prefill_attention(

@@ -32,13 +32,20 @@ from hwsim.operands import (
 from hwsim.pipeline import DOT, DRAM, LAUNCH, Pipeline, Program, Step, Tile
 from hwsim.workload.op import AttentionCore, Op
 
+#: Share of the dot array's rate that products of the chunked scan reach: assumed, as no table holds a scan.
+SCAN_SHARE = 0.5
+
 
 def kernel_of(pipeline: Pipeline, op: Op, opd: Operands) -> Kernel:
     """The kernel that runs `op`. raises: InputError where the library has no kernel for its formats."""
     arch, cores = pipeline.arch, pipeline.arch.cores
     clock = float(arch.clock_hz)
     lanes = float(arch.vector.elements_per_cycle) * clock
-    launch = arch.stack.launch_seconds if arch.stack else 0.0
+    launch = arch.stack.launch_seconds
+    if not cores.bandwidth:
+        raise InputError(
+            f"{arch.name}: cores have no rates; run `hwsim calibrate {arch.name} DATA.csv -o FILE` and name FILE"
+        )
     if op.link:
         return _collective(pipeline, op, opd)
     if op.gemms:
@@ -50,23 +57,10 @@ def kernel_of(pipeline: Pipeline, op: Op, opd: Operands) -> Kernel:
     core = op.core
     if core is not None:
         return _attention(core, opd, cores, launch)
-    moved = traffic(op, opd)
-    rate = lanes
+    work = vector_passes(arch, op) / lanes
     if op.macs:
-        return Kernel(
-            launch,
-            (
-                Wave(
-                    1,
-                    moved.total / cores.bandwidth,
-                    max(op.macs / (0.5 * float(opd.rate) * clock), vector_passes(arch, op) / rate),
-                    0.0,
-                    0.0,
-                ),
-            ),
-            moved.total,
-        )
-    return elementwise(moved.total, vector_passes(arch, op), launch, rate, cores)
+        work = max(work, op.macs / (SCAN_SHARE * float(opd.rate) * clock))
+    return elementwise(traffic(op, opd).total, work, launch, cores)
 
 
 #: Families and formats of the experts' kernels: set of measurements -> (GEMM family, weights, activations).

@@ -97,7 +97,7 @@ def test_a_machine_without_cores_is_refused(tmp_path):
 def test_the_committed_calibration_is_a_fit_of_the_committed_data():
     """One step from the committed rates does not leave them: they are where the fit ends."""
     arch = load_arch("b200")
-    data = {"nvfp4": c.read_gemms(Path("hwsim/data/groundtruth/b200_gemm.csv"))["nvfp4"]}
+    data = {"nvfp4": c.read_gemms(c.FOLDER / "b200_gemm.csv")["nvfp4"]}
     family = arch.cores.named("nvfp4")
     times = c.Products(data["nvfp4"], family).seconds(family, arch.cores)
     best = np.abs(times / data["nvfp4"][:, 3] - 1).mean()
@@ -105,3 +105,18 @@ def test_the_committed_calibration_is_a_fit_of_the_committed_data():
         worse = replace(family, macs_per_second=factor * family.macs_per_second)
         times = c.Products(data["nvfp4"], worse).seconds(worse, arch.cores)
         assert np.abs(times / data["nvfp4"][:, 3] - 1).mean() > best
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chip, name", [("a100", "a100-sxm"), ("h100", "h100-sxm"), ("b200", "b200")])
+def test_the_command_finds_the_committed_rates_again(chip, name):
+    """From the start of the ranges, without the committed file."""
+    arch = load_arch(name, [("cores.calibration", "null")])
+    found = c.fit(arch, c.read_gemms(c.FOLDER / f"{chip}_gemm.csv"))
+    committed = load_arch(name).cores
+    assert not found.limits
+    assert found.cores.bandwidth == pytest.approx(committed.bandwidth, rel=0.02)
+    for family in committed.families:
+        again = found.cores.named(family.name)
+        assert again.launch_seconds == pytest.approx(family.launch_seconds, rel=0.05)
+        assert again.macs_per_second == pytest.approx(family.macs_per_second, rel=0.1)

@@ -225,3 +225,18 @@ class TestFiles:
     def test_a_missing_file_is_a_mistake(self, tmp_path):
         done = hwsim("compress", "no.safetensors", "--format", "mxfp4", "-o", "out.safetensors", cwd=tmp_path)
         assert done.returncode == 2 and "Traceback" not in done.stderr and list(tmp_path.iterdir()) == []
+
+
+def test_serve_prints_text_and_json():
+    args = "serve b200 --model nemotron3-nano-30b-a3b --weights published-fp8 --batch 8 --isl 1000 --osl 500".split()
+    text = hwsim(*args)
+    assert text.returncode == 0 and "tokens/s" in text.stdout and "batch       8 of" in text.stdout
+    data = json.loads(hwsim(*args, "--json").stdout)
+    assert data["batch"] == 8 and data["tokens_per_second_per_chip"] > data["tokens_per_second_per_user"] > 0
+    bad = hwsim(*args[:-6], "--batch", "many")
+    assert bad.returncode == 2 and "--batch 64" in bad.stderr
+
+
+def test_calibrate_refuses_a_machine_without_cores(tmp_path):
+    done = hwsim("calibrate", "m0", tmp_path / "x.csv", "-o", tmp_path / "y.yaml")
+    assert done.returncode == 2 and "no `cores:`" in done.stderr and not (tmp_path / "y.yaml").exists()

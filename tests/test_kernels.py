@@ -156,3 +156,10 @@ def test_measured_products(chip, name, most):
         kernel = gemm_kernel(m, n, k, family, arch.cores, layout("bf16"), layout("bf16"), warm=True)
         errors.append(abs(kernel.seconds * 1e6 / float(row["us"]) - 1))
     assert math.fsum(errors) / len(errors) < most + 0.03
+
+
+def test_cores_need_rates_and_what_their_other_kernels_run_on():
+    with pytest.raises(InputError, match="cores have no rates; run `hwsim calibrate h100-sxm"):
+        gemm(load_arch("h100-sxm", [("cores.calibration", "null")]), 1, 64, 64, "bf16")
+    with pytest.raises(InputError, match="cores: needs a `stack`"):
+        load_arch("h100-sxm", [("stack", "null")])

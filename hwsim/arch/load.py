@@ -199,6 +199,9 @@ def _refused_dram(dram: Dram, file: DramFile, document: Document) -> Iterable[st
 def _refused(arch: Arch, file: MachineFile, document: Document) -> Iterable[str]:
     """What no single field can see: parts that contradict one another."""
     yield from _refused_dram(arch.dram, file.dram, document)
+    if arch.cores and not (arch.vector and arch.stack):
+        missing = "stack" if arch.vector else "vector"
+        yield document.problem(("cores",), f"needs a `{missing}`, whose kernels are dealt out too; add `{missing}:`")
     yield from _refused_formats(arch, document)
     if not any(_fits(tile, arch) for tile in arch.tiles):
         yield from _too_small(arch, document)
