@@ -106,7 +106,7 @@ def cost_lines(r: Result) -> list[str]:
         lines += [f"    {t.name:<28} {t.value / share:<10.4g} {t.source}" for t in terms if t.value is not None]
         for source in dict.fromkeys(t.source for t in terms if t.value is None):
             names = ", ".join(t.name for t in terms if t.value is None and t.source == source)
-            lines.append(f"    {names:<28} {'-':<10} {source}")
+            lines.append(f"    {'-':<28} {source} ({names})")
     return lines
 
 
