@@ -177,8 +177,16 @@ def test_more_of_anything_is_never_slower():
     by_rate = [run_gemv(spec, dram(rate=rate), 40, 128).cycles for rate in (5, 8, 12, 16, 24)]
     by_latency = [run_gemv(spec, dram(latency=latency), 40, 128).cycles for latency in (90, 40, 9, 1)]
     by_fifo = [run_gemv(Gemv("mxfp4_e2m1", beat_bytes=16, fifo=f), dram(), 40, 128).cycles for f in (4, 9, 16, 64)]
-    for cycles in (by_rate, by_latency, by_fifo):
+    seeds = (Gemv("seedlm4", beat_bytes=64, dot_units=4, decoders=d, fifo=64) for d in (4, 8, 12, 15, 16))
+    by_decoders = [run_gemv(engine, dram(64, 64), 104, 512).cycles for engine in seeds]
+    for cycles in (by_rate, by_latency, by_fifo, by_decoders):
         assert cycles == sorted(cycles, reverse=True) and cycles[0] > cycles[-1]
+
+
+def test_decoders_that_are_not_needed_cost_a_few_cycles_of_filling():
+    engines = (Gemv("seedlm4", beat_bytes=64, dot_units=4, decoders=d, fifo=64) for d in (16, 17, 19, 21, 22, 23, 24))
+    needed, *more = (run_gemv(engine, dram(64, 64), 104, 1024).cycles for engine in engines)
+    assert max(more) <= needed + 4
 
 
 @pytest.mark.parametrize(
