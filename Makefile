@@ -39,6 +39,14 @@ test-rtl: $(ALL) ## the tests of the gates alone (part of `make test`)
 cosim: $(ALL) ## the GEMV engine in gates beside the cycles predicted, reports/rtl_agreement.md (SEED=n: another grid)
 	@$(PY) tests/rtl/cosim.py --seed $(or $(SEED),0)
 
+.PHONY: formal
+formal: $(FPGA) ## the proofs on the units, each with a mutated twin that must fail
+	@PYTHONPATH=.:tests/rtl/formal $(PY) tests/rtl/verify.py --formal
+
+.PHONY: verification
+verification: $(FPGA) ## the proofs and all mutants; writes reports/verification.md
+	@PYTHONPATH=.:tests/rtl/formal $(PY) tests/rtl/verify.py --page
+
 .PHONY: rtl
 rtl: $(ALL) ## Verilog and FuseSoC cores of every unit into build/rtl/
 	@$(PY) -m rtl all -o build/rtl

@@ -1,6 +1,6 @@
 """`MxMac` and `SeedMac` in gates: the units wired together."""
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,6 +9,7 @@ from hwsim.specs import MxMac, SeedMac
 from .accumulate import AccumulatorUnit
 from .dot import BlockDotUnit, pair_layout
 from .lane import operand_layout
+from .pipe import held
 from .requantize import RequantizerUnit
 from .seed import SeedDecoderUnit
 
@@ -99,10 +100,7 @@ class SeedMacUnit(wiring.Component):
         beside = Cat(Value.cast(given.activations), given.last)
         for unit, port in ((decoders[0], decoders[0].record), (requantizer, requantizer.weights)):
             for _ in range(unit.spec.timing.latency):
-                held = Signal(len(beside), reset_less=True)
-                with m.If(port.ready):
-                    m.d.sync += held.eq(beside)
-                beside = held
+                beside = held(m, beside, port.ready, "held")
         m.d.comb += [
             mac.pair.valid.eq(requantizer.blocks.valid),
             requantizer.blocks.ready.eq(mac.pair.ready),

@@ -2,7 +2,15 @@
 
 from amaranth.hdl import Const, Module, Signal, Value
 
-__all__ = ["Carried", "Pipe"]
+__all__ = ["Carried", "Pipe", "held"]
+
+
+def held(m: Module, value: Value, enable: Value, name: str) -> Signal:
+    """A copy of `value` one stage later: a register without reset that takes it at edges with `enable`."""
+    copy = Signal(value.shape(), name=name, reset_less=True)
+    with m.If(enable):
+        m.d.sync += copy.eq(value)
+    return copy
 
 
 class Carried:
@@ -60,10 +68,7 @@ class Pipe:
 
     def register(self, value: Value, name: str) -> Signal:
         """A copy one stage later."""
-        held = Signal(value.shape(), name=name, reset_less=True)
-        with self._m.If(self.advance):
-            self._m.d.sync += held.eq(value)
-        return held
+        return held(self._m, value, self.advance, name)
 
     def cut(self, stage: str, *values: Value) -> list[Value]:
         """The values after this place of the data path: registers when the spec has the stage."""

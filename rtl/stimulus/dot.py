@@ -10,6 +10,7 @@ def draw_side(operand: Operand, lanes: int, draw, kind: str) -> Side:
     """One block: "random", the "extreme" code of either sign, "sparse", or "special" with what is not finite."""
     codes = range(1 << operand.code_bits)
     finite = [code for code in codes if isinstance(operand.integer(code), int)]
+    unusual = {repr(operand.integer(code)): code for code in codes if code not in finite}.values()  # one NaN, each inf
     largest = [code for code in finite if abs(operand.integer(code)) == operand.integer_max] or [max(finite)]
     chosen = [draw.choice(finite) for _ in range(lanes)]
     scale = draw.randrange(0x7F if operand.scale == "e4m3" else 0xFF) if operand.scale_bits else 0
@@ -20,7 +21,7 @@ def draw_side(operand: Operand, lanes: int, draw, kind: str) -> Side:
         chosen = [code if draw.random() < 0.2 else 0 for code in chosen]
     elif kind == "special":
         for _ in range(draw.choice([0, 1, 1, 2])):
-            chosen[draw.randrange(lanes)] = draw.choice(codes[-len(codes) // 2 - 6 :])
+            chosen[draw.randrange(lanes)] = draw.choice([*unusual, 0, draw.choice(codes)])
         scale = draw.choice([scale, 0, 0x80, 0xFF, 0x7F]) if operand.scale_bits else 0
     shifts = [draw.randint(0, operand.shift_max) for _ in range(0, lanes, operand.sub_block or lanes)]
     return Side(chosen, scale, shifts if operand.sub_block else ())
@@ -104,7 +105,7 @@ def draw_sum(dot: BlockDot, acc: int, draw) -> BlockSum:
     raw = min(max(exponent - dot.exponent_offset, 0), raw_max)
     sign = draw.getrandbits(1) if kind != 2 else 1 - (acc >> 31)
     total = -magnitude if sign else magnitude
-    special = draw.random()
+    special = draw.random() * (0.05 if field == 255 else 1)  # what is not finite meets its like
     nan, inf = special < 0.004, 0 if special < 0.004 or special > 0.012 else draw.choice([1, -1])
     return BlockSum(total, raw + dot.exponent_offset, nan, inf)
 

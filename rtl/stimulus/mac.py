@@ -9,8 +9,9 @@ from .seed import draw_record
 
 
 def near_scale(side: Side, draw, scale: str) -> Side:
-    """The same block with a scale that keeps sums of many blocks within each other's reach."""
-    return side._replace(scale=draw.randint(120, 134)) if scale == "e8m0" and draw.random() < 0.95 else side
+    """The same block with a scale that keeps sums of many blocks within each other's reach; NaN stays."""
+    near = scale == "e8m0" and side.scale != 0xFF and draw.random() < 0.95
+    return side._replace(scale=draw.randint(120, 134)) if near else side
 
 
 def mx_mac_cases(spec: MxMac, n, draw):

@@ -42,12 +42,14 @@ def requantizer_cases(spec: Requantizer, n, draw):
     low, high = spec.codec.exponent_range
     for i in range(n):
         gathered = []
+        # A block whose largest magnitude is all ones is where rounding would leave the target's range.
+        most = draw.choice([limit, limit, (1 << draw.randint(1, limit.bit_length() - 1)) - 1])
         for _ in range(spec.seed_blocks):
             size = draw.choice([1, 4, limit.bit_length() - 1, limit.bit_length()])
-            weights = [draw.choice([1, -1]) * min(draw.getrandbits(size), limit) for _ in range(spec.codec.C)]
+            weights = [draw.choice([1, -1]) * min(draw.getrandbits(size), most) for _ in range(spec.codec.C)]
             if draw.random() < 0.3:
                 near = [(1 << draw.randint(0, 19)) + draw.choice([0, 0, 1, -1]) for _ in weights]
-                weights = [draw.choice([1, -1]) * min(each, limit) for each in near]
+                weights = [draw.choice([1, -1]) * min(each, most) for each in near]
             if draw.random() < 0.2 or i == 0:
                 weights = [0] * spec.codec.C
             exponent = draw.choice([low, high, draw.randint(low, high), 0, 0])

@@ -140,6 +140,7 @@ SMALL = [
     decoder("decoder_one_coefficient", SeedCodec(C=2, P=1, K=4, coefficient_bits=2, exponent_bits=3)),
     decoder("decoder_wide_coefficients", SeedCodec(C=3, P=2, K=5, coefficient_bits=6), stages=("row0", "sum")),
     requantizer("requantizer_c32", SeedCodec(C=32, P=1, K=5), "mxint8"),
+    requantizer("requantizer_c16_mxint8", SeedCodec(C=16, P=2, K=6), "mxint8"),
     *(dot(f"dot3_{name.lower()}", mx(element), mx(element), lanes=3) for name, element in ELEMENTS.items()),
     dot("dot1_e2m1", mx(E2M1), mx(E2M1), lanes=1),
     dot("dot4_e5m2_e4m3", mx(E5M2), mx(E4M3), lanes=4),

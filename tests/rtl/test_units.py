@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 
 from amaranth_bench import run_trial
-from cases import SMALL
+from cases import BY_NAME, SMALL
 from trial import Trial
 
 
@@ -24,3 +24,16 @@ def test_reset_in_mid_stream_is_a_new_unit(unit):
     after = unit.draw(60, seed=2)
     run_trial(unit.component(unit.spec), unit.source, unit.sink, trial, reset_at=17, after=after)
     assert trial.accepted >= 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "unit",
+    [BY_NAME[name] for name in ("dot3_e5m2", "acc4_e5m2_interleave_20", "mac3_int8", "mac1_e5m2", "seed_mac_small")],
+    ids=lambda unit: unit.name,
+)
+def test_at_length(unit):
+    """Enough cases for what seldom happens: see the mutants that only this test sees."""
+    trial = Trial(unit.spec.cycle_model(), unit.draw(4000, seed=3), 0.9, 0.9)
+    run_trial(unit.component(unit.spec), unit.source, unit.sink, trial)
+    assert trial.accepted == 4000

@@ -1,0 +1,91 @@
+"""Proofs by trying everything in Amaranth's simulator, where a solver does not close."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from amaranth.hdl import Value
+from amaranth.sim import Simulator
+from sby import Verdict, cpu_seconds
+
+from hwsim.specs import BlockDot, LfsrBlock
+
+__all__ = ["every_pair", "every_seed"]
+
+
+def _run(unit, cases: Iterable, want) -> Verdict:
+    """Feed one case a cycle; FAIL at the first output for which `want(case, output)` is false."""
+    source, sink = (getattr(unit, name) for name in unit.signature.members)
+    cases, failed = list(cases), []
+    latency = unit.spec.timing.latency
+
+    async def bench(ctx):
+        ctx.set(source.valid, 1)
+        ctx.set(sink.ready, 1)
+        for i in range(len(cases) + latency):
+            ctx.set(Value.cast(source.payload), cases[min(i, len(cases) - 1)][0])
+            if i >= latency and not (ctx.get(sink.valid) and want(cases[i - latency], ctx.get(sink.payload))):
+                failed.append(i)
+                return
+            await ctx.tick()
+
+    start = cpu_seconds()
+    simulator = Simulator(unit)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    return Verdict("FAIL" if failed else "PASS", cpu_seconds() - start)
+
+
+def every_pair(rtl, spec: BlockDot, lane: int) -> Verdict:
+    """All pairs of codes through one lane, the others 0, against the product of their values; NaN and infinity too.
+
+    Values are floats, of which every finite product is exact. Both scales are 1.
+    """
+    layout = rtl.dot.pair_layout(spec)
+    code_at = [
+        layout[side].offset + layout[side].shape["codes"].offset + lane * operand.code_bits
+        for side, operand in (("a", spec.a), ("b", spec.b))
+    ]
+    scales = 127 << layout["a"].offset | 127 << layout["b"].offset
+    unit_value = 2.0 ** (2 * 127 + spec.exponent_offset)
+    a_values, b_values = spec.a.element.values, spec.b.element.values
+
+    def cases():
+        for a in range(1 << spec.a.code_bits):
+            for b in range(1 << spec.b.code_bits):
+                yield scales | a << code_at[0] | b << code_at[1], a_values[a] * b_values[b]
+
+    def want(case, got) -> bool:
+        product = case[1]
+        if math.isnan(product):
+            return bool(got.nan)
+        if math.isinf(product):
+            return not got.nan and bool(got.inf) and bool(got.negate) == (product < 0)
+        total = -got.total if got.negate else got.total
+        return not got.nan and not got.inf and total * unit_value == product
+
+    return _run(rtl.dot.BlockDotUnit(spec), cases(), want)
+
+
+def every_seed(rtl, spec: LfsrBlock) -> Verdict:
+    """All seeds against single steps written out from the taps; no state is 0."""
+    width, taps, n = spec.codec.K, spec.codec.lfsr.taps, spec.states
+
+    def step(state: int) -> int:
+        return state >> 1 | (sum(state >> tap for tap in taps) & 1) << width - 1
+
+    def cases():
+        for seed in range(1, 1 << width):
+            yield (seed,)
+
+    def want(case, got) -> bool:
+        state = case[0]
+        for i in range(n):
+            state = step(state)
+            if state == 0 or got >> width * i & (1 << width) - 1 != state:
+                return False
+        return True
+
+    return _run(rtl.lfsr.LfsrBlockUnit(spec), cases(), want)

@@ -1,0 +1,57 @@
+"""On what share of random inputs a mutant differs from the true unit."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from amaranth_bench import run_trial
+from mutants import AT_LENGTH, Mutant
+from trial import Trial
+
+
+class Share(NamedTuple):
+    """Outputs with other bits, and cycles with another handshake or other bits, of how many each."""
+
+    outputs: int
+    of_outputs: int
+    cycles: int
+    of_cycles: int
+
+
+class Survey(Trial):
+    """Counts what `Trial` asserts; the neighbours go by the true unit's handshake, whatever the mutant drives."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.wrong_outputs = self.wrong_cycles = 0
+        self._wrong = False
+
+    def check(self, in_ready: bool, out_valid: bool, payload: int) -> None:
+        """Count differences in this cycle, and take the edge."""
+        keep = self._valid and self._offer[1] is not None
+        true = self.model.step(self._valid, self._ready, **({} if keep or not self._valid else {"keep": False}))
+        differs = (in_ready, out_valid) != true
+        if self._valid and true.in_ready:
+            self._expected.append(self._offer[1]) if self._offer[1] is not None else None
+            self._offer, self._valid = next(self._cases, None), False
+        if true.out_valid:
+            front = self._expected[0]
+            want, mask = front if isinstance(front, tuple) else (front, -1)
+            other = not out_valid or bool((payload ^ want) & mask)
+            differs, self._wrong = differs or other, self._wrong or other
+            if self._ready:
+                self._expected.popleft()
+                self.delivered += 1
+                self.wrong_outputs, self._wrong = self.wrong_outputs + self._wrong, False
+        self.wrong_cycles += differs
+        self.cycles += 1
+
+
+def survey(mutant: Mutant, seed: int) -> Share:
+    """Random inputs of the bench's own generator, random valid and ready; one reset where only that is seen."""
+    unit = mutant.build()
+    n = 2000 if mutant.killed_by == AT_LENGTH else 300
+    trial = Survey(unit.spec.cycle_model(), unit.draw(n, seed=seed), 0.9, 0.8, seed=seed)
+    reset = {"reset_at": 250, "after": unit.draw(n // 2, seed=seed + 1)} if "reset" in mutant.killed_by else {}
+    run_trial(unit.component(unit.spec), unit.source, unit.sink, trial, **reset)
+    return Share(trial.wrong_outputs, trial.delivered, trial.wrong_cycles, trial.cycles)
