@@ -4,6 +4,7 @@ The units of a group stand side by side in one build of plain Verilog, each in t
 """
 
 import itertools
+import os
 import re
 
 import pytest
@@ -23,7 +24,6 @@ from rtl.vectors import trace, write_vectors
 LINE = re.compile(r"(\w+): (\d+) inputs, (\d+) outputs, (\d+) cycles: (\d+) mismatches in data, (\d+) in time: (\w+)")
 ADDED = ("mxfp4_e2m1", "mxfp8_e4m3", "mxfp8_e5m2", "mxint8", "nvfp4")
 MACS = ("mx_mac_mxfp8_e4m3", "seed_mac_seedlm4_mxint8_mxint8")
-
 
 WIDE = ("mxfp8_e4m3", "mxfp8_e5m2", "fp8_e4m3", "mxfp8_e4m3_mxfp8_e5m2")
 GROUPS = ("seeds and pairs", "dots of 4 and 6 bits", "dots of 8 bits", "dots of FP8", "sums and requantizers", "macs")
@@ -57,6 +57,7 @@ def experiments(group: str, share: int):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("HWSIM_AT_LENGTH" not in os.environ, reason="HWSIM_AT_LENGTH=1 runs it")
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize(("simulator", "share"), [("verilator", 1), ("icarus", 25)])
 def test_every_seed_every_pair_and_random_blocks(group, simulator, share, tmp_path, monkeypatch, counted):
