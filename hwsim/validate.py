@@ -1,4 +1,4 @@
-"""hwsim validate: what the simulator predicts, beside what was measured; writes reports/validation.md and its figure.
+"""hwsim validate: what the simulator predicts, beside what was measured; `hwsim.report.validation_page` writes it up.
 
 Error is the mean of |predicted - measured| / measured. Products are fitted on five sixths of the (n, k) shapes and
 scored on the sixth, rotated; the other kernels, with at most three numbers each, on one half and scored on the other.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hwsim import __version__, calibrate
+from hwsim import calibrate
 from hwsim.arch import Arch, load_arch
 from hwsim.arch.cores import Cores
 from hwsim.formats.layout import layout
@@ -223,240 +223,23 @@ def h200_rows() -> Iterable[list[str]]:
         yield row
 
 
-def table(header: list[str], rows: Iterable[list[str]]) -> str:
-    """Markdown."""
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
-
-
-def percent(x: float | None) -> str:
-    """One digit behind the point, or a dash."""
-    return "-" if x is None or not np.isfinite(x) else f"{100 * x:.1f}"
-
-
-def ranges(score: Score, errors: np.ndarray) -> list[str]:
-    """Means for M <= 16, 17 to 512, above."""
-    m = score.m
-    parts = (m <= 16, (m > 16) & (m <= 512), m > 512)
-    return [percent(errors[part].mean()) if part.any() else "-" for part in parts]
-
-
-def gemm_table(scores: list[Score]) -> str:
-    """A row a family, and all rows of a chip together."""
-    header = [
-        "chip",
-        "dtype",
-        "rows",
-        "plain",
-        "mean",
-        "median",
-        "worst",
-        "M <= 16",
-        "17-512",
-        "> 512",
-        "worst fold",
-        "in the fit",
-    ]
-    rows = []
-    for chip in CHIPS:
-        mine = [s for s in scores if s.chip == chip]
-        for s in mine:
-            e = s.errors
-            rows.append(
-                [
-                    chip,
-                    s.name,
-                    str(len(e)),
-                    percent(s.plain.mean()),
-                    f"**{percent(e.mean())}**",
-                    percent(float(np.median(e))),
-                    percent(e.max()),
-                    *ranges(s, e),
-                    percent(s.worst_fold),
-                    percent(s.fitted),
-                ]
-            )
-        every = Score(chip, "all", np.concatenate([s.errors for s in mine]), np.concatenate([s.m for s in mine]))
-        fitted = sum(s.fitted * len(s.errors) for s in mine) / len(every.errors)
-        rows.append(
-            [
-                chip,
-                f"**all** (asked: {GOALS[chip]})",
-                str(len(every.errors)),
-                percent(np.concatenate([s.plain for s in mine]).mean()),
-                f"**{percent(every.errors.mean())}**",
-                percent(float(np.median(every.errors))),
-                percent(every.errors.max()),
-                *ranges(every, every.errors),
-                "-",
-                percent(fitted),
-            ]
-        )
-    return table(header, rows)
-
-
-def kernel_table(scores: list[Score]) -> str:
-    """A row a set."""
-    rows = []
-    for s in scores:
-        goal = next(g for key, g in GOALS.items() if s.name.startswith(key))
-        e = s.errors
-        rows.append(
-            [
-                s.chip,
-                s.name,
-                str(len(e)),
-                str(goal),
-                f"**{percent(e.mean())}**",
-                percent(float(np.median(e))),
-                percent(e.max()),
-                percent(s.fitted),
-            ]
-        )
-    return table(["chip", "kernel", "rows", "asked", "mean", "median", "worst", "in the fit"], rows)
-
-
-def parity_figure(gemms: list[Score], kernels: list[Score], path: Path) -> None:
-    """Predicted over measured against measured time, a panel a chip, and one of the other kernels."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot as plt
-
-    with plt.rc_context({"svg.hashsalt": "hwsim", "font.size": 8}):
-        figure, axes = plt.subplots(2, 2, figsize=(9, 6), sharey=True, layout="constrained")
-        panels = [*((chip.upper(), [s for s in gemms if s.chip == chip]) for chip in CHIPS), ("other kernels", kernels)]
-        for axis, (title, scores) in zip(axes.flat, panels, strict=True):
-            groups: dict[str, list[Score]] = {}
-            for s in scores:
-                groups.setdefault(
-                    s.name if s.m is not None else s.name.replace("all_", "all-").split("_")[0], []
-                ).append(s)
-            for name, members in groups.items():
-                x = np.concatenate([s.measured for s in members]) * 1e6
-                y = np.concatenate([s.predicted for s in members]) * 1e6 / x
-                axis.plot(x, y, ".", ms=1.6, label=name, rasterized=True)
-            for line in (0.9, 1.0, 1.1):
-                axis.axhline(line, color="black", lw=0.8 if line == 1 else 0.4, ls="-" if line == 1 else ":")
-            axis.set(title=title, xscale="log", yscale="log", ylim=(0.4, 2.5), xlabel="measured, us")
-            axis.set_yticks([0.5, 0.7, 1, 1.4, 2], ["0.5", "0.7", "1", "1.4", "2"], minor=False)
-            axis.minorticks_off()
-            axis.legend(markerscale=5, loc="upper right", ncols=2, frameon=False)
-        for axis in axes[:, 0]:
-            axis.set_ylabel("predicted / measured")
-        figure.savefig(path, metadata={"Date": None}, dpi=150)
-        plt.close(figure)
-
-
-NOT_MODELLED = """\
-- **Which kernel a library picks.** The fastest of the menu is taken; heuristics that pick a slower one are the largest
-  part of the worst rows (A100 5120x5120 at M = 1024 int8 takes 293 us, its neighbours 89 and 209; H100 32x4096 at
-  M = 4096 takes 8.0 us and 26.5 at twice the rows).
-- **The clock of the timer.** A100's quantised rows are whole multiples of 1.024 us, B200's bf16 rows of about 0.4 us:
-  at 10 us and 2 us that alone is 5 to 9 %.
-- **L2 as a cache.** Only what stays between repeats of a benchmark (`warm`), at three times the memory's speed; whole
-  models get none. Re-reads of a large operand in one kernel are not counted.
-- **Power.** One loss of rate under lasting load; no clock of its own, no temperature.
-- **Skewed experts.** `power_law` loads are taken as zipf of the same exponent; they spread wider at 16 to 64 tokens.
-- **SSM scan and state update.** The tables hold the convolutions of Mamba-2 only: nothing here checks the scan.
-- **A100's attention** is left out: its table names no KV format and beats the memory's bandwidth with two bytes.
-- **MI210, NVDLA, the workstation GPUs of the Llama-3.1-8B profiles and the GPT-3 layer** have data here
-  (hwsim/data/groundtruth) and no machine file yet: not scored."""
-
-
-def report(gemms, left_out, kernels, compass, gemmini, seedlm, figure: str) -> str:
-    """The page."""
-    largest = sorted(gemmini, key=lambda r: -r[1])[:3]
-    small = [r for r in gemmini if r not in largest]
-    host = next(real - ours for shape, real, ours in small if shape == "64x64x64")
-    gemmini_table = table(
-        ["M x N x K", "RTL", "hwsim", "error %", f"with {host:,} cycles of host, error %"],
-        [
-            [
-                shape,
-                f"{real:,}",
-                f"{ours:,}",
-                f"{100 * (ours / real - 1):+.1f}",
-                f"{100 * ((ours + host) / real - 1):+.1f}",
-            ]
-            for shape, real, ours in gemmini
-        ],
-    )
-    left = table(
-        ["chip left out", "mean", "median", "worst", "M <= 16", "17-512", "> 512"],
-        [
-            [
-                s.chip,
-                percent(s.errors.mean()),
-                percent(float(np.median(s.errors))),
-                percent(s.errors.max()),
-                *ranges(s, s.errors),
-            ]
-            for s in left_out
-        ],
-    )
-    return f"""\
-# Validation
-
-`make validate` (hwsim {__version__}, seed {SEED}) wrote this page. Error is the mean of
-|predicted - measured| / measured, in percent. Data, sources, licences: `hwsim/data/groundtruth/README.md`. Fitted
-numbers: `arch_configs/calibration/` (at most eight a chip and three a family, `hwsim calibrate`); menus of kernels:
-`arch_configs/kernels/`. Waves, padding, fill and drain, causal tiles come from dealing tiles to cores, not from a fit.
-
-![predicted over measured]({figure})
-
-## Products
-
-Fitted on five sixths of the (n, k) shapes, scored on the sixth, rotated. `plain` is t0 + max(mnk/R, bytes/BW), three
-numbers a family, fitted and scored the same way. The menus were chosen on all shapes; shapes that this project does not
-hold are the independent check.
-
-{gemm_table(gemms)}
-
-A whole chip left out: bf16 by the mean of the two other chips' shares of their data sheets, with its own menu.
-
-{left}
-
-H200, for which there is no data: H100's fit with the memory's rates times 4.8/3.35. A prediction, us:
-
-{table(["M x N x K", "H200 bf16", "H100 bf16", "H200 fp8_block", "H100 fp8_block"], h200_rows())}
-
-## Other kernels
-
-Fitted on half of the rows, scored on the other half, both ways round. The table of Mamba-2 holds no scan.
-
-{kernel_table(kernels)}
-
-## Other sources
-
-LLMCompass, A100, FP16, eager framework: {percent(compass.errors.mean())} % (worst {percent(compass.errors.max())})
-over {len(compass.errors)} rows by the calibration above and one constant
-({compass.name.split(", ")[1]}, the framework's).
-
-Gemmini, RTL (`hwsim gemm gemmini --weights int8`):
-
-{gemmini_table}
-
-Asked: 2 % on the three largest, 20 % on the small with one constant fitted on one of them (64x64x64). What is left on
-512x64x512 (M x N x K) is the first tile's load, which RTL waits for whole and hwsim passes on beat by beat.
-
-SeedLM's FPGA, 2048 x 2048 (`hwsim gemm seedlm-virtex7`): {seedlm[0]:,} and {seedlm[1]:,} cycles for fp16 and seedlm4,
-published 136,559 and 34,331.
-
-## Not modelled
-
-{NOT_MODELLED}
-"""
-
-
 def run(folder: Path, progress: Callable[[str], None] = lambda name: None) -> Path:
     """Score every set and write validation.md and validation.svg into `folder`."""
+    from hwsim.report import validation_page as page
+
     gemms = [s for chip in CHIPS for s in score_gemms(chip, progress)]
     kernels = [s for chip in ("h100", "b200") for s in score_kernels(chip, progress)]
-    parity_figure(gemms, kernels, folder / "validation.svg")
+    page.parity_figure(gemms, kernels, folder / "validation.svg")
     seedlm = [gemm("seedlm-virtex7", 1, 2048, 2048, name, engine="walk").cycles for name in ("fp16", "seedlm4")]
-    text = report(
-        gemms, score_left_out(), kernels, score_llmcompass("a100"), list(gemmini_rows()), seedlm, "validation.svg"
+    text = page.text(
+        gemms,
+        score_left_out(),
+        list(h200_rows()),
+        kernels,
+        score_llmcompass("a100"),
+        list(gemmini_rows()),
+        seedlm,
+        "validation.svg",
     )
     path = folder / "validation.md"
     path.write_text(text)

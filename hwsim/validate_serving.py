@@ -14,8 +14,8 @@ import numpy as np
 
 from hwsim import __version__
 from hwsim.kernelsets import read_rows
+from hwsim.report.validation_page import percent, table
 from hwsim.serve import Request, Server
-from hwsim.validate import percent, table
 
 BATCHES = (32, 64, 128, 256, 512, 1024, 2048)
 STEP_GRID = np.linspace(0, 4e-3, 41)

@@ -5,7 +5,8 @@ import pytest
 
 from hwsim.arch import load_arch
 from hwsim.kernelsets import fit_set, kernel_sets, read_rows, values_of
-from hwsim.validate import Score, plain_fit, ranges, score_left_out, shares, table, transferred
+from hwsim.report.validation_page import ranges, table
+from hwsim.validate import Score, plain_fit, score_left_out, shares, transferred
 from hwsim.validate_serving import Point, fit_stack
 
 
