@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 from hwsim.errors import InputError, nearest
@@ -9,7 +10,7 @@ from hwsim.timing import Rigid, Timing
 
 
 @dataclass(frozen=True)
-class Staged:
+class Staged(ABC):
     """A spec whose unit is one rigid pipeline.
 
     stages: the registers it has, a selection of `cuts` in their order; None: the selection of `default_stages`.
@@ -28,9 +29,9 @@ class Staged:
         object.__setattr__(self, "stages", stages)
 
     @property
+    @abstractmethod
     def cuts(self) -> tuple[str, ...]:
         """Places of the data path where a register can be, in order."""
-        raise NotImplementedError
 
     @property
     def default_stages(self) -> tuple[str, ...]:
