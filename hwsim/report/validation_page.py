@@ -226,7 +226,7 @@ Gemmini, RTL (`hwsim gemm gemmini --weights int8`):
 {gemmini_table}
 
 Asked: 2 % on the three largest, 20 % on the small with one constant fitted on one of them (64x64x64). What is left on
-512x64x512 (M x N x K) is the first tile's load, which RTL waits for whole and hwsim passes on beat by beat.
+512x64x512 (M x N x K) may be the first tile's load, which hwsim passes on beat by beat; no test has shown it.
 
 SeedLM's FPGA, 2048 x 2048 (`hwsim gemm seedlm-virtex7`): {seedlm[0]:,} and {seedlm[1]:,} cycles for fp16 and seedlm4,
 published 136,559 and 34,331.
