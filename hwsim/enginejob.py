@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from hwsim import __version__
 from hwsim.arch import arch_config
+from hwsim.bound import Bound, bound
 from hwsim.errors import InputError, ModelError
 from hwsim.formats.layout import layout
 from hwsim.result import Result, Row, apportion
@@ -38,23 +38,22 @@ class GemvJob:
         self.arch, self.n, self.k = arch, n, k
         self.shape = spec.shape(n, k)
 
-    def bound(self) -> tuple[int, str]:
-        """(cycles, server) that no schedule beats: the matrix's own bytes, seed blocks and dot blocks at full rate."""
+    def bound(self) -> Bound:
+        """What no schedule beats: the matrix's own bytes, seed blocks and dot blocks at full rate."""
         spec, shape = self.arch.engine, self.shape
         work = {"dram": Fraction(shape.record_bytes) / self.arch.dram.bytes_per_cycle}
         if spec.codec:
             work["regenerate"] = Fraction(self.n * -(-self.k // spec.layout.block), spec.decoders)
         work["dot"] = Fraction(self.n * -(-self.k // spec.dot.lanes), spec.dot_units)
-        limited_by = max(work, key=lambda server: work[server])
-        return ceil(work[limited_by]), limited_by
+        return bound([work])
 
     def result(self) -> Result:
         """Run and account. raises: ModelError if the result beats its bound."""
         arch, spec, shape = self.arch, self.arch.engine, self.shape
         run = run_gemv(spec, arch.dram, self.n, self.k)
-        bound, limited_by = self.bound()
-        if run.cycles < bound:
-            raise ModelError(f"{arch.name}: {run.cycles} cycles beat the bound of {bound}")
+        limit = self.bound()
+        if run.cycles < limit.bound_cycles:
+            raise ModelError(f"{arch.name}: {run.cycles} cycles beat the bound of {limit.bound_cycles}")
         seconds, macs = arch.seconds(run.cycles), self.n * self.k
         end = run.cycles * run.ticks
         for server, causes in run.lost.items():
@@ -68,15 +67,15 @@ class GemvJob:
             phase="gemm",
             cycles=run.cycles,
             seconds=seconds,
-            bound_cycles=bound,
-            roofline_cycles=bound,
-            limited_by=limited_by,
+            bound_cycles=limit.bound_cycles,
+            roofline_cycles=limit.roofline_cycles,
+            limited_by=limit.limited_by,
             tokens_per_second=None,
             bytes={"weights": shape.record_bytes, "kv": 0, "state": 0, "activations": 0},
             dram_bytes=shape.nbytes,
             macs=macs,
             utilization={server: causes["busy"] / end for server, causes in run.lost.items()},
-            stalls=apportion(run.lost[limited_by], run.ticks, run.cycles),
+            stalls=apportion(run.lost[limit.limited_by], run.ticks, run.cycles),
             by_op=(Row(row, 1, run.cycles, shape.record_bytes, macs),),
             by_layer=(Row("outside layers", 1, run.cycles, shape.record_bytes, macs),),
             memory=None,
