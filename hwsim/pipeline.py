@@ -13,7 +13,7 @@ from functools import cached_property
 from math import lcm
 from typing import NamedTuple
 
-from hwsim.arch.machine import Arch
+from hwsim.arch.machine import Arch, Dram
 
 #: Servers, in pipeline order.
 SERVERS = ("dram", "regenerate", "dequantise", "dot", "vector", "round", "link", "launch")
@@ -134,7 +134,7 @@ class Pipeline:
     @classmethod
     def of(cls, arch: Arch) -> Pipeline:
         """The machine in ticks."""
-        rates = [dram_rate(arch)] + [r.macs_per_cycle for r in arch.dot.rates]
+        rates = [dram_rate(arch.dram)] + [r.macs_per_cycle for r in arch.dot.rates]
         cycles, latency = [], [0] * len(SERVERS)
         latency[DRAM], latency[DOT] = arch.dram.latency_cycles, arch.dot.latency_cycles + arch.dot.fill_cycles
         if arch.regenerate:
@@ -185,7 +185,7 @@ class Pipeline:
 
     @cached_property
     def _dram_rate(self) -> Fraction:
-        return dram_rate(self.arch)
+        return dram_rate(self.arch.dram)
 
     def beats(self, nbytes: int) -> int:
         """`nbytes` rounded up to whole beats."""
@@ -193,9 +193,9 @@ class Pipeline:
         return -(-nbytes // beat) * beat
 
 
-def dram_rate(arch: Arch) -> Fraction:
+def dram_rate(dram: Dram) -> Fraction:
     """Bytes a cycle of the channel, less the share that spread refresh takes."""
-    rate, refresh = arch.dram.bytes_per_cycle, arch.dram.refresh
+    rate, refresh = dram.bytes_per_cycle, dram.refresh
     if refresh.kind == "spread":
         rate = rate * (1 - Fraction(refresh.stall_cycles) / Fraction(refresh.period_cycles))
     return Fraction(rate)

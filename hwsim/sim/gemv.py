@@ -15,7 +15,7 @@ from math import lcm
 
 from hwsim.arch.machine import Dram
 from hwsim.errors import InputError
-from hwsim.pipeline import CAUSES
+from hwsim.pipeline import CAUSES, dram_rate
 from hwsim.sim.refresh import stretch
 from hwsim.specs import Gemv, Repacker
 
@@ -76,9 +76,7 @@ class Channel:
     """The memory: when each beat is offered. Times in ticks; edges in cycles."""
 
     def __init__(self, dram: Dram):
-        rate, refresh = Fraction(dram.bytes_per_cycle), dram.refresh
-        if refresh.kind == "spread":
-            rate *= 1 - Fraction(refresh.stall_cycles) / Fraction(refresh.period_cycles)
+        rate, refresh = dram_rate(dram), dram.refresh
         period, stall = Fraction(0), Fraction(0)
         if refresh.kind == "all_bank":
             period, stall = Fraction(refresh.period_cycles), Fraction(refresh.stall_cycles)
