@@ -7,7 +7,7 @@ a pair that the machine lacks goes through its dequantise server, seeds through 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from hwsim.arch.machine import Arch
@@ -228,16 +228,21 @@ def weight_bytes(op: Op, opd: Operands) -> int:
     return total
 
 
-def compulsory(arch: Arch, op: Op, opd: Operands) -> Traffic:
-    """Each weight, KV and state byte once, and the op's activations once where they live in DRAM."""
+def traffic(op: Op, opd: Operands) -> Traffic:
+    """Each weight, KV and state byte of the op once, and its activations, by kind."""
     cache = cache_bytes(op, opd, op.cache_read) + cache_bytes(op, opd, op.cache_write)
-    dram = arch.activations == "dram"
     return Traffic(
         weights=weight_bytes(op, opd) if op.weights else 0,
         kv=cache if op.cache == "kv" else 0,
         state=cache if op.cache in ("ssm", "conv") else 0,
-        activations=activation_bytes(opd, op.inputs) + activation_bytes(opd, op.outputs) if dram else 0,
+        activations=activation_bytes(opd, op.inputs) + activation_bytes(opd, op.outputs),
     )
+
+
+def compulsory(arch: Arch, op: Op, opd: Operands) -> Traffic:
+    """Each weight, KV and state byte once, and the op's activations once where they live in DRAM."""
+    moved = traffic(op, opd)
+    return moved if arch.activations == "dram" else replace(moved, activations=0)
 
 
 def vector_passes(arch: Arch, op: Op) -> int:

@@ -16,6 +16,7 @@ from hwsim.operands import (
     activation_bytes,
     cache_bytes,
     compulsory,
+    traffic,
     vector_passes,
     weight_bytes,
 )
@@ -39,7 +40,7 @@ from hwsim.pipeline import (
     Tile,
     occupied,
 )
-from hwsim.waves import kernel_of, kernel_program, traffic
+from hwsim.waves import kernel_of, kernel_program
 from hwsim.workload.op import Gemm, Op
 
 DISTANCES = (1, 8, 32)

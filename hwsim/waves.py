@@ -23,11 +23,9 @@ from hwsim.kernels import (
 )
 from hwsim.operands import (
     Operands,
-    Traffic,
     activation_bytes,
-    cache_bytes,
+    traffic,
     vector_passes,
-    weight_bytes,
 )
 from hwsim.pipeline import DOT, DRAM, LAUNCH, Pipeline, Program, Step, Tile
 from hwsim.workload.op import AttentionCore, Op
@@ -144,17 +142,6 @@ def _family(pipeline: Pipeline, op: Op, opd: Operands):
         if family:
             return family
     raise InputError(f"{pipeline.arch.name}: {cores.kernels} has no kernels for {opd.weights.name} x {acts}")
-
-
-def traffic(op: Op, opd: Operands) -> Traffic:
-    """Bytes a kernel moves, by kind; activations go through the memory between kernels."""
-    cache = cache_bytes(op, opd, op.cache_read) + cache_bytes(op, opd, op.cache_write)
-    return Traffic(
-        weights=weight_bytes(op, opd) if op.weights else 0,
-        kv=cache if op.cache == "kv" else 0,
-        state=cache if op.cache in ("ssm", "conv") else 0,
-        activations=activation_bytes(opd, op.inputs) + activation_bytes(opd, op.outputs),
-    )
 
 
 def kernel_program(pipeline: Pipeline, kernel: Kernel) -> Program:
