@@ -50,7 +50,6 @@ class Kernel:
     waves: tuple[Wave, ...]
     read_bytes: int = 0
     store_bytes: int = 0
-    note: str = ""
 
     @property
     def seconds(self) -> float:
@@ -169,9 +168,8 @@ def gemm(
     quantise = family.quantise_bytes * m * k * count / cores.bandwidth
     if quantise:
         found.insert(0, Wave(1, quantise, 0.0, 0.0, 0.0))
-    name = f"{tile.m}x{tile.n}" + (f" split {tile.split}" if tile.split > 1 else "")
     read = int(count * (n * k * wb + m * k * ab))
-    return Kernel(family.launch_seconds, tuple(found), read, 2 * m * n * count, name)
+    return Kernel(family.launch_seconds, tuple(found), read, 2 * m * n * count)
 
 
 def grouped(groups, n: int, k: int, family: Family, cores: Cores, weights: Layout, acts: Layout) -> Kernel:
@@ -260,17 +258,15 @@ def decode_attention(
     launch: float,
     tile_seconds: float,
     feed: float,
-    fill: float = 4.0,
-    least: int = 128,
 ) -> Kernel:
     """Attention of one new token a sequence: a core takes one KV head of one sequence, or a share of its positions.
 
     tile_seconds: fixed time of a core's piece; feed: bytes a core takes a second. Positions are shared while there are
-    fewer than `fill` pieces a core, in shares of `least` or more.
+    fewer than `decode_fill` pieces a core, in shares of `decode_least` or more.
     """
     heads = sequences * kv_heads
     nbytes = 2 * heads * (cached + 1) * head_dim * kv_bytes
-    pieces = heads * max(1, min(ceil(fill * cores.count / heads), -(-cached // least)))
+    pieces = heads * max(1, min(ceil(cores.decode_fill * cores.count / heads), -(-cached // cores.decode_least)))
     work = -(-pieces // cores.count) * (tile_seconds + nbytes / pieces / feed)
     return Kernel(launch, (Wave(1, nbytes / cores.bandwidth, work, 0.0, 0.0, UNHIDDEN),), int(nbytes))
 

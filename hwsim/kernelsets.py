@@ -63,8 +63,7 @@ def _prefill(cores, v, row):
 def _decode(cores, v, row):
     b, t, kv, d = _ints(row, "batch", "tokens", "kv_heads", "head_dim")
     width = 1 if row["kv"] == "fp8" else 2
-    share = cores.decode_fill, cores.decode_least
-    return kernels.decode_attention(b, t, kv, d, width, cores, v["launch"], v["tile"], v["feed"], *share).seconds
+    return kernels.decode_attention(b, t, kv, d, width, cores, v["launch"], v["tile"], v["feed"]).seconds
 
 
 def _conv(cores, v, row):

@@ -117,8 +117,7 @@ def _attention(core: AttentionCore, opd: Operands, cores: Cores, launch: float) 
     kind = "decode_bf16" if kv >= 2 else "decode_fp8kv"
     cached = min(core.cached, core.window - 1) if core.window else core.cached
     parts = [known.get(f"{kind}.{part}", other) for part, other in (("launch", launch), ("tile", 0.0), ("feed", 1e12))]
-    share = cores.decode_fill, cores.decode_least
-    return decode_attention(core.sequences, cached, core.kv_heads, core.head_dim, kv, cores, *parts, *share)
+    return decode_attention(core.sequences, cached, core.kv_heads, core.head_dim, kv, cores, *parts)
 
 
 def _collective(pipeline: Pipeline, op: Op, opd: Operands) -> Kernel:

@@ -54,9 +54,9 @@ class Cores:
     reduce_seconds:   gathering the parts of a product whose K was split.
     step_seconds:     one element of K through dependent multiply-adds.
     sustained:        loss of rate under lasting load: 1 + sustained * t/(t + knee).
+    knee_seconds:     load that lasts this long has cost half of that.
     decode_fill, decode_least: decode attention shares a sequence's positions among cores while there are fewer than
                       `fill` pieces a core, in shares of `least` positions or more.
-    knee_seconds:     load that lasts this long has cost half of that.
     fitted: rates of this chip that `calibrate` finds beside the common ones.
     kernels, calibration: the files they come from. others: calibrated numbers of kernels that are no products.
     warm_bytes:       weights that stay in L2 from one repeat of a benchmark to the next; none in whole models.

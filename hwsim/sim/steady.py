@@ -89,14 +89,13 @@ def run_op(driver: Callable, pipeline: Pipeline, program: Program, state: State,
     parts += [tuple(short)] * bool(short)
     before, act, lost = state.act, state.act, [0] * len(CAUSES)
     for i, runs in enumerate(parts):
-        ahead = Ahead.of(parts[i:])
         flush = program.flush and i == len(parts) - 1
         piece = Program(runs, program.distance, flush)
         if len(runs) > 1 or len(runs[0][0]) * runs[0][1] < LEAST:
             idle = driver(pipeline, piece, state, watch)
             act, state.act = state.act if _results(runs) else act, before
         else:
-            idle, act = _long(driver, pipeline, piece, state, act, watch, ahead)
+            idle, act = _long(driver, pipeline, piece, state, act, watch, Ahead.of(parts[i:]))
         lost = [a + b for a, b in zip(lost, idle, strict=True)]
     state.act = act
     return lost
@@ -151,5 +150,5 @@ def _long(
         lost, left = [a + b for a, b in zip(lost, idle, strict=True)], left - passes
     rest = Program(((tiles, left),), program.distance, program.flush)
     idle = driver(pipeline, rest, state, watch)
-    act, state.act = state.act if _results(rest.runs) else act, before
+    act, state.act = state.act if used.results else act, before
     return [a + b for a, b in zip(lost, idle, strict=True)], act

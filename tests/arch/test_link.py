@@ -13,14 +13,14 @@ from hwsim.errors import InputError
 chips = st.integers(2, 9)
 
 
-def ring_steps(n, have, wanted, reduce):
+def ring_steps(n, have, wanted):
     """Each step, chip c passes one piece on to c + 1; until all have what they want. have[c]: set of pieces."""
     steps = 0
-    carried = [c for c in range(n)]
+    carried = list(range(n))
     while any(not wanted[c] <= have[c] for c in range(n)):
         moving = [(c, carried[c]) for c in range(n)]
         for c, piece in moving:
-            have[(c + 1) % n] |= {piece} if not reduce else set()
+            have[(c + 1) % n] |= {piece}
         carried = [carried[(c - 1) % n] for c in range(n)]
         steps += 1
     return steps
@@ -29,7 +29,7 @@ def ring_steps(n, have, wanted, reduce):
 @given(chips)
 def test_ring_gather_takes_a_step_for_every_other_chip(n):
     everyone = set(range(n))
-    steps = ring_steps(n, [{c} for c in range(n)], [everyone] * n, reduce=False)
+    steps = ring_steps(n, [{c} for c in range(n)], [everyone] * n)
     link = Link(Fraction(1), Fraction(1000), "ring")
     assert link.cycles("all_gather", n, n) == 1000 * steps + steps  # a piece is one byte
 
