@@ -71,6 +71,7 @@ class Fields:
         elif element.is_integer:
             inverted = code ^ self.sign.replicate(len(code))
             self.significand = (inverted + self.sign)[: len(code)]
+            self.zero = ~code.any()  # the least number, sign alone, is none
         else:
             exponent, fraction = magnitude[element.mantissa_bits :], magnitude[: element.mantissa_bits]
             self.significand = Cat(fraction, exponent.any())
