@@ -51,7 +51,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One operating point. Seconds and tokens; energy is null until its parts have measured counts."""
+    """One operating point. Seconds and tokens; energy is null: it is not summed over a served mix."""
 
     machine: str
     request: Request

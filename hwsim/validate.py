@@ -1,7 +1,8 @@
 """hwsim validate: what the simulator predicts, beside what was measured; `hwsim.report.validation_page` writes it up.
 
 Error is the mean of |predicted - measured| / measured. Products are fitted on five sixths of the (n, k) shapes and
-scored on the sixth, rotated; the other kernels, with at most three numbers each, on one half and scored on the other.
+scored on the sixth, rotated; the other kernels, with three numbers each and a copy rate a chip, on one half and scored
+on the other.
 """
 
 from __future__ import annotations
@@ -226,6 +227,7 @@ def h200_rows() -> Iterable[list[str]]:
 def run(folder: Path, progress: Callable[[str], None] = lambda name: None) -> Path:
     """Score every set and write validation.md and validation.svg into `folder`."""
     from hwsim.report import validation_page as page
+    from hwsim.report.files import write_whole
 
     gemms = [s for chip in CHIPS for s in score_gemms(chip, progress)]
     kernels = [s for chip in ("h100", "b200") for s in score_kernels(chip, progress)]
@@ -242,7 +244,7 @@ def run(folder: Path, progress: Callable[[str], None] = lambda name: None) -> Pa
         "validation.svg",
     )
     path = folder / "validation.md"
-    path.write_text(text)
+    write_whole(path, text)
     return path
 
 

@@ -19,7 +19,7 @@ MODELS = {"Nano": "nemotron3-nano-30b-a3b", "Super": "nemotron3-super-120b-a12b"
 FORMATS = ("fp8", "nvfp4", "mxfp4", "seedlm4", "seedlm3")
 BATCHES = (1, 16, 256)
 BANDWIDTHS = (2.4, 4.8, 9.6)
-#: Seed decoders for each TB/s; 137.5 read 4-bit seeds (4 B, 1.83 GHz) as fast as the memory brings them.
+#: Seed decoders for each TB/s; 136.6 read 4-bit seeds (4 B, 1.83 GHz) at the memory's peak rate.
 UNITS = (34, 69, 138, 275)
 #: Weights that the machine's other unit converts a cycle and TB/s, as it has: 8448 at 4.8 TB/s.
 DEQUANTISE = 1760
@@ -138,7 +138,7 @@ def report(found: list[Point]) -> str:
 
 `make regeneration` (hwsim {__version__}) wrote this page: decode, context {CONTEXT:,}, KV fp8, state fp16, experts in
 the format named and the rest in fp8, on the **hypothetical** h200-sxm-regen with ideal kernels, its dequantise unit
-scaled with the memory. Energy and accuracy are not in it.
+scaled with the memory and 1 TB of it (the machine has 141 GB). Energy and accuracy are not in it.
 
 ![gain over four-bit floats](regeneration.svg)
 
@@ -149,9 +149,10 @@ The gain is that of the experts' bytes and no more: 4 bits against 4.25 and 4.5 
 experts' stream. It is small where few experts are read beside weights kept in fp8, and where KV and state outweigh
 weights. With {few} decoders a TB/s seeds lose
 ({span(starved, "seedlm4")}; {span(starved, "seedlm3")}): a decoder makes 8 or 12 weights a cycle and no more,
-so the memory waits below 137 a TB/s (4 B a block, seedlm4) or 121 (4.5 B, seedlm3).
+so at its peak rate the memory waits below 137 a TB/s (4 B a block, seedlm4) or 121 (4.5 B, seedlm3); refresh takes
+7 % of that rate.
 
-Tokens/s (what limits):
+Tokens/s (server with the most work):
 
 {chr(10).join(rows)}
 """

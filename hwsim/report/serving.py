@@ -24,7 +24,7 @@ def served_text(s: Served) -> str:
         ("batch", f"{s.batch:,} of {s.batch_by_memory:,} that fit"),
         ("memory", f"{used / 1e9:.1f} of {m['capacity'] / 1e9:.0f} GB a chip ({parts})"),
         ("limited by", s.limited_by),
-        ("energy", "- a token: no measured unit counts yet"),
+        ("energy", "- a token: not summed over a served mix; `hwsim run` has a step's"),
         *(("note", note) for note in s.notes),
     ]
     chips = f", {r.chips} chips ({r.parallel})" if r.chips > 1 else ""
