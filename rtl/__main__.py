@@ -12,14 +12,12 @@ from typing import Annotated
 import typer
 
 from hwsim.errors import InputError, MissingExtra, nearest
-from hwsim.formats.lfsr import SEEDLM3, SEEDLM4
-
-SEED_FORMATS = {"seedlm4": SEEDLM4, "seedlm3": SEEDLM3}
+from hwsim.formats.lfsr import CODECS
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 Folder = Annotated[Path, typer.Option("-o", "--out", help="Folder the files are written to.")]
-SeedFormat = Annotated[str, typer.Option("--format", help=f"Seed format: {', '.join(SEED_FORMATS)}.")]
+SeedFormat = Annotated[str, typer.Option("--format", help=f"Seed format: {', '.join(CODECS)}.")]
 Target = Annotated[str, typer.Option("--target", help="Format made: mxint8 or mxfp4_e2m1.")]
 Activations = Annotated[
     str | None, typer.Option("--activations", help="Format of the activations; default the target.")
@@ -47,9 +45,9 @@ def seed_codec(name: str):
 
     raises: InputError with the nearest name.
     """
-    if name not in SEED_FORMATS:
-        raise InputError(f"--format {name}: not a seed format{nearest(name, SEED_FORMATS)}")
-    return SEED_FORMATS[name]
+    if name not in CODECS:
+        raise InputError(f"--format {name}: not a seed format{nearest(name, CODECS)}")
+    return CODECS[name]
 
 
 def deliver(unit, name: str, folder: Path, tool: str | None = None, clock: str = CLOCK, vectors: int = 0) -> None:

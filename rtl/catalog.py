@@ -3,7 +3,7 @@
 from amaranth.lib import wiring
 
 from hwsim.formats.elements import Element
-from hwsim.formats.lfsr import SEEDLM3, SEEDLM4
+from hwsim.formats.lfsr import CODECS, SEEDLM4
 from hwsim.specs import (
     Accumulator,
     BlockDot,
@@ -25,9 +25,8 @@ from .mac import MxMacUnit, SeedMacUnit
 from .requantize import RequantizerUnit
 from .seed import SeedDecoderUnit
 
-__all__ = ["ALONE", "CODECS", "DOTS", "WHOLE", "build"]
+__all__ = ["ALONE", "DOTS", "WHOLE", "build"]
 
-CODECS = {"seedlm4": SEEDLM4, "seedlm3": SEEDLM3}
 TARGETS = ("mxint8", "mxfp4_e2m1")
 FORMATS = (
     "mxfp4_e2m1", "mxfp6_e2m3", "mxfp6_e3m2", "mxint8", "mxfp8_e4m3", "mxfp8_e5m2", "nvfp4", "mx9", "mx6", "mx4",

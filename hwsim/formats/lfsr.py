@@ -244,3 +244,5 @@ class SeedCodec:
 
 SEEDLM4 = SeedCodec(C=8, P=3)
 SEEDLM3 = SeedCodec(C=12, P=4)
+CODECS = {"seedlm4": SEEDLM4, "seedlm3": SEEDLM3}
+"""The published points by name of their format."""

@@ -23,11 +23,10 @@ import numpy as np
 from hwsim.errors import InputError, nearest
 from hwsim.formats.format import Encoded, Format, float_rows, moved_shape, padded, restore
 from hwsim.formats.layout import Layout, seed_layout
-from hwsim.formats.lfsr import SEEDLM3, SEEDLM4, SeedCodec, SeedRecord
+from hwsim.formats.lfsr import CODECS, SEEDLM3, SEEDLM4, SeedCodec, SeedRecord
 
-__all__ = ["SEEDLM3", "SEEDLM4", "SeedCodec", "SeedFormat", "SeedRecord", "SeedSearch", "search"]
+__all__ = ["CODECS", "SEEDLM3", "SEEDLM4", "SeedCodec", "SeedFormat", "SeedRecord", "SeedSearch", "search"]
 
-CODECS = {"seedlm4": SEEDLM4, "seedlm3": SEEDLM3}
 REFINES = (None, "exponent")
 _WIDEST_SEARCH = 18  # bits of a seed; the tables of the search grow with 2^K
 _CHUNK = 1 << 18  # blocks searched at once

@@ -8,14 +8,12 @@ from functools import cached_property
 
 from hwsim.errors import InputError
 from hwsim.formats.layout import Layout, StreamShape, layout, stream_shape
-from hwsim.formats.lfsr import SEEDLM3, SEEDLM4, SeedCodec
+from hwsim.formats.lfsr import CODECS, SeedCodec
 from hwsim.specs.accumulate import Accumulator
 from hwsim.specs.dot import BlockDot
 from hwsim.specs.requantize import Requantizer
 from hwsim.specs.seed import SeedDecoder
 from hwsim.timing import Gearbox, Timing
-
-CODECS = {"seedlm4": SEEDLM4, "seedlm3": SEEDLM3}
 
 
 @dataclass(frozen=True)
@@ -176,8 +174,7 @@ class Gemv:
 
     def shape(self, rows: int, k: int) -> StreamShape:
         """How a matrix of [rows, k] lies in the stream."""
-        group = self.dot_units * (self.interleave or 1)
-        return stream_shape(self.layout, rows, k, group, self.beat_bytes)
+        return stream_shape(self.layout, rows, k, self.group_rows, self.beat_bytes)
 
     @cached_property
     def parts(self) -> int:

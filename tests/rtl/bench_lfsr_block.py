@@ -9,14 +9,14 @@ from amaranth.hdl import UnusedElaboratable
 from drive import Ports, reset, run
 from trial import Trial
 
-from hwsim.formats.lfsr import SEEDLM3, SEEDLM4
+from hwsim.formats.lfsr import CODECS
 from hwsim.specs import LfsrBlock
 from rtl.axi import AxiStreamUnit
 from rtl.lfsr import LfsrBlockUnit
 
 warnings.simplefilter("ignore", UnusedElaboratable)  # a unit is made here for the names of its ports
 SPEC = LfsrBlock(
-    {"seedlm4": SEEDLM4, "seedlm3": SEEDLM3}[os.environ.get("HWSIM_BENCH_FORMAT", "seedlm4")],
+    CODECS[os.environ.get("HWSIM_BENCH_FORMAT", "seedlm4")],
     stages=tuple(os.environ.get("HWSIM_BENCH_STAGES", "states").split(",")),
 )
 

@@ -14,9 +14,10 @@ pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 from at_length import PAIRS, every_pair, every_seed, gathers, random_blocks
 from simulator import build_verilog, icarus_version, run_verilog
 
+from hwsim.formats.lfsr import CODECS
 from hwsim.specs import BlockDot, Requantizer, SeedDecoder
 from rtl.axi import AxiStreamUnit
-from rtl.catalog import ALONE, CODECS, DOTS, WHOLE, build
+from rtl.catalog import ALONE, DOTS, WHOLE, build
 from rtl.emit import write
 from rtl.stimulus import cases
 from rtl.vectors import trace, write_vectors
