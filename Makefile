@@ -48,7 +48,7 @@ verification: $(FPGA) ## the proofs and all mutants; writes reports/verification
 	@PYTHONPATH=.:tests/rtl/formal $(PY) tests/rtl/verify.py --page
 
 .PHONY: rtl
-rtl: $(ALL) ## Verilog and FuseSoC cores of every unit into build/rtl/
+rtl: $(ALL) ## Verilog and FuseSoC cores of every unit but the engine into build/rtl/
 	@$(PY) -m rtl all -o build/rtl
 
 .PHONY: fpga
@@ -74,7 +74,7 @@ study: $(SIM) ## the shipped studies (1,106 points); goes on where it was stoppe
 	@for s in $(STUDIES); do $(PY) -m hwsim study $$s && $(PY) -m hwsim report build/studies/$$s || exit 1; done
 
 .PHONY: report
-report: study ## the committed pages of reports/, made anew
+report: study ## pages of the main job and the studies, made anew
 	@$(PY) -m hwsim.report.main_job --page
 	@for s in $(STUDIES); do $(PY) -m hwsim report build/studies/$$s -o reports/studies || exit 1; done
 

@@ -9,7 +9,6 @@ from typing import ClassVar
 from hwsim.errors import InputError
 from hwsim.specs.dot import BlockDot, BlockSum
 from hwsim.specs.staged import Staged
-from hwsim.timing import Reduce
 
 
 @dataclass(frozen=True)
@@ -59,10 +58,6 @@ class Accumulator(Staged):
     def window_bits(self) -> int:
         """Bits of the larger addend in the adder; three more stand below it."""
         return max(self.magnitude_bits, 24)
-
-    def reduce_model(self, blocks: int) -> Reduce:
-        """The handshake when every row has `blocks` blocks and `interleave` rows come in turn."""
-        return Reduce(blocks, self.timing.latency, self.interleave)
 
     def add(self, acc: int, block: BlockSum) -> int:
         """One step on float32 bits."""

@@ -1,4 +1,4 @@
-"""The table of proofs without its solver: every twin's change still applies, every model can be made."""
+"""The table of proofs without its solver: every twin's change still applies, the models of the products can be made."""
 
 import pytest
 
