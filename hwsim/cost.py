@@ -16,7 +16,7 @@ from math import ceil
 
 from hwsim.arch.machine import Arch
 from hwsim.result import Cost, Term
-from hwsim.technology import IDLE_WATTS, MACHINES, TECHNOLOGIES, Sourced, Technology
+from hwsim.technology import TECHNOLOGIES, Sourced, Technology
 
 PJ = 1e-12
 
@@ -32,11 +32,10 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class CostTable:
-    """What a cost is made from. technology: None where the machine's is not listed; idle_watts: its static power."""
+    """What a cost is made from. technology: None where the machine names none."""
 
     units: Mapping[str, Unit]
     technology: Technology | None
-    idle_watts: Sourced
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +50,9 @@ class Work:
     vector: int = 0
 
 
-def cost_table(machine: str) -> CostTable:
-    """The shipped unit counts, with the technology of a machine by its name."""
-    technology = TECHNOLOGIES[MACHINES[machine]] if machine in MACHINES else None
-    missing = Sourced(None, f"no public idle power of {machine}")
-    return CostTable(_units(), technology, IDLE_WATTS.get(machine, missing))
+def cost_table(arch: Arch) -> CostTable:
+    """The shipped unit counts, with the technology that the machine names."""
+    return CostTable(_units(), TECHNOLOGIES[arch.technology] if arch.technology else None)
 
 
 @cache
@@ -91,13 +88,16 @@ def cost(table: CostTable, arch: Arch, work: Work) -> Cost:
     if work.dequantised:
         energy.append(Term("dequantise", None, "no measured unit for the dequantise server"))
         area.append(Term("dequantise", None, "no measured unit for the dequantise server"))
-    watts = table.idle_watts
-    energy.append(Term("static", watts.value and watts.value * work.seconds, watts.source))
+    watts = arch.idle_watts
+    if watts is None:
+        energy.append(Term("static", None, f"{arch.name}: no `idle` in the machine file"))
+    else:
+        energy.append(Term("static", float(watts) * work.seconds, f"{arch.name}: `idle: {float(watts):g} W`"))
     return Cost(tuple(energy), tuple(area))
 
 
 def _unknown(name: str, arch: Arch) -> Term:
-    return Term(name, None, f"no technology table for {arch.name}; hwsim/technology.py lists them")
+    return Term(name, None, f"{arch.name}: no `technology` in the machine file; known: {', '.join(TECHNOLOGIES)}")
 
 
 def _moved(name: str, nbytes: int, each: Sourced | None, arch: Arch) -> Term:

@@ -257,7 +257,7 @@ class Job:
         if memory and not memory.fits:
             notes[f"does not fit: {memory.total / 1e9:.1f} GB needed, {memory.capacity / 1e9:.1f} GB there"] = None
         dram_bytes = sum(t.dram_bytes for t in tiled)
-        spent = cost(cost_table(arch.name), arch, self._work(seconds, dram_bytes))
+        spent = cost(cost_table(arch), arch, self._work(seconds, dram_bytes))
         if self.chips > 1:
             notes["bytes, MACs and memory are those of one chip, the one with the most"] = None
         return Result(

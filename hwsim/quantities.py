@@ -30,6 +30,7 @@ _PREFIXES: dict[str, dict] = {
     "block": _LARGE,
     "element": _LARGE,
     "weight": _LARGE,
+    "W": {"": 1},
 }
 
 #: What to write for a quantity of each dimension that hwsim asks for.
@@ -48,6 +49,7 @@ EXAMPLES = {
     "element/cycle": "128 element/cycle",
     "weight/s": "128 Gweight/s",
     "weight/cycle": "128 weight/cycle",
+    "W": "55 W",
 }
 
 #: Either unit is accepted; the machine's clock turns one into the other.

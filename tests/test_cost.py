@@ -26,11 +26,11 @@ UNITS = {
     "seed_decoder_seedlm4": Unit(4_000, 8, "x"),
     "requantizer_seedlm4_mxint8": Unit(20_000, 32, "x"),
 }
-M0 = load_arch("m0")
+M0 = load_arch("m0", [("idle", "2 W")])
 
 
-def table(technology=TECHNOLOGY, watts=2.0, units=UNITS) -> CostTable:
-    return CostTable(units, technology, Sourced(watts, "w"))
+def table(technology=TECHNOLOGY, units=UNITS) -> CostTable:
+    return CostTable(units, technology)
 
 
 def test_energy_and_area_are_the_formula():
@@ -67,10 +67,9 @@ def test_regenerators_gather_whole_target_blocks():
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"technology": None}, "no technology table for m0"),
+        ({"technology": None}, "m0: no `technology` in the machine file"),
         ({"units": {}}, "block_dot_int8"),
         ({"units": {**UNITS, "accumulator_int8": Unit(None, 1, "x")}}, "accumulator_int8 is not measured"),
-        ({"watts": None}, "w"),
     ],
 )
 def test_what_has_no_source_is_none_and_says_so(change, word):
@@ -89,6 +88,13 @@ def test_every_term_of_a_run_has_a_source():
 
 
 def test_shipped_table_lists_the_units_with_their_work():
-    units = cost_table("tpu-v4i").units
+    units = cost_table(M0).units
     assert units["block_dot_mxint8"].per_cycle == 32 and units["seed_decoder_seedlm4"].per_cycle == 8
     assert len(units["block_dot_mxint8"].verilog_sha256) == 64
+
+
+def test_static_energy_is_the_machines_idle_power():
+    work = Work(3.0, 0, {}, {})
+    assert cost(table(), M0, work).energy[-1].value == 6.0
+    without = cost(table(), load_arch("m0"), work).energy[-1]
+    assert without.value is None and "no `idle` in the machine file" in without.source

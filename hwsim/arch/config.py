@@ -103,6 +103,10 @@ def arch_config(arch: Arch | EngineArch) -> dict[str, Any]:
     if arch.stack:
         parts = ("launch", "layer", "step", "sequence")
         config["stack"] = {p: write(Fraction(str(getattr(arch.stack, f"{p}_seconds"))), "s") for p in parts}
+    if arch.technology:
+        config["technology"] = arch.technology
+    if arch.idle_watts is not None:
+        config["idle"] = write(arch.idle_watts, "W")
     config["tiles"] = ["x".join(map(str, tile)) for tile in arch.tiles]
     return config
 

@@ -126,6 +126,8 @@ def _machine(file: MachineFile, source: str) -> Arch:
         launch=launch and Launch(launch.interval.cycles(clock)),
         cores=file.cores and load_cores(file.cores, source),
         stack=file.stack and Stack(**{f"{part}_seconds": float(q.value) for part, q in file.stack}),
+        technology=file.technology,
+        idle_watts=file.idle and file.idle.value,
         warnings=tuple(_warnings(dram, buffers, tuple(file.tiles), file.dot.accumulator)),
     )
 

@@ -114,6 +114,7 @@ class Arch:
     activations: "on_chip" (touch DRAM only on overflow) or "dram" (each op reads and writes them there).
     tiles: menu of (M, N, K) tiles; a tile is clipped to the op, and must fit the buffers.
     kv, state: default cache formats; a state ending in `_sr` is rounded stochastically.
+    technology, idle_watts: a name of `hwsim.technology` and static power, for `cost`; None: not known.
     warnings: what sizing costs, found at load.
     """
 
@@ -136,6 +137,8 @@ class Arch:
     launch: Launch | None = None
     cores: Cores | None = None
     stack: Stack | None = None
+    technology: str | None = None
+    idle_watts: Fraction | None = None
     warnings: tuple[str, ...] = ()
 
     def seconds(self, cycles: int | Fraction) -> float:

@@ -11,6 +11,7 @@ from hwsim.errors import InputError
 from hwsim.filemodel import FilePart, asked
 from hwsim.formats.layout import ALIASES, NAMES, layout
 from hwsim.quantities import DURATION, Quantity, pattern, quantity, rate
+from hwsim.technology import TECHNOLOGIES
 from hwsim.yamlfile import short
 
 _TILE = r"^[1-9][0-9]{0,6}x[1-9][0-9]{0,6}x[1-9][0-9]{0,6}$"
@@ -55,6 +56,7 @@ def _read_state(name: Any) -> str:
 Duration = _quantity(*DURATION)
 Latency = _quantity(*DURATION, zero=True)
 Frequency = _quantity("Hz")
+Power = _quantity("W")
 ByteRate, MacRate, ElementRate, WeightRate, BlockRate = (
     _quantity(*rate(base)) for base in ("B", "MAC", "element", "weight", "block")
 )
@@ -314,6 +316,10 @@ class MachineFile(FilePart):
         None, description="Cores and the kernels of a library: ops become kernels, tiles waves; none: ideal kernels."
     )
     stack: StackFile | None = Field(None, description="What the software around the kernels costs.")
+    technology: Literal[tuple(TECHNOLOGIES)] | None = Field(
+        None, description="Process and memory whose energy and area are used; none: they are `-`.", examples=["7nm"]
+    )
+    idle: Power | None = Field(None, description="Static power of the chip with its memory.", examples=["55 W"])
     tiles: list[Tile] = Field(
         description="Tiles MxNxK that the kernels offer (M tokens, N outputs, K reduction).",
         examples=[["512x256x512", "128x512x512"]],
