@@ -37,6 +37,14 @@ def save(rows: dict[str, dict]) -> None:
     part.replace(UNITS)
 
 
+def row_of(name: str, about: dict) -> dict:
+    """A unit's row; all measures null where it was made for another Verilog."""
+    row = read_rows().get(name)
+    if row is None or row["verilog_sha256"] != about["verilog_sha256"]:
+        row = dict.fromkeys(MEASURES)
+    return {**about, **{kind: row[kind] for kind in MEASURES}}
+
+
 def per_cycle(spec) -> int:
     """What the unit does in a cycle: multiply-adds, weights, states or sums."""
     if isinstance(spec, Requantizer):
@@ -57,23 +65,20 @@ def update(only: list[str], kinds: list[str], folder: Path) -> None:
             unit = build(ALONE[name])
             if name not in current:
                 current[name] = sha256(emit(unit, name))
-            rows = read_rows()
-            row = rows.get(name)
-            if row is None or row["verilog_sha256"] != current[name]:
-                row = dict.fromkeys(MEASURES)
             about = {"verilog_sha256": current[name], "latency": unit.spec.timing.latency}
-            row = {**about, "per_cycle": per_cycle(unit.spec), **{kind: row[kind] for kind in MEASURES}}
-            if row[kind] and row[kind]["tools"] == tools(kind):
+            about["per_cycle"] = per_cycle(unit.spec)
+            found = row_of(name, about)[kind]
+            if found and found["tools"] == tools(kind):
                 continue
             start = time.monotonic()
             try:
-                row[kind] = measure(kind, unit, name, folder)
-                said = ", ".join(f"{key} {value}" for key, value in row[kind].items() if key != "tools")
+                found = measure(kind, unit, name, folder)
+                said = ", ".join(f"{key} {value}" for key, value in found.items() if key != "tools")
             except InputError as error:
                 said = f"failed: {error}"
             print(f"{name} {kind}: {said} ({time.monotonic() - start:.0f} s)", flush=True)
-            rows = read_rows()
-            save({**rows, name: row})
+            # Read anew: another process may have measured another kind meanwhile.
+            save({**read_rows(), name: {**row_of(name, about), kind: found}})
 
 
 def main() -> int:

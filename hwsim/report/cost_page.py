@@ -196,8 +196,9 @@ def page_text(rows: Rows, found: list[tuple[Point, float]], vectors: int) -> str
     make fpga      # measures, hours: hwsim/data/units.json
     make cost      # hwsim {__version__}: this page; {", ".join(tools)}; seeds 1 to 5; QSNR seed 0
 
-`-` was not measured. LUT: LUT1 to LUT6 after `synth_xilinx -family xc7 -nodsp -noiopad -flatten`, reading the RTLIL
-that the Verilog is written from, what else holds a table beside it. ECP5-85F: `synth_ecp5 -nodsp`, counts of the unit
+`-` was not measured. LUT: LUT1 to LUT6 after `synth_xilinx -family xc7 -nodsp -noiopad -flatten`, what else holds a
+table beside it. All flows read the RTLIL that the Verilog is written from, and drop second names of signals first
+(`opt_clean -purge`): with them, Yosys's ABC9 ends in an assertion on the requantizers and takes a fifth more for E5M2. ECP5-85F: `synth_ecp5 -nodsp`, counts of the unit
 alone, MHz the median of five seeds of nextpnr in a shift-register harness. iCE40: HX8K. NAND2: `synth`, `abc` to simple
 gates, transistors by `stat -tech cmos` over 4; a register counts 4, its enable a multiplexer more, memories registers.
 Dot units deliver the sum up to a sign beside it (integers: two's complement). The peer: MX-for-FPGA (arXiv
