@@ -56,7 +56,7 @@ _SEVEN = Technology(
         ("fp16", "fp16"): Sourced(0.34 + 0.38, f"{_TEN}: FP16 multiply 0.34 pJ, FP32 add 0.38 pJ"),
     },
     vector_pj=Sourced(1.31 + 0.38, f"{_TEN}: FP32 multiply 1.31 pJ and add 0.38 pJ each pass"),
-    nand2_um2=Sourced(4 / 91.2, f"WikiChip Fuse, TSMC N7 high density: 91.2 million transistors a mm2, 4 a NAND2{_UNCHECKED}"),
+    nand2_um2=Sourced(4 / 91.2, f"WikiChip Fuse, TSMC N7: 91.2 million transistors a mm2, 4 a NAND2{_UNCHECKED}"),
     bit_um2=Sourced(0.027, "Wu et al., IEDM 2016, title: 7 nm CMOS with a 0.027 um2 high density 6-T SRAM cell"),
 )
 
