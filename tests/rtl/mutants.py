@@ -75,6 +75,10 @@ STOPS_EMPTY = Line("pipe", "self.advance.eq(sink.ready | ~sink.valid)", "self.ad
 VALID_STAYS = Line("pipe", 'valid = Signal(name=f"{stage}_valid")',
                    'valid = Signal(name=f"{stage}_valid", reset_less=True)')  # fmt: skip
 
+MINUS_8 = Line("seed", "word_select(p, codec.coefficient_bits).as_signed()",
+               "word_select(p, codec.coefficient_bits).as_signed()\n"
+               "            q = (q + (q == codec.q_range[0]))[: codec.coefficient_bits].as_signed()")  # fmt: skip
+
 LFSR = "lfsr_two_stages"
 DECODER = "decoder_small"
 TO_INT8, TO_FP4 = "requantizer_c16_mxint8", "requantizer_c16"
@@ -98,10 +102,7 @@ MUTANTS = [
     Mutant(DECODER, "a stage fewer", "timing", Without("stream")),
     Mutant(DECODER, "sum one bit too narrow", "rounding",
            Line("seed", "add(low[2:].as_signed(), total, width - 2,", "add(low[2:].as_signed(), total, width - 3,")),
-    Mutant(DECODER, "coefficient -8 taken as -7", "special",
-           Line("seed", "word_select(p, codec.coefficient_bits).as_signed()",
-                "word_select(p, codec.coefficient_bits).as_signed()\n"
-                "            q = (q + (q == codec.q_range[0]))[: codec.coefficient_bits].as_signed()")),
+    Mutant(DECODER, "coefficient -8 taken as -7", "special", MINUS_8),
     Mutant(DECODER, "accepts in a stall", "back-pressure", ALWAYS_READY),
     Mutant(DECODER, "carry of a negative row lost", "data",
            Line("seed", "signed_bits(bound), digit.value[2])", "signed_bits(bound), 0)")),
@@ -172,8 +173,7 @@ MUTANTS = [
     Mutant(SEED, "a stage fewer", "timing", Without("clamp")),
     Mutant(SEED, "sticky bit of the requantizer lost", "rounding",
            Line("requantize", "index = Cat(sticky, window)", "index = Cat(Const(0, 1), window)")),
-    Mutant(SEED, "a sum of 0 is added as if it were not", "special",
-           Line("accumulate", "empty = ~magnitude.any()", "empty = Const(0, 1)"), AT_LENGTH),
+    Mutant(SEED, "coefficient -8 taken as -7", "special", MINUS_8),
     Mutant(SEED, "activations move on with the source", "back-pressure",
            Line("mac", 'held(m, beside, port.ready, "held")', 'held(m, beside, port.valid, "held")')),
     Mutant(SEED, "activations one stage early", "data",

@@ -70,7 +70,9 @@ class Proof:
     @property
     def engine(self) -> str:
         """For the table."""
-        return f"induction, k = {self.depth}" if self.mode == "prove" else f"all {self.depth} cycles"
+        if self.mode == "prove":
+            return f"induction, k = {self.depth}"
+        return f"all {self.depth} cycles" if self.depth > 1 else "no registers"
 
 
 def mx(name: str, lanes: int) -> BlockDot:
