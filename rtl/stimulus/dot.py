@@ -21,7 +21,8 @@ def draw_side(operand: Operand, lanes: int, draw, kind: str) -> Side:
         chosen = [code if draw.random() < 0.2 else 0 for code in chosen]
     elif kind == "special":
         for _ in range(draw.choice([0, 1, 1, 2])):
-            chosen[draw.randrange(lanes)] = draw.choice([*unusual, 0, draw.choice(codes)])
+            sign_alone = 1 << (operand.code_bits - 1)  # -0, or the least integer
+            chosen[draw.randrange(lanes)] = draw.choice([*unusual, 0, sign_alone, draw.choice(codes)])
         scale = draw.choice([scale, 0, 0x80, 0xFF, 0x7F]) if operand.scale_bits else 0
     shifts = [draw.randint(0, operand.shift_max) for _ in range(0, lanes, operand.sub_block or lanes)]
     return Side(chosen, scale, shifts if operand.sub_block else ())

@@ -1,5 +1,6 @@
 """The specs under test and random cases for each, as (input payload, expected output payload)."""
 
+import random
 from dataclasses import dataclass
 
 from hwsim.formats.elements import E2M1, E4M3, E5M2, ELEMENTS, INT8
@@ -10,6 +11,7 @@ from hwsim.specs import (
     LfsrBlock,
     MxMac,
     Operand,
+    Repacker,
     Requantizer,
     SeedDecoder,
     SeedMac,
@@ -20,9 +22,11 @@ from rtl.catalog import DOTS, DUAL
 from rtl.dot import BlockDotUnit
 from rtl.lfsr import LfsrBlockUnit
 from rtl.mac import MxMacUnit, SeedMacUnit
+from rtl.repack import RepackerUnit, word_layout
 from rtl.requantize import RequantizerUnit
 from rtl.seed import SeedDecoderUnit
 from rtl.stimulus import cases
+from rtl.stimulus.pack import pack
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,30 @@ class Unit:
     def draw(self, n: int, seed: int = 0):
         """`n` cases, special and random ones; values from the spec."""
         return cases(self.spec, n, seed)
+
+
+@dataclass(frozen=True)
+class Gearbox(Unit):
+    """A gearbox under test: an input completes any number of outputs."""
+
+    def draw(self, n: int, seed: int = 0):
+        """`n` words, one in four of them short, the last one ending them; each with the words out that it completes."""
+        draw, spec, layout = random.Random(seed), self.spec, word_layout(self.spec, 1)
+        held = level = 0
+        for i in range(n):
+            units = draw.choice([spec.bits_in // spec.unit] * 3 + [draw.randint(1, spec.bits_in // spec.unit)])
+            word, bits, last, out = draw.getrandbits(spec.bits_in), units * spec.unit, i == n - 1, []
+            held, level = held | (word & (1 << bits) - 1) << level, level + bits
+            while level >= spec.bits_out or last and level:
+                taken = min(level, spec.bits_out)
+                out.append((held & (1 << taken) - 1, (1 << taken) - 1))
+                held, level = held >> taken, level - taken
+            yield pack(layout, {"bits": word, "units": units, "last": last}), out, {"bits": bits, "last": last}
+
+
+def repacker(name, *args) -> Gearbox:
+    """A gearbox under test."""
+    return Gearbox(name, Repacker(*args), RepackerUnit, "given", "taken")
 
 
 def lfsr(name, *args, **kwargs) -> Unit:
@@ -143,6 +171,7 @@ SMALL = [
     requantizer("requantizer_c16_mxint8", SeedCodec(C=16, P=2, K=6), "mxint8"),
     *(dot(f"dot3_{name.lower()}", mx(element), mx(element), lanes=3) for name, element in ELEMENTS.items()),
     dot("dot1_e2m1", mx(E2M1), mx(E2M1), lanes=1),
+    dot("dot1_e5m2_int8", mx(E5M2), mx(INT8), lanes=1),
     dot("dot4_e5m2_e4m3", mx(E5M2), mx(E4M3), lanes=4),
     dot("dot4_int8_e4m3_unscaled", mx(INT8, "none"), mx(E4M3, "none"), lanes=4),
     dot("dot4_nvfp4_e5m2", mx(E2M1, "e4m3"), mx(E5M2), lanes=4),
@@ -152,6 +181,9 @@ SMALL = [
     mx_mac("mac3_int8", BlockDot(mx(INT8), mx(INT8), lanes=3)),
     mx_mac("mac1_e5m2", BlockDot(mx(E5M2), mx(E5M2), lanes=1), interleave=17),
     seed_mac("seed_mac_small", SeedCodec(C=32, P=1, K=5), "mxfp4_e2m1", mx(E2M1)),
+    repacker("gearbox_32_36", 32, 36, 4),
+    repacker("gearbox_36_8", 36, 8, 4),
+    repacker("gearbox_3_4_spare", 3, 4, 1, 1),
     accumulator("acc4_int8", BlockDot(mx(INT8), mx(INT8), lanes=4)),
     accumulator("acc4_e5m2_interleave_20", BlockDot(mx(E5M2), mx(E5M2), lanes=4), interleave=20),
 ]

@@ -10,6 +10,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 
 from cases import BY_NAME, Unit
+from changes import (
+    ALWAYS_READY,
+    BESIDE_FREE,
+    FROM_SEED,
+    JOIN_READY,
+    LEAST_IS_ZERO,
+    MINUS_8,
+    NAN_UNSEEN,
+    NODE_PENDING,
+    NODE_WIDTH,
+    NOT_HELD,
+    ONES_TO_ZERO,
+    STICKY_LOST,
+    SUBNORMAL,
+    TIES_AWAY,
+    WORD_LATE,
+)
 from mutation import Line, fresh
 
 AT_ONCE, AT_LENGTH, RESET = "test_value_and_time", "test_at_length", "test_reset_in_mid_stream_is_a_new_unit"
@@ -67,17 +84,10 @@ class Mutant:
         return replace(unit, component=lambda spec: component(change(spec)))
 
 
-# Of the pipeline that all units are built on.
-ALWAYS_READY = Line("pipe", "source.ready.eq(self.advance)", "source.ready.eq(1)")
-NOT_HELD = Line("pipe", "return held(self._m, value, self.advance, name)",
-                "return held(self._m, value, Const(1), name)")  # fmt: skip
+# Of the pipeline that all units are built on; those that proofs use too are in `changes`.
 STOPS_EMPTY = Line("pipe", "self.advance.eq(sink.ready | ~sink.valid)", "self.advance.eq(sink.ready)")
 VALID_STAYS = Line("pipe", 'valid = Signal(name=f"{stage}_valid")',
                    'valid = Signal(name=f"{stage}_valid", reset_less=True)')  # fmt: skip
-
-MINUS_8 = Line("seed", "word_select(p, codec.coefficient_bits).as_signed()",
-               "word_select(p, codec.coefficient_bits).as_signed()\n"
-               "            q = (q + (q == codec.q_range[0]))[: codec.coefficient_bits].as_signed()")  # fmt: skip
 
 LFSR = "lfsr_two_stages"
 DECODER = "decoder_small"
@@ -85,16 +95,14 @@ TO_INT8, TO_FP4 = "requantizer_c16_mxint8", "requantizer_c16"
 SUM, SUM_INT8 = "acc4_e5m2_interleave_20", "acc4_int8"
 MAC, MAC_E5M2 = "mac3_int8", "mac1_e5m2"
 SEED = "seed_mac_small"
+GEARBOX, GEARBOX_3 = "gearbox_32_36", "gearbox_3_4_spare"
 
 MUTANTS = [
     Mutant(LFSR, "a stage fewer", "timing", Without("seed")),
-    Mutant(LFSR, "emission begins with the seed", "rounding",
-           Line("lfsr", "range(1, spec.states + 1)", "range(spec.states)")),
+    Mutant(LFSR, "emission begins with the seed", "rounding", FROM_SEED),
     Mutant(LFSR, "seed 0 taken as 1", "special",
            Line("lfsr", "stream_bits(spec.codec.lfsr, seed,", "stream_bits(spec.codec.lfsr, seed | ~seed.any(),")),
-    Mutant(LFSR, "seed of all ones taken as 0", "special",
-           Line("lfsr", "stream_bits(spec.codec.lfsr, seed,",
-                "stream_bits(spec.codec.lfsr, seed & ~seed.all().replicate(len(seed)),")),
+    Mutant(LFSR, "seed of all ones taken as 0", "special", ONES_TO_ZERO),
     Mutant(LFSR, "registers move in a stall", "back-pressure", NOT_HELD),
     Mutant(LFSR, "one tap forgotten", "data", Line("lfsr", "if mask >> i & 1)", "if (mask & ~8) >> i & 1)")),
     Mutant(LFSR, "valid bits survive a reset", "timing", VALID_STAYS, RESET),
@@ -117,31 +125,26 @@ MUTANTS = [
     Mutant(TO_INT8, "a part of zeros has an exponent", "special",
            Line("requantize", "tops.append(top & bits.any().replicate(TOP_BITS))", "tops.append(top)")),
     Mutant(TO_INT8, "registers move in a stall", "back-pressure", NOT_HELD),
-    Mutant(TO_FP4, "sticky bit lost", "rounding",
-           Line("requantize", "index = Cat(sticky, window)", "index = Cat(Const(0, 1), window)")),
+    Mutant(TO_FP4, "sticky bit lost", "rounding", STICKY_LOST),
     Mutant(TO_FP4, "a negative weight loses its sign where only lost bits are left", "special",
            Line("requantize", "return window.any() | sticky", "return window.any()")),
 
     Mutant("dot3_e4m3", "a stage fewer", "timing", Without("tree1")),
-    Mutant("dot3_e4m3", "subnormals one exponent too low", "rounding",
-           Line("lane", "self.steps = Cat(exponent[0] | ~exponent.any(), exponent[1:])", "self.steps = exponent")),
-    Mutant("dot3_e4m3", "NaN elements not seen", "special", Line("lane", "self.nan = magnitude.all()", "pass")),
+    Mutant("dot3_e4m3", "subnormals one exponent too low", "rounding", SUBNORMAL),
+    Mutant("dot3_e4m3", "NaN elements not seen", "special", NAN_UNSEEN),
     Mutant("dot3_e5m2", "infinities of both signs are infinite", "special",
            Line("dot", "nan = bits[0] | (bits[1] & bits[2])", "nan = bits[0]"), AT_LENGTH),
     Mutant("dot3_e5m2", "infinity times zero is infinite", "special",
            Line("dot", "nans.append(undefined)", "nans.append(undefined & a.inf & b.inf)"), AT_LENGTH),
+    Mutant("dot1_e5m2_int8", "infinity times the least integer is undefined", "special", LEAST_IS_ZERO, AT_LENGTH),
     Mutant("dot3_e4m3", "stops when empty", "back-pressure", STOPS_EMPTY),
-    Mutant("dot3_int8", "pending carry of a product lost", "data",
-           Line("dot", "sums.append(add(x, y, width, signs[i + 1].value))", "sums.append(add(x, y, width, 0))")),
-    Mutant("dot3_e2m1", "last level one bit too narrow", "rounding",
-           Line("dot", "width = signed_bits(min(lanes_in, spec.lanes) * lane_max)",
-                "width = signed_bits(min(lanes_in, spec.lanes) * lane_max) - (level == spec.levels)")),
+    Mutant("dot3_int8", "pending carry of a product lost", "data", NODE_PENDING),
+    Mutant("dot3_e2m1", "last level one bit too narrow", "rounding", NODE_WIDTH),
     Mutant("dot4_nvfp4_e5m2", "sign of the scale ignored", "special",
            Line("dot", "scale_sign = scales[0][3] ^ scales[1][3]", "scale_sign = Const(0, 1)")),
 
     Mutant(SUM, "a stage fewer", "timing", Without("norm")),
-    Mutant(SUM, "ties away from zero", "rounding",
-           Line("accumulate", "up = half & (rest | kept[0])", "up = half"), AT_LENGTH),
+    Mutant(SUM, "ties away from zero", "rounding", TIES_AWAY, AT_LENGTH),
     Mutant(SUM, "what falls out by the last shift forgotten", "rounding",
            Line("accumulate", "Cat(aligned[0] | low, aligned[1:])", "aligned"), AT_LENGTH),
     Mutant(SUM, "infinity minus infinity is infinite", "special",
@@ -151,6 +154,8 @@ MUTANTS = [
            AT_LENGTH),
     Mutant(SUM, "subnormals shifted one place too far", "special",
            Line("accumulate", "limited = frame.value < zeros", "limited = frame.value + 1 < zeros"), AT_LENGTH),
+    Mutant(SUM, "a sum of 0 is added as if it were not", "special",
+           Line("accumulate", "empty = ~magnitude.any()", "empty = Const(0, 1)"), AT_LENGTH),
     Mutant(SUM_INT8, "rows advance in a stall", "back-pressure",
            Line("accumulate", "with m.If(pipe.advance & pipe.valid):\n            m.d.sync += slot.eq(",
                 "with m.If(pipe.valid):\n            m.d.sync += slot.eq(")),
@@ -158,25 +163,35 @@ MUTANTS = [
            Line("accumulate", "port.data & ~begins.bit_select(slot, 1).replicate(32)", "port.data")),
 
     Mutant(MAC, "a stage fewer", "timing", Without("tree1")),
-    Mutant(MAC, "ties away from zero", "rounding",
-           Line("accumulate", "up = half & (rest | kept[0])", "up = half"), AT_LENGTH),
+    Mutant(MAC, "ties away from zero", "rounding", TIES_AWAY, AT_LENGTH),
     Mutant(MAC, "NaN scale not seen", "special",
            Line("lane", "return None, code, code.all(), Const(0, 1)", "return None, code, Const(0, 1), Const(0, 1)"),
            AT_LENGTH),
-    Mutant(MAC, "accepts between the units in a stall", "back-pressure",
-           Line("mac", "source.ready.eq(sink.ready)", "source.ready.eq(1)")),
+    Mutant(MAC, "accepts between the units in a stall", "back-pressure", JOIN_READY),
     Mutant(MAC, "a row's end one stage early", "data",
            Line("dot", "            last.value,\n", "            pair.last,\n")),
     Mutant(MAC_E5M2, "overflow one binade late", "special",
            Line("accumulate", "overflow = (field.value >= 255)", "overflow = (field.value > 255)"), AT_LENGTH),
 
     Mutant(SEED, "a stage fewer", "timing", Without("clamp")),
-    Mutant(SEED, "sticky bit of the requantizer lost", "rounding",
-           Line("requantize", "index = Cat(sticky, window)", "index = Cat(Const(0, 1), window)")),
+    Mutant(SEED, "sticky bit of the requantizer lost", "rounding", STICKY_LOST),
     Mutant(SEED, "coefficient -8 taken as -7", "special", MINUS_8),
-    Mutant(SEED, "activations move on with the source", "back-pressure",
-           Line("mac", 'held(m, beside, port.ready, "held")', 'held(m, beside, port.valid, "held")')),
+    Mutant(SEED, "activations move on with the source", "back-pressure", BESIDE_FREE),
     Mutant(SEED, "activations one stage early", "data",
            Line("mac", "for _ in range(unit.spec.timing.latency):",
                 "for _ in range(unit.spec.timing.latency - (unit is requantizer)):")),
+
+    Mutant(GEARBOX, "a word is offered one unit late", "timing",
+           Line("repack", "(level >= per_out)", "(level > per_out)")),
+    Mutant(GEARBOX, "what is left begins one unit too high", "rounding",
+           Line("repack", "held[per_out * bits :]", "held[(per_out + 1) * bits :]")),
+    Mutant(GEARBOX, "a short word counts as a whole one", "special",
+           Line("repack", "Mux(enters, given.payload.units, 0)", "Mux(enters, per_in, 0)")),
+    Mutant(GEARBOX, "what is left after the last word stays", "special",
+           Line("repack", " | ended & level.any()", "")),
+    Mutant(GEARBOX, "takes a word without room", "back-pressure",
+           Line("repack", "given.ready.eq(level <= depth - per_in)", "given.ready.eq(1)")),
+    Mutant(GEARBOX_3, "a word leaves that is not taken", "back-pressure",
+           Line("repack", "leaves.eq(taken.valid & taken.ready)", "leaves.eq(taken.valid)")),
+    Mutant(GEARBOX_3, "the first unit of a word keeps what was there", "data", WORD_LATE),
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.machinery import PathFinder, SourceFileLoader
 from types import ModuleType, SimpleNamespace
 
-MODULES = ("arith", "pipe", "lfsr", "lane", "dot", "seed", "accumulate", "requantize", "mac")
+MODULES = ("arith", "pipe", "lfsr", "lane", "dot", "seed", "accumulate", "requantize", "mac", "repack")
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,10 @@ class Survey(Trial):
 
     def check(self, in_ready: bool, out_valid: bool, payload: int) -> None:
         """Count differences in this cycle, and take the edge."""
-        keep = self._valid and self._offer[1] is not None
-        true = self.model.step(self._valid, self._ready, **({} if keep or not self._valid else {"keep": False}))
+        true = self.step()
         differs = (in_ready, out_valid) != true
         if self._valid and true.in_ready:
-            self._expected.append(self._offer[1]) if self._offer[1] is not None else None
-            self._offer, self._valid = next(self._cases, None), False
+            self.take()
         if true.out_valid:
             front = self._expected[0]
             want, mask = front if isinstance(front, tuple) else (front, -1)

@@ -14,7 +14,8 @@ class Trial:
 
     model:   a cycle model of `hwsim.timing`.
     cases:   pairs (input payload, expected output payload). Expected None: this input ends inside the unit;
-             a pair (payload, mask): only the bits of the mask mean something.
+             a pair (payload, mask): only the bits of the mask mean something; a list: all outputs that it completes.
+             A third entry: what else the cycle model is told of the input.
     p_valid, p_ready: probability that the neighbours are ready to transfer in a cycle; 1 always.
     """
 
@@ -40,18 +41,29 @@ class Trial:
         self._ready = chance() < self.p_ready
         return self._valid, self._offer[0] if self._valid else self._random.getrandbits(16), self._ready
 
+    def step(self):
+        """The cycle model's handshake of this cycle; it takes the edge."""
+        told = {}
+        if self._valid:
+            told = self._offer[2] if len(self._offer) > 2 else {} if self._offer[1] is not None else {"keep": False}
+        return self.model.step(self._valid, self._ready, **told)
+
+    def take(self) -> None:
+        """The offered input is in the unit."""
+        answer = self._offer[1]
+        self._expected.extend(answer if isinstance(answer, list) else [] if answer is None else [answer])
+        self._offer, self._valid = next(self._cases, None), False
+        self.accepted += 1
+
     def check(self, in_ready: bool, out_valid: bool, payload: int) -> None:
         """Compare what the unit drives in this cycle, and take the edge.
 
         raises: AssertionError naming the cycle.
         """
-        keep = self._valid and self._offer[1] is not None
-        want = self.model.step(self._valid, self._ready, **({} if keep or not self._valid else {"keep": False}))
+        want = self.step()
         assert (in_ready, out_valid) == want, f"cycle {self.cycles}: {(in_ready, out_valid)}, the cycle model: {want}"
         if self._valid and in_ready:
-            self._expected.append(self._offer[1]) if self._offer[1] is not None else None
-            self._offer, self._valid = next(self._cases, None), False
-            self.accepted += 1
+            self.take()
         if out_valid:
             assert self._expected, f"cycle {self.cycles}: an output that nothing asked for"
             want, mask = self._expected[0] if isinstance(self._expected[0], tuple) else (self._expected[0], -1)
