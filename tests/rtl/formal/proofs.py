@@ -9,14 +9,29 @@ from pathlib import Path
 
 from blocks import lfsr_never_zero, lfsr_steps, node_model, product_model
 from cases import BY_NAME
+from changes import (
+    ALWAYS_READY,
+    BESIDE_FREE,
+    FROM_SEED,
+    JOIN_READY,
+    LEAST_IS_ZERO,
+    NAN_UNSEEN,
+    NODE_PENDING,
+    NODE_WIDTH,
+    NOT_HELD,
+    ONES_TO_ZERO,
+    SUBNORMAL,
+    WORD_LATE,
+)
 from enumeration import every_pair, every_seed
+from gearbox import gearbox_model
 from handshake import handshake_model
 from mutation import Line, fresh
 from sby import Verdict, check
 
 from hwsim.formats.elements import ELEMENTS
 from hwsim.formats.lfsr import SEEDLM3, SEEDLM4
-from hwsim.specs import BlockDot, LfsrBlock, Operand
+from hwsim.specs import BlockDot, LfsrBlock, Operand, Repacker
 
 
 @dataclass(frozen=True)
@@ -75,9 +90,9 @@ class Proof:
         return f"all {self.depth} cycles" if self.depth > 1 else "no registers"
 
 
-def mx(name: str, lanes: int) -> BlockDot:
-    """The dot unit of an element with itself."""
-    return BlockDot(Operand(ELEMENTS[name]), Operand(ELEMENTS[name]), lanes)
+def mx(name: str, lanes: int, other: str = "") -> BlockDot:
+    """The dot unit of an element with itself, or with another."""
+    return BlockDot(Operand(ELEMENTS[name]), Operand(ELEMENTS[other or name]), lanes)
 
 
 def lfsr(name: str, claim: str, model, codec, twin: Line) -> Proof:
@@ -94,11 +109,13 @@ def product(element: str, lane: int, twin: Line) -> Proof:
     return Proof(f"product_{element.lower()}_lane{lane}", claim, model, "bmc", depth, twin, depth + 3)
 
 
-def every_product(element: str, lane: int, twin: Line) -> Enumeration:
-    """Every pair of 8-bit codes."""
-    claim = f"{element} x {element}, lane {lane} of {lane + 1}: the total is the product, every pair, NaN, infinity"
-    run = partial(every_pair, spec=mx(element, lane + 1), lane=lane)
-    return Enumeration(f"pairs_{element.lower()}_lane{lane}", claim, run, twin)
+def every_product(element: str, lane: int, twin: Line, other: str = "") -> Enumeration:
+    """Every pair of codes, of two elements where `other` is named."""
+    claim = f"{element} x {other or element}, lane {lane} of {lane + 1}: the total is the product, every pair"
+    special = {"E4M3": "NaN", "E5M2": "NaN, infinity"}.get(element, "")
+    name = "_".join(part.lower() for part in ("pairs", element, other, f"lane{lane}") if part)
+    run = partial(every_pair, spec=mx(element, lane + 1, other), lane=lane)
+    return Enumeration(name, f"{claim}, {special}" if special else claim, run, twin)
 
 
 def nodes(element: str, twin: Line) -> Proof:
@@ -116,31 +133,25 @@ def handshake(unit_name: str, twin: Line) -> Proof:
     return Proof(f"handshake_{unit_name}", claim, model, "prove", 1, twin, latency + 4)
 
 
-SUBNORMAL = Line("lane", "Cat(exponent[0] | ~exponent.any(), exponent[1:])\n            if", "exponent\n            if")
+def gearbox(claim: str, *widths: int) -> Proof:
+    """The handshake of one gearbox, and its data."""
+    spec = Repacker(*widths)
+    name = f"gearbox_{spec.bits_in}_{spec.bits_out}"
+    claim = f"RepackerUnit, {claim}: as above, its handshake from its ports alone, every unit of data in its place"
+    return Proof(name, claim, partial(gearbox_model, spec=spec), "prove", 1, WORD_LATE, 8)
+
+
 ENTRY = Line("dot", "b.element.integers[i >> wa]", "(b.element.integers[i >> wa] or i == 1)")
 ROW_CARRY = Line("lane", "upper = add(total[2 * j :].as_signed(), row, len(row) + 1, digits[j][2])",
                  "upper = add(total[2 * j :].as_signed(), row, len(row) + 1, 0)")  # fmt: skip
-FROM_SEED = Line("lfsr", "range(1, spec.states + 1)", "range(spec.states)")
-ONES_TO_ZERO = Line("lfsr", "stream_bits(spec.codec.lfsr, seed,",
-                    "stream_bits(spec.codec.lfsr, seed & ~seed.all().replicate(len(seed)),")  # fmt: skip
-NAN_UNSEEN = Line("lane", "self.nan = magnitude.all()", "self.nan = magnitude[1:].all() & ~magnitude[0]")
 INF_SIGN = Line("dot", "Mux(inf, negative, sign)", "Mux(inf, ~negative, sign)")
 NODE_CARRY = Line("dot", "sums.append(add(x, y, width, sub))", "sums.append(add(x, y, width, 0))")
 NODE_SIGN = Line("dot", "sub = signs[i].value ^ signs[i + 1].value", "sub = signs[i + 1].value")
-NODE_PENDING = Line("dot", "sums.append(add(x, y, width, signs[i + 1].value))", "sums.append(add(x, y, width, 0))")
-NODE_WIDTH = Line("dot", "width = signed_bits(min(lanes_in, spec.lanes) * lane_max)",
-                  "width = signed_bits(min(lanes_in, spec.lanes) * lane_max) - (level == 5)")  # fmt: skip
-
-ALWAYS_READY = Line("pipe", "source.ready.eq(self.advance)", "source.ready.eq(1)")
-NOT_HELD = Line("pipe", "return held(self._m, value, self.advance, name)",
-                "return held(self._m, value, Const(1), name)")  # fmt: skip
 VALID_LOST = Line("pipe", "self._m.d.sync += valid.eq(self.valid)\n        self.valid = valid",
                   "self._m.d.sync += valid.eq(self.valid)\n        with self._m.Else():\n"
                   "            self._m.d.sync += valid.eq(0)\n        self.valid = valid")  # fmt: skip
 NEVER_WAITS = Line("pipe", "self.advance.eq(sink.ready | ~sink.valid)", "self.advance.eq(1)")
 KEEPS_ALL = Line("accumulate", "pipe.finish(keep=last.value)", "pipe.finish()")
-JOIN_READY = Line("mac", "source.ready.eq(sink.ready)", "source.ready.eq(1)")
-BESIDE_FREE = Line("mac", 'held(m, beside, port.ready, "held")', 'held(m, beside, port.valid, "held")')
 
 PROOFS = [
     lfsr("lfsr_steps_seedlm4", "seedlm4: the 24 states are 24 single steps from the seed", lfsr_steps, SEEDLM4,
@@ -154,9 +165,10 @@ PROOFS = [
     product("E2M1", 0, ENTRY), product("E2M1", 1, ENTRY),
     product("E2M3", 0, SUBNORMAL), product("E2M3", 1, SUBNORMAL),
     product("E3M2", 0, SUBNORMAL), product("E3M2", 1, SUBNORMAL),
-    product("INT8", 0, ROW_CARRY),
+    product("INT8", 0, ROW_CARRY), every_product("INT8", 1, ROW_CARRY),
     every_product("E4M3", 0, NAN_UNSEEN), every_product("E4M3", 1, SUBNORMAL),
     every_product("E5M2", 0, INF_SIGN), every_product("E5M2", 1, SUBNORMAL),
+    every_product("E4M3", 0, SUBNORMAL, "E2M1"), every_product("E5M2", 0, LEAST_IS_ZERO, "INT8"),
     nodes("E2M1", NODE_CARRY), nodes("E2M3", NODE_SIGN), nodes("E3M2", NODE_WIDTH),
     nodes("E4M3", NODE_CARRY), nodes("E5M2", NODE_WIDTH), nodes("INT8", NODE_PENDING),
     handshake("lfsr_seedlm4", ALWAYS_READY),
@@ -166,4 +178,5 @@ PROOFS = [
     handshake("acc_e4m3", KEEPS_ALL),
     handshake("mac_mxfp8", JOIN_READY),
     handshake("seed_mac_mxint8", BESIDE_FREE),
+    gearbox("32-bit beats to the records of seedlm3", 32, 36, 4), gearbox("an odd number of units", 3, 4, 1, 1),
 ]  # fmt: skip
