@@ -70,6 +70,7 @@ def test_needs_no_yosys_of_the_system(tmp_path, monkeypatch):
     fake.write_text("#!/bin/sh\necho a system Yosys was called >&2; exit 1\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("AMARANTH_USE_YOSYS", "system")
     done = rtl("lfsr-block", "-o", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
 
