@@ -170,7 +170,7 @@ PROOFS = [
     every_product("E5M2", 0, INF_SIGN), every_product("E5M2", 1, SUBNORMAL),
     every_product("E4M3", 0, SUBNORMAL, "E2M1"), every_product("E5M2", 0, LEAST_IS_ZERO, "INT8"),
     nodes("E2M1", NODE_CARRY), nodes("E2M3", NODE_SIGN), nodes("E3M2", NODE_WIDTH),
-    nodes("E4M3", NODE_CARRY), nodes("E5M2", NODE_WIDTH), nodes("INT8", NODE_PENDING),
+    nodes("E4M3", NODE_CARRY), nodes("E5M2", NODE_SIGN), nodes("INT8", NODE_PENDING),
     handshake("lfsr_seedlm4", ALWAYS_READY),
     handshake("decoder_seedlm4", NOT_HELD),
     handshake("requantizer_mxint8", VALID_LOST),
