@@ -23,7 +23,7 @@ def draw_side(operand: Operand, lanes: int, draw, kind: str) -> Side:
         for _ in range(draw.choice([0, 1, 1, 2])):
             sign_alone = 1 << (operand.code_bits - 1)  # -0, or the least integer
             chosen[draw.randrange(lanes)] = draw.choice([*unusual, 0, sign_alone, draw.choice(codes)])
-        scale = draw.choice([scale, 0, 0x80, 0xFF, 0x7F]) if operand.scale_bits else 0
+        scale = draw.choice([scale, scale | 0x80, 0, 0x80, 0xFF, 0x7F]) if operand.scale_bits else 0
     shifts = [draw.randint(0, operand.shift_max) for _ in range(0, lanes, operand.sub_block or lanes)]
     return Side(chosen, scale, shifts if operand.sub_block else ())
 
