@@ -117,7 +117,7 @@ class Gearbox:
 
     A word may carry fewer bits than it has room for; after the last one, what is left is offered as a word.
 
-    depth: bits held; at least `full_rate_depth` for a transfer in each cycle on the side of the larger word.
+    depth: bits held; `full_rate_depth` for a transfer in each cycle on the side of the larger word.
     """
 
     def __init__(self, bits_in: int, bits_out: int, depth: int):
@@ -128,9 +128,12 @@ class Gearbox:
         self.ended = False
 
     @staticmethod
-    def full_rate_depth(bits_in: int, bits_out: int) -> int:
-        """The least depth at which neither side waits for anything but the rate of the other (whole words in)."""
-        return bits_in + bits_out + max(bits_in, bits_out) - gcd(bits_in, bits_out)
+    def full_rate_depth(bits_in: int, bits_out: int, unit: int | None = None) -> int:
+        """The least depth at which neither side waits for anything but the rate of the other.
+
+        unit: bits by which shorter words count; None: all words are whole.
+        """
+        return bits_in + bits_out + max(bits_in, bits_out) - (unit or gcd(bits_in, bits_out))
 
     @property
     def out_valid(self) -> bool:

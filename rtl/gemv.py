@@ -15,7 +15,7 @@ from .requantize import RequantizerUnit
 from .seed import SeedDecoderUnit, weights_layout
 from .share import place
 
-__all__ = ["GemvUnit", "command_layout", "x_layout"]
+__all__ = ["GemvUnit", "command", "command_layout", "x_layout"]
 
 COUNT_BITS = 32
 
@@ -32,6 +32,18 @@ def command_layout(spec: Gemv) -> data.StructLayout:
             "tail": range(spec.beat_bits // spec.unpack.unit + 1),
         }
     )
+
+
+def command(spec: Gemv, rows: int, k: int) -> dict[str, int]:
+    """The command for a matrix of [rows, k]: the fields of `command_layout`."""
+    shape = spec.shape(rows, k)
+    return {
+        "rows": rows,
+        "columns": spec.columns(k),
+        "beats": shape.groups * shape.group_beats,
+        "group_beats": shape.group_beats,
+        "tail": spec.tail_bits(k) // spec.unpack.unit,
+    }
 
 
 def x_layout(spec: Gemv) -> data.StructLayout:

@@ -170,7 +170,7 @@ class _Walk:
         self.channel, self.unpack = Channel(dram), Repack(spec.unpack)
         self.gather = Repack(spec.gather) if spec.codec and spec.gather else None
         self.bits = shape.groups * spec.interleave * shape.row_blocks * spec.step_bits
-        self.tail = spec.interleave * shape.row_blocks * spec.step_bits - (shape.group_beats - 1) * spec.beat_bits
+        self.tail = spec.tail_bits(k)
         self.beats, self.asked = 0, -1  # beats asked for, edge of the last
         self.popped: deque[int] = deque([-1], maxlen=spec.fifo)  # edges at which the latest beats left the FIFO
         self.group_steps = spec.interleave * spec.columns(k)

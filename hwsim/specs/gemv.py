@@ -36,8 +36,7 @@ class Repacker:
     @cached_property
     def depth(self) -> int:
         """Bits held: enough that neither side waits for anything but the rate of the other."""
-        least = self.bits_in + self.bits_out + max(self.bits_in, self.bits_out) - self.unit
-        return least + self.spare * self.bits_in
+        return Gearbox.full_rate_depth(self.bits_in, self.bits_out, self.unit) + self.spare * self.bits_in
 
     def cycle_model(self) -> Gearbox:
         """The handshake, cycle by cycle."""
@@ -175,6 +174,11 @@ class Gemv:
     def shape(self, rows: int, k: int) -> StreamShape:
         """How a matrix of [rows, k] lies in the stream."""
         return stream_shape(self.layout, rows, k, self.group_rows, self.beat_bytes)
+
+    def tail_bits(self, k: int) -> int:
+        """Bits that count of the last beat of a group of rows of `k` elements."""
+        shape = self.shape(1, k)
+        return self.interleave * shape.row_blocks * self.step_bits - (shape.group_beats - 1) * self.beat_bits
 
     @cached_property
     def parts(self) -> int:

@@ -9,7 +9,7 @@ from cocotb.triggers import Timer
 from gemv_cases import Case, data_of
 from gemv_memory import Memory
 
-from rtl.gemv import command_layout, x_layout
+from rtl.gemv import command, command_layout, x_layout
 from rtl.stimulus.pack import pack
 
 IDLE_LIMIT = 20_000
@@ -62,14 +62,9 @@ class Engine:
 async def product(engine: Engine, case: Case) -> dict:
     """Run one product: {cycles, y, beats}."""
     spec, data = case.arch.engine, data_of(case)
-    shape = spec.shape(case.n, case.k)
     for index, record in enumerate(data.x):
         await engine.send("x", pack(x_layout(spec), {"block": record, "index": index}))
-    bits = spec.interleave * spec.columns(case.k) // spec.parts * spec.step_bits
-    tail = (bits - (shape.group_beats - 1) * spec.beat_bits) // spec.unpack.unit
-    command = {"rows": case.n, "columns": spec.columns(case.k), "tail": tail}
-    command |= {"beats": shape.groups * shape.group_beats, "group_beats": shape.group_beats}
-    await engine.send("command", pack(command_layout(spec), command))
+    await engine.send("command", pack(command_layout(spec), command(spec, case.n, case.k)))
 
     memory, ready, sink = Memory(case.arch.dram, data.beats, case.late, case.phase), None, case.sink()
     now = edge = last = -1  # now: cycles since the command; edge: since the first request
