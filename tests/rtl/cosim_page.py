@@ -283,8 +283,8 @@ def write_page(
         f"## Random products\n\n{grids_summary(grids)}",
         kinds_text(grids),
         engines_table(),
-        "## A bench that can fail\n\nOne thing wrong in the gates or in the bench's memory, the simulator as it is: the\n"
-        "cases of the last table that see it.",
+        "## A bench that can fail\n\nOne thing wrong in the gates or in the memory of the bench, the simulator as it\n"
+        "is: the cases of the last table that see it.",
         mutants_table(mutants),
         f"## SeedLM's experiment in gates\n\n2048 x 2048, seedlm4, 64 B a cycle: the machine `{MACHINE}`.",
         experiment_table(experiment),

