@@ -36,7 +36,7 @@ test-rtl: $(ALL) ## the tests of the gates alone (part of `make test`)
 	@$(PY) -m pytest tests/rtl
 
 .PHONY: cosim
-cosim: $(ALL) ## the GEMV engine in gates beside the cycles predicted, reports/rtl_agreement.md (SEED=n: another grid)
+cosim: $(ALL) ## the GEMV engine in gates beside the cycles predicted, reports/rtl_agreement.md (SEED=n: other grids, into build/)
 	@$(PY) tests/rtl/cosim.py --seed $(or $(SEED),0)
 
 .PHONY: formal
