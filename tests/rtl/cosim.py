@@ -58,7 +58,7 @@ class Job:
         begin, unit = time.monotonic(), GemvUnit(self.gates) if self.gates else None
         with pytest.MonkeyPatch.context() as monkeypatch:
             monkeypatch.setenv("HWSIM_RTL_SIM", SIMULATOR)
-            found = run_gates(list(self.cases), fresh(folder / self.name), monkeypatch, unit)
+            found = run_gates(list(self.cases), fresh(folder / self.name), monkeypatch, unit, folder)
         for case, result in zip(self.cases, found, strict=True):
             assert result["beats"] == result["beats_stored"], (case, result)
         return found, time.monotonic() - begin

@@ -18,13 +18,18 @@ def predict(cases: list[Case], folder: Path) -> list[int]:
     return cycles
 
 
-def run_gates(cases: list[Case], folder: Path, monkeypatch, unit=None) -> list[dict]:
-    """What `bench_gemv` finds of cases that share one engine; `unit`: other gates in its place (a mutant)."""
+def run_gates(
+    cases: list[Case], folder: Path, monkeypatch, unit: GemvUnit | None = None, runtime: Path | None = None
+) -> list[dict]:
+    """What `bench_gemv` finds of cases that share one engine.
+
+    unit: other gates in its place (a mutant). runtime: as `run_bench` takes it.
+    """
     (engine,) = {case.arch.engine for case in cases}
     paths = folder / "cases.json", folder / "results.json"
     paths[0].write_text(json.dumps([case.plain() for case in cases]))
     verilog = emit(unit or GemvUnit(engine), "top")
     env = {"HWSIM_GEMV_CASES": str(paths[0]), "HWSIM_GEMV_RESULTS": str(paths[1])}
-    failed = run_bench("bench_gemv", {"top": verilog}, "top", folder, monkeypatch, **env)
+    failed = run_bench("bench_gemv", {"top": verilog}, "top", folder, monkeypatch, runtime=runtime, **env)
     assert failed == 0, "the bench failed; see above"
     return json.loads(paths[1].read_text())

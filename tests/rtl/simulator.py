@@ -89,12 +89,14 @@ def run_bench(
     folder: Path,
     monkeypatch,
     only: str | None = None,
+    runtime: Path | None = None,
     **env: str,
 ) -> int:
     """Build {name: Verilog text}, run the cocotb tests of `module`, return how many failed.
 
     folder: for everything built, a test's tmp_path.
     only:   the one test of the bench to run.
+    runtime: where Verilator's own code is kept compiled from one build to the next; None: nowhere.
     env:    what the bench reads.
     raises: AssertionError when no test ran.
     """
@@ -109,6 +111,8 @@ def run_bench(
         files[-1].write_text(text)
     waves = os.environ.get("WAVES") == "1"
     runner = get_runner(simulator)
+    for compiled in runtime.glob("verilated*.o") if runtime else []:
+        shutil.copyfile(compiled, folder / compiled.name)
     build_args = []
     if simulator == "verilator":
         build_args = ["-Wno-fatal", "-Wno-lint", "-O3", "--x-assign", "fast", "--no-public-flat-rw"]
@@ -118,6 +122,8 @@ def run_bench(
         sources=files, hdl_toplevel=toplevel, build_dir=folder, always=True, waves=waves,
         build_args=build_args, timescale=("1ns", "1ps"),
     )  # fmt: skip
+    for compiled in folder.glob("verilated*.o") if runtime else []:
+        shutil.copy2(compiled, runtime / compiled.name)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parents[1])]))
     monkeypatch.setenv("COCOTB_LOG_LEVEL", "WARNING")
     results = folder / "results.xml"
