@@ -23,12 +23,11 @@ from rtl.harness import Harness
 from rtl.synthesis import GOAL_MHZ, PNR, cells, critical_path, prepare, read, run, tools, total, yosys
 
 ROOT = Path(__file__).resolve().parents[2]
-ECP5 = {
-    "mxfp4": Gemv("mxfp4_e2m1", "mxfp4_e2m1", 16, fifo=64, k_max=4096),
-    "mxint8": Gemv("mxint8", "mxint8", 32, fifo=64, k_max=4096),
-    "seedlm4": Gemv("seedlm4", "mxint8", 16, fifo=64, k_max=4096),
-}
-"""Configurations for the ECP5-85F: its multipliers and most of its block RAM stay unused."""
+ECP5 = {"mxfp4": Gemv("mxfp4_e2m1", "mxfp4_e2m1", 16, fifo=64, k_max=4096)}
+"""Configurations for the ECP5-85F."""
+
+LUTS_OF_RAM = {"RAM32M": 4, "RAM64M": 4, "RAM32X1D": 2, "RAM64X1D": 2}
+"""Lookup tables that a RAM primitive takes: AMD UG953."""
 
 CELLS = ("TRELLIS_COMB", "TRELLIS_FF", "DP16KD", "MULT18X18D")
 PAPER = {"LUT": "67,000", "FF": "45,400", "DSP": "128"}
@@ -72,20 +71,24 @@ def on_ecp5(name: str, spec: Gemv, folder: Path, seed: int) -> dict:
     return {"fmax": clock["achieved"], "used": used, "path": critical_path(found)}
 
 
-def on_xilinx(spec: Gemv, folder: Path) -> dict[str, int]:
-    """Cells by type, `-nodsp`; the hierarchy stays: each kind of unit is mapped once and counted by its uses."""
+def on_xilinx(spec: Gemv, folder: Path) -> Path:
+    """Yosys's `stat -json`, `-nodsp`; the hierarchy stays: each kind of unit is mapped once and counted by its uses."""
     place = built(GemvUnit(spec), spec.weights, "xc7", folder)
     if not (place / "stat.json").exists():
         yosys(f"{read('top')}synth_xilinx -family xc7 -noiopad -nodsp -top top; tee -q -o part.json stat -json", place)
         (place / "part.json").rename(place / "stat.json")
-    return cells(place / "stat.json")
+    return place / "stat.json"
 
 
 def xilinx_sums(found: dict[str, int]) -> dict[str, int]:
-    """LUT (LUT1 to LUT6), SRL and LUT RAM, FF, CARRY4, block RAM in 18 Kib halves, DSP."""
+    """Lookup tables by use and in all, FF, CARRY4, block RAM in 18 Kib halves, DSP, of cells by type."""
+    logic, shift = total(found, "LUT"), total(found, "SRL")
+    ram = sum(LUTS_OF_RAM[kind] * n for kind, n in found.items() if kind.startswith("RAM") and kind[3] != "B")
     return {
-        "LUT": total(found, "LUT"),
-        "SRL and LUT RAM": total(found, "SRL", "RAM32", "RAM64", "RAM128"),
+        "LUT": logic + shift + ram,
+        "of them logic (LUT1 to LUT6)": logic,
+        "of them shift registers": shift,
+        "of them RAM": ram,
         "FF": total(found, "FD"),
         "CARRY4": total(found, "CARRY4"),
         "block RAM of 18 Kib": 2 * total(found, "RAMB36") + total(found, "RAMB18"),
@@ -93,11 +96,23 @@ def xilinx_sums(found: dict[str, int]) -> dict[str, int]:
     }
 
 
+def xilinx_units(path: Path) -> list[list]:
+    """Rows of (unit, LUT of each, how many there are)."""
+    stat = json.loads(path.read_text())
+    uses = stat["design"]["num_cells_by_type"]
+    rows = []
+    for name, module in stat["modules"].items():
+        kind = name.removeprefix("\\")
+        rows.append([f"`{kind}`", xilinx_sums(module["num_cells_by_type"])["LUT"], uses.get(kind, 1)])
+    return rows
+
+
 def described(spec: Gemv) -> str:
     """A configuration in words."""
     decoders = f"{spec.decoders} decoders, " if spec.codec else ""
+    plural = "s" if spec.dot_units > 1 else ""
     return (
-        f"{spec.weights} x {spec.activations}, {spec.beat_bytes} B beats, {decoders}{spec.dot_units} dot units, "
+        f"{spec.weights} x {spec.activations}, {spec.beat_bytes} B beats, {decoders}{spec.dot_units} dot unit{plural}, "
         f"interleave {spec.interleave}, FIFO {spec.fifo}, x to {spec.k_max}"
     )
 
@@ -112,14 +127,16 @@ def ecp5_row(spec: Gemv, found: dict) -> list[str]:
     return [described(spec), *shares, f"{found['fmax']:.1f}", f"{float(rate):.2f}", slowest]
 
 
-def page(rows: list[list[str]], sums: dict[str, int], engine: Gemv, seed: int) -> str:
+def page(rows: list[list[str]], stat: Path, engine: Gemv, seed: int) -> str:
     """reports/gemv_fpga.md."""
+    sums = xilinx_sums(cells(stat))
     versions = ", ".join(f"{name} {number}" for name, number in tools("ecp5").items())
     compared = [[what, n, PAPER.get(what, "-")] for what, n in sums.items()]
     header = ["configuration", "COMB", "FF", "block RAM", "multipliers", "Fmax, MHz", "GB/s of weights", "slowest path"]
     return f"""# The GEMV engine on FPGAs
 
-`make fpga-gemv`, hwsim {hwsim.__version__}, {versions}, place-and-route seed {seed}.
+`make fpga-gemv`, hwsim {hwsim.__version__}, {versions},
+place-and-route seed {seed}.
 
 ## Placed and routed, ECP5-85F
 
@@ -131,10 +148,13 @@ that the engine takes in a cycle. Slowest path: logic + routing.
 
 ## Counted for Xilinx 7
 
-SeedLM's experiment, {described(engine)}: `synth_xilinx -family xc7 -noiopad -nodsp`, hierarchy kept, LUT = LUT1 to
-LUT6. Beside it the paper's whole design (arXiv 2410.10714, section 4.2), which multiplies in FP16.
+SeedLM's experiment, {described(engine)}:
+`synth_xilinx -family xc7 -noiopad -nodsp`, hierarchy kept, no place and route. Beside it the paper's whole design
+(arXiv 2410.10714, section 4.2), which multiplies in FP16.
 
 {markdown(["cells", "this engine", "SeedLM's design"], compared)}
+
+{markdown(["unit", "LUT of each", "number"], xilinx_units(stat))}
 """
 
 
@@ -146,15 +166,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of place and route")
     options = parser.parse_args()
     folder, engine = ROOT / "build" / "gemv_fpga", load_arch("gemv-engine").engine
-    rows, sums = [], {}
+    rows = []
     if "xc7" in options.parts:
-        sums = xilinx_sums(on_xilinx(engine, folder))
-        print(f"xc7: {sums}", flush=True)
+        stat = on_xilinx(engine, folder)
+        print(f"xc7: {xilinx_sums(cells(stat))}", flush=True)
     for name in (part for part in options.parts if part in ECP5):
         rows.append(ecp5_row(ECP5[name], on_ecp5(name, ECP5[name], folder, options.seed)))
         print(f"{name}: {rows[-1]}", flush=True)
     if set(options.parts) == set(parts):
-        write_whole(ROOT / "reports" / "gemv_fpga.md", page(rows, sums, engine, options.seed))
+        write_whole(ROOT / "reports" / "gemv_fpga.md", page(rows, stat, engine, options.seed))
     return 0
 
 
