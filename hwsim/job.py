@@ -15,7 +15,15 @@ from hwsim.cost import Work, cost, cost_table
 from hwsim.enginejob import GemvJob
 from hwsim.errors import InputError, ModelError
 from hwsim.formats.layout import layout
-from hwsim.operands import Formats, activation_bytes, operands, split_state, vector_passes, work_cycles
+from hwsim.operands import (
+    Formats,
+    activation_bytes,
+    operands,
+    seed_blocks,
+    split_state,
+    vector_passes,
+    work_cycles,
+)
 from hwsim.pipeline import DEQUANTISE, REGENERATE, SERVERS, Pipeline
 from hwsim.result import Cost, Memory, Result, Row, apportion
 from hwsim.sim.engine import DRIVERS, Outcome, simulate
@@ -303,13 +311,11 @@ class Job:
             vector += vector_passes(self.arch, op)
             if opd.pair:
                 macs[opd.pair] = macs.get(opd.pair, 0) + op.dot_macs
-            weights = sum(g.count * g.n * g.k for g in op.gemms)
             if opd.converter == REGENERATE:
                 key = (opd.weights.name, self.arch.regenerate.feeds)
-                blocks = -(-weights // opd.weights.block)
-                regenerated[key] = regenerated.get(key, 0) + blocks
+                regenerated[key] = regenerated.get(key, 0) + seed_blocks(op, opd)
             elif opd.converter == DEQUANTISE:
-                dequantised += weights
+                dequantised += sum(g.weights for g in op.gemms)
         return Work(seconds, dram_bytes, macs, regenerated, dequantised, vector)
 
     def _memory(self) -> Memory | None:

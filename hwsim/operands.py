@@ -252,12 +252,16 @@ def vector_passes(arch: Arch, op: Op) -> int:
     return op.vector + op.vector_macs + sum(g.count * g.m * g.n for g in op.gemms)
 
 
+def seed_blocks(op: Op, opd: Operands) -> int:
+    """Seed blocks that the op's weights are regenerated from; each row begins one."""
+    return sum(g.count * g.n * -(-g.k // opd.weights.block) for g in op.gemms)
+
+
 def work_cycles(arch: Arch, op: Op, opd: Operands) -> dict[str, Fraction]:
     """Cycles each server needs at its peak rate for this op: what the bound is made of."""
     work = {SERVERS[DRAM]: Fraction(compulsory(arch, op, opd).total) / arch.dram.bytes_per_cycle}
     if opd.converter == REGENERATE:
-        blocks = sum(g.count * g.n * -(-g.k // opd.weights.block) for g in op.gemms)
-        work[SERVERS[REGENERATE]] = Fraction(blocks) / opd.converter_rate
+        work[SERVERS[REGENERATE]] = Fraction(seed_blocks(op, opd)) / opd.converter_rate
     if opd.converter == DEQUANTISE:
         work[SERVERS[DEQUANTISE]] = Fraction(sum(g.weights for g in op.gemms)) / opd.converter_rate
     if op.link:

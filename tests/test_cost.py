@@ -7,6 +7,8 @@ import pytest
 import hwsim
 from hwsim.arch import load_arch
 from hwsim.cost import CostTable, Unit, Work, cost, cost_table
+from hwsim.job import gemm_job
+from hwsim.operands import seed_blocks
 from hwsim.result import Cost
 from hwsim.technology import Sourced, Technology
 
@@ -98,3 +100,9 @@ def test_static_energy_is_the_machines_idle_power():
     assert cost(table(), M0, work).energy[-1].value == 6.0
     without = cost(table(), load_arch("m0"), work).energy[-1]
     assert without.value is None and "no `idle` in the machine file" in without.source
+
+
+def test_each_row_of_weights_begins_a_seed_block():
+    job = gemm_job("seedlm-virtex7", 1, 100, 100, weights="seedlm4")
+    (op,), (opd,) = job.ops, job.operands
+    assert seed_blocks(op, opd) == 100 * 13  # 8 weights a block

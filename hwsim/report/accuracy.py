@@ -23,6 +23,7 @@ from hwsim.errors import InputError
 from hwsim.formats import get_format
 from hwsim.formats.layout import NAMES
 from hwsim.formats.quality import decibels, error_ratios
+from hwsim.report.figure import pyplot, save
 from hwsim.report.files import write_whole
 from hwsim.report.minilm import PACKAGE, VERSION, Encoder, load_encoder, model_folder, tensor_class
 from hwsim.report.text import table
@@ -208,14 +209,9 @@ def compress_run() -> CompressRun:
 
 def draw(found: Sequence[FormatAccuracy], path: Path) -> None:
     """Two planes over bits a weight: QSNR of the linear layers, and what is lost of the embeddings."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams |= {"svg.hashsalt": "hwsim", "font.size": 9, "svg.fonttype": "none"}
-    from matplotlib import pyplot
-
+    plt = pyplot()
     shown = [f for f in found if f.bits < 10]
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
     for f in shown:
         colour = "C3" if f.format.startswith("seedlm") else "C0"
         for plane, y in ((left, f.classes["mlp"].qsnr_db), (right, 1 - f.linears.mean)):
@@ -230,8 +226,7 @@ def draw(found: Sequence[FormatAccuracy], path: Path) -> None:
         plane.set_xlim(2, 10)
         plane.grid(alpha=0.3)
     figure.suptitle("all-MiniLM-L6-v2, linear layers in the format; seed formats in red", fontsize=10)
-    figure.savefig(path, metadata={"Date": None, "Creator": "hwsim"})
-    pyplot.close(figure)
+    save(figure, path)
 
 
 def page_text(found: Sequence[FormatAccuracy], run: CompressRun) -> str:

@@ -13,6 +13,7 @@ from math import ceil
 from pathlib import Path
 
 from hwsim.formats.layout import layout
+from hwsim.report.figure import pyplot, save
 from hwsim.report.files import write_whole
 from hwsim.report.text import table
 
@@ -155,13 +156,8 @@ def pareto(rows: Rows, vectors: int) -> list[tuple[Point, float]]:
 
 def draw(found: list[tuple[Point, float]], base: Point, path: Path) -> None:
     """QSNR over area x memory; points without an area are left out."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams |= {"svg.hashsalt": "hwsim", "font.size": 9, "svg.fonttype": "none"}
-    from matplotlib import pyplot
-
-    figure, plane = pyplot.subplots(figsize=(7.5, 4.6), layout="constrained")
+    plt = pyplot()
+    figure, plane = plt.subplots(figsize=(7.5, 4.6), layout="constrained")
     shown = [(p, db, p.nand2 / base.nand2 * p.transfers / base.transfers) for p, db in found if p.nand2]
     for p, db, x in shown:
         plane.plot(x, db, "o", color="C3" if p.format.startswith("seedlm") else "C0", markersize=5)
@@ -176,8 +172,7 @@ def draw(found: list[tuple[Point, float]], base: Point, path: Path) -> None:
     plane.set_xlabel("area x memory, FP8 E4M3 + E5M2 unit = 1 (lower is better)")
     plane.set_ylabel("QSNR on N(0,1), dB (higher is better)")
     plane.grid(alpha=0.3)
-    figure.savefig(path, metadata={"Date": None, "Creator": "hwsim"})
-    pyplot.close(figure)
+    save(figure, path)
 
 
 def page_text(rows: Rows, found: list[tuple[Point, float]], vectors: int) -> str:

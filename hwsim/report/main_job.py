@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwsim.job import Job, run_job
+from hwsim.report.figure import pyplot, save
 from hwsim.report.files import write_whole
 from hwsim.report.text import causes_text, seconds_text, table
 from hwsim.result import Result
@@ -82,13 +83,8 @@ def summary(found: list[Point]) -> str:
 
 def draw(found: list[Point], path: Path) -> None:
     """Tokens a second by format with the bound above each bar, and where one decode step's time goes."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams |= {"svg.hashsalt": "hwsim", "font.size": 9, "svg.fonttype": "none"}
-    from matplotlib import pyplot
-
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
+    plt = pyplot()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
     names = [name for name, _ in SYSTEMS]
     decode = [p for p in found if p.result.phase == "decode"]
     batches = sorted({p.result.config["batch"] for p in decode})
@@ -103,7 +99,7 @@ def draw(found: list[Point], path: Path) -> None:
     left.set_xticks(range(len(names)), [n + ("*" if m.endswith("regen") else "") for n, m in SYSTEMS])
     left.set_title("bars: simulated; dashes: bound; * hypothetical regenerators", fontsize=9)
     left.legend(fontsize=8, ncols=2)
-    colours = pyplot.get_cmap("tab20").colors
+    colours = plt.get_cmap("tab20").colors
     kinds = [row.name for row in decode[0].result.by_op]
     for position, batch in enumerate((1, 64)):
         some = {p.weights: p.result for p in decode if p.result.config["batch"] == batch}
@@ -120,8 +116,7 @@ def draw(found: list[Point], path: Path) -> None:
     right.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     title = "Nemotron 3 Nano 30B-A3B on one H200; four bits and fewer: on the experts, the rest FP8"
     figure.suptitle(title, fontsize=10)
-    figure.savefig(path, metadata={"Date": None, "Creator": "hwsim"})
-    pyplot.close(figure)
+    save(figure, path)
 
 
 def main(out: Path = Path("build/sim")) -> None:

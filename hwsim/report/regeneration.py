@@ -13,6 +13,7 @@ from pathlib import Path
 from hwsim import __version__
 from hwsim.arch import load_arch
 from hwsim.job import run
+from hwsim.report.figure import pyplot, save
 from hwsim.report.files import write_whole
 
 MODELS = {"Nano": "nemotron3-nano-30b-a3b", "Super": "nemotron3-super-120b-a12b", "Ultra": "nemotron3-ultra-550b-a55b"}
@@ -86,26 +87,20 @@ def gain(found: list[Point], model: str, weights: str, batch: int, bandwidth: fl
 
 def figure(found: list[Point], path: Path) -> None:
     """Gain over four-bit floats against regenerators, a panel a model, at 4.8 TB/s."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot as plt
-
-    with plt.rc_context({"svg.hashsalt": "hwsim", "font.size": 8}):
-        drawing, axes = plt.subplots(1, 3, figsize=(9, 3), sharey=True, layout="constrained")
-        for axis, model in zip(axes, MODELS, strict=True):
-            for weights, style in (("seedlm4", "-"), ("seedlm3", "--")):
-                for batch, color in zip(BATCHES, ("C0", "C1", "C2"), strict=True):
-                    gains = [100 * gain(found, model, weights, batch, 4.8, n) for n in UNITS]
-                    axis.plot(UNITS, gains, style, color=color, marker="o", ms=3, label=f"{weights}, batch {batch}")
-            axis.axhline(0, color="black", lw=0.8)
-            axis.set(title=model, xscale="log", xlabel="regenerators a TB/s")
-            axis.set_xticks(UNITS, [str(n) for n in UNITS])
-            axis.minorticks_off()
-        axes[0].set_ylabel("tokens/s over the better of nvfp4, mxfp4, %")
-        axes[0].legend(frameon=False, ncols=2, fontsize=6, loc="lower right")
-        drawing.savefig(path, metadata={"Date": None})
-        plt.close(drawing)
+    plt = pyplot(8)
+    drawing, axes = plt.subplots(1, 3, figsize=(9, 3), sharey=True, layout="constrained")
+    for axis, model in zip(axes, MODELS, strict=True):
+        for weights, style in (("seedlm4", "-"), ("seedlm3", "--")):
+            for batch, color in zip(BATCHES, ("C0", "C1", "C2"), strict=True):
+                gains = [100 * gain(found, model, weights, batch, 4.8, n) for n in UNITS]
+                axis.plot(UNITS, gains, style, color=color, marker="o", ms=3, label=f"{weights}, batch {batch}")
+        axis.axhline(0, color="black", lw=0.8)
+        axis.set(title=model, xscale="log", xlabel="regenerators a TB/s")
+        axis.set_xticks(UNITS, [str(n) for n in UNITS])
+        axis.minorticks_off()
+    axes[0].set_ylabel("tokens/s over the better of nvfp4, mxfp4, %")
+    axes[0].legend(frameon=False, ncols=2, fontsize=6, loc="lower right")
+    save(drawing, path)
 
 
 def report(found: list[Point]) -> str:

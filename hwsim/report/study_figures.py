@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from hwsim.errors import MissingExtra
+from hwsim.report.figure import pyplot, save
 from hwsim.report.grid import Grid, Line, ends, number
 
 #: Okabe and Ito's eight (jfly.uni-koeln.de/color), without yellow on white; dashes tell repeats apart.
@@ -18,35 +18,19 @@ PARTS = ("#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6
 SMALL_PART = 0.02
 
 
-def pyplot():
-    """matplotlib set up for SVG that never changes by itself. raises: MissingExtra."""
-    try:
-        import matplotlib
-    except ImportError:
-        raise MissingExtra("reports", "matplotlib", "report") from None
-    matplotlib.use("svg")
-    matplotlib.rcdefaults()
-    matplotlib.rcParams |= {
-        "svg.hashsalt": "hwsim",
-        "svg.fonttype": "none",
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "grid.color": "#DDDDDD",
-        "grid.linewidth": 0.6,
-        "hatch.linewidth": 0.4,
-    }
-    from matplotlib import pyplot
-
-    return pyplot
-
-
-def save(plt: Any, figure: Any, path: Path, command: str) -> None:
-    """Write the figure with the command that made it in its head, and no date."""
-    figure.savefig(path, metadata={"Date": None, "Creator": "hwsim", "Description": command}, bbox_inches="tight")
-    plt.close(figure)
+def canvas():
+    """pyplot as these figures want it. raises: MissingExtra."""
+    return pyplot(
+        **{
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.color": "#DDDDDD",
+            "grid.linewidth": 0.6,
+            "hatch.linewidth": 0.4,
+        }
+    )
 
 
 def style(i: int) -> dict[str, Any]:
@@ -123,7 +107,7 @@ def tick(n: float) -> str:
 
 def lines_figure(grid: Grid, path: Path, command: str) -> None:
     """Tokens a second along x, a line for each series, a panel for some choices on the other axes."""
-    plt = pyplot()
+    plt = canvas()
     panels = grid.panels()
     figure, axes = _panels(plt, len(panels))
     handles: dict[int, Any] = {}
@@ -151,12 +135,12 @@ def lines_figure(grid: Grid, path: Path, command: str) -> None:
     if misfit is not None:
         shown, labels = [*shown, misfit], [*labels, "does not fit the memory"]
     _legend(figure, shown if labels else [], labels, grid.series.name if grid.series else None)
-    save(plt, figure, path, command)
+    save(figure, path, command, bbox_inches="tight")
 
 
 def by_op_figure(grid: Grid, path: Path, command: str) -> None:
     """Where one step's time goes: a bar for each series, stacked by op kind, a panel for some x."""
-    plt = pyplot()
+    plt = canvas()
     panel = grid.panels()[len(grid.panels()) // 2]
     cells = list(grid.at(panel))
     xs = ends(len(grid.x.values)) if grid.x else [0]
@@ -192,7 +176,7 @@ def by_op_figure(grid: Grid, path: Path, command: str) -> None:
         figure.suptitle(grid.title(panel), fontsize=9)
     handles, labels = axes[0][0].get_legend_handles_labels()
     _legend(figure, handles, labels)
-    save(plt, figure, path, command)
+    save(figure, path, command, bbox_inches="tight")
 
 
 def _times(line: Line) -> dict[str, float]:
@@ -219,7 +203,7 @@ def machine_roof(line: Line) -> tuple[float, dict[str, float]]:
 
 def roofline_figure(grid: Grid, path: Path, command: str) -> None:
     """Each point's MACs a second over its MACs a DRAM byte, under the roofs of its machine."""
-    plt = pyplot()
+    plt = canvas()
     figure, ax = plt.subplots(figsize=(7.6, 4.6), layout="constrained")
     panels = grid.panels()
     shown = [(i, s, line) for i, panel in enumerate(panels) for s, _, line in grid.at(panel) if line["dram_bytes"]]
@@ -262,7 +246,7 @@ def roofline_figure(grid: Grid, path: Path, command: str) -> None:
     if labels:
         marks = [handles[i] for i in sorted(handles)]
         ax.legend(marks, labels, fontsize=7.5, loc="lower right", frameon=True, framealpha=0.9)
-    save(plt, figure, path, command)
+    save(figure, path, command, bbox_inches="tight")
 
 
 def front(points: list[tuple[float, float, Any]]) -> list[tuple[float, float, Any]]:
@@ -297,7 +281,7 @@ def choices(grid: Grid) -> list[tuple[float, float, tuple[int, int]]]:
 
 def pareto_figure(grid: Grid, path: Path, command: str) -> None:
     """Speed of one sequence against what a token costs; the points that none beats are joined."""
-    plt = pyplot()
+    plt = canvas()
     figure, ax = plt.subplots(figsize=(7.6, 4.4), layout="constrained")
     name, panel, points = cost_of(grid)[0], grid.panels()[len(grid.panels()) // 2], choices(grid)
     handles = {}
@@ -321,12 +305,12 @@ def pareto_figure(grid: Grid, path: Path, command: str) -> None:
         ax.set_title(grid.title(panel), fontsize=9)
     labels = [grid.series.label(grid.series.values[s]) for s in sorted(handles)] if grid.series else []
     _legend(figure, [*[handles[s] for s in sorted(handles)][: len(labels)], edge], [*labels, "none is better in both"])
-    save(plt, figure, path, command)
+    save(figure, path, command, bbox_inches="tight")
 
 
 def cache_figure(grid: Grid, path: Path, command: str, held: dict[int, list[tuple[int, int, int]]], cross) -> None:
     """Bytes of KV cache and SSM state that one sequence holds, along the context, and where they cross."""
-    plt = pyplot()
+    plt = canvas()
     figure, ax = plt.subplots(figsize=(7.6, 4.2), layout="constrained")
     for s, rows in sorted(held.items()):
         label = grid.series.label(grid.series.values[s]) if grid.series else ""
@@ -346,4 +330,4 @@ def cache_figure(grid: Grid, path: Path, command: str, held: dict[int, list[tupl
     ax.set_ylabel("MB held by one sequence")
     _plain_log(ax.yaxis)
     ax.legend(fontsize=8, frameon=False)
-    save(plt, figure, path, command)
+    save(figure, path, command, bbox_inches="tight")

@@ -19,7 +19,7 @@ def write_page(folder: Path, out: Path | None = None) -> list[Path]:
     raises: InputError if `folder` holds no results or `out` cannot be written; MissingExtra without matplotlib.
     """
     grid, out = read_grid(folder), out or folder
-    matplotlib = draw.pyplot().matplotlib.__version__
+    matplotlib = draw.canvas().matplotlib.__version__
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,0 +1,34 @@
+"""matplotlib for the committed pages: SVG files whose bytes follow from what is drawn alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hwsim.errors import MissingExtra
+
+
+def pyplot(size: int = 9, **settings: Any):
+    """matplotlib.pyplot, drawing SVG with letters of `size` points; settings: more of its rcParams.
+
+    raises: MissingExtra.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        raise MissingExtra("reports", "matplotlib", "report") from None
+    matplotlib.use("svg")
+    matplotlib.rcdefaults()
+    matplotlib.rcParams |= {"svg.hashsalt": "hwsim", "svg.fonttype": "none", "font.size": size, **settings}
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def save(figure: Any, path: Path, command: str | None = None, **options: Any) -> None:
+    """Write the figure without a date, the command that made it in its head, and close it."""
+    from matplotlib import pyplot as plt
+
+    about = {"Date": None, "Creator": "hwsim", **({"Description": command} if command else {})}
+    figure.savefig(path, metadata=about, **options)
+    plt.close(figure)
