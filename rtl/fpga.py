@@ -56,7 +56,8 @@ def per_cycle(spec) -> int:
 
 def update(only: list[str], kinds: list[str], folder: Path) -> None:
     """Bring the named units' rows up to date, kind by kind: the cheap measures of all units come first."""
-    names = [name for name in ALONE if not only or any(word in name for word in only)]
+    words = [word for word in only if word not in ALONE]
+    names = [name for name in ALONE if not only or name in only or any(word in name for word in words)]
     if not names:
         raise InputError(f"ONLY={' '.join(only)}: no unit's name holds that; `python -m rtl all` lists them")
     current: dict[str, str] = {}
@@ -84,7 +85,7 @@ def update(only: list[str], kinds: list[str], folder: Path) -> None:
 def main() -> int:
     """Parse, measure."""
     parser = argparse.ArgumentParser(prog="python -m rtl.fpga", description=__doc__)
-    parser.add_argument("--only", nargs="*", default=[], help="measure the units whose names hold one of these words")
+    parser.add_argument("--only", nargs="*", default=[], help="units, or words in their names; default: all")
     parser.add_argument("--kind", nargs="*", default=list(MEASURES), choices=list(MEASURES), help="default: all")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=_build()) as folder:
