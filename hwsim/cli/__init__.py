@@ -1,0 +1,44 @@
+"""The `hwsim` command: parse, call, print. Heavy imports stay inside the commands."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from hwsim.cli import runs, shown, weights  # noqa: F401 (each registers its commands)
+from hwsim.cli.options import app
+from hwsim.errors import InputError
+
+__all__ = ["app", "main"]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from hwsim import __version__
+
+        print(f"hwsim {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and stop")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is printed without a traceback, exit status 2."""
+    try:
+        app()
+    except InputError as error:
+        for problem in error.problems:
+            print(f"hwsim: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

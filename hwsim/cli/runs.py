@@ -1,0 +1,225 @@
+"""Commands that simulate, compare, fit and score."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwsim.cli.options import Acts, ArchName, By, Engine, Json, Set, Trace, Weights, app, overrides, weight_map
+from hwsim.errors import InputError
+
+
+@app.command()
+def run(
+    arch: ArchName,
+    model: Annotated[str, typer.Option(help="a model's name (`hwsim model`), a YAML path, or a config.json")],
+    phase: Annotated[str, typer.Option(help="decode or prefill")] = "decode",
+    batch: Annotated[int, typer.Option(help="sequences at once")] = 1,
+    context: Annotated[int, typer.Option(help="tokens cached (decode) or in the prompt (prefill)")] = 8192,
+    weights: Weights = "bf16",
+    activations: Acts = None,
+    kv: Annotated[str | None, typer.Option(help="KV cache format")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="SSM state format; with _sr behind it, rounded stochastically")
+    ] = None,
+    chips: Annotated[int, typer.Option(help="chips that share the step over the machine's link")] = 1,
+    parallel: Annotated[str, typer.Option(help="how they share: tensor, tensor+expert or data+expert")] = "tensor",
+    skew: Annotated[str, typer.Option(help="how tokens choose experts: even, or zipf(0.8)")] = "even",
+    engine: Engine = "simpy",
+    set_: Set = None,
+    by: By = None,
+    trace: Trace = None,
+    as_json: Json = False,
+) -> None:
+    """Simulate one decode step, or the prefill of a prompt."""
+    from hwsim.arch import load_arch
+    from hwsim.job import run_job
+
+    job = run_job(
+        load_arch(arch, overrides(set_)),
+        model,
+        phase,
+        batch,
+        context,
+        weight_map(weights),
+        activations,
+        kv,
+        state,
+        engine,
+        chips=chips,
+        parallel=parallel,
+        skew=skew,
+    )
+    _finish(job, by, trace, as_json)
+
+
+@app.command()
+def gemm(
+    arch: ArchName,
+    m: Annotated[int, typer.Option(help="tokens (rows of X)")],
+    n: Annotated[int, typer.Option(help="outputs (rows of W)")],
+    k: Annotated[int, typer.Option(help="reduction")],
+    weights: Weights = "bf16",
+    activations: Acts = None,
+    engine: Engine = "simpy",
+    set_: Set = None,
+    trace: Trace = None,
+    as_json: Json = False,
+) -> None:
+    """Simulate one matrix product Y[M,N] = X[M,K] W[N,K]^T."""
+    from hwsim.arch import load_arch
+    from hwsim.job import gemm_job
+
+    job = gemm_job(load_arch(arch, overrides(set_)), m, n, k, weight_map(weights), activations, engine)
+    _finish(job, None, trace, as_json)
+
+
+def _finish(job, by: str | None, trace: Path | None, as_json: bool) -> None:
+    """Simulate, print, and write the trace where asked."""
+    from hwsim.job import check_choice
+    from hwsim.report.text import result_text
+
+    if by is not None:
+        check_choice("--by", by, ("op", "layer"))
+    if trace:
+        from hwsim.report.files import check_writable
+
+        if not hasattr(job, "simulate"):
+            raise InputError("--trace: an engine's run has no tiles to draw; leave it out")
+        check_writable(trace)
+    result = job.result()
+    if trace:
+        from hwsim.trace import write_trace
+
+        write_trace(trace, job, result)
+    if as_json:
+        print(json.dumps(result.to_dict(), indent=2))
+    else:
+        print(result_text(result, by))
+        if trace:
+            print(f"  trace       {trace}  (open it at ui.perfetto.dev)")
+
+
+@app.command()
+def compare(a: Path, b: Path, as_json: Json = False) -> None:
+    """Put two results (files written with --json) side by side, B against A."""
+    from hwsim.report.compare import compare_text, comparison, read_result
+
+    left, right = read_result(a), read_result(b)
+    print(json.dumps(comparison(left, right), indent=2) if as_json else compare_text(left, right))
+
+
+@app.command()
+def study(
+    file: Annotated[str, typer.Argument(metavar="[STUDY]", help="a study's name or a YAML file; none: list")] = "",
+    out: Annotated[Path | None, typer.Option(help="folder of the results; default: build/studies/NAME")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
+    as_json: Json = False,
+) -> None:
+    """Simulate a grid of machine, model and run options; goes on where it was stopped."""
+    from dataclasses import asdict
+
+    from hwsim.report.progress import progress_bar
+    from hwsim.study import load_study, run_study, study_names
+    from hwsim.study.text import studies_text, summary_text
+
+    if not file:
+        shipped = [load_study(name) for name in study_names()]
+        listed = [{"name": s.name, "points": len(s.points), "description": s.description} for s in shipped]
+        print(json.dumps({"schema": 1, "studies": listed}, indent=2) if as_json else studies_text(shipped))
+        return
+    asked = load_study(file)
+    with progress_bar(asked.name) as advance:
+        summary = run_study(asked, out or Path("build/studies") / asked.name, workers, progress=advance)
+    print(json.dumps({"schema": 1} | asdict(summary), indent=2) if as_json else summary_text(summary))
+    if summary.failed == summary.points:
+        raise typer.Exit(2)
+
+
+@app.command()
+def serve(
+    arch: ArchName,
+    model: Annotated[str, typer.Option(help="a model's name (`hwsim model`), a YAML path, or a config.json")],
+    isl: Annotated[int, typer.Option(help="tokens of a prompt")] = 8192,
+    osl: Annotated[int, typer.Option(help="tokens of an answer")] = 16384,
+    batch: Annotated[str, typer.Option(help="sequences at once, or max: what the memory holds")] = "max",
+    chips: Annotated[int, typer.Option(help="chips that share the model")] = 1,
+    parallel: Annotated[str, typer.Option(help="how: tensor, tensor+expert or data+expert")] = "tensor",
+    weights: Weights = "bf16",
+    activations: Acts = None,
+    kv: Annotated[str | None, typer.Option(help="KV cache format")] = None,
+    state: Annotated[str | None, typer.Option(help="SSM state format")] = None,
+    drafts: Annotated[int, typer.Option(help="tokens drafted a step by the model's own block")] = 0,
+    acceptance: Annotated[str, typer.Option(help="chance of each draft, given those before: 0.9,0.8")] = "",
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Serve a model in steady state: tokens a second, time to first token, memory."""
+    from hwsim.arch import load_arch
+    from hwsim.report.serving import served_text
+    from hwsim.serve import Request
+    from hwsim.serve import serve as steady
+
+    try:
+        chances = tuple(float(x) for x in acceptance.split(",") if x)
+        sequences = None if batch == "max" else int(batch)
+    except ValueError:
+        raise InputError("--batch, --acceptance: write `--batch 64` or max, `--acceptance 0.9,0.8`") from None
+    if sequences is not None and sequences < 1:
+        raise InputError("--batch: write a whole number above 0, or max")
+    asked = Request(model, isl, osl, weight_map(weights), activations, kv, state, chips, parallel,
+                    drafts=drafts, acceptance=chances)
+    found = steady(load_arch(arch, overrides(set_)), asked, sequences)
+    print(json.dumps(found.to_dict(), indent=2) if as_json else served_text(found))
+
+
+@app.command()
+def calibrate(
+    arch: ArchName,
+    data: Annotated[Path, typer.Argument(metavar="DATA.csv", help="measured products: dtype,m,n,k,us")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="calibration file to write")],
+) -> None:
+    """Fit a machine's rates to measured products; writes the file that its `cores.calibration` names."""
+    try:
+        from hwsim.calibrate import calibrate as fitted
+    except ModuleNotFoundError as error:
+        raise InputError(f"calibrate needs {error.name}: pip install 'hwsim[calibrate]'") from None
+    from hwsim.arch import load_arch
+    from hwsim.report.files import write_whole
+
+    machine = load_arch(arch, [("cores.calibration", "null")])
+    text, found = fitted(machine, data)
+    write_whole(out, text)
+    print(f"{out}: mean error {100 * found.error:.1f} % over {sum(map(len, found.errors.values())):,} rows")
+
+
+@app.command()
+def validate(
+    out: Annotated[Path, typer.Option(help="folder of the pages and their figures")] = Path("build/validation"),
+) -> None:
+    """Score every measured set, kernels and whole models: errors by set, format and size, with figures."""
+    try:
+        from hwsim import validate as kernels
+        from hwsim import validate_serving as models
+    except ModuleNotFoundError as error:
+        raise InputError(f"validate needs {error.name}: pip install 'hwsim[calibrate,report]'") from None
+    out.mkdir(parents=True, exist_ok=True)
+    for part in (kernels, models):
+        print(part.run(out, lambda name: print(f"  {name}", file=sys.stderr)))
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="the results of a study")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="folder of the page; default: DIR")] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw a study's results: a Markdown page with figures."""
+    from hwsim.report.study_page import write_page
+
+    written = [str(path) for path in write_page(folder, out)]
+    print(json.dumps({"schema": 1, "written": written}, indent=2) if as_json else "\n".join(written))

@@ -1,0 +1,141 @@
+"""Commands that show what there is: machines, models, number formats, schemas."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from hwsim.cli.options import Json, Set, app, overrides
+from hwsim.errors import InputError
+
+
+@app.command()
+def arch(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="none: list all")] = None,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """List machines, or show some."""
+    from hwsim.arch import arch_config, arch_names, load_arch
+    from hwsim.report.text import arch_table, yaml_text
+
+    machines = [load_arch(name, overrides(set_)) for name in names or arch_names()]
+    if as_json:
+        print(json.dumps({"schema": 1, "machines": [arch_config(a) for a in machines]}, indent=2))
+    elif names:
+        for a in machines:
+            print(yaml_text(arch_config(a)), end="")
+            for warning in a.warnings:
+                print(f"# warning: {warning}")
+    else:
+        print(arch_table(machines))
+
+
+@app.command()
+def model(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="none: list all")] = None,
+    as_json: Json = False,
+) -> None:
+    """List models with their counts, or show some."""
+    from hwsim.report.text import model_table, model_text
+    from hwsim.workload import load_model, model_config, model_names
+
+    models = [load_model(name) for name in names or model_names()]
+    if as_json:
+        print(json.dumps({"schema": 1, "models": [model_config(m) for m in models]}, indent=2))
+    elif names:
+        print("\n\n".join(model_text(m) for m in models))
+    else:
+        print(model_table(models))
+
+
+@app.command("format", context_settings={"ignore_unknown_options": True})
+def format_(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]... [X]...", help="formats (none: list all), values to explain, a .safetensors"),
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="show how the values X become codes")] = False,
+    qsnr: Annotated[
+        bool, typer.Option("--qsnr", help="measure QSNR on four distributions, or on a file's tensors")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List number formats and how they lie in memory, explain how values are coded, or measure QSNR."""
+    from hwsim.formats.layout import NAMES, layout
+    from hwsim.report.text import format_table, layout_dict
+
+    wanted, values = numbers_apart(names or [])
+    files = [name for name in wanted if name.endswith(".safetensors")]
+    wanted = [name for name in wanted if name not in files]
+    if files and not qsnr:
+        raise InputError(f"format: {files[0]} is a file; write --qsnr to measure formats on its tensors")
+    if values and not explain:
+        raise InputError(f"format: {values[0]:g} is a value; write --explain to see how it is coded")
+    layouts = [layout(name) for name in wanted or NAMES]
+    if explain or qsnr:
+        if not wanted:
+            raise InputError("format: name a format, for example `hwsim format mxfp4 --explain 0.3 -1.7`")
+        _values(wanted, values, files, explain, as_json)
+    elif as_json:
+        print(json.dumps({"schema": 1, "formats": [layout_dict(f) for f in layouts]}, indent=2))
+    else:
+        print(format_table(layouts))
+
+
+def _values(names: list[str], values: list[float], files: list[str], explain: bool, as_json: bool) -> None:
+    """What needs the values of formats, and so numpy."""
+    from dataclasses import asdict
+
+    from hwsim.formats import get_format
+
+    if explain:
+        from hwsim.formats.explain import explain as explained
+
+        shown = [explained(get_format(name), values) for name in names]
+        text = "\n\n".join(e.text() for e in shown)
+        data = {"explained": [asdict(e) for e in shown]}
+    else:
+        from hwsim.formats.quality import qsnr_table, qsnr_text
+
+        results = _qsnr_of_files(names, files) if files else qsnr_table(names)
+        text, data = qsnr_text(results), {"qsnr": [asdict(r) for r in results]}
+    print(json.dumps({"schema": 1} | data, indent=2, default=str) if as_json else text)
+
+
+def _qsnr_of_files(names: list[str], files: list[str]):
+    """QSNR on the floating-point tensors of model files, one tensor in memory at a time."""
+    from hwsim.compress.checkpoint import FLOATS, read_checkpoint
+    from hwsim.formats.quality import qsnr_of_arrays
+
+    shards = [shard for file in files for shard in read_checkpoint(file).shards]
+    tensors = ((t.name, shard.values(t)) for shard in shards for t in shard.tensors if t.dtype in FLOATS)
+    return qsnr_of_arrays(names, tensors)
+
+
+def numbers_apart(words: list[str]) -> tuple[list[str], list[float]]:
+    """Names and values of a mixed list. raises: InputError for an unknown option among them."""
+    names, values = [], []
+    for word in words:
+        try:
+            values.append(float(word))
+        except ValueError:
+            if word.startswith("-"):
+                raise InputError(f"format: unknown option {word}; known: --explain, --qsnr, --json") from None
+            names.append(word)
+    return names, values
+
+
+@app.command()
+def schema(
+    what: Annotated[str, typer.Argument(metavar="[machine|model|engine]", help="which file")] = "machine",
+) -> None:
+    """Print the JSON Schema of a machine, model or engine file, for editors."""
+    from hwsim.arch import json_schema
+    from hwsim.job import check_choice
+    from hwsim.workload import model_schema
+
+    check_choice("schema", what, ("machine", "model", "engine"))
+    print(json.dumps(model_schema() if what == "model" else json_schema(engine=what == "engine"), indent=2))
