@@ -35,6 +35,9 @@ BDR_FORMATS = (
     "mx9", "mx6", "mx4", "mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp4_e2m1", "nvfp4", "mxint8",
 )  # fmt: skip
 ELEMENTS, TILE, TRANSFER = 64, 256, 64
+TICKS = (0.2, 0.3, 0.4, 0.5, 0.7, 1, 1.3)
+LABELS = {"seedlm4 to mxfp4_e2m1": ("right", (-6, -3)), "mxfp8_e5m2": ("right", (-6, -3)), "mx9": ("right", (-6, 0))}
+"""Where labels of the figure stand that would run into others: (side, offset in points)."""
 
 Rows = Mapping[str, dict]
 
@@ -161,7 +164,8 @@ def draw(found: list[tuple[Point, float]], base: Point, path: Path) -> None:
     shown = [(p, db, p.nand2 / base.nand2 * p.transfers / base.transfers) for p, db in found if p.nand2]
     for p, db, x in shown:
         plane.plot(x, db, "o", color="C3" if p.format.startswith("seedlm") else "C0", markersize=5)
-        plane.annotate(p.format, (x, db), xytext=(5, 2), textcoords="offset points", fontsize=7)
+        side, place = LABELS.get(p.format, ("left", (6, -3)))
+        plane.annotate(p.format, (x, db), xytext=place, textcoords="offset points", fontsize=7, ha=side)
     best, edge = -1.0, []
     for _, db, x in sorted(shown, key=lambda each: (each[2], -each[1])):
         if db > best:
@@ -169,6 +173,8 @@ def draw(found: list[tuple[Point, float]], base: Point, path: Path) -> None:
             edge.append((x, db))
     plane.plot(*zip(*edge, strict=True), color="0.6", linewidth=1, zorder=0)
     plane.set_xscale("log")
+    plane.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
+    plane.minorticks_off()
     plane.set_xlabel("area x memory, FP8 E4M3 + E5M2 unit = 1 (lower is better)")
     plane.set_ylabel("QSNR on N(0,1), dB (higher is better)")
     plane.grid(alpha=0.3)
