@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,7 +71,7 @@ class Products:
     def __init__(self, rows: Rows, family: Family):
         self.m, self.n, self.k = (rows[:, i, None] for i in range(3))
         sides = np.array([(t.m, t.n, t.split) for t in family.tiles], float).T[:, None, :]
-        self.tile = CoreTile(*sides)
+        self.tile = CoreTile(*sides, chain=np.array([t.chain for t in family.tiles], float))
         low, high = np.array([t.rows for t in family.tiles], float).T[:, None, :]
         self.barred = np.where((low <= self.m) & (self.m <= high), 0.0, 1e9)
         self.bytes = [float(layout(name).bits_per_value) / 8 for name in (family.weights, family.activations)]
@@ -210,7 +211,7 @@ def fit_others(arch: Arch, cores: Cores, chip: str, progress=None) -> tuple[dict
 
 
 #: Units of the numbers of `fit_others`; rate and copy of experts are shares of the chip's.
-UNITS = {"launch": "s", "rate": "MAC/s", "tile": "s", "copy": "B/s", "feed": "B/s", "block": "s", "warm": "B"}
+UNITS = {"launch": "s", "rate": "MAC/s", "tile": "s", "copy": "B/s", "query": "s", "block": "s", "cached": "B/s"}
 UNITS |= {"link": "B/s", "second": "s"}
 
 
@@ -266,3 +267,39 @@ def calibrate(arch: Arch, path: Path, progress=None) -> tuple[str, Fit]:
     if limits:
         raise InputError(f"{arch.name}: the fit ended on a limit of {', '.join(limits)}: model or range is wrong there")
     return calibration_text(arch, found, path, f"hwsim calibrate {arch.name} {path.name}", others), found
+
+
+def scaled(text: str, arch: Arch, of: Arch) -> str:
+    """The calibration of `arch` from that of `of`, a chip with the same cores: rates of the memory by the two data
+    sheets. text: `of`'s file.
+    """
+    factor = arch.dram.bytes_per_cycle * arch.clock_hz / (of.dram.bytes_per_cycle * of.clock_hz)
+
+    lines = text.split("\n")
+    lines[0] = f"# {of.name}'s calibration, every rate of the memory times {float(factor):.4f} (data sheets): no fit."
+    for i, line in enumerate(lines):
+        line = re.sub(rf"^machine: {of.name}$", f"machine: {arch.name}", line)
+        line = re.sub(r"^(  (?:bandwidth|store): )([\d.]+)", lambda m: f"{m[1]}{float(m[2]) * float(factor):.4g}", line)
+        if "unit: 'B/s'" in line and ".copy" in line:
+            line = re.sub(r"(value: )([^,]+)", lambda m: f"{m[1]}{float(m[2]) * float(factor):.6e}", line)
+        lines[i] = line
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """`python -m hwsim.calibrate`: the committed calibrations, of every chip with measurements and of the H200."""
+    from hwsim.arch import load_arch
+    from hwsim.arch.builtin import arch_folder
+
+    folder, texts = arch_folder() / "calibration", {}
+    for name in ("a100-sxm", "h100-sxm", "b200"):
+        bare = load_arch(name, [("cores.calibration", "null")])
+        texts[name], found = calibrate(bare, FOLDER / f"{name.split('-')[0]}_gemm.csv", print)
+        (folder / f"{name}.yaml").write_text(texts[name])
+        print(f"{name}: mean error {100 * found.error:.1f} %")
+    of, arch = (load_arch(name, [("cores.calibration", "null")]) for name in ("h100-sxm", "h200-sxm-trtllm"))
+    (folder / "h200-sxm.yaml").write_text(scaled(texts["h100-sxm"], arch, of))
+
+
+if __name__ == "__main__":
+    main()

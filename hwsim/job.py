@@ -265,7 +265,7 @@ class Job:
         if memory and not memory.fits:
             notes[f"does not fit: {memory.total / 1e9:.1f} GB needed, {memory.capacity / 1e9:.1f} GB there"] = None
         dram_bytes = sum(t.dram_bytes for t in tiled)
-        spent = cost(cost_table(arch), arch, self._work(seconds, dram_bytes))
+        spent = self.spent(seconds)
         if self.chips > 1:
             notes["bytes, MACs and memory are those of one chip, the one with the most"] = None
         return Result(
@@ -301,6 +301,11 @@ class Job:
             | {"formats": self._formats(), "engine": self.engine, "machine": arch_config(arch)},
             version=__version__,
         )
+
+    def spent(self, seconds: float) -> Cost:
+        """Energy and area of a run of so many seconds, of one chip."""
+        dram_bytes = sum(t.dram_bytes for t in self.choice[1])
+        return cost(cost_table(self.arch), self.arch, self._work(seconds, dram_bytes))
 
     def _work(self, seconds: float, dram_bytes: int) -> Work:
         """What `cost` counts: operations by format, of one chip."""

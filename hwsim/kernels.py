@@ -15,7 +15,6 @@ The library's choice among its tiles is taken to be the fastest of its menu (`ar
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import ceil
 from typing import Any
 
 from hwsim.arch.cores import Cores, CoreTile, Family
@@ -90,32 +89,35 @@ def product(
     family: Family,
     cores: Cores,
     warm=0.0,
-    count=1,
+    groups=None,
     least=min,
     most=max,
 ) -> Parts:
-    """`count` products Y[m,n] = X[m,k] W[n,k]^T as one kernel of `tile`; bytes an element of W and X.
+    """Y[m,n] = X[m,k] W[n,k]^T as one kernel of `tile`; bytes an element of W and X.
 
-    Numbers or arrays for m, n, k, the tile's sides and the rates; `least`, `most` compare them.
+    Numbers or arrays for m, n, k, the tile's sides and the rates; `least`, `most` compare them. groups: (products,
+    rows each) where one kernel makes many, each with weights of its own and its own padding; m is then their mean.
     """
     tm, tn, split = tile.m, tile.n, tile.split
-    tiles_m = -(-m // tm)
-    tiles = count * tiles_m * -(-n // tn) * split
+    groups = groups or ((1, m),)
+    count, all_rows = sum(c for c, _ in groups), sum(c * r for c, r in groups)
+    tiles_m = sum(c * -(-r // tm) for c, r in groups)
+    tiles = tiles_m * -(-n // tn) * split
     share = -(-k // split)
     depth = -(-share // 64) * 64
     waves = -(-tiles // cores.count)
     rows, columns = least(m, tm), least(n, tn)
-    beyond = (tiles_m * tm - m) / tiles_m * (m > 64)
+    beyond = (tiles_m * tm - all_rows) / tiles_m * (m > 64)
     macs = tm * tn * depth / family.macs_per_second
     lasting = macs * tiles / cores.count
     macs = macs * (1 + cores.sustained * lasting / (lasting + cores.knee_seconds))
     tile_bytes = (rows * activation_bytes + columns * weight_bytes) * depth
     feed = (tile_bytes + family.over_rows * beyond * activation_bytes * depth) / family.feed_per_second
-    steps = depth * cores.step_seconds
+    steps = depth * cores.step_seconds * tile.chain
     busy = most(macs, feed)
     core = most(busy, steps / 2)
     odd = waves % 2
-    moved = count * (n * k * weight_bytes + m * k * activation_bytes)
+    moved = k * (count * n * weight_bytes + all_rows * activation_bytes)
     if cores.warm_bytes and warm:
         kept = least(moved, cores.warm_bytes * cores.warm_bytes / moved)
         moved = moved - kept * (2 / 3)  # L2 is taken to be three times as fast as DRAM
@@ -129,8 +131,8 @@ def product(
         core_last=core + odd * (most(busy, steps) - core),
         part=least(1.0, cores.memory_bytes / tile_bytes),
         result=rows * columns * 2 / family.feed_per_second,
-        store=2 * m * n * count / cores.store,
-        reduce=(split > 1) * (cores.reduce_seconds + split * m * n * count * 8 / (3 * cores.bandwidth)),
+        store=2 * all_rows * n / cores.store,
+        reduce=(split > 1) * (cores.reduce_seconds + split * all_rows * n * 8 / (3 * cores.bandwidth)),
     )
 
 
@@ -142,15 +144,17 @@ def gemm(
     cores: Cores,
     weights: Layout,
     acts: Layout,
-    count: int = 1,
     warm: bool = False,
+    groups: tuple[tuple[int, int], ...] | None = None,
 ) -> Kernel:
-    """The library's kernel for `count` products of one shape: the fastest tile that it has for m rows."""
+    """The library's kernel for a product, or for `groups` of m rows in the mean: the fastest tile it has for m rows."""
+    groups = groups or ((1, m),)
+    count, rows = sum(c for c, _ in groups), sum(c * r for c, r in groups)
     wb, ab = float(weights.bits_per_value) / 8, float(acts.bits_per_value) / 8
     best = None
     for tile in family.tiles:
         if tile.rows[0] <= m <= tile.rows[1]:
-            p = product(m, n, k, wb, ab, tile, family, cores, warm, count)
+            p = product(m, n, k, wb, ab, tile, family, cores, warm, groups)
             t = p.seconds(min, max)
             if best is None or t < best[0]:
                 best = (t, tile, p)
@@ -165,21 +169,20 @@ def gemm(
         found.append(Wave(1, p.read_last, p.core_last, p.result, store))
     if p.reduce:
         found.append(Wave(1, 0.0, p.reduce, 0.0, 0.0))
-    quantise = family.quantise_bytes * m * k * count / cores.bandwidth
+    quantise = family.quantise_bytes * rows * k / cores.bandwidth
     if quantise:
         found.insert(0, Wave(1, quantise, 0.0, 0.0, 0.0))
-    read = int(count * (n * k * wb + m * k * ab))
-    return Kernel(family.launch_seconds, tuple(found), read, 2 * m * n * count)
+    read = int(k * (count * n * wb + rows * ab))
+    return Kernel(family.launch_seconds, tuple(found), read, 2 * rows * n)
 
 
 def grouped(groups, n: int, k: int, family: Family, cores: Cores, weights: Layout, acts: Layout) -> Kernel:
     """One kernel for the products of many experts: `groups` of (experts, rows each), weights [n, k] each.
 
-    Rows are spread almost evenly, so the tiles are those of the mean; padding to whole tiles is each expert's own.
+    Each expert's rows are padded to whole tiles; the library picks its tile by their mean.
     """
-    experts = sum(count for count, _ in groups)
-    rows = sum(count * m for count, m in groups)
-    return gemm(-(-rows // experts), n, k, family, cores, weights, acts, count=experts)
+    experts, rows = sum(count for count, _ in groups), sum(count * m for count, m in groups)
+    return gemm(-(-rows // experts), n, k, family, cores, weights, acts, groups=tuple(groups))
 
 
 def expert_layer(
@@ -214,63 +217,6 @@ def elementwise(nbytes: float, work: float, launch: float, cores: Cores) -> Kern
     return Kernel(launch, (Wave(1, nbytes / cores.bandwidth, work, 0.0, 0.0),), int(nbytes))
 
 
-def prefill_attention(
-    sequences: int,
-    tokens: int,
-    heads: int,
-    kv_heads: int,
-    head_dim: int,
-    kv_bytes: float,
-    cores: Cores,
-    launch: float,
-    rate: float,
-    tile_seconds: float,
-    copy: float,
-    window: int = 0,
-) -> Kernel:
-    """Causal attention of whole prompts: rows of 128 positions, in steps of 64 keys, those on the diagonal whole.
-
-    rate: multiply-adds a second of the chip; tile_seconds: fixed, for each row of tiles a core takes; copy: bytes a
-    second of Q, K, V, the results and the copy into the KV cache, which precede and follow the work.
-    """
-    side, step = 128, 64
-    blocks = -(-tokens // side)
-    seen = [min(tokens, i * side) for i in range(1, blocks + 1)]
-    if window:
-        seen = [min(s, window + side) for s in seen]
-    steps = [-(-s // step) for s in seen]
-    one = 2 * side * step * head_dim * cores.count / rate
-    rounds = -(-sequences * heads * blocks // cores.count)
-    work = max(
-        rounds * tile_seconds + sequences * heads * sum(steps) * one / cores.count, tile_seconds + max(steps) * one
-    )
-    moved = sequences * tokens * head_dim * (4 * heads + 2 * kv_heads * (2 + kv_bytes))
-    return Kernel(launch, (Wave(1, 0.0, work, 0.0, moved / copy),), int(moved))
-
-
-def decode_attention(
-    sequences: int,
-    cached: int,
-    kv_heads: int,
-    head_dim: int,
-    kv_bytes: float,
-    cores: Cores,
-    launch: float,
-    tile_seconds: float,
-    feed: float,
-) -> Kernel:
-    """Attention of one new token a sequence: a core takes one KV head of one sequence, or a share of its positions.
-
-    tile_seconds: fixed time of a core's piece; feed: bytes a core takes a second. Positions are shared while there are
-    fewer than `decode_fill` pieces a core, in shares of `decode_least` or more.
-    """
-    heads = sequences * kv_heads
-    nbytes = 2 * heads * (cached + 1) * head_dim * kv_bytes
-    pieces = heads * max(1, min(ceil(cores.decode_fill * cores.count / heads), -(-cached // cores.decode_least)))
-    work = -(-pieces // cores.count) * (tile_seconds + nbytes / pieces / feed)
-    return Kernel(launch, (Wave(1, nbytes / cores.bandwidth, work, 0.0, 0.0, UNHIDDEN),), int(nbytes))
-
-
 def convolution(
     sequences: int, tokens: int, channels: int, cores: Cores, launch: float, block: float, copy: float
 ) -> Kernel:
@@ -283,11 +229,15 @@ def convolution(
     return Kernel(launch, (Wave(1, nbytes / copy, work, 0.0, 0.0, UNHIDDEN),), nbytes)
 
 
-def conv_update(sequences: int, channels: int, launch: float, copy: float, warm: float) -> Kernel:
-    """Convolution of one token a sequence: its state read and written. warm: bytes in L2, three times as fast."""
+def conv_update(sequences: int, channels: int, cores: Cores, launch: float, copy: float, cached: float) -> Kernel:
+    """Convolution of one token a sequence: its state read and written, in place.
+
+    copy: bytes a second from DRAM. cached: where the state is less than half of L2, whose two halves hold a copy each;
+    a larger one is read in turn and gone before it comes round again, so that none of it is found.
+    """
     nbytes = 16 * sequences * channels
-    kept = min(nbytes, warm)
-    return Kernel(launch, (Wave(1, (nbytes - kept * 2 / 3) / copy, 0.0, 0.0, 0.0),), nbytes)
+    rate = cached if nbytes <= cores.cache_bytes else copy
+    return Kernel(launch, (Wave(1, nbytes / rate, 0.0, 0.0, 0.0),), nbytes)
 
 
 def all_reduce(chips: int, nbytes: float, launch: float, link: float, second: float) -> float:

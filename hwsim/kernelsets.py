@@ -9,15 +9,16 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from hwsim import kernels
+from hwsim import attention, kernels
 from hwsim.arch.cores import Cores
 from hwsim.formats.layout import layout
 from hwsim.waves import EXPERTS
-from hwsim.workload.routing import groups, spread
+from hwsim.workload.routing import spread
 
 FOLDER = Path(__file__).parent / "data" / "groundtruth"
 US = 1e-6
@@ -56,14 +57,16 @@ def _ints(row: Mapping[str, str], *names: str) -> list[int]:
 
 def _prefill(cores, v, row):
     b, t, h, kv, d = _ints(row, "batch", "tokens", "heads", "kv_heads", "head_dim")
-    width = 1 if row["kv"] == "fp8" else 2
-    return kernels.prefill_attention(b, t, h, kv, d, width, cores, v["launch"], v["rate"], v["tile"], v["copy"]).seconds
+    width, query = (1 if row[key] == "fp8" else 2 for key in ("kv", "dtype"))
+    parts = v["launch"], v["rate"], v["tile"], v["copy"]
+    return attention.prefill_attention(b, t, h, kv, d, width, cores, *parts, query_bytes=query).seconds
 
 
 def _decode(cores, v, row):
-    b, t, kv, d = _ints(row, "batch", "tokens", "kv_heads", "head_dim")
+    b, t, h, kv, d = _ints(row, "batch", "tokens", "heads", "kv_heads", "head_dim")
     width = 1 if row["kv"] == "fp8" else 2
-    return kernels.decode_attention(b, t, kv, d, width, cores, v["launch"], v["tile"], v["feed"]).seconds
+    parts = v["launch"], v["tile"], v["query"]
+    return attention.decode_attention(b, t, h, kv, d, width, cores, *parts).seconds
 
 
 def _conv(cores, v, row):
@@ -72,19 +75,42 @@ def _conv(cores, v, row):
 
 
 def _update(cores, v, row):
-    return kernels.conv_update(*_ints(row, "batch", "channels"), v["launch"], v["copy"], v["warm"]).seconds
+    return kernels.conv_update(*_ints(row, "batch", "channels"), cores, v["launch"], v["copy"], v["cached"]).seconds
 
 
 def _all_reduce(cores, v, row):
     return kernels.all_reduce(*_ints(row, "gpus"), 2 * int(row["size"]), v["launch"], v["link"], v["second"])
 
 
-def expert_rows(row: Mapping[str, str]):
-    """(experts, rows each) of one measurement: dealt out evenly, or by popularity of the given exponent."""
-    n, k, experts = _ints(row, "tokens", "top_k", "experts")
-    if row["load"] == "balanced":
-        return spread(n * k, min(experts, n * k))
-    return groups(experts, k, n, f"zipf({row['load'].rsplit('_', 1)[1]})")
+def power_law(tokens: int, top_k: int, experts: int, exponent: float) -> tuple[tuple[int, int], ...]:
+    """(experts, rows each) of the tables' `power_law_a`: their sampler's quantiles, scaled to tokens * top_k rows.
+
+    The sampler draws each expert's load from x^-a between 1 and 0.8 tokens (0.01 and 2 where there are fewer rows than
+    experts), scales, rounds, and gives none more than one row a token (ai-dynamo/aiconfigurator, collector/helper.py,
+    power_law_logits_v3); the tables do not say what was drawn.
+    """
+    wanted, power = tokens * top_k, 1 - exponent
+    low, high = (1.0, 0.8 * tokens) if wanted > experts else (0.01, 2.0)
+    drawn = [
+        ((high**power - low**power) * (i + 0.5) / experts + low**power) ** (1 / power)
+        for i in reversed(range(experts))
+    ]
+    rows, left, weight = [], wanted, sum(drawn)
+    for x in drawn:
+        rows.append(min(tokens, round(left * x / weight)))
+        left, weight = left - rows[-1], weight - x
+    for i in range(experts):
+        more = min(left, tokens - rows[i])
+        rows[i], left = rows[i] + more, left - more
+    return tuple((rows.count(r), r) for r in sorted(set(rows) - {0}, reverse=True))
+
+
+@lru_cache(maxsize=1024)
+def expert_rows(tokens: int, top_k: int, experts: int, load: str) -> tuple[tuple[int, int], ...]:
+    """(experts, rows each) of one measurement: dealt out evenly, or by the tables' power law."""
+    if load == "balanced":
+        return spread(tokens * top_k, min(experts, tokens * top_k))
+    return power_law(tokens, top_k, experts, float(load.rsplit("_", 1)[1]))
 
 
 def _moe(cores, v, row):
@@ -94,7 +120,7 @@ def _moe(cores, v, row):
     return kernels.expert_layer(
         n,
         k,
-        expert_rows(row),
+        expert_rows(n, k, int(row["experts"]), row["load"]),
         h,
         inner,
         gated,
@@ -121,16 +147,16 @@ def kernel_sets(chip: str, cores: Cores, peak: float, dot: float) -> list[Kernel
         pair = {"bf16": ("bfloat16", "bfloat16"), "bf16_fp8kv": ("bfloat16", "fp8"), "fp8": ("fp8", "fp8")}[kind]
         own = {**start, "rate": (0.6 * dot, 0.05 * dot, 2 * dot), "tile": (1e-6, 1e-8, 1e-5)}
         if kind == "bf16":
-            own["copy"] = (0.5 * peak, 0.1 * peak, peak)
+            own["copy"] = (0.9 * peak, 0.1 * peak, 2 * peak)
         add(f"prefill_{kind}", [r for r in rows if (r["dtype"], r["kv"]) == pair], own, _prefill)
     rows = read_rows(f"{chip}_attention_generation.csv")
     for kind in ("bf16", "fp8kv"):
-        own = {**start, "tile": (2e-6, 1e-7, 2e-5), "feed": (5e10, 5e9, 2e12)}
+        own = {**start, "tile": (1e-6, 1e-9, 2e-5), "query": (1e-6, 1e-8, 1e-5)}
         add(f"decode_{kind}", [r for r in rows if (r["kv"] == "fp8") == (kind == "fp8kv")], own, _decode)
     rows = read_rows(f"{chip}_conv.csv")
     own = {**start, "block": (5e-7, 5e-8, 5e-6), "copy": (0.7 * peak, 0.2 * peak, peak)}
     add("conv_prefill", [r for r in rows if r["kernel"].endswith("fn")], own, _conv)
-    own = {**start, "copy": (0.6 * peak, 0.1 * peak, peak), "warm": (4e7, 1e6, 5e8)}
+    own = {**start, "copy": (0.6 * peak, 0.1 * peak, peak), "cached": (0.9 * peak, 0.1 * peak, 3 * peak)}
     add("conv_decode", [r for r in rows if r["kernel"].endswith("update")], own, _update)
     own = {"launch": (3e-6, 5e-7, 2e-5), "link": (3e11, 5e10, 9e11), "second": (1e-5, 1e-7, 1e-4)}
     add("all_reduce", read_rows(f"{chip}_allreduce.csv"), own, _all_reduce)

@@ -16,6 +16,7 @@ from typing import Any
 from hwsim.arch import Arch, load_arch
 from hwsim.errors import InputError
 from hwsim.job import Job, run_job
+from hwsim.result import Cost, Term
 from hwsim.workload import load_model, lower, lower_draft
 from hwsim.workload.parallel import Parallel
 
@@ -51,7 +52,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One operating point. Seconds and tokens; energy is null: it is not summed over a served mix."""
+    """One operating point. Seconds and tokens.
+
+    energy: joules an output token, all chips, term by term with its source, prompts included; a term without a source
+    is null, and so is the total.
+    """
 
     machine: str
     request: Request
@@ -66,6 +71,7 @@ class Served:
     tokens_per_step: float
     limited_by: str
     memory: dict[str, int]
+    energy: tuple[Term, ...] = ()
     energy_joules_per_token: float | None = None
     notes: tuple[str, ...] = ()
 
@@ -85,7 +91,8 @@ class Server:
             raise InputError("isl, osl: write whole numbers of tokens above 0")
         if len(request.acceptance) < request.drafts or any(not 0 <= a <= 1 for a in request.acceptance):
             raise InputError(f"acceptance: write {request.drafts} shares between 0 and 1, one a draft")
-        self._steps: dict[tuple, Any] = {}
+        self._steps: dict[tuple, float] = {}
+        self._energy: dict[tuple, list[Term]] = {}
 
     def job(self, phase: str, batch: int, context: int) -> Job:
         """The step as `run` makes it."""
@@ -110,28 +117,44 @@ class Server:
         """A step: the device's time and what of the software is not hidden behind it."""
         key = (phase, batch, context)
         if key not in self._steps:
-            job = self.job(phase, batch, context)
+            job, self._energy[key] = self.job(phase, batch, context), []
             if phase == "decode" and self.request.drafts:
-                self._steps[key] = self._verified(job, batch, context)
+                self._steps[key] = self._verified(job, key)
             else:
-                self._steps[key] = self._simulated(job)
+                self._steps[key] = self._simulated(job, key)
         return self._steps[key]
 
-    def _simulated(self, job: Job) -> float:
+    def energy(self, steps: Sequence[tuple[float, tuple]]) -> tuple[Term, ...]:
+        """Terms of the energy of `steps`, (how often, phase, batch and context), on all chips."""
+        found: dict[str, Term] = {}
+        for often, key in steps:
+            self.seconds(*key)
+            for term in self._energy[key]:
+                sofar = found.get(term.name, Term(term.name, 0.0, term.source)).value
+                known = None not in (term.value, sofar)
+                value = sofar + often * self.request.chips * term.value if known else None
+                found[term.name] = Term(term.name, value, term.source)
+        return tuple(found.values())
+
+    def _simulated(self, job: Job, key: tuple, often: int = 1) -> float:
         stack = self.arch.stack
         extra = stack.step_seconds + stack.layer_seconds * len(self.model.layers) if stack else 0.0
         if stack and job.phase == "decode":
             extra += stack.sequence_seconds * job.config["batch"]
-        return self.arch.seconds(1) * job.simulate().ticks / job.pipeline.q + extra
+        seconds = self.arch.seconds(1) * job.simulate().ticks / job.pipeline.q + extra
+        terms = job.spent(seconds).energy
+        self._energy[key] += [Term(t.name, t.value and often * t.value, t.source) for t in terms]
+        return seconds
 
-    def _verified(self, job: Job, batch: int, context: int) -> float:
+    def _verified(self, job: Job, key: tuple) -> float:
         """A step that verifies the drafts of each sequence, and the drafts themselves."""
-        r, shared = self.request, Parallel(self.request.chips, self.request.parallel)
+        (_, batch, context), r = key, self.request
+        shared = Parallel(r.chips, r.parallel)
         new = 1 + r.drafts
         verify = lower(self.model, "decode", batch, context, tokens=new, skew=r.skew, parallel=shared)
         draft = lower_draft(self.model, batch, context, skew=r.skew, parallel=shared)
-        one = _job_of(job, verify)
-        return self._simulated(one) + r.drafts * self._simulated(_job_of(job, draft)) - r.drafts * self._layers()
+        drafts = r.drafts * (self._simulated(_job_of(job, draft), key, r.drafts) - self._layers())
+        return self._simulated(_job_of(job, verify), key) + drafts
 
     def _layers(self) -> float:
         """Software time of the whole model's layers, which a draft does not have."""
@@ -147,12 +170,14 @@ class Server:
             total += stands
         return total
 
+    def contexts(self) -> list[int]:
+        """Tokens cached where a decode step is simulated."""
+        first, last = self.request.isl, self.request.isl + self.request.osl - 1
+        return [first + (last - first) * i // (POINTS - 1) for i in range(POINTS)]
+
     def decode(self, batch: int) -> tuple[float, float]:
         """(mean decode step over a sequence's contexts, bound of the integration's error), seconds."""
-        r = self.request
-        last = r.isl + r.osl - 1
-        contexts = [r.isl + (last - r.isl) * i // (POINTS - 1) for i in range(POINTS)]
-        steps = [self.seconds("decode", batch, c) for c in contexts]
+        steps = [self.seconds("decode", batch, c) for c in self.contexts()]
         fine, coarse = simpson(steps), simpson(steps[::2])
         return fine, abs(fine - coarse)
 
@@ -190,6 +215,9 @@ class Server:
         # In the time of one answer each of the batch's sequences brings one prefill.
         answer = step * r.osl / self.tokens_per_step + batch * prefill
         rate = batch * r.osl / answer
+        share = 1 / (batch * self.tokens_per_step)  # of a decode step, for a token
+        spent = [(share * w, ("decode", batch, c)) for w, c in zip(simpson_weights(POINTS), self.contexts(), strict=True)]
+        energy = self.energy([*spent, (1 / (prompts * r.osl), ("prefill", prompts, r.isl))])
         return Served(
             machine=self.arch.name,
             request=r,
@@ -204,6 +232,8 @@ class Server:
             tokens_per_step=self.tokens_per_step,
             limited_by=self.job("decode", batch, r.isl + r.osl // 2).bound.limited_by,
             memory=self.memory(batch),
+            energy=energy,
+            energy_joules_per_token=Cost.total(energy),
             notes=tuple(notes),
         )
 
@@ -212,12 +242,16 @@ def _job_of(job: Job, ops) -> Job:
     return Job(job.arch, ops, job.formats, "walk", name=job.name, phase=job.phase, config=job.config, chips=job.chips)
 
 
-def simpson(values: Sequence[float]) -> float:
-    """Mean of a function from an odd number of equally spaced values: Simpson's rule, exact for cubics."""
-    if len(values) % 2 == 0:
+def simpson_weights(points: int) -> list[float]:
+    """Weights of an odd number of equally spaced values in the mean of a function: Simpson's rule."""
+    if points % 2 == 0:
         raise ValueError("an odd number of values")
-    weights = [1, *([4, 2] * (len(values) // 2))[:-1], 1]
-    return sum(w * v for w, v in zip(weights, values, strict=True)) / (3 * (len(values) - 1))
+    return [w / (3 * (points - 1)) for w in (1, *([4, 2] * (points // 2))[:-1], 1)]
+
+
+def simpson(values: Sequence[float]) -> float:
+    """Mean of a function from an odd number of equally spaced values, exact for cubics."""
+    return sum(w * v for w, v in zip(simpson_weights(len(values)), values, strict=True))
 
 
 def serve(arch: Arch | str, request: Request, batch: int | None = None) -> Served:

@@ -10,16 +10,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hwsim.arch.cores import Cores, Family
+from hwsim.attention import decode_attention, prefill_attention
 from hwsim.errors import InputError
 from hwsim.kernels import (
     Kernel,
     Wave,
     all_reduce,
-    decode_attention,
     elementwise,
     gemm,
     grouped,
-    prefill_attention,
 )
 from hwsim.operands import (
     Operands,
@@ -116,8 +115,8 @@ def _attention(core: AttentionCore, opd: Operands, cores: Cores, launch: float) 
             )
     kind = "decode_bf16" if kv >= 2 else "decode_fp8kv"
     cached = min(core.cached, core.window - 1) if core.window else core.cached
-    parts = [known.get(f"{kind}.{part}", other) for part, other in (("launch", launch), ("tile", 0.0), ("feed", 1e12))]
-    return decode_attention(core.sequences, cached, core.kv_heads, core.head_dim, kv, cores, *parts)
+    parts = [known.get(f"{kind}.{part}", other) for part, other in (("launch", launch), ("tile", 0.0), ("query", 0.0))]
+    return decode_attention(core.sequences, cached, core.q_heads, core.kv_heads, core.head_dim, kv, cores, *parts)
 
 
 def _collective(pipeline: Pipeline, op: Op, opd: Operands) -> Kernel:

@@ -8,7 +8,10 @@ import pytest
 
 from hwsim import calibrate as c
 from hwsim.arch import load_arch
+from hwsim.arch.builtin import arch_folder
+from hwsim.arch.cores import CoreTile
 from hwsim.errors import InputError
+from hwsim.kernels import product
 from hwsim.validate import shape_folds
 
 
@@ -105,6 +108,26 @@ def test_the_committed_calibration_is_a_fit_of_the_committed_data():
         worse = replace(family, macs_per_second=factor * family.macs_per_second)
         times = c.Products(data["nvfp4"], worse).seconds(worse, arch.cores)
         assert np.abs(times / data["nvfp4"][:, 3] - 1).mean() > best
+
+
+def test_the_h200_is_the_h100_with_its_own_memory():
+    folder = arch_folder() / "calibration"
+    h100, h200 = load_arch("h100-sxm"), load_arch("h200-sxm-trtllm")
+    assert (folder / "h200-sxm.yaml").read_text() == c.scaled((folder / "h100-sxm.yaml").read_text(), h200, h100)
+    factor = 4.8 / 3.35
+    assert h200.cores.bandwidth == pytest.approx(factor * h100.cores.bandwidth, rel=1e-3)
+    assert h200.cores.others["prefill_bf16.copy"] == pytest.approx(factor * h100.cores.others["prefill_bf16.copy"])
+    assert h200.cores.named("fp8").macs_per_second == h100.cores.named("fp8").macs_per_second
+    assert h200.cores.others["experts_fp8.copy"] == h100.cores.others["experts_fp8.copy"]  # a share
+
+
+def test_matrix_times_vector_has_no_chain():
+    """The same tile with K shared by the lanes is faster by what K's chain of multiply-adds took beyond the feed."""
+    arch = load_arch("a100-sxm")
+    family, tile = arch.cores.named("sq"), CoreTile(4, 16)
+    one, other = (product(1, 4096, 65536, 1.0, 1.0, t, family, arch.cores) for t in (tile, replace(tile, chain=0)))
+    assert one.core == pytest.approx(65536 * arch.cores.step_seconds / 2)
+    assert other.core == pytest.approx(17 * 65536 / family.feed_per_second)
 
 
 @pytest.mark.slow

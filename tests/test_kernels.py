@@ -2,16 +2,19 @@
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
 from hwsim.arch import load_arch
+from hwsim.arch.cores import CoreTile
+from hwsim.attention import decode_attention, decode_shares, prefill_attention
 from hwsim.errors import InputError
 from hwsim.formats.layout import layout
 from hwsim.job import gemm, run
-from hwsim.kernels import Kernel, Wave, all_reduce, prefill_attention, product
+from hwsim.kernels import Kernel, Wave, all_reduce, grouped, product
 from hwsim.kernels import gemm as gemm_kernel
-from hwsim.kernelsets import read_rows
+from hwsim.kernelsets import power_law, read_rows
 from hwsim.pipeline import Pipeline
 from hwsim.sim.engine import simulate
 from hwsim.waves import kernel_program
@@ -84,10 +87,70 @@ def test_causal_tiles_are_half_of_the_square_and_the_diagonal():
         kernel = prefill_attention(64, tokens, 32, 8, 128, 2.0, c, 0.0, 3e14, 0.0, 1e30)
         return kernel.waves[0].core
 
-    blocks = 8192 // 128
-    steps = sum(2 * (i + 1) for i in range(blocks))
-    assert work(8192) == pytest.approx(64 * 32 * steps * 2 * 128 * 64 * 128 / 3e14)
+    steps = sum(i + 1 for i in range(8192 // 128))
+    assert work(8192) == pytest.approx(64 * 32 * steps * 2 * 128 * 128 * 128 / 3e14)
     assert work(8192) / work(4096) == pytest.approx((64 * 65) / (32 * 33))
+
+
+def test_prefill_tiles_go_to_the_first_free_core():
+    """Three heads of two tiles, 2 and 1 long, on two cores: 2 1 2 | 1 2 1 deal as 2+2+1 and 1+2+1 or better, 5 in all.
+
+    By hand: core A 2, core B 1+1... heads in turn, longest first: A=2, B=1, B=1+2=3, A=2+1=3, A=3+2=5, B=3+1=4.
+    """
+    c = replace(load_arch("h100-sxm").cores, count=2)
+    kernel = prefill_attention(1, 256, 3, 1, 128, 2.0, c, 0.0, 2 * 128 * 128 * 128 * 2, 0.0, 1e30)
+    assert kernel.waves[0].core == pytest.approx(5)
+
+
+@pytest.mark.parametrize(
+    "name, sequences, kv_heads, positions, shares",
+    [
+        ("h100-sxm", 16, 8, 128, 1),
+        ("h100-sxm", 16, 8, 256, 2),
+        ("h100-sxm", 16, 8, 1024, 8),
+        ("h100-sxm", 16, 8, 65536, 8),  # 512 wanted, 64 by the root, 8.25 by eight pieces a core
+        ("h100-sxm", 1, 2, 65536, 64),
+        ("b200", 1, 8, 512, 1),
+        ("b200", 1, 8, 1024, 2),
+        ("b200", 1, 8, 65536, 18),  # 148 cores, 8 pieces
+        ("b200", 64, 8, 65536, 1),
+    ],
+)
+def test_shares_of_decode_attention_are_the_librarys(name, sequences, kv_heads, positions, shares):
+    assert decode_shares(sequences, kv_heads, positions, load_arch(name).cores) == shares
+
+
+def test_decode_attention_by_hand():
+    """One step of 128 positions a piece costs waves of pieces; long ones the memory."""
+    h, b = load_arch("h100-sxm").cores, load_arch("b200").cores
+    short = decode_attention(2048, 99, 32, 8, 128, 2.0, h, 1e-6, 3e-6, 5e-7)
+    assert short.seconds == pytest.approx(1e-6 + 125 * 3.5e-6)  # 16,384 pieces on 132 cores; 4 queries fill 8 rows
+    wide = decode_attention(2048, 99, 32, 2, 128, 1.0, h, 1e-6, 3e-6, 5e-7)
+    assert wide.seconds == pytest.approx(1e-6 + 32 * 4e-6)  # 4,096 pieces; 16 queries
+    older = decode_attention(16, 0, 32, 2, 128, 2.0, h, 1e-6, 3e-6, 5e-7)
+    assert older.seconds == pytest.approx(1e-6 + 2 * 3.5e-6)  # 32 pieces: 512 query heads, two on a core
+    long = decode_attention(64, 65535, 32, 8, 128, 2.0, b, 0.0, 1e-9, 1e-9)
+    assert long.seconds == pytest.approx(64 * 8 * 65536 * 512 / (8e12 * (1 - 0.26 / 3.9)), rel=1e-3)
+
+
+def test_each_expert_pads_its_own_rows():
+    """One expert of 513 rows and three of 1: 256-row tiles make 3 + 1 + 1 + 1, not the 4 of the mean's 129 rows."""
+    arch = load_arch("b200")
+    family = replace(arch.cores.named("nvfp4"), tiles=(CoreTile(256, 128),))
+    cores = replace(arch.cores, count=1, families=(family,))
+    kernel = grouped(((1, 513), (3, 1)), 128, 4096, family, cores, layout("nvfp4"), layout("nvfp4"))
+    assert sum(w.repeat for w in kernel.waves if w.core) == 6
+    assert kernel.read_bytes == int(4096 * (4 * 128 + 516) * 0.5625) and kernel.store_bytes == 2 * 516 * 128
+
+
+@pytest.mark.parametrize("tokens, top_k, experts, exponent", [(1, 8, 128, 1.2), (64, 4, 32, 1.01), (8192, 6, 128, 1.2)])
+def test_power_law_deals_every_row(tokens, top_k, experts, exponent):
+    """All rows, no expert more than one a token; far from even once there are many."""
+    found = power_law(tokens, top_k, experts, exponent)
+    assert sum(n * rows for n, rows in found) == tokens * top_k
+    assert sum(n for n, _ in found) <= experts and all(0 < rows <= tokens for _, rows in found)
+    if tokens > 1:
+        assert found[0][1] > 2 * tokens * top_k / experts > 4 * found[-1][1]
 
 
 def test_all_reduce_takes_the_faster_way():

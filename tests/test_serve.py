@@ -7,6 +7,7 @@ import pytest
 
 from hwsim.errors import InputError
 from hwsim.job import run
+from hwsim.report.serving import served_text
 from hwsim.serve import Request, Server, simpson
 
 NANO = Request("nemotron3-nano-30b-a3b", 8192, 16384, "published-fp8")
@@ -55,6 +56,22 @@ def test_steady_state_is_steps_and_prefills():
     answer = 16384 * found.step_seconds + 64 * prefill
     assert found.tokens_per_second_per_user == pytest.approx(16384 / answer, rel=1e-3)
     assert found.tokens_per_second_per_chip == pytest.approx(64 * 16384 / answer, rel=1e-3)
+
+
+def test_energy_of_a_token_is_that_of_its_steps_and_its_share_of_the_prompt():
+    """On a machine whose every energy has a source; else null, with what is missing."""
+    request = Request("mamba2-1.3b", 512, 1, "int8")
+    found = Server("tpu-v4i", request).serve(2)
+    step, prompt = (run("tpu-v4i", "mamba2-1.3b", phase, 2, 512, "int8", engine="walk") for phase in ("decode", "prefill"))
+    terms = {t.name: t.value for t in step.cost.energy}
+    prompts = {t.name: t.value for t in prompt.cost.energy}
+    for term in found.energy:
+        assert term.value == pytest.approx((terms[term.name] + prompts[term.name]) / 2)
+    assert (found.energy_joules_per_token is None) == any(t.value is None for t in found.energy)
+    assert {t.name for t in found.energy} == {*terms, *prompts}
+    gpu = Server("h200-sxm-trtllm", NANO).serve(1)
+    assert gpu.energy_joules_per_token is None and "no technology table" in gpu.energy[0].source
+    assert "no technology table for h200-sxm-trtllm" in served_text(gpu)
 
 
 def test_one_point_takes_under_five_cpu_seconds():

@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 class CoreTile:
     """One kernel of the library: the outputs a core makes at once, and how many cores share a product's K.
 
-    rows: the least and the most M that the library uses it for.
+    rows: the least and the most M that the library uses it for. chain: 1 where K goes through dependent
+    multiply-adds; 0 where the lanes of a core share it and sum at the end.
     """
 
     m: int
     n: int
     split: int = 1
     rows: tuple[int, int] = (1, 1 << 30)
+    chain: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,10 @@ class Cores:
     step_seconds:     one element of K through dependent multiply-adds.
     sustained:        loss of rate under lasting load: 1 + sustained * t/(t + knee).
     knee_seconds:     load that lasts this long has cost half of that.
-    decode_fill, decode_least: decode attention shares a sequence's positions among cores while there are fewer than
-                      `fill` pieces a core, in shares of `least` positions or more.
+    stream:           bytes a second of long reads: the memory's peak less refresh.
+    cache_bytes:      of L2.
+    prefill_rows, prefill_keys: queries and keys of a tile of prefill attention.
+    decode_rule, decode_fill, decode_least: how decode attention shares a sequence's positions out (hwsim.attention).
     fitted: rates of this chip that `calibrate` finds beside the common ones.
     kernels, calibration: the files they come from. others: calibrated numbers of kernels that are no products.
     warm_bytes:       weights that stay in L2 from one repeat of a benchmark to the next; none in whole models.
@@ -72,7 +76,12 @@ class Cores:
     sustained: float = 0.0
     warm_bytes: float = 0.0
     knee_seconds: float = 50e-6
-    decode_fill: float = 4.0
+    stream: float = 0.0
+    cache_bytes: int = 0
+    prefill_rows: int = 128
+    prefill_keys: int = 128
+    decode_rule: str = "xqa"
+    decode_fill: float = 8.0
     decode_least: int = 128
     fitted: tuple[str, ...] = ()
     kernels: str = ""

@@ -124,7 +124,7 @@ def _machine(file: MachineFile, source: str) -> Arch:
         round=rounding and Round(rounding.rate.per_cycle(clock), whole(rounding.latency)),
         link=link and Link(link.bandwidth.per_cycle(clock), link.latency.cycles(clock), link.topology),
         launch=launch and Launch(launch.interval.cycles(clock)),
-        cores=file.cores and load_cores(file.cores, source),
+        cores=file.cores and load_cores(file.cores, source, float(dram.stream * clock), buffers.activations),
         stack=file.stack and Stack(**{f"{part}_seconds": float(q.value) for part, q in file.stack}),
         technology=file.technology,
         idle_watts=file.idle and file.idle.value,

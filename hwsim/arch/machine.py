@@ -41,6 +41,12 @@ class Dram:
     row_miss_cycles: int = 0
     turnaround_cycles: int = 0
 
+    @property
+    def stream(self) -> Fraction:
+        """Bytes a cycle of long reads: the peak less refresh."""
+        refresh = self.refresh
+        return self.bytes_per_cycle * (1 - (refresh.stall_cycles / refresh.period_cycles if refresh.period_cycles else 0))
+
 
 @dataclass(frozen=True, slots=True)
 class Vector:

@@ -45,6 +45,7 @@ class MenuFile(FilePart):
 
     rows: int | None = Field(None, ge=1, description="For M up to this; the rest of the family begins above.")
     tiles: list[CoreTileText] = Field(description="Outputs MxN of one core.", examples=[["128x256"]], min_length=1)
+    lanes: bool = Field(False, description="K is shared by a core's lanes (matrix times vector).")
     splits: list[int] = Field([1], description="Cores that share K.", examples=[[1, 2, 4]], min_length=1)
 
 
@@ -61,11 +62,19 @@ class FamilyFile(FilePart):
     menu: MenuFile = Field(description="The kernels.", examples=[{"tiles": ["128x256"], "splits": [1]}])
 
 
+class PrefillFile(FilePart):
+    """Tiles of prefill attention."""
+
+    rows: int = Field(ge=1, description="Queries of a tile.", examples=[128])
+    keys: int = Field(ge=1, description="Keys of a step.", examples=[128])
+
+
 class DecodeFile(FilePart):
     """How decode attention shares a sequence's positions among cores."""
 
-    fill: float = Field(description="While there are fewer pieces a core than this.", examples=[4.0])
-    least: int = Field(ge=1, description="In shares of this many positions or more.", examples=[128])
+    rule: Literal["xqa", "trtllm_gen"] = Field(description="The library's rule (hwsim.attention).", examples=["xqa"])
+    fill: float = Field(8.0, gt=0, description="xqa: pieces a core, at most.", examples=[8.0])
+    least: int = Field(ge=1, description="Positions of a share, at least.", examples=[128])
 
 
 class KernelsFile(FilePart):
@@ -75,7 +84,8 @@ class KernelsFile(FilePart):
     fitted: list[Literal["sustained", "over_rows"]] = Field(
         [], description="Rates of this chip to be fitted beside the common ones.", examples=[["sustained"]]
     )
-    decode: DecodeFile = Field(description="Decode attention.", examples=[{"fill": 4.0, "least": 128}])
+    prefill: PrefillFile = Field(description="Prefill attention.", examples=[{"rows": 128, "keys": 128}])
+    decode: DecodeFile = Field(description="Decode attention.", examples=[{"rule": "xqa", "least": 128}])
     families: list[FamilyFile] = Field(description="By pair of formats.", examples=[[]], min_length=1)
 
 
@@ -124,14 +134,22 @@ def _beside(source: str, name: str) -> Path:
     return here if here.is_file() else arch_folder() / name
 
 
-def load_cores(file: CoresFile, source: str) -> Cores:
-    """Cores with their menus and, where the machine names a calibration, their rates. raises: InputError."""
+def load_cores(file: CoresFile, source: str, stream: float, cache_bytes: int) -> Cores:
+    """Cores with their menus and, where the machine names a calibration, their rates. raises: InputError.
+
+    stream: bytes a second of the memory, less refresh; cache_bytes: L2.
+    """
     menus = filemodel.validate(read(_beside(source, file.kernels)), KernelsFile)
     families = tuple(_family(f) for f in menus.families)
     cores = Cores(
         file.count,
         file.memory,
         families,
+        stream=stream,
+        cache_bytes=cache_bytes,
+        prefill_rows=menus.prefill.rows,
+        prefill_keys=menus.prefill.keys,
+        decode_rule=menus.decode.rule,
         decode_fill=menus.decode.fill,
         decode_least=menus.decode.least,
         fitted=tuple(menus.fitted),
@@ -148,7 +166,8 @@ def _family(file: FamilyFile) -> Family:
     few, low = [], 1
     if file.few_rows:
         low = file.few_rows.rows + 1
-        few = [CoreTile(m, n, s, (1, low - 1)) for m, n in file.few_rows.tiles for s in file.few_rows.splits]
+        chain = 0 if file.few_rows.lanes else 1
+        few = [CoreTile(m, n, s, (1, low - 1), chain) for m, n in file.few_rows.tiles for s in file.few_rows.splits]
     rest = [CoreTile(m, n, s, (low, 1 << 30)) for m, n in file.menu.tiles for s in file.menu.splits]
     return Family(file.name, file.weights, file.activations, (*few, *rest), file.quantise or 0.0)
 
