@@ -9,8 +9,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -270,20 +271,49 @@ def calibrate(arch: Arch, path: Path, progress=None) -> tuple[str, Fit]:
 
 
 def scaled(text: str, arch: Arch, of: Arch) -> str:
-    """The calibration of `arch` from that of `of`, a chip with the same cores: rates of the memory by the two data
-    sheets. text: `of`'s file.
-    """
-    factor = arch.dram.bytes_per_cycle * arch.clock_hz / (of.dram.bytes_per_cycle * of.clock_hz)
+    """A calibration of `arch` without measurements: that of `of`, each rate by the two data sheets.
 
-    lines = text.split("\n")
-    lines[0] = f"# {of.name}'s calibration, every rate of the memory times {float(factor):.4f} (data sheets): no fit."
-    for i, line in enumerate(lines):
-        line = re.sub(rf"^machine: {of.name}$", f"machine: {arch.name}", line)
-        line = re.sub(r"^(  (?:bandwidth|store): )([\d.]+)", lambda m: f"{m[1]}{float(m[2]) * float(factor):.4g}", line)
-        if "unit: 'B/s'" in line and ".copy" in line:
-            line = re.sub(r"(value: )([^,]+)", lambda m: f"{m[1]}{float(m[2]) * float(factor):.6e}", line)
-        lines[i] = line
+    text: `of`'s file. Rates of the memory go by its bandwidth, a core's multiply-adds by its peak, its feed and its
+    steps by the clock, what stays in L2 by L2; launches stay.
+    """
+
+    def ratio(number: Callable[[Arch], Fraction]) -> float:
+        return float(number(arch) / number(of))
+
+    memory = ratio(lambda a: a.dram.bytes_per_cycle * a.clock_hz)
+    clock, cache = ratio(lambda a: a.clock_hz), ratio(lambda a: Fraction(a.buffers.activations))
+    by = {"bandwidth": memory, "store": memory, "feed": clock, "step": 1 / clock, "warm": cache}
+    lines = [
+        f"# {of.name}'s calibration, each rate by the two data sheets (memory {memory:.4f}): a prediction, no fit."
+    ]
+    for line in text.split("\n")[1:]:
+        found = re.match(r"^( *)([\w.]+): ?({value: )?([\d.e+-]+)?(.*)$", line)
+        if found:
+            indent, key, value, number, rest = found.groups()
+            if key == "machine":
+                line = f"machine: {arch.name}"
+            elif not number and len(indent) == 2:
+                family = next((f for f in arch.cores.families if f.name == key), None)
+                if family:
+                    by["rate"] = ratio(
+                        lambda a, f=family: a.dot.rate(f.activations, f.activations) * a.clock_hz / a.cores.count
+                    )
+            elif value and key.endswith(".copy") and "'B/s'" in rest:
+                line = f"{indent}{key}: {value}{float(number) * memory:.6e}{rest}"
+            elif not value and number and key in by and by[key] != 1:
+                new = float(number) * by[key]
+                line = f"{indent}{key}: {round(new) if key == 'warm' else format(new, '.4g')}{rest}"
+        lines.append(line)
     return "\n".join(lines)
+
+
+#: Machines without measurements of their own, and the one that each is scaled from.
+SCALED = {
+    "h200-sxm-trtllm": "h100-sxm",
+    "mi210": "a100-sxm",
+    "rtx4090": "a100-sxm",
+    "rtx-pro-6000": "a100-sxm",
+}
 
 
 def main() -> None:
@@ -297,8 +327,14 @@ def main() -> None:
         texts[name], found = calibrate(bare, FOLDER / f"{name.split('-')[0]}_gemm.csv", print)
         (folder / f"{name}.yaml").write_text(texts[name])
         print(f"{name}: mean error {100 * found.error:.1f} %")
-    of, arch = (load_arch(name, [("cores.calibration", "null")]) for name in ("h100-sxm", "h200-sxm-trtllm"))
-    (folder / "h200-sxm.yaml").write_text(scaled(texts["h100-sxm"], arch, of))
+    for name, of in SCALED.items():
+        pair = (load_arch(machine, [("cores.calibration", "null")]) for machine in (name, of))
+        (folder / f"{calibration_file(name)}").write_text(scaled(texts[of], *pair))
+
+
+def calibration_file(machine: str) -> str:
+    """Name of a machine's file among the calibrations."""
+    return "h200-sxm.yaml" if machine == "h200-sxm-trtllm" else f"{machine}.yaml"
 
 
 if __name__ == "__main__":

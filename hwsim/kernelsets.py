@@ -92,8 +92,7 @@ def power_law(tokens: int, top_k: int, experts: int, exponent: float) -> tuple[t
     wanted, power = tokens * top_k, 1 - exponent
     low, high = (1.0, 0.8 * tokens) if wanted > experts else (0.01, 2.0)
     drawn = [
-        ((high**power - low**power) * (i + 0.5) / experts + low**power) ** (1 / power)
-        for i in reversed(range(experts))
+        ((high**power - low**power) * (i + 0.5) / experts + low**power) ** (1 / power) for i in reversed(range(experts))
     ]
     rows, left, weight = [], wanted, sum(drawn)
     for x in drawn:

@@ -216,7 +216,9 @@ class Server:
         answer = step * r.osl / self.tokens_per_step + batch * prefill
         rate = batch * r.osl / answer
         share = 1 / (batch * self.tokens_per_step)  # of a decode step, for a token
-        spent = [(share * w, ("decode", batch, c)) for w, c in zip(simpson_weights(POINTS), self.contexts(), strict=True)]
+        spent = [
+            (share * w, ("decode", batch, c)) for w, c in zip(simpson_weights(POINTS), self.contexts(), strict=True)
+        ]
         energy = self.energy([*spent, (1 / (prompts * r.osl), ("prefill", prompts, r.isl))])
         return Served(
             machine=self.arch.name,

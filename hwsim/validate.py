@@ -21,6 +21,7 @@ from hwsim.formats.layout import layout
 from hwsim.job import gemm
 from hwsim.kernels import gemm as kernel
 from hwsim.kernelsets import FOLDER, fit_set, kernel_sets, read_rows, values_of
+from hwsim.validate_unfitted import Unfitted, gpt3, llama, llmcompass
 
 FOLDS = 6
 SEED = 0
@@ -184,26 +185,6 @@ def score_kernels(chip: str, progress: Callable[[str], None]) -> list[Score]:
     return scores
 
 
-def score_llmcompass(chip: str) -> Score:
-    """LLMCompass's FP16 products on A100: the same chip, its eager framework's start fitted as one constant."""
-    arch = load_arch("a100-sxm")
-    rows = np.array([[float(r[c]) for c in ("m", "n", "k", "us")] for r in read_rows(f"llmcompass_{chip}_gemm.csv")])
-    rows[:, 3] *= 1e-6
-    family = arch.cores.named("bfloat16")
-    times = calibrate.Products(rows, family).seconds(family, replace(arch.cores, warm_bytes=0.0))
-    starts = np.linspace(0, 60e-6, 601)
-    start = float(min(starts, key=lambda x: np.abs((times + x) / rows[:, 3] - 1).mean()))
-    times = times + start
-    return Score(
-        chip,
-        f"LLMCompass fp16, start {start * 1e6:.1f} us",
-        np.abs(times / rows[:, 3] - 1),
-        rows[:, 0],
-        predicted=times,
-        measured=rows[:, 3],
-    )
-
-
 def gemmini_rows() -> Iterable[tuple[str, int, int]]:
     """(shape, measured cycles, simulated cycles)"""
     for row in read_rows("gemmini_gemm.csv"):
@@ -224,6 +205,13 @@ def h200_rows() -> Iterable[list[str]]:
         yield row
 
 
+def unfitted_sets() -> tuple[list[Unfitted], float, list[tuple[str, str, float, float]]]:
+    """Sets no fit has seen, the start of LLMCompass's framework (s), and the operators of its GPT-3 layer."""
+    a100, start = llmcompass("a100-sxm")
+    mi210, _ = llmcompass("mi210", start)
+    return [a100, mi210, *llama("rtx4090"), *llama("rtx-pro-6000")], start, list(gpt3(start))
+
+
 def run(folder: Path, progress: Callable[[str], None] = lambda name: None) -> Path:
     """Score every set and write validation.md and validation.svg into `folder`."""
     from hwsim.report import validation_page as page
@@ -238,7 +226,7 @@ def run(folder: Path, progress: Callable[[str], None] = lambda name: None) -> Pa
         score_left_out(),
         list(h200_rows()),
         kernels,
-        score_llmcompass("a100"),
+        unfitted_sets(),
         list(gemmini_rows()),
         seedlm,
         "validation.svg",

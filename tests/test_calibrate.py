@@ -110,12 +110,27 @@ def test_the_committed_calibration_is_a_fit_of_the_committed_data():
         assert np.abs(times / data["nvfp4"][:, 3] - 1).mean() > best
 
 
-def test_the_h200_is_the_h100_with_its_own_memory():
+@pytest.mark.parametrize("name, of", c.SCALED.items())
+def test_chips_without_measurements_are_others_by_the_data_sheets(name, of):
     folder = arch_folder() / "calibration"
+    one, other = load_arch(name), load_arch(of)
+    text = (folder / c.calibration_file(of)).read_text()
+    assert (folder / c.calibration_file(name)).read_text() == c.scaled(text, one, other)
+    memory = one.dram.bytes_per_cycle * one.clock_hz / (other.dram.bytes_per_cycle * other.clock_hz)
+    assert one.cores.bandwidth == pytest.approx(float(memory) * other.cores.bandwidth, rel=1e-3)
+    for family, theirs in zip(one.cores.families, other.cores.families, strict=True):
+        assert family.launch_seconds == theirs.launch_seconds
+        peaks = [a.dot.rate(family.activations, family.activations) * a.clock_hz / a.cores.count for a in (one, other)]
+        factor = float(peaks[0] / peaks[1])
+        assert family.macs_per_second == pytest.approx(factor * theirs.macs_per_second, rel=1e-3)
+    assert one.cores.step_seconds == pytest.approx(
+        other.cores.step_seconds * float(other.clock_hz / one.clock_hz), rel=1e-3
+    )
+
+
+def test_the_h200_streams_by_its_own_memory():
     h100, h200 = load_arch("h100-sxm"), load_arch("h200-sxm-trtllm")
-    assert (folder / "h200-sxm.yaml").read_text() == c.scaled((folder / "h100-sxm.yaml").read_text(), h200, h100)
     factor = 4.8 / 3.35
-    assert h200.cores.bandwidth == pytest.approx(factor * h100.cores.bandwidth, rel=1e-3)
     assert h200.cores.others["prefill_bf16.copy"] == pytest.approx(factor * h100.cores.others["prefill_bf16.copy"])
     assert h200.cores.named("fp8").macs_per_second == h100.cores.named("fp8").macs_per_second
     assert h200.cores.others["experts_fp8.copy"] == h100.cores.others["experts_fp8.copy"]  # a share

@@ -62,7 +62,9 @@ def test_energy_of_a_token_is_that_of_its_steps_and_its_share_of_the_prompt():
     """On a machine whose every energy has a source; else null, with what is missing."""
     request = Request("mamba2-1.3b", 512, 1, "int8")
     found = Server("tpu-v4i", request).serve(2)
-    step, prompt = (run("tpu-v4i", "mamba2-1.3b", phase, 2, 512, "int8", engine="walk") for phase in ("decode", "prefill"))
+    step, prompt = (
+        run("tpu-v4i", "mamba2-1.3b", phase, 2, 512, "int8", engine="walk") for phase in ("decode", "prefill")
+    )
     terms = {t.name: t.value for t in step.cost.energy}
     prompts = {t.name: t.value for t in prompt.cost.energy}
     for term in found.energy:

@@ -45,7 +45,8 @@ class Dram:
     def stream(self) -> Fraction:
         """Bytes a cycle of long reads: the peak less refresh."""
         refresh = self.refresh
-        return self.bytes_per_cycle * (1 - (refresh.stall_cycles / refresh.period_cycles if refresh.period_cycles else 0))
+        stopped = refresh.stall_cycles / refresh.period_cycles if refresh.period_cycles else 0
+        return self.bytes_per_cycle * (1 - stopped)
 
 
 @dataclass(frozen=True, slots=True)

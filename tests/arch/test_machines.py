@@ -13,7 +13,7 @@ from hwsim.arch import arch_config, arch_names, load_arch, load_arch_text
 from hwsim.arch.builtin import arch_folder
 
 NAMES = ["a100-sxm", "b200", "edge-mx", "gemmini", "h100-sxm", "h200-sxm", "h200-sxm-regen", "h200-sxm-trtllm"]
-NAMES += ["m0", "seedlm-virtex7", "tpu-v4i"]
+NAMES += ["m0", "mi210", "rtx-pro-6000", "rtx4090", "seedlm-virtex7", "tpu-v4i"]
 ENGINES = ["gemv-engine"]
 
 
