@@ -10,7 +10,7 @@ import csv
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -112,30 +112,6 @@ def ranges(arch: Arch, families: Sequence[Family]) -> dict[str, tuple[float, flo
     return found
 
 
-def with_values(cores: Cores, values: Mapping[str, float]) -> Cores:
-    """The cores with these rates."""
-    families = tuple(
-        replace(
-            f,
-            launch_seconds=values.get(f"{f.name}.launch", f.launch_seconds),
-            macs_per_second=values.get(f"{f.name}.rate", f.macs_per_second),
-            feed_per_second=values.get(f"{f.name}.feed", f.feed_per_second),
-            over_rows=values.get("over_rows", 0.0) if f.name == "fp8_block" else 0.0,
-        )
-        for f in cores.families
-    )
-    return replace(
-        cores,
-        families=families,
-        bandwidth=values["bandwidth"],
-        store=values["store"],
-        reduce_seconds=values["reduce"],
-        step_seconds=values["step"] / 64,
-        sustained=values.get("sustained", 0.0),
-        warm_bytes=values["warm"],
-    )
-
-
 def fit(arch: Arch, data: Mapping[str, Rows], start: Mapping[str, float] | None = None, steps: int = 40) -> Fit:
     """Rates of `arch` from `data`, by family. start: values of an earlier fit."""
     from scipy.optimize import least_squares
@@ -152,7 +128,7 @@ def fit(arch: Arch, data: Mapping[str, Rows], start: Mapping[str, float] | None 
     ends = np.cumsum([0, *(len(data[f.name]) for f in families)])
 
     def residual(x, only=None):
-        cores = with_values(arch.cores, dict(zip(names, np.exp(x), strict=True)))
+        cores = arch.cores.rated(dict(zip(names, np.exp(x), strict=True)))
         return [
             np.log(products[f.name].seconds(f, cores)) - measured[f.name] if only in (None, f.name) else None
             for f in cores.families
@@ -186,7 +162,7 @@ def fit(arch: Arch, data: Mapping[str, Rows], start: Mapping[str, float] | None 
         for name, x, low, high in zip(names, found.x, least, most, strict=True)
         if min(x - low, high - x) < AT_LIMIT
     )
-    cores = with_values(arch.cores, values)
+    cores = arch.cores.rated(values)
     errors = {
         f.name: np.abs(products[f.name].seconds(f, cores) / data[f.name][:, 3] - 1)
         for f in cores.families

@@ -8,7 +8,7 @@ contexts and integrated by Simpson's rule; the difference to half as many points
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from math import floor
 from typing import Any
@@ -17,7 +17,7 @@ from hwsim.arch import Arch, load_arch
 from hwsim.errors import InputError
 from hwsim.job import Job, run_job
 from hwsim.result import Cost, Term
-from hwsim.workload import load_model, lower, lower_draft
+from hwsim.workload import Model, load_model, lower, lower_draft
 from hwsim.workload.parallel import Parallel
 
 #: Contexts at which a decode step is simulated, from the prompt's length to the last token's.
@@ -33,7 +33,8 @@ class Request:
     """What is served: prompts of `isl` tokens, answers of `osl`, formats as in `run`.
 
     drafts: tokens drafted a step by the model's own block. acceptance: chance that the i-th draft stands, given that
-    those before it do; one a draft.
+    those before it do; one a draft. keep_windows: the KV cache holds every position of layers that attend through a
+    window, as TensorRT-LLM's does unless `KvCacheConfig.max_attention_window` is set; reading is by the window still.
     """
 
     model: str
@@ -48,6 +49,7 @@ class Request:
     skew: str = "even"
     drafts: int = 0
     acceptance: tuple[float, ...] = ()
+    keep_windows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +96,12 @@ class Server:
         self._steps: dict[tuple, float] = {}
         self._energy: dict[tuple, list[Term]] = {}
 
-    def job(self, phase: str, batch: int, context: int) -> Job:
+    def job(self, phase: str, batch: int, context: int, model: Model | None = None) -> Job:
         """The step as `run` makes it."""
         r = self.request
         return run_job(
             self.arch,
-            self.model,
+            model or self.model,
             phase,
             batch,
             context,
@@ -183,7 +185,10 @@ class Server:
 
     def memory(self, batch: int) -> dict[str, int]:
         """Bytes on one chip when every sequence has its last token."""
-        m = self.job("decode", batch, self.request.isl + self.request.osl - 1)._memory()
+        last, model = self.request.isl + self.request.osl, self.model
+        if self.request.keep_windows and model.attention and model.attention.window:
+            model = replace(model, attention=replace(model.attention, window=last))
+        m = self.job("decode", batch, last - 1, model)._memory()
         return {
             "weights": m.weights,
             "kv": m.kv,

@@ -1,6 +1,7 @@
 """Serving: integration, acceptance, memory and steady state against arithmetic of their own."""
 
 import time
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -43,6 +44,16 @@ def test_what_fits_fits_and_one_more_does_not():
         return sum(m[part] for part in ("weights", "kv", "state", "activations"))
 
     assert used(most) <= 0.9 * 141e9 < used(most + 1)
+
+
+def test_windows_that_are_kept_cost_memory_and_no_reading():
+    freed = Request("gpt-oss-20b", 1024, 8192, "published-mxfp4")
+    one, two = (Server("h200-sxm-trtllm", r) for r in (freed, replace(freed, keep_windows=True)))
+    each = 9216 * 12 * 2 * 8 * 64 * 2  # twelve window layers, bf16
+    window = 128 * 12 * 2 * 8 * 64 * 2
+    assert two.memory(1)["kv"] - one.memory(1)["kv"] == each - window
+    assert two.seconds("decode", 8, 4096) == one.seconds("decode", 8, 4096)
+    assert two.batch_by_memory() < 0.6 * one.batch_by_memory()
 
 
 def test_steady_state_is_steps_and_prefills():

@@ -6,7 +6,8 @@ calibration (`arch_configs/calibration/`), written by `hwsim calibrate`: at most
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class Family:
     launch_seconds:     start of the kernel (or kernels), first access and last result.
     macs_per_second:    of one core on full tiles, at the clock of a short run.
     feed_per_second:    bytes that one core takes from L2, a second.
-    over_rows:          a row that a tile has beyond M costs the feed this many rows.
+    fetches_beyond:     the kernel fetches the rows that its last tile has beyond M.
+    over_rows:          each of those costs the feed this many rows.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Family:
     activations: str
     tiles: tuple[CoreTile, ...]
     quantise_bytes: float = 0.0
+    fetches_beyond: bool = False
     launch_seconds: float = 0.0
     macs_per_second: float = 0.0
     feed_per_second: float = 0.0
@@ -95,3 +98,28 @@ class Cores:
     def named(self, name: str) -> Family:
         """The family of a name."""
         return next(f for f in self.families if f.name == name)
+
+    def rated(self, values: Mapping[str, float]) -> Cores:
+        """The cores at these rates, SI units: bandwidth, store, reduce, step (64 elements of K), warm, sustained,
+        over_rows; FAMILY.launch, .rate, .feed. Families that are not named keep theirs.
+        """
+        families = tuple(
+            replace(
+                f,
+                launch_seconds=values.get(f"{f.name}.launch", f.launch_seconds),
+                macs_per_second=values.get(f"{f.name}.rate", f.macs_per_second),
+                feed_per_second=values.get(f"{f.name}.feed", f.feed_per_second),
+                over_rows=values.get("over_rows", 0.0) if f.fetches_beyond else 0.0,
+            )
+            for f in self.families
+        )
+        return replace(
+            self,
+            families=families,
+            bandwidth=values["bandwidth"],
+            store=values["store"],
+            reduce_seconds=values["reduce"],
+            step_seconds=values["step"] / 64,
+            sustained=values.get("sustained", 0.0),
+            warm_bytes=values["warm"],
+        )

@@ -22,7 +22,7 @@ from hwsim.arch.cores import Cores, CoreTile, Family
 from hwsim.arch.schema import ByteRate, CoresFile, Duration, FormatName, MacRate, Size
 from hwsim.errors import InputError
 from hwsim.filemodel import FilePart, asked
-from hwsim.quantities import Quantity, quantity
+from hwsim.quantities import quantity
 from hwsim.yamlfile import read, short
 
 
@@ -58,6 +58,7 @@ class FamilyFile(FilePart):
     quantise: Annotated[float, PlainValidator(asked(_read_bytes))] | None = Field(
         None, description="Bytes moved an activation element to quantise it.", examples=["5 B"]
     )
+    fetches_beyond: bool = Field(False, description="It fetches rows beyond M (`over_rows` of the calibration).")
     few_rows: MenuFile | None = Field(None, description="The kernels for few rows.", examples=[{}])
     menu: MenuFile = Field(description="The kernels.", examples=[{"tiles": ["128x256"], "splits": [1]}])
 
@@ -169,40 +170,20 @@ def _family(file: FamilyFile) -> Family:
         chain = 0 if file.few_rows.lanes else 1
         few = [CoreTile(m, n, s, (1, low - 1), chain) for m, n in file.few_rows.tiles for s in file.few_rows.splits]
     rest = [CoreTile(m, n, s, (low, 1 << 30)) for m, n in file.menu.tiles for s in file.menu.splits]
-    return Family(file.name, file.weights, file.activations, (*few, *rest), file.quantise or 0.0)
+    return Family(file.name, file.weights, file.activations, (*few, *rest), file.quantise or 0.0, file.fetches_beyond)
 
 
 def calibrated(cores: Cores, file: CalibrationFile, name: str = "") -> Cores:
     """The cores with the rates of a calibration. raises: InputError for a family without."""
 
-    def plain(value: Quantity) -> float:
-        return float(value.value)
-
     missing = [f.name for f in cores.families if f.name not in file.families]
     if missing:
         raise InputError(f"{name}: no rates for {', '.join(missing)}; run `hwsim calibrate {file.machine}`")
-    families = []
+    chip = file.chip
+    values = {part: float(getattr(chip, part).value) for part in ("bandwidth", "store", "reduce", "step")}
+    values |= {"warm": float(chip.warm), "sustained": chip.sustained or 0.0, "over_rows": chip.over_rows or 0.0}
     for family in cores.families:
         rates = file.families[family.name]
-        families.append(
-            replace(
-                family,
-                launch_seconds=plain(rates.launch),
-                macs_per_second=plain(rates.rate),
-                feed_per_second=plain(rates.feed),
-                over_rows=(file.chip.over_rows or 0.0) if family.name == "fp8_block" else 0.0,
-            )
-        )
-    chip = file.chip
-    return replace(
-        cores,
-        families=tuple(families),
-        bandwidth=plain(chip.bandwidth),
-        store=plain(chip.store),
-        reduce_seconds=plain(chip.reduce),
-        step_seconds=plain(chip.step) / 64,
-        sustained=chip.sustained or 0.0,
-        warm_bytes=float(chip.warm),
-        calibration=name,
-        others={key: rate.value for key, rate in file.others.items()},
-    )
+        values |= {f"{family.name}.{part}": float(getattr(rates, part).value) for part in ("launch", "rate", "feed")}
+    others = {key: rate.value for key, rate in file.others.items()}
+    return replace(cores.rated(values), calibration=name, others=others)

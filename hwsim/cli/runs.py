@@ -153,6 +153,7 @@ def serve(
     activations: Acts = None,
     kv: Annotated[str | None, typer.Option(help="KV cache format")] = None,
     state: Annotated[str | None, typer.Option(help="SSM state format")] = None,
+    keep_windows: Annotated[bool, typer.Option("--keep-windows", help="KV of window layers is kept whole")] = False,
     drafts: Annotated[int, typer.Option(help="tokens drafted a step by the model's own block")] = 0,
     acceptance: Annotated[str, typer.Option(help="chance of each draft, given those before: 0.9,0.8")] = "",
     set_: Set = None,
@@ -172,7 +173,7 @@ def serve(
     if sequences is not None and sequences < 1:
         raise InputError("--batch: write a whole number above 0, or max")
     asked = Request(model, isl, osl, weight_map(weights), activations, kv, state, chips, parallel,
-                    drafts=drafts, acceptance=chances)
+                    drafts=drafts, acceptance=chances, keep_windows=keep_windows)
     found = steady(load_arch(arch, overrides(set_)), asked, sequences)
     print(json.dumps(found.to_dict(), indent=2) if as_json else served_text(found))
 
