@@ -208,7 +208,9 @@ is predicted. `max`: the best batch that fits.
 
 The KV cache of TensorRT-LLM keeps every position of gpt-oss's window layers here, as it does unless
 `KvCacheConfig.max_attention_window` is set (its default is none). What the published runs set is not said; the choice
-was made with these rows in view, and with windows freed they are predicted higher by up to a third. What is left of gpt-oss-20b, {100 * min(oss):+.0f} to {100 * max(oss):+.0f} %:
+was made with these rows in view, and with windows freed they are predicted higher by up to a third.
+
+What is left of gpt-oss-20b, {100 * min(oss):+.0f} to {100 * max(oss):+.0f} %:
 its tables of experts are of a later release than its published rows, and attention with a head of 64 and sinks is
 calibrated on heads of 128 without. TensorRT-LLM hides its own time behind the device when that is busy: its dense rows
 at full batch are within {100 * dense:.0f} % (mean) without the pair, and those of one sequence need it: a single pair
