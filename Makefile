@@ -44,7 +44,7 @@ formal: $(FPGA) ## the proofs on the units, each with a mutated twin that must f
 	@PYTHONPATH=.:tests/rtl/formal $(PY) tests/rtl/verify.py --formal
 
 .PHONY: verification
-verification: $(FPGA) ## the proofs and all mutants; writes reports/verification.md
+verification: $(FPGA) ## proofs, mutants, every code at length: reports/verification.md (half an hour of CPU)
 	@PYTHONPATH=.:tests/rtl/formal $(PY) tests/rtl/verify.py --page
 
 .PHONY: rtl

