@@ -192,7 +192,8 @@ def page(proofs: list[Row], mutants: list[Row], runs: list[Row]) -> str:
 
 {closed} of {len(proofs)} proofs close while their twins fail; {killed} of {len(mutants)} mutants are killed;
 {equal} of {len(runs)} exhaustive runs have no mismatch. Times are CPU times, in all {minutes(proofs)} minutes for
-proofs and twins, {minutes(mutants)} for mutants and their shares, {minutes(runs)} for the exhaustive runs.
+proofs and twins, {minutes(mutants)} for mutants and their shares, {minutes(runs)} for the exhaustive runs; other work
+on the machine lengthens them.
 
 ## Proofs
 
@@ -226,9 +227,10 @@ passes, and the cycle in which it speaks. {rare} of them differ on less than 1 %
 
 Units as plain Verilog, side by side, in the bench of `python -m rtl --vectors`: data and both handshake signals in each
 cycle, valid and ready 97 % of the time. All 65,535 seeds; all pairs of element codes of all 21 pairs of OCP elements,
-NVFP4 and BDR (with all pairs of shifts), in each of two lanes; 100,000 random blocks for each published dot unit and as
-many inputs for decoders, requantizers and accumulators; 10,000 for two whole units. Icarus has every seed, every pair
-of codes with at most 15 bits together, and one in {exhaustive.SHARE["icarus"]} of the random inputs.
+NVFP4 and BDR (with all pairs of shifts), in each of two lanes; 100,000 random blocks for each published dot unit, as
+many inputs for the decoders and five accumulators, as many blocks out of each requantizer; 10,000 for an MX MAC and a
+seed MAC. Icarus has every seed, every pair of codes with at most 15 bits together, and one in
+{exhaustive.SHARE["icarus"]} of the random inputs.
 
 {at_length_text(runs)}
 
