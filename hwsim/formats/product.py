@@ -78,7 +78,7 @@ def matmul(
     accumulate: "fp32" (sum + exact dot block, rounded once, blocks in ascending k), "exact" (all blocks, rounded
         once), "hopper_fp8", "blackwell_mx", "blackwell_fp4", or an `Aligned`.
     tensor_scale: multiply with the tensor's and rows' scales (one float32 multiplication, nearest even, by the
-        float32 product of both sides' scales); False: what the GEMV engine's y equals.
+        float32 product of both sides' scales); False: what the GEMV engine's y equals (int8: 64 times its y).
     begin: float32[m, n], finite, what the sums begin with (C of D = A B + C); None: zeros.
     raises: InputError for shapes or blocks that do not fit.
     """

@@ -56,6 +56,9 @@ class Gemv:
     makes several blocks of the target (seedlm3: 96 weights), two banks of the turn hold those of `interleave` rows
     each: written row by row, read block by block, as the accumulators' rows come in turn.
 
+    y is `formats.matmul(x, w, accumulate="fp32", tensor_scale=False)`, bit by bit; of int8, a 64th of it: its elements
+    are those of MXINT8, 2^-6 times an integer, and the row's scale, which comes after y, is to be 64 times as large.
+
     weights:     format of the stream: elements of at most 8 bits in blocks of at most 32, or seeds.
     activations: the MX format of x.
     beat_bytes:  bytes of a beat, 4 to 64.

@@ -25,6 +25,9 @@ ENGINES = (
 )
 """One elaboration each: formats, beats of 4 to 64 bytes, one or two dot units, deep and shallow FIFOs."""
 
+MUTATED = 4
+"""The engine with cases that wait for the sink, and of which mutants are made: little FIFO, two dot units."""
+
 RATIOS = {"starved": (1.2, 3), "balanced": (0.93, 1.07), "compute": (0.4, 0.85)}
 """Work of the memory over work of decoders or dot units, as drawn."""
 
@@ -54,6 +57,11 @@ class Drawn:
         return spec.shape(case.n, case.k).groups * max(Fraction(steps), words)
 
     @property
+    def sink(self) -> float:
+        """Cycles that the sink needs, on average."""
+        return self.case.n / self.case.p_ready
+
+    @property
     def ratio(self) -> Fraction:
         """Work of the memory over work of decoders and dot units."""
         return self.memory / self.compute
@@ -61,7 +69,7 @@ class Drawn:
     @property
     def kind(self) -> str:
         """What sets the speed."""
-        if self.case.n / self.case.p_ready > max(self.memory, self.compute):
+        if self.sink > max(self.memory, self.compute):
             return "sink"
         if self.ratio > Fraction(11, 10):
             return "starved"
@@ -119,7 +127,7 @@ def drawn_case(draw: random.Random, number: int, kind: str) -> Drawn:
     """A case of the kind. One to four groups of rows, up to 512 elements a row."""
     spec = ENGINES[number]
     while True:
-        machine = drawn_machine(draw, spec, kind)
+        machine = drawn_machine(draw, spec, "compute" if kind == "sink" else kind)
         n = draw.randint(1, 4) * spec.group_rows - draw.choice([0, draw.randint(0, spec.group_rows - 1)])
         k = draw.choice([32 * draw.randint(1, 16), draw.randint(1, 512)])
         p_ready = draw.choice([0.3, 0.6, 0.9]) if draw.random() < 0.25 else 1.0
@@ -130,9 +138,12 @@ def drawn_case(draw: random.Random, number: int, kind: str) -> Drawn:
 
 def grid(seed: int, engines: Iterable[int] | None = None, each: int = CASES_EACH) -> Iterator[Drawn]:
     """`each` cases of a kind and engine: starved; where the beat is wide enough for that, balanced and bound by
-    compute too. About a third has refresh, a quarter a sink that stalls."""
+    compute too. About a third has refresh, a quarter a sink that stalls. Last, `each` that wait for the sink."""
     draw = random.Random(seed)
     for number in range(len(ENGINES)) if engines is None else engines:
         kinds = list(RATIOS) if beat_cycles(ENGINES[number]) > Fraction(5, 4) else ["starved"]
         for i in range(each * len(kinds)):
             yield drawn_case(draw, number, kinds[i % len(kinds)])
+        if number == MUTATED:
+            apart = random.Random(f"sink {seed}")
+            yield from (drawn_case(apart, number, "sink") for _ in range(each))

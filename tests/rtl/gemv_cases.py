@@ -77,6 +77,8 @@ def data_of(case: Case) -> Data:
     x_code = get_format(spec.activations).encode(x.astype(np.float32))
     w_code, w_dot = _seeds(case, draw, padded) if spec.codec else _blocks(case, draw, padded)
     y = formats.matmul(x_code, w_dot, tensor_scale=False)[0]
+    if spec.weights == "int8":
+        y = np.ldexp(y, spec.dot.b.quantum_exponent)  # see `Gemv`
     stream = formats.stream(w_code, spec.dot_units, spec.interleave, spec.beat_bytes)
     return Data(_words(x_code.to_bytes(), x_code.format.layout.record_bits // 8), _words(stream, spec.beat_bytes),
                 [int(bits) for bits in y.view(np.uint32)])  # fmt: skip
