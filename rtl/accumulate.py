@@ -72,13 +72,13 @@ class AccumulatorUnit(wiring.Component):
         subtract = pipe.carry(sign.value ^ a_sign)
         acc_sign = pipe.carry(a_sign)
         a = Cat(Const(0, window - 24), a_fraction, a_normal)
-        a_less = (e_a - e_t)[: e_width + 1].as_signed()
-        t_less = (e_t - e_a)[: e_width + 1].as_signed()
-        a, t, e_a, e_t, a_less, t_less = pipe.cut("compare", a, t, e_a, e_t, a_less, t_less)
-
+        a_less, t_less = (e_a - e_t)[: e_width + 1], (e_t - e_a)[:e_width]
         t_above = a_less[-1] & ~empty.value
-        distance = pipe.wire(Mux(t_above, t_less, a_less)[:e_width])
-        far = (distance >= window + GUARD) | empty.value
+        a, t, e_a, e_t, a_less, t_less, t_above = pipe.cut(
+            "compare", a, t, e_a, e_t, a_less[:e_width], t_less, t_above
+        )
+        distance = Mux(t_above, t_less, a_less)
+        far = Mux(t_above, t_less >= window + GUARD, a_less >= window + GUARD) | empty.value
         small = Mux(t_above, a, t) & ~empty.value.replicate(window) | Mux(
             t_above, a, Const(0, window)
         ) & empty.value.replicate(window)
@@ -144,12 +144,12 @@ class AccumulatorUnit(wiring.Component):
         depth = self.spec.interleave
         m.submodules.sums = self._sums = memory.Memory(shape=32, depth=depth, init=[])
         port = self._sums.read_port(domain="comb")
-        slot, begins = Signal(range(depth)), Signal(depth, init=-1)
+        slot, begins = Signal(range(depth)), Signal(depth, init=-1)  # the flag of the row whose turn it is comes first
         self._turn(m, pipe, slot)
         with m.If(pipe.advance & pipe.valid):
-            m.d.sync += begins.bit_select(slot, 1).eq(last.value)
+            m.d.sync += begins.eq(Cat(begins[1:], last.value))
         m.d.comb += port.addr.eq(slot)
-        return port.data & ~begins.bit_select(slot, 1).replicate(32)
+        return port.data & ~begins[0].replicate(32)
 
     def _write(self, m: Module, pipe: Pipe, result: Value) -> None:
         port, slot = self._sums.write_port(), Signal(range(self.spec.interleave))

@@ -8,7 +8,7 @@ from hwsim.specs import BlockDot
 
 from .arith import add, booth_digits, booth_row, extend, signed_bits
 from .lane import Fields, lookup, operand_layout, product_cuts, scale_fields, shift_high, shift_low, shift_onehot
-from .pipe import Pipe
+from .pipe import Carried, Pipe
 
 __all__ = ["BlockDotUnit", "pair_layout", "sum_layout"]
 
@@ -36,8 +36,8 @@ def sum_layout(spec: BlockDot) -> data.StructLayout:
 class BlockDotUnit(wiring.Component):
     """The exact dot product of two blocks.
 
-    Latency `len(spec.stages)`, interval 1, rigid. Signs are deferred: a node of the adder tree adds or subtracts by
-    its two signs and passes the first one on, so no lane is ever negated.
+    Latency `len(spec.stages)`, interval 1, rigid. Signs are deferred: a node of the adder tree subtracts where its
+    two signs differ and passes the first one on, so no lane is ever negated.
 
     Ports:
     pair   in, stream:  `pair_layout`.
@@ -71,16 +71,18 @@ class BlockDotUnit(wiring.Component):
 
         if spec.both_integer:
             codes = [(pair.a.codes[i], pair.b.codes[i].as_signed()) for i in range(spec.lanes)]
-            held = [pipe.carry(booth_digits(y)[0][2]) for _, y in codes]
+            signs = [booth_digits(y)[0][2] for _, y in codes]
+            first, second = pipe.carry(signs[0]), self._second(pipe, signs)
             products = product_cuts(pipe, spec, codes)
         else:
-            held = [pipe.carry(a.sign ^ b.sign ^ scale_sign) for a, b in lanes]
+            signs = [a.sign ^ b.sign for a, b in lanes]
+            first, second = pipe.carry(signs[0] ^ scale_sign), self._second(pipe, signs)
             products = self._shifted(pipe, lanes)
-        total = self._tree(pipe, products, held)
+        total = self._tree(pipe, products, first, second)
         total = self._scaled(pipe, total, factor)
 
         nan, inf, negative = flags.value
-        sign = Const(0, 1) if spec.both_integer else held[0].value
+        sign = Const(0, 1) if spec.both_integer else first.value
         fields = [
             extend(total, spec.total_bits),
             Mux(inf, negative, sign),
@@ -112,16 +114,19 @@ class BlockDotUnit(wiring.Component):
                 nans.append(undefined)
                 positives.append((a.inf | b.inf) & ~sign)
                 negatives.append((a.inf | b.inf) & sign)
-        n, p = len(nans), len(positives)
+        sizes = [len(nans), len(positives), len(negatives)]
+
+        def any_of_eights(bits: Value) -> Value:
+            return Cat(kind[i : i + 8].any() for kind in _parted(bits, sizes) for i in range(0, len(kind), 8))
 
         def any_of_each(bits: Value) -> Value:
-            return Cat(bits[:n].any(), bits[n : n + p].any(), bits[n + p :].any())
+            return Cat(kind.any() for kind in _parted(bits, [-(-n // 8) for n in sizes]))
 
         def decide(bits: Value) -> Value:
             nan = bits[0] | (bits[1] & bits[2])
             return Cat(nan, (bits[1] | bits[2]) & ~nan, bits[2])
 
-        return pipe.carry(Cat(*nans, *positives, *negatives), any_of_each, decide)
+        return pipe.carry(Cat(*nans, *positives, *negatives), any_of_eights, any_of_each, decide)
 
     def _shifted(self, pipe: Pipe, lanes) -> list[Value]:
         """Products brought to one unit; an odd lane keeps the end of its shift for the adder: see `_late`."""
@@ -213,36 +218,76 @@ class BlockDotUnit(wiring.Component):
             return lookup(pipe, Cat(a.steps, b.steps), sums, width)
         return (a.steps + b.steps)[:width]
 
-    def _tree(self, pipe: Pipe, products: list[Value], signs) -> Value:
-        """The sum, up to the sign of the first lane.
+    def _second(self, pipe: Pipe, signs: list[Value]) -> list[list[Carried]]:
+        """For each level of the tree, what each node does with its second operand, carried there.
 
-        Two's complement: `signs` are pending carries instead, each taken up where its subtree is the second one.
+        Of two deferred signs, whether they differ; in two's complement, the pending carry of the second one.
         """
+        levels = []
+        for _ in range(self.spec.levels):
+            pairs = zip(signs[::2], signs[1::2], strict=False)
+            levels.append([pipe.carry(y if self.spec.both_integer else x ^ y) for x, y in pairs])
+            signs = signs[::2]
+        return levels
+
+    def _tree(self, pipe: Pipe, products: list[Value], first: Carried, second: list[list[Carried]]) -> Value:
+        """The sum, up to the sign of the first lane; in two's complement, `first` is that lane's pending carry."""
         spec = self.spec
-        nodes = list(products)
-        lane_max, lanes_in = spec.product_max, 1
+        if spec.split:
+            return self._split_tree(pipe, products, second)
+        nodes = self._leaves(products)
         if spec.both_integer:
-            nodes[0] = add(0, nodes[0], len(nodes[0]), signs[0].value)
-        for level in range(1, spec.levels + 1):
-            lanes_in *= 2
-            width = signed_bits(min(lanes_in, spec.lanes) * lane_max)
-            sums = []
-            for i in range(0, len(nodes) - 1, 2):
-                x, y = nodes[i], nodes[i + 1]
-                if level == 1 and "shift" in spec.cuts:
-                    y = self._late(y)
-                if spec.both_integer:
-                    sums.append(add(x, y, width, signs[i + 1].value))
-                else:
-                    sub = signs[i].value ^ signs[i + 1].value
-                    y = extend(y, width) ^ sub.replicate(width)
-                    sums.append(add(x, y, width, sub))
+            nodes[0] = add(0, nodes[0], len(nodes[0]), first.value)
+            pipe.drop([first])
+        for level, held in enumerate(second, 1):
+            width, sums = self._node_bits(level), []
+            for x, y, sub in zip(nodes[::2], nodes[1::2], held, strict=False):
+                if not spec.both_integer:
+                    y = extend(y, width) ^ sub.value.replicate(width)
+                sums.append(add(x, y, width, sub.value))
             if len(nodes) % 2:
                 sums.append(nodes[-1])
-            signs = signs[::2]
+            pipe.drop(held)
             nodes = [Value.cast(node) for node in pipe.cut(f"tree{level}", *sums)]
             nodes = [node if node.shape().signed else extend(node, width).as_signed() for node in nodes]
         return nodes[0] if nodes[0].shape().signed else Cat(nodes[0], Const(0, 1)).as_signed()
+
+    def _split_tree(self, pipe: Pipe, products: list[Value], second: list[list[Carried]]) -> Value:
+        """The same with each sum cut in two at bit `split`: the bits above are added one stage after those below.
+
+        So the upper tree runs a level behind the lower one, whose nodes hand it their carries.
+        """
+        at, levels = self.spec.split, self.spec.levels
+        kept = [pipe.carry(product) for product in products]
+        lower, upper = self._leaves(products), []
+        for level in range(1, levels + 2):
+            low, high = [], []
+            if level <= levels:
+                for x, y, sub in zip(lower[::2], lower[1::2], second[level - 1], strict=False):
+                    low.append(add(x[:at], y[:at] ^ sub.value.replicate(at), at + 1, sub.value))
+            if level > 1:
+                width = self._node_bits(level - 1) - at
+                for x, y, sub, node in zip(upper[::2], upper[1::2], second[level - 2], lower, strict=False):
+                    high.append(add(x, extend(y, width) ^ sub.value.replicate(width), width, node[at]))
+                high += [extend(node, width).as_signed() for node in upper[2 * len(high) :]]
+                pipe.drop(second[level - 2])
+            low += [extend(node[:at], at + 1) for node in lower[2 * len(low) :]]
+            held = pipe.cut(f"tree{level}" if level <= levels else "upper", *low, *high)
+            lower, upper = held[: len(low)], held[len(low) :]
+            if level == 1:
+                upper = [leaf[at:] for leaf in self._leaves([each.value for each in kept])]
+                pipe.drop(kept)
+        return Cat(lower[0][:at], upper[0]).as_signed()
+
+    def _leaves(self, products: list[Value]) -> list[Value]:
+        """What the first level adds: an odd lane's product with the end of its shift."""
+        if "shift" not in self.spec.cuts:
+            return list(products)
+        return [self._late(product) if i % 2 else product for i, product in enumerate(products)]
+
+    def _node_bits(self, level: int) -> int:
+        """Bits of a node after `level` levels."""
+        return signed_bits(min(1 << level, self.spec.lanes) * self.spec.product_max)
 
     def _scale_factor(self, pipe: Pipe, scales):
         """The product of the scales' significands, carried to the end; None where all are 1."""
@@ -269,3 +314,8 @@ class BlockDotUnit(wiring.Component):
             upper = add(high, row, len(row) + 1, digit[2])
             (result,) = pipe.cut(f"scale{j + 1}", Cat(low, upper).as_signed())
         return result.as_signed()
+
+
+def _parted(bits: Value, sizes: list[int]) -> list[Value]:
+    """`bits` as values of these sizes, from bit 0 up."""
+    return [bits[sum(sizes[:i]) :][:size] for i, size in enumerate(sizes)]

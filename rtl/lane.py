@@ -108,7 +108,10 @@ def product_cuts(pipe: Pipe, spec: BlockDot, pairs: list[tuple[Value, Value]]) -
     rows = narrow - k
     sums = []
     for x, y in wide_first:
-        start = lookup(pipe, Cat(x, y[:k]), table, wide + k, rows > 0) if k > 1 else x & y[0].replicate(wide)
+        if rows == 0 and spec.has_leading_bits:
+            start = _late_leading(pipe, x, y)
+        else:
+            start = lookup(pipe, Cat(x, y[:k]), table, wide + k, rows > 0) if k > 1 else x & y[0].replicate(wide)
         sums.append(start)
     operands = [pipe.carry(Cat(x, y[k:])) for x, y in wide_first]
     for row in range(rows):
@@ -121,6 +124,17 @@ def product_cuts(pipe: Pipe, spec: BlockDot, pairs: list[tuple[Value, Value]]) -
         sums = pipe.cut(f"part{row + 1}" if row < rows - 1 else "product", *added)
     sums = sums if rows else pipe.cut("product", *sums)
     return [total[: wide + narrow] for total in sums]
+
+
+def _late_leading(pipe: Pipe, x: Value, y: Value) -> Value:
+    """x * y: of the four products with and without either leading bit, those bits, which are late, choose one."""
+    wide, narrow = len(x) - 1, len(y) - 1
+    fractions, products = Cat(x[:wide], y[:narrow]), []
+    for leading in range(4):
+        a, b = (leading & 1) << wide, (leading >> 1) << narrow
+        table = [(a | i & ((1 << wide) - 1)) * (b | i >> wide) for i in range(1 << (wide + narrow))]
+        products.append(lookup(pipe, fractions, table, len(x) + len(y), True))
+    return Mux(y[-1], Mux(x[-1], products[3], products[2]), Mux(x[-1], products[1], products[0]))
 
 
 def _booth(pipe: Pipe, spec: BlockDot, pairs: list[tuple[Value, Value]]) -> list[Value]:

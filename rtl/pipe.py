@@ -59,6 +59,10 @@ class Pipe:
         self._carried.append(carried)
         return carried
 
+    def drop(self, carried: list[Carried]) -> None:
+        """Carry these no further: no later stage needs them."""
+        self._carried = [each for each in self._carried if each not in carried]
+
     def wire(self, value: Value) -> Signal:
         """A name for a value that is used more than once: without it, its gates are written at each use."""
         named = Signal(Value.cast(value).shape(), name=f"wire{self._wires}")

@@ -175,7 +175,8 @@ class BlockDot(Staged):
     a, b:   how the two blocks are coded.
     lanes:  elements of a dot block.
     stages: "part..." inside a product, "product", "low_shift" and "shift" by the elements' exponents, "tree1" ...
-            after each level of the adder tree, "scale..." after each row of an E4M3 scale product.
+            after each level of the adder tree, "upper" after the upper bits of the last (see `split`), "scale..." after
+            each row of an E4M3 scale product.
     source: OCP MX v1.0, section 6.2 (dot product); NVFP4: E4M3 scale significands multiply the sum.
     """
 
@@ -208,8 +209,7 @@ class BlockDot(Staged):
     @property
     def is_table(self) -> bool:
         """Whether a table of the two magnitude codes is the product, exponents included (E2M1 x E2M1)."""
-        sides = (self.a, self.b)
-        return all(s.element and not s.is_integer for s in sides) and sum(s.code_bits - 1 for s in sides) <= 6
+        return self.has_leading_bits and self.a.code_bits + self.b.code_bits <= 8
 
     @property
     def product_rows(self) -> int:
@@ -227,6 +227,11 @@ class BlockDot(Staged):
         return min(self.a.significand_bits, self.b.significand_bits) > 4
 
     @property
+    def has_leading_bits(self) -> bool:
+        """Whether both sides' significands begin with a bit that their exponent fields tell."""
+        return all(side.element and not side.is_integer for side in (self.a, self.b))
+
+    @property
     def steps(self) -> int:
         """Largest shift of a product by its elements' exponents."""
         return 0 if self.is_table else self.a.steps + self.b.steps
@@ -235,6 +240,15 @@ class BlockDot(Staged):
     def levels(self) -> int:
         """Levels of the adder tree."""
         return (self.lanes - 1).bit_length()
+
+    @property
+    def split(self) -> int:
+        """Lower bits of a sum that the adder tree adds one stage before the others; 0: all at once.
+
+        A carry chain of more than 64 bits would set the clock.
+        """
+        bits = (self.lanes * self.product_max).bit_length() + 1
+        return bits // 2 if self.levels and bits > 64 else 0
 
     @property
     def scale_rows(self) -> int:
@@ -251,6 +265,7 @@ class BlockDot(Staged):
             *(("low_shift",) if self.steps else ()),
             *(("shift",) if self.steps + self.a.least_step + self.b.least_step > 3 and self.steps else ()),
             *(f"tree{i}" for i in range(1, self.levels + 1)),
+            *(("upper",) if self.split else ()),
             *(f"scale{i}" for i in range(1, self.scale_rows + 1)),
         )
 

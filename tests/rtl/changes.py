@@ -18,9 +18,10 @@ STICKY_LOST = Line("requantize", "index = Cat(sticky, window)", "index = Cat(Con
 SUBNORMAL = Line("lane", "self.steps = Cat(exponent[0] | ~exponent.any(), exponent[1:])", "self.steps = exponent")
 NAN_UNSEEN = Line("lane", "self.nan = magnitude.all()", "pass")
 LEAST_IS_ZERO = Line("lane", "self.zero = ~code.any()", "pass")
-NODE_PENDING = Line("dot", "sums.append(add(x, y, width, signs[i + 1].value))", "sums.append(add(x, y, width, 0))")
-NODE_WIDTH = Line("dot", "width = signed_bits(min(lanes_in, spec.lanes) * lane_max)",
-                  "width = signed_bits(min(lanes_in, spec.lanes) * lane_max) - (level == spec.levels)")  # fmt: skip
+NODE_PENDING = Line("dot", "sums.append(add(x, y, width, sub.value))", "sums.append(add(x, y, width, 0))")
+NODE_WIDTH = Line("dot", "width, sums = self._node_bits(level), []",
+                  "width, sums = self._node_bits(level) - (level == spec.levels), []")  # fmt: skip
+HALF_CARRY = Line("dot", "sub.value.replicate(width), width, node[at]))", "sub.value.replicate(width), width, 0))")
 
 TIES_AWAY = Line("accumulate", "up = half & (rest | kept[0])", "up = half")
 JOIN_READY = Line("mac", "source.ready.eq(sink.ready)", "source.ready.eq(1)")

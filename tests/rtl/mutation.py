@@ -30,7 +30,8 @@ class Line:
         return source.replace(self.old, self.new)
 
     def __str__(self) -> str:
-        return f"{self.module}.py: {' '.join(self.old.split())} -> {' '.join(self.new.split())}"
+        old, new = " ".join(self.old.split()), " ".join(self.new.split())
+        return f"{self.module}.py: {old} -> {new}" if new else f"{self.module}.py: without {old}"
 
 
 class _Patched(SourceFileLoader):

@@ -102,6 +102,11 @@ def _number(m: Module, operand: Operand, code: Value) -> Value:
     return number
 
 
+class _Fixed:
+    def __init__(self, value: Value):
+        self.value = value
+
+
 class _Cutpoints:
     """Stands for the pipeline: what is carried stays, and behind each cut free values take the place of its results.
 
@@ -111,6 +116,12 @@ class _Cutpoints:
     def __init__(self, m: Module):
         self._m = m
         self.cuts: list[tuple[list[Value], list[Signal]]] = []
+
+    def carry(self, value: Value) -> _Fixed:
+        return _Fixed(value)
+
+    def drop(self, carried: list[_Fixed]) -> None:
+        """Nothing to forget."""
 
     def wire(self, value: Value) -> Signal:
         named = Signal(Value.cast(value).shape())
@@ -124,11 +135,6 @@ class _Cutpoints:
         self._m.d.comb += [each.eq(AnySeq(each.shape())) for each in after]
         self.cuts.append((values, after))
         return after
-
-
-class _Fixed:
-    def __init__(self, value: Value):
-        self.value = value
 
 
 def _lane(m: Module, spec: BlockDot, lane: int) -> tuple[Signal, Signal]:
@@ -153,11 +159,12 @@ def node_model(rtl, spec: BlockDot) -> Module:
     unit._MustUse__used = True  # no warning that of this unit only the tree is built
     unit._late = lambda product: product
     nodes: list[tuple[Value, Value]] = [_lane(m, spec, lane) for lane in range(spec.lanes)]
-    result = unit._tree(pipe, [product for product, _ in nodes], [_Fixed(sign) for _, sign in nodes])
-    assert len(pipe.cuts) == spec.levels and spec.lanes == 1 << spec.levels
+    products, signs = zip(*nodes, strict=True)
+    result = unit._tree(pipe, list(products), _Fixed(signs[0]), unit._second(pipe, list(signs)))
+    assert spec.lanes == 1 << spec.levels
     if spec.both_integer:  # the first lane's carry has nothing to wait for
         nodes[0] = (nodes[0][0] + nodes[0][1], Const(0, 1))
-    for level, (results, after) in enumerate(pipe.cuts, 1):
+    for level, (results, after) in enumerate(_levels(m, spec, pipe.cuts), 1):
         above = []
         for i, (got, node) in enumerate(zip(results, after, strict=True)):
             (x, sign), (y, other) = nodes[2 * i : 2 * i + 2]
@@ -169,3 +176,21 @@ def node_model(rtl, spec: BlockDot) -> Module:
         nodes = above
     m.d.comb += Assert(result == nodes[0][0])
     return m
+
+
+def _levels(m: Module, spec: BlockDot, cuts: list[tuple[list[Value], list[Value]]]) -> list:
+    """The tree's nodes level by level, results and free values; of split sums the halves, which two cuts hold.
+
+    What passes a cut unchanged is not free: a lower half's carry, and at the end the last lower half.
+    """
+    if not spec.split:
+        return cuts
+    at, levels = spec.split, []
+    for level, (low, high) in enumerate(zip(cuts, cuts[1:], strict=False), 1):
+        n = spec.lanes >> level
+        halves = [zip(lower[:n], upper[-n:], strict=True) for lower, upper in zip(low, high, strict=True)]
+        levels.append([[Cat(lower[:at], upper).as_signed() for lower, upper in each] for each in halves])
+        m.d.comb += [Assume(after[at] == got[at]) for got, after in zip(low[0][:n], low[1][:n], strict=True)]
+    (got, *_), (after, *_) = cuts[-1]
+    m.d.comb += Assume(after == got)
+    return levels

@@ -13,6 +13,7 @@ from changes import (
     ALWAYS_READY,
     BESIDE_FREE,
     FROM_SEED,
+    HALF_CARRY,
     JOIN_READY,
     LEAST_IS_ZERO,
     NAN_UNSEEN,
@@ -128,7 +129,8 @@ def handshake(unit_name: str, twin: Line) -> Proof:
     """The handshake of one unit at a published point, its whole pipeline."""
     unit = BY_NAME[unit_name]
     component, latency = unit.component.__name__, unit.spec.timing.latency
-    claim = f"{component}, {latency} stages: offers held, payload stable, none lost, doubled or overtaken"
+    stages = "1 stage" if latency == 1 else f"{latency} stages"
+    claim = f"{component}, {stages}: offers held, payload stable, none lost, doubled or overtaken"
     model = partial(handshake_model, component=component, spec=unit.spec)
     return Proof(f"handshake_{unit_name}", claim, model, "prove", 1, twin, latency + 4)
 
@@ -145,8 +147,7 @@ ENTRY = Line("dot", "b.element.integers[i >> wa]", "(b.element.integers[i >> wa]
 ROW_CARRY = Line("lane", "upper = add(total[2 * j :].as_signed(), row, len(row) + 1, digits[j][2])",
                  "upper = add(total[2 * j :].as_signed(), row, len(row) + 1, 0)")  # fmt: skip
 INF_SIGN = Line("dot", "Mux(inf, negative, sign)", "Mux(inf, ~negative, sign)")
-NODE_CARRY = Line("dot", "sums.append(add(x, y, width, sub))", "sums.append(add(x, y, width, 0))")
-NODE_SIGN = Line("dot", "sub = signs[i].value ^ signs[i + 1].value", "sub = signs[i + 1].value")
+NODE_SIGN = Line("dot", "y if self.spec.both_integer else x ^ y", "y")
 VALID_LOST = Line("pipe", "self._m.d.sync += valid.eq(self.valid)\n        self.valid = valid",
                   "self._m.d.sync += valid.eq(self.valid)\n        with self._m.Else():\n"
                   "            self._m.d.sync += valid.eq(0)\n        self.valid = valid")  # fmt: skip
@@ -169,8 +170,8 @@ PROOFS = [
     every_product("E4M3", 0, NAN_UNSEEN), every_product("E4M3", 1, SUBNORMAL),
     every_product("E5M2", 0, INF_SIGN), every_product("E5M2", 1, SUBNORMAL),
     every_product("E4M3", 0, SUBNORMAL, "E2M1"), every_product("E5M2", 0, LEAST_IS_ZERO, "INT8"),
-    nodes("E2M1", NODE_CARRY), nodes("E2M3", NODE_SIGN), nodes("E3M2", NODE_WIDTH),
-    nodes("E4M3", NODE_CARRY), nodes("E5M2", NODE_SIGN), nodes("INT8", NODE_PENDING),
+    nodes("E2M1", NODE_PENDING), nodes("E2M3", NODE_SIGN), nodes("E3M2", NODE_WIDTH),
+    nodes("E4M3", NODE_PENDING), nodes("E5M2", HALF_CARRY), nodes("INT8", NODE_PENDING),
     handshake("lfsr_seedlm4", ALWAYS_READY),
     handshake("decoder_seedlm4", NOT_HELD),
     handshake("requantizer_mxint8", VALID_LOST),
