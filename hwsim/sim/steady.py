@@ -131,7 +131,7 @@ def _long(
     ((tiles, left),) = program.runs
     passes = -(-CHUNK // len(tiles))
     chunk = Program(((tiles, passes),), program.distance)
-    before, lost, seen = state.act, [0] * len(CAUSES), {}
+    before, lost, seen, results = state.act, [0] * len(CAUSES), {}, _results(program.runs)
     while left > 2 * passes and len(seen) < TRIES:
         used = Used.of(tiles, state)
         if used.settled(state):
@@ -146,9 +146,9 @@ def _long(
                 break
             seen[now] = base, left, lost
         idle = driver(pipeline, chunk, state, watch)
-        act, state.act = state.act if used.results else act, before
+        act, state.act = state.act if results else act, before
         lost, left = [a + b for a, b in zip(lost, idle, strict=True)], left - passes
     rest = Program(((tiles, left),), program.distance, program.flush)
     idle = driver(pipeline, rest, state, watch)
-    act, state.act = state.act if used.results else act, before
+    act, state.act = state.act if results else act, before
     return [a + b for a, b in zip(lost, idle, strict=True)], act

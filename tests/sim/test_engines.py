@@ -45,6 +45,16 @@ def test_long_runs_by_periods_are_exact(driver, longest, data):
         assert everything(simulate(pipeline, programs, watch, driver)) == everything(whole)
 
 
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("repeat", [1, 2, 3])
+def test_a_long_run_of_many_tiles_and_few_passes(driver, repeat):
+    """Long by its tiles alone: too few passes for a period to show."""
+    tiles = tuple(Tile((read(1 + n % 7, 3), dot(1 + n % 5, 3)), None) for n in range(steady.LEAST))
+    long = Program(((tiles, repeat),))
+    whole = simulate(IDEAL, [long, long], DRAM, driver, reuse=False)
+    assert everything(simulate(IDEAL, [long, long], DRAM, driver)) == everything(whole)
+
+
 def test_most_of_a_long_run_is_not_simulated():
     """Two buffers of different periods, and a write three reads behind: 90,000 tiles, some hundreds simulated."""
     store = Step(DRAM, 3, 1, (), ((OUTPUTS, 7),))
