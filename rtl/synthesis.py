@@ -67,7 +67,7 @@ def read(name: str) -> str:
     """Script that reads a unit's netlist without the second names of its signals.
 
     The names of a payload's fields say in other words what its signal's bits are called: ABC9 of Yosys 0.70 ends in
-    an assertion where an element `x[1]` and bit 1 of the array `x` meet, and maps E5M2's lanes to a fifth more tables.
+    an assertion where an element `x[1]` and bit 1 of the array `x` meet, as in the requantizers.
     """
     return f"read_rtlil {name}.il; hierarchy -top {name}; proc; opt_clean -purge; "
 

@@ -205,7 +205,7 @@ def page_text(rows: Rows, found: list[tuple[Point, float]], vectors: int) -> str
 
 `-` was not measured. LUT: LUT1 to LUT6 after `synth_xilinx -family xc7 -nodsp -noiopad -flatten`, what else holds a
 table beside it. All flows read the RTLIL that the Verilog is written from, and drop second names of signals first
-(`opt_clean -purge`): with them, Yosys's ABC9 ends in an assertion on the requantizers and takes a fifth more for E5M2.
+(`opt_clean -purge`): with them, Yosys's ABC9 ends in an assertion on the requantizers.
 ECP5-85F: `synth_ecp5 -nodsp`, counts of the unit alone, MHz the median of five seeds of nextpnr in a shift-register
 harness. iCE40: HX8K. NAND2: `synth`, `abc` to simple gates, transistors by `stat -tech cmos` over 4; a register counts
 4, its enable a multiplexer more, memories registers. Dot units deliver the sum up to a sign beside it (integers: two's
