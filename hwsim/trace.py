@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from hwsim.files.whole import write_whole
 from hwsim.pipeline import SERVERS
-from hwsim.report.files import write_whole
 
 EVENT_CAP = 200_000
 

@@ -214,8 +214,8 @@ def unfitted_sets() -> tuple[list[Unfitted], float, list[tuple[str, str, float, 
 
 def run(folder: Path, progress: Callable[[str], None] = lambda name: None) -> Path:
     """Score every set and write validation.md and validation.svg into `folder`."""
+    from hwsim.files.whole import write_whole
     from hwsim.report import validation_page as page
-    from hwsim.report.files import write_whole
 
     gemms = [s for chip in CHIPS for s in score_gemms(chip, progress)]
     kernels = [s for chip in ("h100", "b200") for s in score_kernels(chip, progress)]

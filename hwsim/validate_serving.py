@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from hwsim import __version__
+from hwsim.files.tables import markdown as table
+from hwsim.files.tables import percent
+from hwsim.files.whole import write_whole
 from hwsim.kernelsets import read_rows
-from hwsim.report.files import write_whole
-from hwsim.report.validation_page import percent, table
 from hwsim.serve import Request, Server
 
 BATCHES = (32, 64, 128, 256, 512, 1024, 2048)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from hwsim.arch import load_arch
+from hwsim.files.tables import markdown as table
 from hwsim.kernelsets import fit_set, kernel_sets, read_rows, values_of
-from hwsim.report.validation_page import ranges, table
+from hwsim.report.validation_page import ranges
 from hwsim.validate import Score, plain_fit, score_left_out, shares, transferred
 from hwsim.validate_serving import Point, fit_stack
 

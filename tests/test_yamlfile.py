@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwsim.errors import InputError
-from hwsim.yamlfile import MAX_BYTES, parse, read
+from hwsim.files.yaml import MAX_BYTES, parse, read
 
 
 def problems(text):

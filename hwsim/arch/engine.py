@@ -9,14 +9,13 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from hwsim import filemodel
 from hwsim.arch.machine import Dram
 from hwsim.arch.schema import DramFile, FormatName, Frequency
 from hwsim.errors import InputError
-from hwsim.filemodel import FilePart
+from hwsim.files.fields import FilePart, validate
+from hwsim.files.yaml import Document, raise_problems
 from hwsim.quantities import write
 from hwsim.specs import Gemv
-from hwsim.yamlfile import Document, raise_problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,7 @@ def engine_machine(document: Document) -> EngineArch:
     """The machine of a document with `engine:`. raises: InputError with every problem found."""
     from hwsim.arch.load import dram_of
 
-    file = filemodel.validate(document, EngineFile)
+    file = validate(document, EngineFile)
     dram, problems = dram_of(file.dram, file.clock.value, document)
     for key, given in (("row", file.dram.row), ("turnaround", file.dram.turnaround)):
         if given is not None:

@@ -9,7 +9,6 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwsim import filemodel
 from hwsim.arch.builtin import arch_folder, arch_names
 from hwsim.arch.compute import DotArray, DotRate, SystolicArray, TensorCores
 from hwsim.arch.link import Link
@@ -28,9 +27,10 @@ from hwsim.arch.machine import (
 from hwsim.arch.menus import load_cores
 from hwsim.arch.schema import DotFile, DramFile, MachineFile, SystolicFile, TensorCoresFile
 from hwsim.errors import InputError, nearest
+from hwsim.files import fields
+from hwsim.files.yaml import Document, Placed, parse, raise_problems, read, short
 from hwsim.formats.layout import layout
 from hwsim.quantities import Quantity, write
-from hwsim.yamlfile import Document, Placed, parse, raise_problems, read, short
 
 if TYPE_CHECKING:
     from hwsim.arch.engine import EngineArch
@@ -68,8 +68,8 @@ def json_schema(engine: bool = False) -> dict[str, Any]:
     from hwsim.arch.engine import EngineFile
 
     if engine:
-        return filemodel.json_schema(EngineFile, "hwsim engine")
-    return filemodel.json_schema(MachineFile, "hwsim machine")
+        return fields.json_schema(EngineFile, "hwsim engine")
+    return fields.json_schema(MachineFile, "hwsim machine")
 
 
 def _load(document: Document, overrides: Overrides) -> Arch | EngineArch:
@@ -85,7 +85,7 @@ def _load(document: Document, overrides: Overrides) -> Arch | EngineArch:
         from hwsim.arch.engine import engine_machine
 
         return engine_machine(document)
-    file = filemodel.validate(document, MachineFile)
+    file = fields.validate(document, MachineFile)
     arch = _machine(file, document.source)
     problems = [*_refused(arch, file, document)]
     if problems:

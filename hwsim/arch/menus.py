@@ -16,14 +16,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator
 
-from hwsim import filemodel
 from hwsim.arch.builtin import arch_folder
 from hwsim.arch.cores import Cores, CoreTile, Family
 from hwsim.arch.schema import ByteRate, CoresFile, Duration, FormatName, MacRate, Size
 from hwsim.errors import InputError
-from hwsim.filemodel import FilePart, asked
+from hwsim.files import fields
+from hwsim.files.fields import FilePart, asked
+from hwsim.files.yaml import read, short
 from hwsim.quantities import quantity
-from hwsim.yamlfile import read, short
 
 
 def _read_tile(text: Any) -> tuple[int, int]:
@@ -140,7 +140,7 @@ def load_cores(file: CoresFile, source: str, stream: float, cache_bytes: int) ->
 
     stream: bytes a second of the memory, less refresh; cache_bytes: L2.
     """
-    menus = filemodel.validate(read(_beside(source, file.kernels)), KernelsFile)
+    menus = fields.validate(read(_beside(source, file.kernels)), KernelsFile)
     families = tuple(_family(f) for f in menus.families)
     cores = Cores(
         file.count,
@@ -159,7 +159,7 @@ def load_cores(file: CoresFile, source: str, stream: float, cache_bytes: int) ->
     if file.calibration is None:
         return cores
     return calibrated(
-        cores, filemodel.validate(read(_beside(source, file.calibration)), CalibrationFile), file.calibration
+        cores, fields.validate(read(_beside(source, file.calibration)), CalibrationFile), file.calibration
     )
 
 

@@ -86,7 +86,7 @@ def _finish(job, by: str | None, trace: Path | None, as_json: bool) -> None:
     if by is not None:
         check_choice("--by", by, ("op", "layer"))
     if trace:
-        from hwsim.report.files import check_writable
+        from hwsim.files.whole import check_writable
 
         if not hasattr(job, "simulate"):
             raise InputError("--trace: an engine's run has no tiles to draw; leave it out")
@@ -190,7 +190,7 @@ def calibrate(
     except ModuleNotFoundError as error:
         raise InputError(f"calibrate needs {error.name}: pip install 'hwsim[calibrate]'") from None
     from hwsim.arch import load_arch
-    from hwsim.report.files import write_whole
+    from hwsim.files.whole import write_whole
 
     machine = load_arch(arch, [("cores.calibration", "null")])
     text, found = fitted(machine, data)

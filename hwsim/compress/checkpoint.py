@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from hwsim.errors import InputError, MissingExtra
-from hwsim.yamlfile import short
+from hwsim.files.yaml import short
 
 FLOATS = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 """Data types that can be compressed, as they are stored; bfloat16 is read as its bits."""

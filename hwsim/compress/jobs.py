@@ -19,10 +19,10 @@ from hwsim.compress.selection import Spec, read_map, select
 from hwsim.compress.table import Inspection, inspect
 from hwsim.compress.writing import NewFile, Piece, Progress, write_files
 from hwsim.errors import InputError
+from hwsim.files.whole import check_writable
 from hwsim.formats import get_format
 from hwsim.formats.format import Format
 from hwsim.formats.seed import SeedFormat
-from hwsim.report.files import check_writable
 
 _CHUNK = 1 << 20  # values whose errors are held in float64 at once
 
@@ -134,7 +134,7 @@ def decompress(
 def _settled(spec: Spec) -> Spec:
     """A format as the file will name it: canonical name, or the content of a YAML file."""
     if isinstance(spec, str) and spec.endswith((".yaml", ".yml")):
-        from hwsim.yamlfile import read
+        from hwsim.files.yaml import read
 
         spec = dict(read(spec).data)
     if isinstance(spec, str) and spec == "keep":

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from hwsim.compress.checkpoint import FLOATS, Shard
 from hwsim.errors import InputError
-from hwsim.yamlfile import short
+from hwsim.files.yaml import short
 
 KEY = "hwsim"
 VERSION = 1

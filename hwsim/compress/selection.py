@@ -78,7 +78,7 @@ def _left_alone(name: str) -> bool:
 
 def read_map(path: str | Path) -> dict[str, Spec]:
     """A YAML file of `glob: format`, in order. raises: InputError for anything but names or mappings."""
-    from hwsim.yamlfile import read
+    from hwsim.files.yaml import read
 
     document = read(path)
     problems = [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hwsim.compress.checkpoint import FLOATS, read_checkpoint
 from hwsim.compress.record import Record, read_records
-from hwsim.report.text import bytes_text, table
+from hwsim.files.tables import bytes_text, table
 
 
 @dataclass(frozen=True)

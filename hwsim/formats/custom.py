@@ -69,8 +69,8 @@ def read_custom(source: str | Mapping[str, object]) -> BlockPoint | GroupPoint |
     """
     from pydantic import Field
 
-    from hwsim.filemodel import FilePart, validate
-    from hwsim.yamlfile import Document, Mark, read
+    from hwsim.files.fields import FilePart, validate
+    from hwsim.files.yaml import Document, Mark, read
 
     class BdrFile(FilePart):
         """A BDR point."""

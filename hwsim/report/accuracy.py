@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from hwsim.errors import InputError
+from hwsim.files.figure import pyplot, save
+from hwsim.files.tables import table
+from hwsim.files.whole import write_whole
 from hwsim.formats import get_format
 from hwsim.formats.layout import NAMES
 from hwsim.formats.quality import decibels, error_ratios
-from hwsim.report.figure import pyplot, save
-from hwsim.report.files import write_whole
 from hwsim.report.minilm import PACKAGE, VERSION, Encoder, load_encoder, model_folder, tensor_class
-from hwsim.report.text import table
 
 CLASSES = ("attention_qkv", "attention_out", "mlp", "embedding")
 LINEARS = CLASSES[:3]  # what `hwsim compress` takes by default

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hwsim.errors import InputError
-from hwsim.report.text import table
+from hwsim.files.tables import table
 from hwsim.result import SCHEMA
 
 FIGURES = ("cycles", "seconds", "bound_cycles", "tokens_per_second", "dram_bytes", "macs")

@@ -12,10 +12,10 @@ from importlib.resources import files
 from math import ceil
 from pathlib import Path
 
+from hwsim.files.figure import pyplot, save
+from hwsim.files.tables import table
+from hwsim.files.whole import write_whole
 from hwsim.formats.layout import layout
-from hwsim.report.figure import pyplot, save
-from hwsim.report.files import write_whole
-from hwsim.report.text import table
 
 ASKED = {
     "block_dot_mxfp4_e2m1": (640, 180), "block_dot_mxfp6_e2m3": (1750, 180), "block_dot_mxfp6_e3m2": (1900, 150),

@@ -7,10 +7,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from hwsim.files.figure import pyplot, save
+from hwsim.files.tables import seconds_text, table
+from hwsim.files.whole import write_whole
 from hwsim.job import Job, run_job
-from hwsim.report.figure import pyplot, save
-from hwsim.report.files import write_whole
-from hwsim.report.text import causes_text, seconds_text, table
+from hwsim.report.text import causes_text
 from hwsim.result import Result
 
 MODEL = "nemotron3-nano-30b-a3b"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hwsim.report.text import seconds_text
+from hwsim.files.tables import seconds_text
 
 if TYPE_CHECKING:
     from hwsim.serve import Served

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from hwsim.report.figure import pyplot, save
+from hwsim.files.figure import pyplot, save
 from hwsim.report.grid import Grid, Line, ends, number
 
 #: Okabe and Ito's eight (jfly.uni-koeln.de/color), without yellow on white; dashes tell repeats apart.

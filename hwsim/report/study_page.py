@@ -6,8 +6,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from hwsim.errors import InputError
+from hwsim.files.whole import write_whole
 from hwsim.report import study_figures as draw
-from hwsim.report.files import write_whole
 from hwsim.report.grid import Grid, Line, ends, read_grid
 
 ENOUGH = 0.99

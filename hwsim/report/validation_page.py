@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from hwsim import __version__
+from hwsim.files.tables import markdown as table
+from hwsim.files.tables import percent
 from hwsim.validate import CHIPS, GOALS, SEED, Score
-
-
-def table(header: list[str], rows: Iterable[list[str]]) -> str:
-    """Markdown."""
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
-
-
-def percent(x: float | None) -> str:
-    """One digit behind the point, or a dash."""
-    return "-" if x is None or not np.isfinite(x) else f"{100 * x:.1f}"
 
 
 def ranges(score: Score, errors: np.ndarray) -> list[str]:

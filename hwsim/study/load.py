@@ -20,13 +20,13 @@ from hwsim.arch import Arch, arch_config, arch_names, load_arch
 from hwsim.arch.builtin import arch_folder
 from hwsim.arch.schema import MachineFile
 from hwsim.errors import InputError, nearest
-from hwsim.filemodel import validate
+from hwsim.files.fields import validate
+from hwsim.files.yaml import Document, Loc, Placed, kind, raise_problems, read, short
 from hwsim.operands import Formats
 from hwsim.study.schema import RunFile, StudyFile
 from hwsim.workload import Model, load_model, model_config, model_names
 from hwsim.workload.presets import preset
 from hwsim.workload.schema import ModelFile
-from hwsim.yamlfile import Document, Loc, Placed, kind, raise_problems, read, short
 
 MAX_POINTS = 100_000
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from hwsim.errors import InputError
-from hwsim.filemodel import FilePart, asked
+from hwsim.files.fields import FilePart, asked
 from hwsim.operands import Formats
 from hwsim.workload.routing import skew_exponent
 

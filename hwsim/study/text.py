@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hwsim.report.text import table
+from hwsim.files.tables import table
 from hwsim.study.load import Study
 from hwsim.study.work import Summary
 

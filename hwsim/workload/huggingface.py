@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hwsim.errors import InputError, nearest
-from hwsim.yamlfile import MAX_BYTES, Document, Loc, Mark, raise_problems, short
+from hwsim.files.yaml import MAX_BYTES, Document, Loc, Mark, raise_problems, short
 
 _BLOCKS = {
     "mamba": "M",

@@ -8,13 +8,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from hwsim import filemodel
 from hwsim.errors import InputError, nearest
-from hwsim.filemodel import validate
+from hwsim.files.fields import json_schema, validate
+from hwsim.files.yaml import Document, Placed, parse, raise_problems, read, short
 from hwsim.workload import huggingface
 from hwsim.workload.model import LAYER_KINDS, Attention, Mamba2, Mlp, Model, Moe
 from hwsim.workload.schema import ModelFile
-from hwsim.yamlfile import Document, Placed, parse, raise_problems, read, short
 
 Overrides = Iterable[tuple[str, str | Placed]]
 
@@ -70,7 +69,7 @@ def load_model_text(text: str, source: str = "<text>", overrides: Overrides = ()
 
 def model_schema() -> dict[str, Any]:
     """JSON Schema of a model file (draft 2020-12), for editors."""
-    return filemodel.json_schema(ModelFile, "hwsim model")
+    return json_schema(ModelFile, "hwsim model")
 
 
 def model_config(model: Model) -> dict[str, Any]:

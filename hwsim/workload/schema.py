@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from hwsim.filemodel import FilePart
+from hwsim.files.fields import FilePart
 
 Activation = Literal["silu", "silu_clamped", "relu2"]
 Layers = Annotated[str, StringConstraints(pattern=r"^[ME*\-XYxy ]{1,2000}$")]

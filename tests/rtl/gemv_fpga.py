@@ -15,7 +15,7 @@ from cosim_page import markdown
 
 import hwsim
 from hwsim.arch import load_arch
-from hwsim.report.files import write_whole
+from hwsim.files.whole import write_whole
 from hwsim.specs import Gemv
 from rtl.emit import netlist, sha256
 from rtl.gemv import GemvUnit

@@ -32,7 +32,7 @@ from survey import Share, survey
 from test_mutants import outcome
 from test_units import BY_NAME
 
-from hwsim.report.files import write_whole
+from hwsim.files.whole import write_whole
 
 FOLDER, KEPT = Path("build/formal"), Path("build/verification")
 SEED = 11

@@ -4,7 +4,7 @@
         "The memory channel."
         latency: Duration = Field(description="...", examples=["230 cycles"])
 
-    machine = validate(yamlfile.read(path), MachineFile)      # InputError with all problems
+    machine = validate(yaml.read(path), MachineFile)      # InputError with all problems
     json_schema(MachineFile, "machine")                       # for editors
 
 The first of a field's `examples` is what the messages tell the user to write.
@@ -20,7 +20,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hwsim.errors import InputError, nearest
-from hwsim.yamlfile import Document, Loc, kind, raise_problems, short
+from hwsim.files.yaml import Document, Loc, kind, raise_problems, short
 
 Part = TypeVar("Part", bound=BaseModel)
 T = TypeVar("T")

@@ -1,0 +1,1 @@
+"""Files: what comes from disk and goes to it."""
