@@ -20,8 +20,8 @@ from hwsim.arch import Arch
 from hwsim.arch.cores import Cores, CoreTile, Family
 from hwsim.errors import InputError
 from hwsim.formats.layout import layout
-from hwsim.kernels import product
 from hwsim.kernelsets import FOLDER, fit_set, kernel_sets
+from hwsim.mapping.gpu.kernels import product
 
 Rows = np.ndarray  # [rows, 4]: m, n, k, seconds
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim import __version__
 from hwsim.arch import arch_config
-from hwsim.bound import Bound, bound
 from hwsim.errors import InputError, ModelError
 from hwsim.formats.layout import layout
+from hwsim.mapping.bound import Bound, bound
 from hwsim.result import Result, Row, apportion
 from hwsim.sim.gemv import check, run_gemv
 

@@ -10,24 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim import __version__
 from hwsim.arch import Arch, EngineArch, arch_config, load_arch
-from hwsim.bound import bound
 from hwsim.cost import Work, cost, cost_table
 from hwsim.enginejob import GemvJob
 from hwsim.errors import InputError, ModelError
 from hwsim.formats.layout import layout
-from hwsim.operands import (
-    Formats,
-    activation_bytes,
-    operands,
-    seed_blocks,
-    split_state,
-    vector_passes,
-    work_cycles,
-)
-from hwsim.pipeline import DEQUANTISE, REGENERATE, SERVERS, Pipeline
+from hwsim.mapping.bound import bound
+from hwsim.mapping.operands import Formats, operands, split_state
+from hwsim.mapping.pipeline import Pipeline
+from hwsim.mapping.program import DEQUANTISE, REGENERATE, SERVERS
+from hwsim.mapping.tiling import Policy, Tiled, policies, tile
+from hwsim.mapping.traffic import activation_bytes, seed_blocks, vector_passes, work_cycles
 from hwsim.result import Cost, Memory, Result, Row, apportion
 from hwsim.sim.engine import DRIVERS, Outcome, simulate
-from hwsim.tiling import Policy, Tiled, policies, tile
 from hwsim.workload.op import KINDS, Gemm, Op
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hwsim import attention, kernels
 from hwsim.arch.cores import Cores
 from hwsim.formats.layout import layout
-from hwsim.waves import EXPERTS
+from hwsim.mapping.gpu import attention, kernels
+from hwsim.mapping.gpu.waves import EXPERTS
 from hwsim.workload.routing import spread
 
 FOLDER = Path(__file__).parent / "data" / "groundtruth"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from hwsim.files.whole import write_whole
-from hwsim.pipeline import SERVERS
+from hwsim.mapping.program import SERVERS
 
 EVENT_CAP = 200_000
 

@@ -14,8 +14,8 @@ import numpy as np
 from hwsim import calibrate
 from hwsim.arch import Arch, load_arch
 from hwsim.formats.layout import layout
-from hwsim.kernels import gemm, grouped
 from hwsim.kernelsets import read_rows
+from hwsim.mapping.gpu.kernels import gemm, grouped
 
 #: Products of a decoder layer of Llama 3.1 8B, and its head: (outputs, inputs). (meta-llama, config.json.)
 LLAMA = {

@@ -11,7 +11,7 @@ from hwsim.arch import load_arch
 from hwsim.arch.builtin import arch_folder
 from hwsim.arch.cores import CoreTile
 from hwsim.errors import InputError
-from hwsim.kernels import product
+from hwsim.mapping.gpu.kernels import product
 from hwsim.validate import shape_folds
 
 
@@ -56,7 +56,7 @@ def test_at_most_eight_numbers_of_a_chip_and_three_a_family():
 
 def test_vector_and_scalar_times_are_one_formula():
     from hwsim.formats.layout import layout
-    from hwsim.kernels import gemm
+    from hwsim.mapping.gpu.kernels import gemm
 
     arch = load_arch("b200")
     for family in arch.cores.families:

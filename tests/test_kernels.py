@@ -8,16 +8,16 @@ import pytest
 
 from hwsim.arch import load_arch
 from hwsim.arch.cores import CoreTile
-from hwsim.attention import decode_attention, decode_shares, prefill_attention
 from hwsim.errors import InputError
 from hwsim.formats.layout import layout
 from hwsim.job import gemm, run
-from hwsim.kernels import Kernel, Wave, all_reduce, grouped, product
-from hwsim.kernels import gemm as gemm_kernel
 from hwsim.kernelsets import power_law, read_rows
-from hwsim.pipeline import Pipeline
+from hwsim.mapping.gpu.attention import decode_attention, decode_shares, prefill_attention
+from hwsim.mapping.gpu.kernels import Kernel, Wave, all_reduce, grouped, product
+from hwsim.mapping.gpu.kernels import gemm as gemm_kernel
+from hwsim.mapping.gpu.waves import kernel_program
+from hwsim.mapping.pipeline import Pipeline
 from hwsim.sim.engine import simulate
-from hwsim.waves import kernel_program
 
 MACHINES = ["a100-sxm", "h100-sxm", "b200", "h200-sxm-trtllm"]
 

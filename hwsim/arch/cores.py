@@ -63,7 +63,7 @@ class Cores:
     stream:           bytes a second of long reads: the memory's peak less refresh.
     cache_bytes:      of L2.
     prefill_rows, prefill_keys: queries and keys of a tile of prefill attention.
-    decode_rule, decode_fill, decode_least: how decode attention shares a sequence's positions out (hwsim.attention).
+    decode_rule, decode_fill, decode_least: how decode attention splits a sequence's positions (mapping.gpu.attention).
     fitted: rates of this chip that `calibrate` finds beside the common ones.
     kernels, calibration: the files they come from. others: calibrated numbers of kernels that are no products.
     warm_bytes:       weights that stay in L2 from one repeat of a benchmark to the next; none in whole models.

@@ -73,7 +73,7 @@ class PrefillFile(FilePart):
 class DecodeFile(FilePart):
     """How decode attention shares a sequence's positions among cores."""
 
-    rule: Literal["xqa", "trtllm_gen"] = Field(description="The library's rule (hwsim.attention).", examples=["xqa"])
+    rule: Literal["xqa", "trtllm_gen"] = Field(description="The rule, see mapping.gpu.attention.", examples=["xqa"])
     fill: float = Field(8.0, gt=0, description="xqa: pieces a core, at most.", examples=[8.0])
     least: int = Field(ge=1, description="Positions of a share, at least.", examples=[128])
 

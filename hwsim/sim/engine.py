@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hwsim.errors import ModelError
-from hwsim.pipeline import CAUSES, SERVERS, Pipeline, Program
+from hwsim.mapping.pipeline import Pipeline
+from hwsim.mapping.program import CAUSES, SERVERS, Program
 from hwsim.sim.events import run_events
 from hwsim.sim.state import State
 from hwsim.sim.steady import run_op

@@ -11,7 +11,8 @@ from collections import deque
 import simpy
 
 from hwsim.errors import ModelError
-from hwsim.pipeline import CAUSES, DRAM, LAUNCH, SERVERS, Pipeline, Program, Step
+from hwsim.mapping.pipeline import Pipeline
+from hwsim.mapping.program import CAUSES, DRAM, LAUNCH, SERVERS, Program, Step
 from hwsim.sim.refresh import stretch
 from hwsim.sim.state import Credits, Pending, State
 

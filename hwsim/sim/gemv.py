@@ -15,7 +15,8 @@ from math import lcm
 
 from hwsim.arch.machine import Dram
 from hwsim.errors import InputError
-from hwsim.pipeline import CAUSES, dram_rate
+from hwsim.mapping.pipeline import dram_rate
+from hwsim.mapping.program import CAUSES
 from hwsim.sim.refresh import stretch
 from hwsim.specs import Gemv, Repacker
 
@@ -25,7 +26,7 @@ class GemvRun:
     """One product on the engine.
 
     cycles: from the edge of the first request to that of the last result, both counted.
-    ticks:  ticks a cycle. lost: by server, ticks by cause (they sum to cycles); servers as `hwsim.pipeline` names them.
+    ticks:  ticks a cycle. lost: by server, ticks by cause (they sum to cycles); servers as in `mapping.program`.
     """
 
     cycles: int

@@ -10,7 +10,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from hwsim.pipeline import DRAM, SERVERS, Pipeline, Step
+from hwsim.mapping.pipeline import Pipeline
+from hwsim.mapping.program import DRAM, SERVERS, Step
 
 
 class Pending(NamedTuple):

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hwsim.pipeline import CAUSES, DRAM, Pipeline, Program, Tile
+from hwsim.mapping.pipeline import Pipeline
+from hwsim.mapping.program import CAUSES, DRAM, Program, Tile
 from hwsim.sim.state import State
 
 #: Runs of fewer tiles are simulated whole; the others in chunks of about so many tiles, at most so many chunks.

@@ -6,7 +6,8 @@ Possible because every server serves in program order: no later tile touches an 
 from __future__ import annotations
 
 from hwsim.errors import ModelError
-from hwsim.pipeline import CAUSES, DRAM, LAUNCH, Pipeline, Program
+from hwsim.mapping.pipeline import Pipeline
+from hwsim.mapping.program import CAUSES, DRAM, LAUNCH, Program
 from hwsim.sim.refresh import stretch
 from hwsim.sim.state import Pending, State
 

@@ -22,7 +22,7 @@ from hwsim.arch.schema import MachineFile
 from hwsim.errors import InputError, nearest
 from hwsim.files.fields import validate
 from hwsim.files.yaml import Document, Loc, Placed, kind, raise_problems, read, short
-from hwsim.operands import Formats
+from hwsim.mapping.operands import Formats
 from hwsim.study.schema import RunFile, StudyFile
 from hwsim.workload import Model, load_model, model_config, model_names
 from hwsim.workload.presets import preset

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from hwsim.errors import InputError
 from hwsim.files.fields import FilePart, asked
-from hwsim.operands import Formats
+from hwsim.mapping.operands import Formats
 from hwsim.workload.routing import skew_exponent
 
 

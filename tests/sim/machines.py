@@ -19,8 +19,9 @@ from hwsim.arch.machine import (
     Vector,
 )
 from hwsim.job import Job
-from hwsim.operands import Formats
-from hwsim.pipeline import (
+from hwsim.mapping.operands import Formats
+from hwsim.mapping.pipeline import Pipeline
+from hwsim.mapping.program import (
     DOT,
     DOT_QUEUE,
     DRAM,
@@ -30,7 +31,6 @@ from hwsim.pipeline import (
     SERVERS,
     VECTOR,
     WEIGHTS,
-    Pipeline,
     Program,
     Step,
     Tile,

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from machines import archs, job, op_lists, pipelines
 
 from hwsim.job import run_job
-from hwsim.pipeline import DOT, DRAM, OUTPUTS, WEIGHTS, Pipeline, Program, Step, Tile
+from hwsim.mapping.pipeline import Pipeline
+from hwsim.mapping.program import DOT, DRAM, OUTPUTS, WEIGHTS, Program, Step, Tile
 from hwsim.sim import steady
 from hwsim.sim.engine import DRIVERS, simulate
 from hwsim.sim.refresh import stretch

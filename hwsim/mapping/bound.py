@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 
-from hwsim.pipeline import SERVERS
+from hwsim.mapping.program import SERVERS
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,17 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil, floor
 
-from hwsim.operands import (
-    Operands,
-    Traffic,
-    activation_bytes,
-    cache_bytes,
-    compulsory,
-    traffic,
-    vector_passes,
-    weight_bytes,
-)
-from hwsim.pipeline import (
+from hwsim.mapping.gpu.waves import kernel_of, kernel_program
+from hwsim.mapping.operands import Operands
+from hwsim.mapping.pipeline import Pipeline
+from hwsim.mapping.program import (
     ACTIVATIONS,
     DOT,
     DOT_QUEUE,
@@ -34,13 +27,20 @@ from hwsim.pipeline import (
     VECTOR,
     VECTOR_QUEUE,
     WEIGHTS,
-    Pipeline,
     Program,
     Step,
     Tile,
     occupied,
 )
-from hwsim.waves import kernel_of, kernel_program
+from hwsim.mapping.traffic import (
+    Traffic,
+    activation_bytes,
+    cache_bytes,
+    compulsory,
+    traffic,
+    vector_passes,
+    weight_bytes,
+)
 from hwsim.workload.op import Gemm, Op
 
 DISTANCES = (1, 8, 32)

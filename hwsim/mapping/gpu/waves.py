@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hwsim.arch.cores import Cores, Family
-from hwsim.attention import decode_attention, prefill_attention
 from hwsim.errors import InputError
-from hwsim.kernels import (
+from hwsim.mapping.gpu.attention import decode_attention, prefill_attention
+from hwsim.mapping.gpu.kernels import (
     Kernel,
     Wave,
     all_reduce,
@@ -20,13 +20,10 @@ from hwsim.kernels import (
     gemm,
     grouped,
 )
-from hwsim.operands import (
-    Operands,
-    activation_bytes,
-    traffic,
-    vector_passes,
-)
-from hwsim.pipeline import DOT, DRAM, LAUNCH, Pipeline, Program, Step, Tile
+from hwsim.mapping.operands import Operands
+from hwsim.mapping.pipeline import Pipeline
+from hwsim.mapping.program import DOT, DRAM, LAUNCH, Program, Step, Tile
+from hwsim.mapping.traffic import activation_bytes, traffic, vector_passes
 from hwsim.workload.op import AttentionCore, Op
 
 #: Share of the dot array's rate that products of the chunked scan reach: assumed, as no table holds a scan.

@@ -20,7 +20,7 @@ from heapq import heapreplace
 from math import ceil, floor, sqrt
 
 from hwsim.arch.cores import Cores
-from hwsim.kernels import Kernel, Wave
+from hwsim.mapping.gpu.kernels import Kernel, Wave
 
 #: Tiles a core from which the end of a kernel is not looked at: they are spread evenly.
 MANY = 16

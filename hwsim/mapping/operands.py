@@ -7,13 +7,13 @@ a pair that the machine lacks goes through its dequantise server, seeds through 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 from hwsim.arch.machine import Arch
 from hwsim.errors import InputError
 from hwsim.formats.layout import ALIASES, Layout, layout
-from hwsim.pipeline import DEQUANTISE, DOT, DRAM, LINK, REGENERATE, ROUND, SERVERS, VECTOR
+from hwsim.mapping.program import DEQUANTISE, REGENERATE
 from hwsim.workload.op import WEIGHT_CLASSES, Op
 from hwsim.workload.presets import format_of, split_key
 
@@ -186,94 +186,3 @@ def _path(arch: Arch, weights: str, acts: str):
         raise InputError(f"{arch.name}: no dot rate for {weights} x {acts} and {missing}{_pairs(arch)}")
     note = f"{weights} x {acts} dequantised to {target} x {target}"
     return (target, target), DEQUANTISE, arch.dequantise.weights_per_cycle, note
-
-
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """Bytes an op must move at least once, by kind; activations only where they live in DRAM."""
-
-    weights: int = 0
-    kv: int = 0
-    state: int = 0
-    activations: int = 0
-
-    @property
-    def total(self) -> int:
-        """All of them."""
-        return self.weights + self.kv + self.state + self.activations
-
-
-def cache_bytes(op: Op, opd: Operands, elements: int) -> int:
-    """Bytes of `elements` of the op's cache, in whole rows."""
-    if not elements:
-        return 0
-    rows, rest = divmod(elements, op.cache_row)
-    tail = opd.cache.row_nbytes(rest) if rest else 0
-    return rows * opd.cache.row_nbytes(op.cache_row) + tail
-
-
-def activation_bytes(opd: Operands, elements: int) -> int:
-    """Bytes of activations; their few row scales are not counted."""
-    return -(-elements * opd.activations.bits_per_value.numerator // (8 * opd.activations.bits_per_value.denominator))
-
-
-def weight_bytes(op: Op, opd: Operands) -> int:
-    """Bytes of every weight that the op reads, block and row scales and seeds included.
-
-    A tensor's one scale (at most 4 B) is a constant of the kernel and not counted as traffic.
-    """
-    total = sum(g.count * g.n * opd.weights.row_nbytes(g.k) for g in op.gemms)
-    if op.params:
-        total += -(-op.params * opd.weights.bits_per_value.numerator // (8 * opd.weights.bits_per_value.denominator))
-    return total
-
-
-def traffic(op: Op, opd: Operands) -> Traffic:
-    """Each weight, KV and state byte of the op once, and its activations, by kind."""
-    cache = cache_bytes(op, opd, op.cache_read) + cache_bytes(op, opd, op.cache_write)
-    return Traffic(
-        weights=weight_bytes(op, opd) if op.weights else 0,
-        kv=cache if op.cache == "kv" else 0,
-        state=cache if op.cache in ("ssm", "conv") else 0,
-        activations=activation_bytes(opd, op.inputs) + activation_bytes(opd, op.outputs),
-    )
-
-
-def compulsory(arch: Arch, op: Op, opd: Operands) -> Traffic:
-    """Each weight, KV and state byte once, and the op's activations once where they live in DRAM."""
-    moved = traffic(op, opd)
-    return moved if arch.activations == "dram" else replace(moved, activations=0)
-
-
-def vector_passes(arch: Arch, op: Op) -> int:
-    """Element passes on the vector unit; a GEMM's results leave through it, one pass each."""
-    if arch.vector is None:
-        return 0
-    return op.vector + op.vector_macs + sum(g.count * g.m * g.n for g in op.gemms)
-
-
-def seed_blocks(op: Op, opd: Operands) -> int:
-    """Seed blocks that the op's weights are regenerated from; each row begins one."""
-    return sum(g.count * g.n * -(-g.k // opd.weights.block) for g in op.gemms)
-
-
-def work_cycles(arch: Arch, op: Op, opd: Operands) -> dict[str, Fraction]:
-    """Cycles each server needs at its peak rate for this op: what the bound is made of."""
-    work = {SERVERS[DRAM]: Fraction(compulsory(arch, op, opd).total) / arch.dram.bytes_per_cycle}
-    if opd.converter == REGENERATE:
-        work[SERVERS[REGENERATE]] = Fraction(seed_blocks(op, opd)) / opd.converter_rate
-    if opd.converter == DEQUANTISE:
-        work[SERVERS[DEQUANTISE]] = Fraction(sum(g.weights for g in op.gemms)) / opd.converter_rate
-    if op.link:
-        volume = arch.link.volume(op.link, activation_bytes(opd, op.link_elements), op.peers)
-        work[SERVERS[LINK]] = volume / arch.link.bytes_per_cycle
-    if opd.stochastic:
-        work[SERVERS[ROUND]] = Fraction(op.cache_write) / arch.round.elements_per_cycle
-    if op.dot_macs:
-        work[SERVERS[DOT]] = Fraction(op.dot_macs) / opd.rate
-    passes = vector_passes(arch, op)
-    if passes:
-        work[SERVERS[VECTOR]] = Fraction(passes) / arch.vector.elements_per_cycle
-    if arch.launch:
-        work["launch"] = Fraction(arch.launch.interval_cycles)
-    return work

@@ -1,0 +1,1 @@
+"""Mapping: how an operation becomes tiles on a machine."""

@@ -1,0 +1,1 @@
+"""GPU kernels: the time of a vendor library's kernels on cores."""
