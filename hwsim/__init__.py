@@ -11,11 +11,11 @@ import importlib
 __version__ = "0.1.0"
 
 _HOMES = {
-    "gemm": "hwsim.job",
+    "gemm": "hwsim.jobs.run",
     "get_format": "hwsim.formats",
     "load_arch": "hwsim.arch",
     "load_model": "hwsim.workload",
-    "run": "hwsim.job",
+    "run": "hwsim.jobs.run",
 }
 
 __all__ = sorted(_HOMES)

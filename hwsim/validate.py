@@ -18,7 +18,7 @@ from hwsim import calibrate
 from hwsim.arch import Arch, load_arch
 from hwsim.arch.cores import Cores
 from hwsim.formats.layout import layout
-from hwsim.job import gemm
+from hwsim.jobs.run import gemm
 from hwsim.kernelsets import FOLDER, fit_set, kernel_sets, read_rows, values_of
 from hwsim.mapping.gpu.kernels import gemm as kernel
 from hwsim.validate_unfitted import Unfitted, gpt3, llama, llmcompass

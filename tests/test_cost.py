@@ -7,7 +7,7 @@ import pytest
 import hwsim
 from hwsim.arch import load_arch
 from hwsim.cost import CostTable, Unit, Work, cost, cost_table
-from hwsim.job import gemm_job
+from hwsim.jobs.run import gemm_job
 from hwsim.mapping.traffic import seed_blocks
 from hwsim.result import Cost
 from hwsim.technology import Sourced, Technology

@@ -7,9 +7,9 @@ from fractions import Fraction
 import pytest
 
 from hwsim.errors import InputError
-from hwsim.job import run
+from hwsim.jobs.run import run
+from hwsim.jobs.serve import Request, Server, simpson
 from hwsim.report.serving import served_text
-from hwsim.serve import Request, Server, simpson
 
 NANO = Request("nemotron3-nano-30b-a3b", 8192, 16384, "published-fp8")
 

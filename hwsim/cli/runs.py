@@ -37,7 +37,7 @@ def run(
 ) -> None:
     """Simulate one decode step, or the prefill of a prompt."""
     from hwsim.arch import load_arch
-    from hwsim.job import run_job
+    from hwsim.jobs.run import run_job
 
     job = run_job(
         load_arch(arch, overrides(set_)),
@@ -72,7 +72,7 @@ def gemm(
 ) -> None:
     """Simulate one matrix product Y[M,N] = X[M,K] W[N,K]^T."""
     from hwsim.arch import load_arch
-    from hwsim.job import gemm_job
+    from hwsim.jobs.run import gemm_job
 
     job = gemm_job(load_arch(arch, overrides(set_)), m, n, k, weight_map(weights), activations, engine)
     _finish(job, None, trace, as_json)
@@ -80,7 +80,7 @@ def gemm(
 
 def _finish(job, by: str | None, trace: Path | None, as_json: bool) -> None:
     """Simulate, print, and write the trace where asked."""
-    from hwsim.job import check_choice
+    from hwsim.jobs.run import check_choice
     from hwsim.report.text import result_text
 
     if by is not None:
@@ -93,7 +93,7 @@ def _finish(job, by: str | None, trace: Path | None, as_json: bool) -> None:
         check_writable(trace)
     result = job.result()
     if trace:
-        from hwsim.trace import write_trace
+        from hwsim.jobs.trace import write_trace
 
         write_trace(trace, job, result)
     if as_json:
@@ -161,9 +161,9 @@ def serve(
 ) -> None:
     """Serve a model in steady state: tokens a second, time to first token, memory."""
     from hwsim.arch import load_arch
+    from hwsim.jobs.serve import Request
+    from hwsim.jobs.serve import serve as steady
     from hwsim.report.serving import served_text
-    from hwsim.serve import Request
-    from hwsim.serve import serve as steady
 
     try:
         chances = tuple(float(x) for x in acceptance.split(",") if x)

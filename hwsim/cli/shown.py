@@ -134,7 +134,7 @@ def schema(
 ) -> None:
     """Print the JSON Schema of a machine, model or engine file, for editors."""
     from hwsim.arch import json_schema
-    from hwsim.job import check_choice
+    from hwsim.jobs.run import check_choice
     from hwsim.workload import model_schema
 
     check_choice("schema", what, ("machine", "model", "engine"))

@@ -10,7 +10,7 @@ from pathlib import Path
 from hwsim.files.figure import pyplot, save
 from hwsim.files.tables import seconds_text, table
 from hwsim.files.whole import write_whole
-from hwsim.job import Job, run_job
+from hwsim.jobs.run import Job, run_job
 from hwsim.report.text import causes_text
 from hwsim.result import Result
 
@@ -125,7 +125,7 @@ def main(out: Path = Path("build/sim")) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from hwsim.trace import write_trace
+    from hwsim.jobs.trace import write_trace
 
     out.mkdir(parents=True, exist_ok=True)
     columns = TextColumn("simulating"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn()

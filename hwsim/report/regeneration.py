@@ -14,7 +14,7 @@ from hwsim import __version__
 from hwsim.arch import load_arch
 from hwsim.files.figure import pyplot, save
 from hwsim.files.whole import write_whole
-from hwsim.job import run
+from hwsim.jobs.run import run
 
 MODELS = {"Nano": "nemotron3-nano-30b-a3b", "Super": "nemotron3-super-120b-a12b", "Ultra": "nemotron3-ultra-550b-a55b"}
 FORMATS = ("fp8", "nvfp4", "mxfp4", "seedlm4", "seedlm3")

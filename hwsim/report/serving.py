@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hwsim.files.tables import seconds_text
 
 if TYPE_CHECKING:
-    from hwsim.serve import Served
+    from hwsim.jobs.serve import Served
 
 
 def served_text(s: Served) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 from hwsim import __version__
 from hwsim.arch import arch_config
 from hwsim.errors import InputError
-from hwsim.job import run_job
+from hwsim.jobs.run import run_job
 from hwsim.result import SCHEMA
 from hwsim.study.load import Point, Study
 from hwsim.study.record import Record, read_points

@@ -12,7 +12,7 @@ from cosim_grid import ENGINES, Drawn
 import hwsim
 from hwsim.arch import load_arch
 from hwsim.files.whole import write_whole
-from hwsim.sim.gemv import run_gemv
+from hwsim.sim.beats import run_gemv
 from hwsim.workload import load_model, lower
 
 MACHINE = "gemv-engine"

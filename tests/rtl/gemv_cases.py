@@ -10,7 +10,7 @@ from hwsim import formats
 from hwsim.arch import load_arch_text
 from hwsim.formats import get_format
 from hwsim.formats.format import Encoded
-from hwsim.sim.gemv import run_gemv
+from hwsim.sim.beats import run_gemv
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hwsim.arch.machine import Dram, Refresh
 from hwsim.errors import InputError
-from hwsim.sim.gemv import run_gemv
+from hwsim.sim.beats import run_gemv
 from hwsim.specs import Gemv
 
 

@@ -18,7 +18,7 @@ from hwsim.arch.machine import (
     Round,
     Vector,
 )
-from hwsim.job import Job
+from hwsim.jobs.run import Job
 from hwsim.mapping.operands import Formats
 from hwsim.mapping.pipeline import Pipeline
 from hwsim.mapping.program import (

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from machines import archs, job, op_lists, pipelines
 
-from hwsim.job import run_job
+from hwsim.jobs.run import run_job
 from hwsim.mapping.pipeline import Pipeline
 from hwsim.mapping.program import DOT, DRAM, OUTPUTS, WEIGHTS, Program, Step, Tile
 from hwsim.sim import steady

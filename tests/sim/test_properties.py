@@ -9,7 +9,7 @@ from machines import IMPROVEMENTS, WEIGHTS_OF, archs, faster, job, op_lists
 
 from hwsim.arch.compute import SystolicArray, TensorCores
 from hwsim.errors import InputError
-from hwsim.job import run
+from hwsim.jobs.run import run
 from hwsim.mapping.program import DRAM, SERVERS
 
 some = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hwsim import run
 from hwsim.errors import InputError
-from hwsim.job import run_job
+from hwsim.jobs.run import run_job
 from hwsim.workload import load_model, lower, model_names
 from hwsim.workload.parallel import KINDS, Parallel, chip_parameters
 from hwsim.workload.routing import deal, groups

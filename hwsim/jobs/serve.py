@@ -15,7 +15,7 @@ from typing import Any
 
 from hwsim.arch import Arch, load_arch
 from hwsim.errors import InputError
-from hwsim.job import Job, run_job
+from hwsim.jobs.run import Job, run_job
 from hwsim.result import Cost, Term
 from hwsim.workload import Model, load_model, lower, lower_draft
 from hwsim.workload.parallel import Parallel

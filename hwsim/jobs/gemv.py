@@ -11,7 +11,7 @@ from hwsim.errors import InputError, ModelError
 from hwsim.formats.layout import layout
 from hwsim.mapping.bound import Bound, bound
 from hwsim.result import Result, Row, apportion
-from hwsim.sim.gemv import check, run_gemv
+from hwsim.sim.beats import check, run_gemv
 
 if TYPE_CHECKING:
     from hwsim.arch import EngineArch

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from hwsim import __version__
 from hwsim.arch import Arch, EngineArch, arch_config, load_arch
 from hwsim.cost import Work, cost, cost_table
-from hwsim.enginejob import GemvJob
 from hwsim.errors import InputError, ModelError
 from hwsim.formats.layout import layout
+from hwsim.jobs.gemv import GemvJob
 from hwsim.mapping.bound import bound
 from hwsim.mapping.operands import Formats, operands, split_state
 from hwsim.mapping.pipeline import Pipeline
