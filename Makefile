@@ -88,7 +88,7 @@ regeneration: $(ALL) ## where weights from LFSR seeds pay: Nano, Super, Ultra; i
 
 .PHONY: validate
 validate: $(ALL) ## predictions against every measured set, into reports/ (about two minutes)
-	@$(PY) -m hwsim.validate
+	@$(PY) -m hwsim.measured.page
 
 .PHONY: lint
 lint: $(ALL) ## style, docstrings, and who may import whom

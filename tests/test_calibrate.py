@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwsim import calibrate as c
 from hwsim.arch import load_arch
 from hwsim.arch.builtin import arch_folder
 from hwsim.arch.cores import CoreTile
 from hwsim.errors import InputError
 from hwsim.mapping.gpu.kernels import product
-from hwsim.validate import shape_folds
+from hwsim.measured import calibrate as c
+from hwsim.measured.score import shape_folds
 
 
 def synthetic(arch, seed=0):

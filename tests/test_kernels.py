@@ -11,12 +11,12 @@ from hwsim.arch.cores import CoreTile
 from hwsim.errors import InputError
 from hwsim.formats.layout import layout
 from hwsim.jobs.run import gemm, run
-from hwsim.kernelsets import power_law, read_rows
 from hwsim.mapping.gpu.attention import decode_attention, decode_shares, prefill_attention
 from hwsim.mapping.gpu.kernels import Kernel, Wave, all_reduce, grouped, product
 from hwsim.mapping.gpu.kernels import gemm as gemm_kernel
 from hwsim.mapping.gpu.waves import kernel_program
 from hwsim.mapping.pipeline import Pipeline
+from hwsim.measured.sets import power_law, read_rows
 from hwsim.sim.engine import simulate
 
 MACHINES = ["a100-sxm", "h100-sxm", "b200", "h200-sxm-trtllm"]

@@ -5,10 +5,10 @@ import pytest
 
 from hwsim.arch import load_arch
 from hwsim.files.tables import markdown as table
-from hwsim.kernelsets import fit_set, kernel_sets, read_rows, values_of
-from hwsim.report.validation_page import ranges
-from hwsim.validate import Score, plain_fit, score_left_out, shares, transferred
-from hwsim.validate_serving import Point, fit_stack
+from hwsim.measured.page import ranges
+from hwsim.measured.score import Score, plain_fit, score_left_out, shares, transferred
+from hwsim.measured.serving import Point, fit_stack
+from hwsim.measured.sets import fit_set, kernel_sets, read_rows, values_of
 
 
 def test_the_yardstick_finds_its_own_numbers():

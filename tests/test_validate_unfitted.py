@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from hwsim.arch import load_arch
-from hwsim.report.validation_page import goal_of, missed
-from hwsim.validate import Score
-from hwsim.validate_unfitted import gpt3, llama, llmcompass, products
+from hwsim.measured.page import goal_of, missed
+from hwsim.measured.score import Score
+from hwsim.measured.unfitted import gpt3, llama, llmcompass, products
 
 
 def test_the_start_of_the_framework_is_found_again():

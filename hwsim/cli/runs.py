@@ -186,7 +186,7 @@ def calibrate(
 ) -> None:
     """Fit a machine's rates to measured products; writes the file that its `cores.calibration` names."""
     try:
-        from hwsim.calibrate import calibrate as fitted
+        from hwsim.measured.calibrate import calibrate as fitted
     except ModuleNotFoundError as error:
         raise InputError(f"calibrate needs {error.name}: pip install 'hwsim[calibrate]'") from None
     from hwsim.arch import load_arch
@@ -204,8 +204,8 @@ def validate(
 ) -> None:
     """Score every measured set, kernels and whole models: errors by set, format and size, with figures."""
     try:
-        from hwsim import validate as kernels
-        from hwsim import validate_serving as models
+        from hwsim.measured import page as kernels
+        from hwsim.measured import serving as models
     except ModuleNotFoundError as error:
         raise InputError(f"validate needs {error.name}: pip install 'hwsim[calibrate,report]'") from None
     out.mkdir(parents=True, exist_ok=True)

@@ -20,8 +20,8 @@ from hwsim.arch import Arch
 from hwsim.arch.cores import Cores, CoreTile, Family
 from hwsim.errors import InputError
 from hwsim.formats.layout import layout
-from hwsim.kernelsets import FOLDER, fit_set, kernel_sets
 from hwsim.mapping.gpu.kernels import product
+from hwsim.measured.sets import FOLDER, fit_set, kernel_sets
 
 Rows = np.ndarray  # [rows, 4]: m, n, k, seconds
 
@@ -199,7 +199,7 @@ def calibration_text(
     v = found.values
     rows = sum(map(len, found.errors.values()))
     lines = [
-        f"# Written by `{command}`; do not edit. Values are fitted, each inside the range of hwsim/calibrate.py.",
+        f"# Written by `{command}`; do not edit. Values are fitted, each inside its range.",
         f"machine: {arch.name}",
         f"data: {path.name}, {rows} rows, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}",
         f"error: {found.error:.4f}",
@@ -293,7 +293,7 @@ SCALED = {
 
 
 def main() -> None:
-    """`python -m hwsim.calibrate`: the committed calibrations, of every chip with measurements and of the H200."""
+    """`python -m hwsim.measured.calibrate`: the committed calibrations of the measured chips and the H200."""
     from hwsim.arch import load_arch
     from hwsim.arch.builtin import arch_folder
 

@@ -1,4 +1,4 @@
-"""hwsim validate: what the simulator predicts, beside what was measured; `hwsim.report.validation_page` writes it up.
+"""hwsim validate: what the simulator predicts, beside what was measured; `hwsim.measured.page` writes it up.
 
 Error is the mean of |predicted - measured| / measured. Products are fitted on five sixths of the (n, k) shapes and
 scored on the sixth, rotated; the other kernels, with three numbers each and a copy rate a chip, on one half and scored
@@ -10,18 +10,17 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
-from hwsim import calibrate
 from hwsim.arch import Arch, load_arch
 from hwsim.arch.cores import Cores
 from hwsim.formats.layout import layout
 from hwsim.jobs.run import gemm
-from hwsim.kernelsets import FOLDER, fit_set, kernel_sets, read_rows, values_of
 from hwsim.mapping.gpu.kernels import gemm as kernel
-from hwsim.validate_unfitted import Unfitted, gpt3, llama, llmcompass
+from hwsim.measured import calibrate
+from hwsim.measured.sets import FOLDER, fit_set, kernel_sets, read_rows, values_of
+from hwsim.measured.unfitted import Unfitted, gpt3, llama, llmcompass
 
 FOLDS = 6
 SEED = 0
@@ -210,41 +209,3 @@ def unfitted_sets() -> tuple[list[Unfitted], float, list[tuple[str, str, float, 
     a100, start = llmcompass("a100-sxm")
     mi210, _ = llmcompass("mi210", start)
     return [a100, mi210, *llama("rtx4090"), *llama("rtx-pro-6000")], start, list(gpt3(start))
-
-
-def run(folder: Path, progress: Callable[[str], None] = lambda name: None) -> Path:
-    """Score every set and write validation.md and validation.svg into `folder`."""
-    from hwsim.files.whole import write_whole
-    from hwsim.report import validation_page as page
-
-    gemms = [s for chip in CHIPS for s in score_gemms(chip, progress)]
-    kernels = [s for chip in ("h100", "b200") for s in score_kernels(chip, progress)]
-    page.parity_figure(gemms, kernels, folder / "validation.svg")
-    seedlm = [gemm("seedlm-virtex7", 1, 2048, 2048, name, engine="walk").cycles for name in ("fp16", "seedlm4")]
-    text = page.text(
-        gemms,
-        score_left_out(),
-        list(h200_rows()),
-        kernels,
-        unfitted_sets(),
-        list(gemmini_rows()),
-        seedlm,
-        "validation.svg",
-    )
-    path = folder / "validation.md"
-    write_whole(path, text)
-    return path
-
-
-def main() -> None:
-    """`make validate`: the committed page, its figure, and a line a set while it works."""
-    folder = Path("reports")
-    from hwsim import validate_serving
-
-    folder.mkdir(exist_ok=True)
-    for score in (run, validate_serving.run):
-        print(score(folder, lambda name: print(f"  {name}", flush=True)))
-
-
-if __name__ == "__main__":
-    main()

@@ -20,7 +20,7 @@ from hwsim.mapping.gpu import attention, kernels
 from hwsim.mapping.gpu.waves import EXPERTS
 from hwsim.workload.routing import spread
 
-FOLDER = Path(__file__).parent / "data" / "groundtruth"
+FOLDER = Path(__file__).parents[1] / "data" / "groundtruth"
 US = 1e-6
 
 Ranges = dict[str, tuple[float, float, float]]

@@ -17,7 +17,7 @@ from hwsim.files.tables import markdown as table
 from hwsim.files.tables import percent
 from hwsim.files.whole import write_whole
 from hwsim.jobs.serve import Request, Server
-from hwsim.kernelsets import read_rows
+from hwsim.measured.sets import read_rows
 
 BATCHES = (32, 64, 128, 256, 512, 1024, 2048)
 STEP_GRID = np.linspace(0, 4e-3, 41)

@@ -1,7 +1,7 @@
 """Sets that no fit has seen: other chips by their data sheets, one layer of GPT-3, layers of Llama 3.1 8B.
 
 The chips without measurements of their own run A100's kernels at rates scaled by the data sheets
-(`hwsim.calibrate.scaled`), so these rows say how far a new chip can be believed.
+(`hwsim.measured.calibrate.scaled`), so these rows say how far a new chip can be believed.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hwsim import calibrate
 from hwsim.arch import Arch, load_arch
 from hwsim.formats.layout import layout
-from hwsim.kernelsets import read_rows
 from hwsim.mapping.gpu.kernels import gemm, grouped
+from hwsim.measured import calibrate
+from hwsim.measured.sets import read_rows
 
 #: Products of a decoder layer of Llama 3.1 8B, and its head: (outputs, inputs). (meta-llama, config.json.)
 LLAMA = {

@@ -1,0 +1,1 @@
+"""Measured: whether predictions agree with measurements."""
