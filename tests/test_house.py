@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hwsim.report import minilm
+from hwsim.pages import minilm
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from hwsim.report import regeneration
-from hwsim.report.regeneration import BANDWIDTHS, BATCHES, FORMATS, MODELS, UNITS, Point, gain, report
+from hwsim.pages import regeneration
+from hwsim.pages.regeneration import BANDWIDTHS, BATCHES, FORMATS, MODELS, UNITS, Point, gain, report
 
 RATE = {"fp8": 100.0, "nvfp4": 190.0, "mxfp4": 200.0, "seedlm4": 210.0, "seedlm3": 250.0}
 

@@ -220,7 +220,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Draw a study's results: a Markdown page with figures."""
-    from hwsim.report.study_page import write_page
+    from hwsim.study.page import write_page
 
     written = [str(path) for path in write_page(folder, out)]
     print(json.dumps({"schema": 1, "written": written}, indent=2) if as_json else "\n".join(written))

@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from hwsim.errors import InputError
-from hwsim.report.grid import Axis, ends, number, read_grid
-from hwsim.report.study_figures import front, tick
-from hwsim.report.study_page import cache_rows, crossing, enough, write_page
 from hwsim.study import load_study, run_study
+from hwsim.study.figures import front, tick
+from hwsim.study.grid import Axis, ends, number, read_grid
 from hwsim.study.load import study_folder
+from hwsim.study.page import cache_rows, crossing, enough, write_page
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hwsim.files.figure import pyplot, save
-from hwsim.report.grid import Grid, Line, ends, number
+from hwsim.study.grid import Grid, Line, ends, number
 
 #: Okabe and Ito's eight (jfly.uni-koeln.de/color), without yellow on white; dashes tell repeats apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

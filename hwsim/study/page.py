@@ -7,8 +7,8 @@ from pathlib import Path
 
 from hwsim.errors import InputError
 from hwsim.files.whole import write_whole
-from hwsim.report import study_figures as draw
-from hwsim.report.grid import Grid, Line, ends, read_grid
+from hwsim.study import figures as draw
+from hwsim.study.grid import Grid, Line, ends, read_grid
 
 ENOUGH = 0.99
 

@@ -26,7 +26,7 @@ from hwsim.files.whole import write_whole
 from hwsim.formats import get_format
 from hwsim.formats.layout import NAMES
 from hwsim.formats.quality import decibels, error_ratios
-from hwsim.report.minilm import PACKAGE, VERSION, Encoder, load_encoder, model_folder, tensor_class
+from hwsim.pages.minilm import PACKAGE, VERSION, Encoder, load_encoder, model_folder, tensor_class
 
 CLASSES = ("attention_qkv", "attention_out", "mlp", "embedding")
 LINEARS = CLASSES[:3]  # what `hwsim compress` takes by default

@@ -1,0 +1,1 @@
+"""Pages: this project's committed reports."""
