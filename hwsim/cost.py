@@ -15,8 +15,8 @@ from importlib.resources import files
 from math import ceil
 
 from hwsim.arch.machine import Arch
+from hwsim.arch.technology import TECHNOLOGIES, Sourced, Technology
 from hwsim.result import Cost, Term
-from hwsim.technology import TECHNOLOGIES, Sourced, Technology
 
 PJ = 1e-12
 

@@ -6,11 +6,11 @@ import pytest
 
 import hwsim
 from hwsim.arch import load_arch
+from hwsim.arch.technology import Sourced, Technology
 from hwsim.cost import CostTable, Unit, Work, cost, cost_table
 from hwsim.jobs.run import gemm_job
 from hwsim.mapping.traffic import seed_blocks
 from hwsim.result import Cost
-from hwsim.technology import Sourced, Technology
 
 TECHNOLOGY = Technology(
     dram_pj_per_byte=Sourced(32.0, "a"),

@@ -6,7 +6,7 @@ import importlib
 
 _HOME = {
     "Arch": "machine",
-    "EngineArch": "engine",
+    "EngineArch": "gemv",
     "arch_config": "config",
     "arch_names": "builtin",
     "json_schema": "load",

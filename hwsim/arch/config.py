@@ -10,7 +10,7 @@ from hwsim.arch.machine import Arch, Dram
 from hwsim.quantities import write
 
 if TYPE_CHECKING:
-    from hwsim.arch.engine import EngineArch
+    from hwsim.arch.gemv import EngineArch
 
 _LONG = 16
 
@@ -23,7 +23,7 @@ def arch_config(arch: Arch | EngineArch) -> dict[str, Any]:
     """
     clock = arch.clock_hz
     if not isinstance(arch, Arch):
-        from hwsim.arch.engine import engine_config
+        from hwsim.arch.gemv import engine_config
 
         return engine_config(arch, _dram(arch.dram, clock))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.arch.builtin import arch_folder, arch_names
 from hwsim.arch.compute import DotArray, DotRate, SystolicArray, TensorCores
+from hwsim.arch.kernel_library import load_cores
 from hwsim.arch.link import Link
 from hwsim.arch.machine import (
     Arch,
@@ -24,7 +25,6 @@ from hwsim.arch.machine import (
     Stack,
     Vector,
 )
-from hwsim.arch.menus import load_cores
 from hwsim.arch.schema import DotFile, DramFile, MachineFile, SystolicFile, TensorCoresFile
 from hwsim.errors import InputError, nearest
 from hwsim.files import fields
@@ -33,7 +33,7 @@ from hwsim.formats.layout import layout
 from hwsim.quantities import Quantity, write
 
 if TYPE_CHECKING:
-    from hwsim.arch.engine import EngineArch
+    from hwsim.arch.gemv import EngineArch
 
 Overrides = Iterable[tuple[str, str | Placed]]
 
@@ -65,7 +65,7 @@ def load_arch_text(text: str, source: str = "<text>", overrides: Overrides = ())
 
 def json_schema(engine: bool = False) -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a machine's file, or an engine's: what `hwsim schema` prints and editors read."""
-    from hwsim.arch.engine import EngineFile
+    from hwsim.arch.gemv import EngineFile
 
     if engine:
         return fields.json_schema(EngineFile, "hwsim engine")
@@ -82,7 +82,7 @@ def _load(document: Document, overrides: Overrides) -> Arch | EngineArch:
     if problems:
         raise_problems(problems)
     if "engine" in document.data:
-        from hwsim.arch.engine import engine_machine
+        from hwsim.arch.gemv import engine_machine
 
         return engine_machine(document)
     file = fields.validate(document, MachineFile)

@@ -121,7 +121,7 @@ class Arch:
     activations: "on_chip" (touch DRAM only on overflow) or "dram" (each op reads and writes them there).
     tiles: menu of (M, N, K) tiles; a tile is clipped to the op, and must fit the buffers.
     kv, state: default cache formats; a state ending in `_sr` is rounded stochastically.
-    technology, idle_watts: a name of `hwsim.technology` and static power, for `cost`; None: not known.
+    technology, idle_watts: a name of `hwsim.arch.technology` and static power, for `cost`; None: not known.
     warnings: what sizing costs, found at load.
     """
 
