@@ -26,7 +26,7 @@ from hwsim.workload.op import KINDS, Gemm, Op
 
 if TYPE_CHECKING:
     from hwsim.workload import Model
-    from hwsim.workload.parallel import Parallel
+    from hwsim.workload.language.parallel import Parallel
 
 PHASES = ("decode", "prefill")
 
@@ -92,9 +92,10 @@ def run_job(
     skew: str = "even",
 ) -> Job:
     """The step that `run` simulates, not yet simulated."""
-    from hwsim.workload import expected_distinct, load_model, lower, model_config
-    from hwsim.workload.parallel import Parallel
-    from hwsim.workload.presets import preset
+    from hwsim.workload import expected_distinct, load_model, model_config
+    from hwsim.workload.language.lower import lower
+    from hwsim.workload.language.parallel import Parallel
+    from hwsim.workload.language.presets import preset
 
     arch = load_arch(arch) if isinstance(arch, str) else arch
     if isinstance(arch, EngineArch):
@@ -356,7 +357,7 @@ def _resident(
     arch: Arch, model: Model, formats: Formats, phase: str, batch: int, context: int, parallel: Parallel
 ) -> tuple[int, int, int]:
     """Bytes of weights, KV and state in one chip's DRAM at the end of the step; caches in whole rows."""
-    from hwsim.workload.parallel import chip_model, chip_parameters
+    from hwsim.workload.language.parallel import chip_model, chip_parameters
 
     def nbytes(elements: int, name: str) -> int:
         return ceil(elements * layout(name).bits_per_value / 8)

@@ -17,8 +17,9 @@ from hwsim.arch import Arch, load_arch
 from hwsim.errors import InputError
 from hwsim.jobs.run import Job, run_job
 from hwsim.result import Cost, Term
-from hwsim.workload import Model, load_model, lower, lower_draft
-from hwsim.workload.parallel import Parallel
+from hwsim.workload import Model, load_model, lower_draft
+from hwsim.workload.language.lower import lower
+from hwsim.workload.language.parallel import Parallel
 
 #: Contexts at which a decode step is simulated, from the prompt's length to the last token's.
 POINTS = 9

@@ -14,8 +14,8 @@ from hwsim.arch.machine import Arch
 from hwsim.errors import InputError
 from hwsim.formats.layout import ALIASES, Layout, layout
 from hwsim.mapping.program import DEQUANTISE, REGENERATE
+from hwsim.workload.language.presets import format_of, split_key
 from hwsim.workload.op import WEIGHT_CLASSES, Op
-from hwsim.workload.presets import format_of, split_key
 
 WIDE = ("bf16", "fp16", "int8")
 STOCHASTIC = "_sr"

@@ -18,7 +18,7 @@ from hwsim.arch.cores import Cores
 from hwsim.formats.layout import layout
 from hwsim.mapping.gpu import attention, kernels
 from hwsim.mapping.gpu.waves import EXPERTS
-from hwsim.workload.routing import spread
+from hwsim.workload.language.routing import spread
 
 FOLDER = Path(__file__).parents[1] / "data" / "groundtruth"
 US = 1e-6

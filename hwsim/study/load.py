@@ -25,8 +25,8 @@ from hwsim.files.yaml import Document, Loc, Placed, kind, raise_problems, read, 
 from hwsim.mapping.operands import Formats
 from hwsim.study.schema import RunFile, StudyFile
 from hwsim.workload import Model, load_model, model_config, model_names
-from hwsim.workload.presets import preset
-from hwsim.workload.schema import ModelFile
+from hwsim.workload.language.presets import preset
+from hwsim.workload.language.schema import ModelFile
 
 MAX_POINTS = 100_000
 

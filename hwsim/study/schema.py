@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from hwsim.errors import InputError
 from hwsim.files.fields import FilePart, asked
 from hwsim.mapping.operands import Formats
-from hwsim.workload.routing import skew_exponent
+from hwsim.workload.language.routing import skew_exponent
 
 
 def _readable(what: str) -> Any:

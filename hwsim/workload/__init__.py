@@ -6,20 +6,20 @@ import importlib
 
 _HOMES = {
     "Gemm": "op",
-    "Model": "model",
+    "Model": "language.model",
     "Op": "op",
-    "distinct_experts": "routing",
-    "expected_distinct": "routing",
-    "format_of": "presets",
+    "distinct_experts": "language.routing",
+    "expected_distinct": "language.routing",
+    "format_of": "language.presets",
     "load_model": "load",
     "load_model_text": "load",
-    "lower": "lower",
-    "lower_draft": "lower",
+    "lower": "language.lower",
+    "lower_draft": "language.lower",
     "model_config": "load",
     "model_names": "load",
     "model_schema": "load",
-    "preset": "presets",
-    "preset_names": "presets",
+    "preset": "language.presets",
+    "preset_names": "language.presets",
 }
 
 __all__ = sorted(_HOMES)

@@ -11,9 +11,9 @@ from typing import Any
 from hwsim.errors import InputError, nearest
 from hwsim.files.fields import json_schema, validate
 from hwsim.files.yaml import Document, Placed, parse, raise_problems, read, short
-from hwsim.workload import huggingface
-from hwsim.workload.model import LAYER_KINDS, Attention, Mamba2, Mlp, Model, Moe
-from hwsim.workload.schema import ModelFile
+from hwsim.workload.language import huggingface
+from hwsim.workload.language.model import LAYER_KINDS, Attention, Mamba2, Mlp, Model, Moe
+from hwsim.workload.language.schema import ModelFile
 
 Overrides = Iterable[tuple[str, str | Placed]]
 

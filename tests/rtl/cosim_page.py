@@ -13,7 +13,8 @@ import hwsim
 from hwsim.arch import load_arch
 from hwsim.files.whole import write_whole
 from hwsim.sim.beats import run_gemv
-from hwsim.workload import load_model, lower
+from hwsim.workload import load_model
+from hwsim.workload.language.lower import lower
 
 MACHINE = "gemv-engine"
 PUBLISHED_DECODERS = 16

@@ -8,7 +8,8 @@ import pytest
 from shapes import SHAPES, WINDOW, by_kind
 
 from hwsim.errors import InputError
-from hwsim.workload import load_model, lower, lower_draft
+from hwsim.workload import load_model, lower_draft
+from hwsim.workload.language.lower import lower
 from hwsim.workload.op import FIXED_CLASSES, KINDS, WEIGHT_CLASSES
 
 STEPS = [("decode", 1, 8192), ("decode", 8, 100), ("decode", 64, 127), ("decode", 3, 1), ("prefill", 1, 2048),

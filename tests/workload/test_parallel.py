@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from hwsim import run
 from hwsim.errors import InputError
 from hwsim.jobs.run import run_job
-from hwsim.workload import load_model, lower, model_names
-from hwsim.workload.parallel import KINDS, Parallel, chip_parameters
-from hwsim.workload.routing import deal, groups
+from hwsim.workload import load_model, model_names
+from hwsim.workload.language.lower import lower
+from hwsim.workload.language.parallel import KINDS, Parallel, chip_parameters
+from hwsim.workload.language.routing import deal, groups
 
 NANO, SUPER = "nemotron3-nano-30b-a3b", "nemotron3-super-120b-a12b"
 SHARED = ("attention_qkv", "attention_out", "mlp", "experts", "shared_experts", "latent")

@@ -4,9 +4,10 @@ import pytest
 
 from hwsim.errors import InputError
 from hwsim.formats.layout import layout
-from hwsim.workload import load_model, lower
+from hwsim.workload import load_model
+from hwsim.workload.language.lower import lower
+from hwsim.workload.language.presets import format_of, preset, preset_names, split_key
 from hwsim.workload.op import FIXED_CLASSES, WEIGHT_CLASSES
-from hwsim.workload.presets import format_of, preset, preset_names, split_key
 
 BITS = {"bf16": 16, "fp8_e4m3": 8, "nvfp4": 4.5, "mxfp4_e2m1": 4.25, "fp32": 32}
 NAMES = {

@@ -3,8 +3,9 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwsim.workload import lower, lower_draft
-from hwsim.workload.model import Attention, Mamba2, Mlp, Model, Moe
+from hwsim.workload import lower_draft
+from hwsim.workload.language.lower import lower
+from hwsim.workload.language.model import Attention, Mamba2, Mlp, Model, Moe
 
 small = st.integers(1, 9)
 flag = st.booleans()

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwsim.errors import InputError
-from hwsim.workload import distinct_experts, expected_distinct, load_model, lower
-from hwsim.workload.routing import groups, spread
+from hwsim.workload import distinct_experts, expected_distinct, load_model
+from hwsim.workload.language.lower import lower
+from hwsim.workload.language.routing import groups, spread
 
 TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 TABLE = {

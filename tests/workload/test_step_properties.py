@@ -5,7 +5,8 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwsim.workload import load_model, lower, model_names
+from hwsim.workload import load_model, model_names
+from hwsim.workload.language.lower import lower
 
 SMALL = {name: replace(load_model(name), layers=load_model(name).layers[:8]) for name in model_names()}
 FIELDS = ("macs", "dot_macs", "vector_macs", "cache_read", "cache_write", "inputs", "outputs")

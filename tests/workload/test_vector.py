@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from hwsim.workload import load_model, lower, vector
+from hwsim.workload import load_model, vector
+from hwsim.workload.language.lower import lower
 
 
 class Number:

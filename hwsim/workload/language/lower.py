@@ -11,10 +11,10 @@ from dataclasses import replace
 
 from hwsim.errors import InputError
 from hwsim.workload import vector as cost
-from hwsim.workload.model import LAYER_KINDS, Attention, Mamba2, Model, matrices
+from hwsim.workload.language.model import LAYER_KINDS, Attention, Mamba2, Model, matrices
+from hwsim.workload.language.parallel import Parallel, check, chip_model
+from hwsim.workload.language.routing import deal, groups, skew_exponent
 from hwsim.workload.op import FIXED_CLASSES, AttentionCore, Gemm, Op
-from hwsim.workload.parallel import Parallel, check, chip_model
-from hwsim.workload.routing import deal, groups, skew_exponent
 
 ALONE = Parallel()
 

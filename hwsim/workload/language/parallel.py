@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hwsim.errors import InputError
-from hwsim.workload.model import Model
+from hwsim.workload.language.model import Model
 
 KINDS = ("tensor", "tensor+expert", "data+expert")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hwsim.errors import InputError, nearest
-from hwsim.workload.model import Model
+from hwsim.workload.language.model import Model
 from hwsim.workload.op import FIXED_CLASSES, WEIGHT_CLASSES
 
 FormatMap = tuple[tuple[str, str], ...]
