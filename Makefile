@@ -37,15 +37,15 @@ test-rtl: $(ALL) ## the tests of the gates alone (part of `make test`)
 
 .PHONY: cosim
 cosim: $(ALL) ## the GEMV engine in gates beside the cycles predicted, reports/rtl_agreement.md (SEED=n: other grids, into build/)
-	@$(PY) tests/rtl/cosim.py --seed $(or $(SEED),0)
+	@$(PY) -m tests.verification.cosim --seed $(or $(SEED),0)
 
 .PHONY: formal
 formal: $(FPGA) ## the proofs on the units, each with a mutated twin that must fail
-	@PYTHONPATH=.:tests/rtl/formal $(PY) tests/rtl/verify.py --formal
+	@$(PY) -m tests.verification.verify --formal
 
 .PHONY: verification
 verification: $(FPGA) ## proofs, mutants, every code at length: reports/verification.md (half an hour of CPU)
-	@PYTHONPATH=.:tests/rtl/formal $(PY) tests/rtl/verify.py --page
+	@$(PY) -m tests.verification.verify --page
 
 .PHONY: rtl
 rtl: $(ALL) ## Verilog and FuseSoC cores of every unit but the engine into build/rtl/
@@ -57,7 +57,7 @@ fpga: $(FPGA) ## measure units by synthesis, place and route: hwsim/data/units.j
 
 .PHONY: fpga-gemv
 fpga-gemv: $(FPGA) ## the GEMV engine placed and routed, counted beside SeedLM's: reports/gemv_fpga.md (an hour)
-	@$(PY) tests/rtl/gemv_fpga.py
+	@$(PY) -m tests.verification.gemv_fpga
 
 .PHONY: cost
 cost: $(SIM) ## what the measured units weigh: reports/cost.md

@@ -8,12 +8,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hard_blocks import hard_rows
 
 from hwsim.errors import InputError
 from hwsim.formats import get_format
 from hwsim.formats.explain import explain
 from hwsim.formats.layout import NAMES
+from tests.formats.hard_blocks import hard_rows
 
 MX = ["mxfp8_e5m2", "mxfp8_e4m3", "mxfp6_e3m2", "mxfp6_e2m3", "mxfp4_e2m1", "mxint8"]
 SCALED = [*MX, "nvfp4", "mx9", "mx6", "mx4", "fp8", "int8", "int4_g128", {"m": 3, "k1": 8, "k2": 4, "d2": 2}]

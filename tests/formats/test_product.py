@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import reference
-from hard_blocks import hard_rows
 
 from hwsim.errors import InputError
 from hwsim.formats import Aligned, block_dot, get_format, matmul, product
+from tests.formats import reference
+from tests.formats.hard_blocks import hard_rows
 
 MX = {
     "mxfp8_e5m2": "E5M2", "mxfp8_e4m3": "E4M3", "mxfp6_e3m2": "E3M2", "mxfp6_e2m3": "E2M3", "mxfp4_e2m1": "E2M1",

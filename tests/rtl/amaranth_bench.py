@@ -2,7 +2,8 @@
 
 from amaranth.hdl import ResetInserter, Signal, Value
 from amaranth.sim import Simulator
-from trial import Trial
+
+from tests.rtl.trial import Trial
 
 
 def run_trial(unit, source: str, sink: str, trial: Trial, reset_at: int | None = None, after=()) -> Trial:

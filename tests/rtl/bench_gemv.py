@@ -6,11 +6,11 @@ from pathlib import Path
 
 import cocotb
 from cocotb.triggers import Timer
-from gemv_cases import Case, data_of
-from gemv_memory import Memory
 
 from rtl.gemv import command, command_layout, x_layout
 from rtl.stimulus.pack import pack
+from tests.rtl.gemv_cases import Case, data_of
+from tests.rtl.gemv_memory import Memory
 
 IDLE_LIMIT = 20_000
 

@@ -6,13 +6,13 @@ import warnings
 
 import cocotb
 from amaranth.hdl import UnusedElaboratable
-from drive import Ports, reset, run
-from trial import Trial
 
 from hwsim.formats.lfsr import CODECS
 from hwsim.specs import LfsrBlock
 from rtl.axi import AxiStreamUnit
 from rtl.lfsr import LfsrBlockUnit
+from tests.rtl.drive import Ports, reset, run
+from tests.rtl.trial import Trial
 
 warnings.simplefilter("ignore", UnusedElaboratable)  # a unit is made here for the names of its ports
 SPEC = LfsrBlock(

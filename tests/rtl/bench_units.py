@@ -6,12 +6,13 @@ import warnings
 
 import cocotb
 from amaranth.hdl import UnusedElaboratable
-from cases import BY_NAME
 from cocotb.clock import Clock
 from cocotbext.axi import AxiStreamBus, AxiStreamSink, AxiStreamSource
-from drive import Ports, reset, run
-from side_by_side import axi
-from trial import Trial
+
+from tests.rtl.cases import BY_NAME
+from tests.rtl.drive import Ports, reset, run
+from tests.rtl.side_by_side import axi
+from tests.rtl.trial import Trial
 
 warnings.simplefilter("ignore", UnusedElaboratable)  # units are made here for their ports' names
 UNITS = [BY_NAME[name] for name in os.environ["HWSIM_BENCH_UNITS"].split(",")]

@@ -3,11 +3,10 @@
 import json
 from pathlib import Path
 
-from gemv_cases import Case
-from simulator import run_bench
-
 from rtl.emit import emit
 from rtl.gemv import GemvUnit
+from tests.rtl.gemv_cases import Case
+from tests.rtl.simulator import run_bench
 
 
 def predict(cases: list[Case], folder: Path) -> list[int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cocotb_tools.runner import get_results, get_runner
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 WAVEFORMS: list[str] = []  # commands that show what was recorded, for the end of the run
 
 
@@ -124,12 +124,12 @@ def run_bench(
     )  # fmt: skip
     for compiled in folder.glob("verilated*.o") if runtime else []:
         shutil.copy2(compiled, runtime / compiled.name)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parents[1])]))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("COCOTB_LOG_LEVEL", "WARNING")
     results = folder / "results.xml"
     with contextlib.suppress(SystemExit):  # under pytest the runner exits where a test failed
         runner.test(
-            hdl_toplevel=toplevel, test_module=module, build_dir=folder, test_dir=folder, waves=waves,
+            hdl_toplevel=toplevel, test_module=f"tests.rtl.{module}", build_dir=folder, test_dir=folder, waves=waves,
             results_xml=str(results), testcase=only, extra_env=env,
         )  # fmt: skip
     if waves:

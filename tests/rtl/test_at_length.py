@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 
-import exhaustive
-from mutants import MUTANTS
-from proofs import PROOFS
+from tests.verification import exhaustive
+from tests.verification.formal.proofs import PROOFS
+from tests.verification.mutants import MUTANTS
 
 
 @pytest.mark.slow

@@ -24,9 +24,9 @@ def rtl(*args: str, hash_seed: str = "0", cwd: Path = ROOT) -> subprocess.Comple
 EMIT = """
 import sys
 from pathlib import Path
-sys.path[:0] = [".", "tests/rtl"]
-from cases import BY_NAME
-from side_by_side import axi
+sys.path[:0] = ["."]
+from tests.rtl.cases import BY_NAME
+from tests.rtl.side_by_side import axi
 from rtl.emit import emit
 for name in {names}:
     print(emit(axi(BY_NAME[name]), name))
@@ -42,7 +42,7 @@ def test_same_bytes_from_two_clones_and_hash_seeds(tmp_path):
     running = []
     for name, seed in (("a", "1"), ("deeper/b", "2")):
         clone = tmp_path / name
-        for room in ("hwsim", "rtl", "tests/rtl"):
+        for room in ("hwsim", "rtl", "tests"):
             shutil.copytree(ROOT / room, clone / room, ignore=shutil.ignore_patterns("__pycache__"))
         env = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": ""}
         command = [sys.executable, "-W", "ignore", "-c", EMIT.format(names=KINDS)]

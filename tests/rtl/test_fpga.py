@@ -9,13 +9,12 @@ import yaml
 
 pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 
-from cases import FULL, SMALL, TOGETHER
-from test_emit import ROOT, rtl
-
 from rtl.catalog import ALONE, build
 from rtl.emit import emit, sha256
 from rtl.fpga import UNITS
 from rtl.synthesis import critical_path
+from tests.rtl.cases import FULL, SMALL, TOGETHER
+from tests.rtl.test_emit import ROOT, rtl
 
 ROWS = json.loads(UNITS.read_text())["units"]
 WRITTEN_SLOWLY = [name for name in ROWS if "block_dot" in name and ("fp6" in name or "fp8" in name or "int8" in name)]

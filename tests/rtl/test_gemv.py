@@ -7,11 +7,11 @@ import pytest
 pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 pytest.importorskip("cocotb_tools", reason="pip install 'hwsim[rtl]'")
 
-from cosim import grid_jobs, mutants, run
-from cosim_grid import ENGINES, grid
-from cosim_page import Grid, cases_table
-from gemv_cases import Case
-from gemv_run import predict, run_gates
+from tests.rtl.gemv_cases import Case
+from tests.rtl.gemv_run import predict, run_gates
+from tests.verification.cosim import grid_jobs, mutants, run
+from tests.verification.cosim_grid import ENGINES, grid
+from tests.verification.cosim_page import Grid, cases_table
 
 ALL_BANK = {"kind": "all_bank", "period": "97 cycle", "stall": "13 cycle"}
 

@@ -5,7 +5,6 @@ from collections import deque
 from fractions import Fraction
 
 import pytest
-from gemv_memory import Memory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from hwsim.arch.machine import Dram, Refresh
 from hwsim.errors import InputError
 from hwsim.sim.beats import run_gemv
 from hwsim.specs import Gemv
+from tests.rtl.gemv_memory import Memory
 
 
 class Fifo:

@@ -7,14 +7,13 @@ import pytest
 pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 pytest.importorskip("cocotb_tools", reason="pip install 'hwsim[rtl]'")
 
-import simulator
-from simulator import run_bench
-
 from hwsim.formats.lfsr import SEEDLM3, SEEDLM4
 from hwsim.specs import LfsrBlock
 from rtl.axi import AxiStreamUnit
 from rtl.emit import emit
 from rtl.lfsr import LfsrBlockUnit
+from tests.rtl import simulator
+from tests.rtl.simulator import run_bench
 
 
 def test_every_seed_and_the_timing(tmp_path, monkeypatch):

@@ -4,9 +4,9 @@ import pytest
 
 pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 
-import test_units
-from mutants import MUTANTS, Mutant
-from mutation import Line, fresh
+from tests.rtl import test_units
+from tests.verification.mutants import MUTANTS, Mutant
+from tests.verification.mutation import Line, fresh
 
 KINDS = {"timing", "rounding", "special", "back-pressure", "data"}
 QUICK = {"lfsr_two_stages", "decoder_small", "dot3_e4m3", "dot3_int8", "gearbox_32_36"}

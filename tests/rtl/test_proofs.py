@@ -5,8 +5,9 @@ import pytest
 pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 
 from amaranth.back import rtlil
-from mutation import fresh
-from proofs import PROOFS, Proof
+
+from tests.verification.formal.proofs import PROOFS, Proof
+from tests.verification.mutation import fresh
 
 
 def test_names_are_unique():

@@ -5,11 +5,10 @@ import pytest
 pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 pytest.importorskip("cocotb_tools", reason="pip install 'hwsim[rtl]'")
 
-from cases import FULL, TOGETHER
-from side_by_side import SideBySide
-from simulator import run_bench
-
 from rtl.emit import emit
+from tests.rtl.cases import FULL, TOGETHER
+from tests.rtl.side_by_side import SideBySide
+from tests.rtl.simulator import run_bench
 
 
 def bench(units, count, tmp_path, monkeypatch) -> int:

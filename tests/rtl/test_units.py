@@ -4,9 +4,9 @@ import pytest
 
 pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 
-from amaranth_bench import run_trial
-from cases import BY_NAME, SMALL
-from trial import Trial
+from tests.rtl.amaranth_bench import run_trial
+from tests.rtl.cases import BY_NAME, SMALL
+from tests.rtl.trial import Trial
 
 
 @pytest.mark.parametrize("unit", SMALL, ids=lambda unit: unit.name)

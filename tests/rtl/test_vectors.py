@@ -8,13 +8,12 @@ import pytest
 
 pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 
-from cases import BY_NAME
-from side_by_side import axi
-from simulator import build_verilog, icarus_version, run_verilog
-from test_emit import rtl
-
 from rtl.emit import write
 from rtl.vectors import write_bench
+from tests.rtl.cases import BY_NAME
+from tests.rtl.side_by_side import axi
+from tests.rtl.simulator import build_verilog, icarus_version, run_verilog
+from tests.rtl.test_emit import rtl
 
 NAMES = ["lfsr_seedlm4", "decoder_small", "requantizer_c16", "dot4_e5m2", "dot4_mx9", "acc_two_stages", "mac1_e5m2"]
 

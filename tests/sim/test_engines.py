@@ -5,7 +5,6 @@ from unittest.mock import patch
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from machines import archs, job, op_lists, pipelines
 
 from hwsim.jobs.run import run_job
 from hwsim.mapping.pipeline import Pipeline
@@ -14,6 +13,7 @@ from hwsim.sim import steady
 from hwsim.sim.engine import DRIVERS, simulate
 from hwsim.sim.refresh import stretch
 from hwsim.sim.walk import walk
+from tests.sim.machines import archs, job, op_lists, pipelines
 
 many = settings(max_examples=150, deadline=None)
 some = settings(max_examples=25, deadline=None)

@@ -5,12 +5,12 @@ from fractions import Fraction
 
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from machines import IMPROVEMENTS, WEIGHTS_OF, archs, faster, job, op_lists
 
 from hwsim.arch.compute import SystolicArray, TensorCores
 from hwsim.errors import InputError
 from hwsim.jobs.run import run
 from hwsim.mapping.program import DRAM, SERVERS
+from tests.sim.machines import IMPROVEMENTS, WEIGHTS_OF, archs, faster, job, op_lists
 
 some = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 weights = st.sampled_from(WEIGHTS_OF)

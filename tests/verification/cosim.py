@@ -15,17 +15,15 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 import pytest
-from cosim_grid import ENGINES, MUTATED, Drawn, grid
-from cosim_page import Grid, Mutant, write_page
-from gemv_cases import Case
-from gemv_run import run_gates
 
 from hwsim.arch import arch_config, load_arch
 from hwsim.specs import Gemv
 from rtl.gemv import GemvUnit
+from tests.rtl.gemv_cases import Case
+from tests.rtl.gemv_run import run_gates
+from tests.verification.cosim_grid import ENGINES, MUTATED, Drawn, grid
+from tests.verification.cosim_page import Grid, Mutant, write_page
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,9 +8,6 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from at_length import PAIRS, every_pair, every_seed, gathers, random_blocks
-from simulator import build_verilog, icarus_version, run_verilog
-
 from hwsim.formats.lfsr import CODECS
 from hwsim.specs import BlockDot, Requantizer, SeedDecoder
 from rtl.axi import AxiStreamUnit
@@ -18,6 +15,8 @@ from rtl.catalog import ALONE, DOTS, WHOLE, build
 from rtl.emit import write
 from rtl.stimulus import cases
 from rtl.vectors import trace, write_vectors
+from tests.rtl.simulator import build_verilog, icarus_version, run_verilog
+from tests.verification.at_length import PAIRS, every_pair, every_seed, gathers, random_blocks
 
 LINE = re.compile(r"(\w+): (\d+) inputs, (\d+) outputs, (\d+) cycles: (\d+) mismatches in data, (\d+) in time: (\w+)")
 ADDED = ("mxfp4_e2m1", "mxfp8_e4m3", "mxfp8_e5m2", "mxint8", "nvfp4")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from amaranth_bench import run_trial
-from mutants import AT_LENGTH, Mutant
-from trial import Trial
+from tests.rtl.amaranth_bench import run_trial
+from tests.rtl.trial import Trial
+from tests.verification.mutants import AT_LENGTH, Mutant
 
 
 class Share(NamedTuple):

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 from amaranth.hdl import Value
 from amaranth.sim import Simulator
-from sby import Verdict, cpu_seconds
 
 from hwsim.specs import BlockDot, LfsrBlock
+from tests.verification.formal.sby import Verdict, cpu_seconds
 
 __all__ = ["every_pair", "every_seed"]
 

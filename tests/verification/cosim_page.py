@@ -7,14 +7,13 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from cosim_grid import ENGINES, Drawn
-
 import hwsim
 from hwsim.arch import load_arch
 from hwsim.files.whole import write_whole
 from hwsim.sim.beats import run_gemv
 from hwsim.workload import load_model
 from hwsim.workload.language.lower import lower
+from tests.verification.cosim_grid import ENGINES, Drawn
 
 MACHINE = "gemv-engine"
 PUBLISHED_DECODERS = 16

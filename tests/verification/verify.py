@@ -1,6 +1,6 @@
 """`make formal` and `make verification`: the proofs with their twins, the mutants, the exhaustive runs.
 
-PYTHONPATH=.:tests/rtl/formal python tests/rtl/verify.py [--formal | --mutants | --at-length | --page] [NAME ...]: names
+python -m tests.verification.verify [--formal | --mutants | --at-length | --page] [NAME ...]: names
 pick the rows that contain one of them; --page writes reports/verification.md. The status is 1 when a proof does not
 pass, a twin does not fail, a mutant survives, or a run has a mismatch.
 
@@ -23,16 +23,16 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-import exhaustive
 import pytest
-from mutants import MUTANTS
-from proofs import PROOFS
-from sby import cpu_seconds
-from survey import Share, survey
-from test_mutants import outcome
-from test_units import BY_NAME
 
 from hwsim.files.whole import write_whole
+from tests.rtl.test_mutants import outcome
+from tests.rtl.test_units import BY_NAME
+from tests.verification import exhaustive
+from tests.verification.formal.proofs import PROOFS
+from tests.verification.formal.sby import cpu_seconds
+from tests.verification.mutants import MUTANTS
+from tests.verification.survey import Share, survey
 
 FOLDER, KEPT = Path("build/formal"), Path("build/verification")
 SEED = 11
@@ -100,16 +100,26 @@ class Kind:
     sources: tuple[str, ...]
 
 
-CHANGED = ("tests/rtl/mutation.py", "tests/rtl/changes.py", "tests/rtl/cases.py")
-SEEN_BY = ("mutants", "survey", "trial", "amaranth_bench", "test_units", "test_mutants")
-BENCH = ("rtl/stimulus/*.*", *(f"tests/rtl/{name}.py" for name in SEEN_BY))
+CHANGED = ("tests/verification/mutation.py", "tests/verification/changes.py", "tests/rtl/cases.py")
+SEEN_BY = ("trial", "amaranth_bench", "test_units", "test_mutants")
+BENCH = (
+    "rtl/stimulus/*.*",
+    "tests/verification/mutants.py",
+    "tests/verification/survey.py",
+    *(f"tests/rtl/{name}.py" for name in SEEN_BY),
+)
 KINDS = {
-    "formal": Kind(prove, [proof.name for proof in PROOFS], ("tests/rtl/formal/*.*", *CHANGED)),
+    "formal": Kind(prove, [proof.name for proof in PROOFS], ("tests/verification/formal/*.*", *CHANGED)),
     "mutants": Kind(kill, [mutant.id for mutant in MUTANTS], (*CHANGED, *BENCH)),
     "at-length": Kind(
         compare,
         [": ".join(run) for run in exhaustive.RUNS if not exhaustive.missing(run[0])],
-        ("rtl/stimulus/*.*", *(f"tests/rtl/{name}.py" for name in ("exhaustive", "at_length", "simulator"))),
+        (
+            "rtl/stimulus/*.*",
+            "tests/rtl/simulator.py",
+            "tests/verification/exhaustive.py",
+            "tests/verification/at_length.py",
+        ),
     ),
 }
 

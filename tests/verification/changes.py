@@ -1,6 +1,6 @@
 """The one-line changes that stand in both tables, mutants and twins of proofs, or that several mutants share."""
 
-from mutation import Line
+from tests.verification.mutation import Line
 
 # Of the pipeline that all units are built on.
 ALWAYS_READY = Line("pipe", "source.ready.eq(self.advance)", "source.ready.eq(1)")

@@ -8,11 +8,6 @@ import json
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from cosim_grid import beat_cycles
-from cosim_page import markdown
-
 import hwsim
 from hwsim.arch import load_arch
 from hwsim.files.whole import write_whole
@@ -21,6 +16,8 @@ from rtl.emit import netlist, sha256
 from rtl.gemv import GemvUnit
 from rtl.harness import Harness
 from rtl.synthesis import GOAL_MHZ, PNR, cells, critical_path, prepare, read, run, tools, total, yosys
+from tests.verification.cosim_grid import beat_cycles
+from tests.verification.cosim_page import markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 ECP5 = {"mxfp4": Gemv("mxfp4_e2m1", "mxfp4_e2m1", 16, fifo=64, k_max=4096)}

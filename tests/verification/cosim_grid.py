@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from gemv_cases import Case
-
 from hwsim.specs import Gemv
+from tests.rtl.gemv_cases import Case
 
 CASES_EACH = 4  # of a kind and engine
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from blocks import lfsr_never_zero, lfsr_steps, node_model, product_model
-from cases import BY_NAME
-from changes import (
+from hwsim.formats.elements import ELEMENTS
+from hwsim.formats.lfsr import SEEDLM3, SEEDLM4
+from hwsim.specs import BlockDot, LfsrBlock, Operand, Repacker
+from tests.rtl.cases import BY_NAME
+from tests.verification.changes import (
     ALWAYS_READY,
     BESIDE_FREE,
     FROM_SEED,
@@ -24,15 +26,12 @@ from changes import (
     SUBNORMAL,
     WORD_LATE,
 )
-from enumeration import every_pair, every_seed
-from gearbox import gearbox_model
-from handshake import handshake_model
-from mutation import Line, fresh
-from sby import Verdict, check
-
-from hwsim.formats.elements import ELEMENTS
-from hwsim.formats.lfsr import SEEDLM3, SEEDLM4
-from hwsim.specs import BlockDot, LfsrBlock, Operand, Repacker
+from tests.verification.formal.blocks import lfsr_never_zero, lfsr_steps, node_model, product_model
+from tests.verification.formal.enumeration import every_pair, every_seed
+from tests.verification.formal.gearbox import gearbox_model
+from tests.verification.formal.handshake import handshake_model
+from tests.verification.formal.sby import Verdict, check
+from tests.verification.mutation import Line, fresh
 
 
 @dataclass(frozen=True)

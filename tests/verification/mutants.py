@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 
-from cases import BY_NAME, Unit
-from changes import (
+from tests.rtl.cases import BY_NAME, Unit
+from tests.verification.changes import (
     ALWAYS_READY,
     BESIDE_FREE,
     FROM_SEED,
@@ -28,7 +28,7 @@ from changes import (
     TIES_AWAY,
     WORD_LATE,
 )
-from mutation import Line, fresh
+from tests.verification.mutation import Line, fresh
 
 AT_ONCE, AT_LENGTH, RESET = "test_value_and_time", "test_at_length", "test_reset_in_mid_stream_is_a_new_unit"
 

@@ -5,12 +5,12 @@ from functools import cache
 from math import floor
 
 import pytest
-from shapes import SHAPES, WINDOW, by_kind
 
 from hwsim.errors import InputError
 from hwsim.workload import load_model, lower_draft
 from hwsim.workload.language.lower import lower
 from hwsim.workload.op import FIXED_CLASSES, KINDS, WEIGHT_CLASSES
+from tests.workload.language.shapes import SHAPES, WINDOW, by_kind
 
 STEPS = [("decode", 1, 8192), ("decode", 8, 100), ("decode", 64, 127), ("decode", 3, 1), ("prefill", 1, 2048),
          ("prefill", 2, 129), ("prefill", 1, 1)]  # fmt: skip
