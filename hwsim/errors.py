@@ -9,7 +9,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class HwsimError(Exception):
@@ -22,6 +23,18 @@ class InputError(HwsimError):
     def __init__(self, *problems: str):
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+@contextmanager
+def collect(problems: list[str], prefix: str = "") -> Iterator[None]:
+    """Add the problems of an InputError raised inside to `problems`, so that the caller reports all of them at once.
+
+    prefix: what each of them is about, for example "weights: ".
+    """
+    try:
+        yield
+    except InputError as error:
+        problems += [prefix + problem for problem in error.problems]
 
 
 class MissingExtra(InputError):

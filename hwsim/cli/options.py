@@ -23,7 +23,7 @@ Weights = Annotated[
     str, typer.Option(help="a format (`hwsim format`), or CLASS=FORMAT,...,default=FORMAT, or published-...")
 ]
 Acts = Annotated[str | None, typer.Option(help="activation format; default: by the weights and the machine")]
-Engine = Annotated[str, typer.Option(help="simpy or walk: the same times, walk is faster")]
+Engine = Annotated[str | None, typer.Option(help="simpy (the default) or walk: the same times, walk is faster")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="change the machine, e.g. dram.bandwidth='9.6 TB/s'"),

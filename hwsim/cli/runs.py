@@ -29,27 +29,27 @@ def run(
     chips: Annotated[int, typer.Option(help="chips that share the step over the machine's link")] = 1,
     parallel: Annotated[str, typer.Option(help="how they share: tensor, tensor+expert or data+expert")] = "tensor",
     skew: Annotated[str, typer.Option(help="how tokens choose experts: even, or zipf(0.8)")] = "even",
-    engine: Engine = "simpy",
+    engine: Engine = None,
     set_: Set = None,
     by: By = None,
     trace: Trace = None,
     as_json: Json = False,
 ) -> None:
     """Simulate one decode step, or the prefill of a prompt."""
-    from hwsim.arch import load_arch
-    from hwsim.jobs.run import run_job
+    from hwsim.jobs.run import checked_job
 
-    job = run_job(
-        load_arch(arch, overrides(set_)),
+    job = checked_job(
+        arch,
         model,
-        phase,
-        batch,
-        context,
-        weight_map(weights),
-        activations,
-        kv,
-        state,
-        engine,
+        overrides(set_),
+        phase=phase,
+        batch=batch,
+        context=context,
+        weights=weight_map(weights),
+        activations=activations,
+        kv=kv,
+        state=state,
+        engine=engine,
         chips=chips,
         parallel=parallel,
         skew=skew,
@@ -65,22 +65,21 @@ def gemm(
     k: Annotated[int, typer.Option(help="reduction")],
     weights: Weights = "bf16",
     activations: Acts = None,
-    engine: Engine = "simpy",
+    engine: Engine = None,
     set_: Set = None,
     trace: Trace = None,
     as_json: Json = False,
 ) -> None:
     """Simulate one matrix product Y[M,N] = X[M,K] W[N,K]^T."""
-    from hwsim.arch import load_arch
     from hwsim.jobs.run import gemm_job
 
-    job = gemm_job(load_arch(arch, overrides(set_)), m, n, k, weight_map(weights), activations, engine)
+    job = gemm_job(arch, m, n, k, weight_map(weights), activations, engine, overrides(set_))
     _finish(job, None, trace, as_json)
 
 
 def _finish(job, by: str | None, trace: Path | None, as_json: bool) -> None:
     """Simulate, print, and write the trace where asked."""
-    from hwsim.jobs.run import check_choice
+    from hwsim.jobs.options import check_choice
     from hwsim.report.text import result_text
 
     if by is not None:
@@ -160,7 +159,6 @@ def serve(
     as_json: Json = False,
 ) -> None:
     """Serve a model in steady state: tokens a second, time to first token, memory."""
-    from hwsim.arch import load_arch
     from hwsim.jobs.serve import Request
     from hwsim.jobs.serve import serve as steady
     from hwsim.report.serving import served_text
@@ -174,7 +172,7 @@ def serve(
         raise InputError("--batch: write a whole number above 0, or max")
     asked = Request(model, isl, osl, weight_map(weights), activations, kv, state, chips, parallel,
                     drafts=drafts, acceptance=chances, keep_windows=keep_windows)
-    found = steady(load_arch(arch, overrides(set_)), asked, sequences)
+    found = steady(arch, asked, sequences, overrides(set_))
     print(json.dumps(found.to_dict(), indent=2) if as_json else served_text(found))
 
 

@@ -40,11 +40,11 @@ def model(
 ) -> None:
     """List models with their counts, or show some."""
     from hwsim.report.text import model_table, model_text
-    from hwsim.workload import load_model, model_config, model_names
+    from hwsim.workload import load_model, model_names
 
     models = [load_model(name) for name in names or model_names()]
     if as_json:
-        print(json.dumps({"schema": 1, "models": [model_config(m) for m in models]}, indent=2))
+        print(json.dumps({"schema": 1, "models": [m.config() for m in models]}, indent=2))
     elif names:
         print("\n\n".join(model_text(m) for m in models))
     else:
@@ -134,7 +134,7 @@ def schema(
 ) -> None:
     """Print the JSON Schema of a machine, model or engine file, for editors."""
     from hwsim.arch import json_schema
-    from hwsim.jobs.run import check_choice
+    from hwsim.jobs.options import check_choice
     from hwsim.workload import model_schema
 
     check_choice("schema", what, ("machine", "model", "engine"))

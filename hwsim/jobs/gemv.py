@@ -1,9 +1,9 @@
-"""One matrix-vector product on an engine machine: simulate beat by beat, bound, account -> Result."""
+"""One matrix-vector product on a GEMV machine: simulate it beat by beat, bound it, account for it -> Result."""
 
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hwsim import __version__
 from hwsim.arch import arch_config
@@ -15,28 +15,49 @@ from hwsim.sim.beats import check, run_gemv
 
 if TYPE_CHECKING:
     from hwsim.arch import EngineArch
+    from hwsim.jobs.options import RunOptions
+    from hwsim.mapping.operands import Formats
+    from hwsim.workload.op import Workload
 
 
 class GemvJob:
-    """y[n] = W[n, k] x on the engine of `arch`, not yet simulated.
+    """y[n] = W[n, k] x on the unit of `arch`, not yet simulated.
 
-    raises: InputError where the product is not one that the engine was built for.
+    raises: InputError where the product is not one that the unit was built for.
     """
 
-    def __init__(self, arch: EngineArch, m: int, n: int, k: int, weights: Any, activations: str | None):
+    def __init__(self, arch: EngineArch, n: int, k: int):
+        check(arch.engine, arch.dram, n, k)
+        self.arch, self.n, self.k = arch, n, k
+        self.shape = arch.engine.shape(n, k)
+
+    @classmethod
+    def of(cls, arch: EngineArch, workload: Workload, options: RunOptions) -> GemvJob:
+        """A workload's step. raises: InputError always: the machine computes one product."""
+        raise InputError(
+            f"{arch.name}: computes a single matrix-vector product and cannot run a model; "
+            f"use `hwsim gemm {arch.name} --m 1 ...`"
+        )
+
+    @classmethod
+    def gemm(cls, arch: EngineArch, m: int, n: int, k: int, formats: Formats, engine: str | None = None) -> GemvJob:
+        """Y[1,n] = X[1,k] W[n,k]^T. raises: InputError with every reason why the machine cannot."""
         spec, problems = arch.engine, []
+        if engine is not None:
+            problems.append(
+                f"{arch.name}: engine: this machine is simulated beat by beat, without a driver; leave it out"
+            )
         if m != 1:
-            problems.append(f"{arch.name}: m {m}; the engine multiplies one vector, write 1")
-        given = dict.fromkeys(weights.values()) if hasattr(weights, "values") else (weights,)
-        if [layout(name).name for name in given] != [spec.layout.name]:
-            problems.append(f"{arch.name}: weights {', '.join(given)}; the engine takes {spec.weights}")
-        if activations is not None and layout(activations).name != layout(spec.activations).name:
-            problems.append(f"{arch.name}: activations {activations}; the engine holds {spec.activations}")
+            problems.append(f"{arch.name}: m {m}; the machine multiplies by one vector, write 1")
+        given = dict.fromkeys(rule.format.name for rule in formats.weights.rules)
+        if list(given) != [spec.layout.name]:
+            problems.append(f"{arch.name}: weights {', '.join(given)}; the machine takes {spec.weights}")
+        acts = formats.activations
+        if acts is not None and acts.name != layout(spec.activations).name:
+            problems.append(f"{arch.name}: activations {acts.name}; the machine holds {spec.activations}")
         if problems:
             raise InputError(*problems)
-        check(spec, arch.dram, n, k)
-        self.arch, self.n, self.k = arch, n, k
-        self.shape = spec.shape(n, k)
+        return cls(arch, n, k)
 
     def bound(self) -> Bound:
         """What no schedule beats: the matrix's own bytes, seed blocks and dot blocks at full rate."""

@@ -1,25 +1,24 @@
-"""hwsim serve: a model in steady state on a machine: tokens a second a chip and a user, time to first token, memory.
+"""`hwsim serve`: a model in steady state on a machine: tokens/s per chip and per user, time to first token, memory.
 
 Continuous batching: `batch` sequences at all ages, so the mean decode step is the mean over the contexts of one
-sequence; each sequence brings one prefill, which stops the decode steps it falls between. Steps are simulated at a few
-contexts and integrated by Simpson's rule; the difference to half as many points bounds its error.
+sequence; each sequence needs one prefill, during which decoding is blocked. Steps are simulated at a few contexts and
+integrated by Simpson's rule; the difference to half as many points bounds the error of the integration.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from math import floor
 from typing import Any
 
-from hwsim.arch import Arch, load_arch
-from hwsim.errors import InputError
-from hwsim.jobs.run import Job, run_job
-from hwsim.result import Cost, Term
-from hwsim.workload import Model, load_model, lower_draft
-from hwsim.workload.language.lower import lower
-from hwsim.workload.language.parallel import Parallel
+from hwsim.arch import Arch, EngineArch, load_arch
+from hwsim.errors import InputError, collect
+from hwsim.jobs.options import RunOptions
+from hwsim.jobs.tile import TileJob
+from hwsim.result import Cost, Memory, Term
+from hwsim.workload import load_model
 
 #: Contexts at which a decode step is simulated, from the prompt's length to the last token's.
 POINTS = 9
@@ -31,11 +30,12 @@ PREFILL_TOKENS = 8192
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is served: prompts of `isl` tokens, answers of `osl`, formats as in `run`.
+    """What is served: prompts of `isl` tokens, answers of `osl` tokens, formats as in `run`.
 
-    drafts: tokens drafted a step by the model's own block. acceptance: chance that the i-th draft stands, given that
-    those before it do; one a draft. keep_windows: the KV cache holds every position of layers that attend through a
-    window, as TensorRT-LLM's does unless `KvCacheConfig.max_attention_window` is set; reading is by the window still.
+    drafts: tokens that the model's own block drafts per step. acceptance: probability that the i-th draft token is
+    accepted, given that those before it were; one per draft. keep_windows: the KV cache holds every position of layers
+    that attend through a window, as TensorRT-LLM's does unless `KvCacheConfig.max_attention_window` is set; only the
+    window is read.
     """
 
     model: str
@@ -73,7 +73,7 @@ class Served:
     prefill_seconds: float
     tokens_per_step: float
     limited_by: str
-    memory: dict[str, int]
+    memory: Memory
     energy: tuple[Term, ...] = ()
     energy_joules_per_token: float | None = None
     notes: tuple[str, ...] = ()
@@ -83,48 +83,47 @@ class Served:
         return {"schema": 1, **asdict(self)}
 
 
-class Server:
-    """A machine that serves one kind of request; steps are simulated once each."""
+class Deployment:
+    """A machine that serves one kind of request; each step is simulated once."""
 
-    def __init__(self, arch: Arch | str, request: Request):
-        self.arch = load_arch(arch) if isinstance(arch, str) else arch
-        self.model = load_model(request.model)
-        self.request = request
-        if min(request.isl, request.osl) < 1:
-            raise InputError("isl, osl: write whole numbers of tokens above 0")
-        if len(request.acceptance) < request.drafts or any(not 0 <= a <= 1 for a in request.acceptance):
-            raise InputError(f"acceptance: write {request.drafts} shares between 0 and 1, one a draft")
+    def __init__(self, arch: Arch | str, request: Request, overrides: Sequence[tuple[str, str]] = ()):
+        """raises: InputError with every problem found. overrides: of the machine, where `arch` is a name."""
+        r, problems = request, []
+        machine, model, options = arch, None, None
+        with collect(problems):
+            machine = load_arch(arch, overrides) if isinstance(arch, str) else arch
+            if isinstance(machine, EngineArch):
+                raise InputError(f"{machine.name}: computes a single matrix-vector product and cannot serve a model")
+        with collect(problems):
+            model = load_model(r.model)
+        with collect(problems):
+            options = RunOptions.of(
+                "decode", 1, max(r.isl, 1), r.weights, r.activations, r.kv, r.state, "walk",
+                chips=r.chips, parallel=r.parallel, skew=r.skew,
+            )  # fmt: skip
+        if min(r.isl, r.osl) < 1:
+            problems.append("isl, osl: write whole numbers of tokens above 0")
+        if len(r.acceptance) < r.drafts or any(not 0 <= a <= 1 for a in r.acceptance):
+            problems.append(f"acceptance: write {r.drafts} probabilities between 0 and 1, one per draft token")
+        if problems:
+            raise InputError(*problems)
+        self.arch, self.model, self.options, self.request = machine, model, options, request
         self._steps: dict[tuple, float] = {}
         self._energy: dict[tuple, list[Term]] = {}
 
-    def job(self, phase: str, batch: int, context: int, model: Model | None = None) -> Job:
-        """The step as `run` makes it."""
-        r = self.request
-        return run_job(
-            self.arch,
-            model or self.model,
-            phase,
-            batch,
-            context,
-            r.weights,
-            r.activations,
-            r.kv,
-            r.state,
-            "walk",
-            chips=r.chips,
-            parallel=r.parallel,
-            skew=r.skew,
-        )
+    def job(self, phase: str, batch: int, context: int, **more: Any) -> TileJob:
+        """The step as `run` makes it. more: further fields of StepOptions."""
+        return TileJob.of(self.arch, self.model, self.options.at(phase=phase, batch=batch, context=context, **more))
 
     def seconds(self, phase: str, batch: int, context: int) -> float:
         """A step: the device's time and what of the software is not hidden behind it."""
         key = (phase, batch, context)
         if key not in self._steps:
-            job, self._energy[key] = self.job(phase, batch, context), []
+            self._energy[key] = []
             if phase == "decode" and self.request.drafts:
-                self._steps[key] = self._verified(job, key)
+                self._steps[key] = self._verified(key)
             else:
-                self._steps[key] = self._simulated(job, key)
+                self._steps[key] = self._simulated(self.job(phase, batch, context), key)
         return self._steps[key]
 
     def energy(self, steps: Sequence[tuple[float, tuple]]) -> tuple[Term, ...]:
@@ -139,30 +138,23 @@ class Server:
                 found[term.name] = Term(term.name, value, term.source)
         return tuple(found.values())
 
-    def _simulated(self, job: Job, key: tuple, often: int = 1) -> float:
+    def _simulated(self, job: TileJob, key: tuple, often: int = 1) -> float:
         stack = self.arch.stack
-        extra = stack.step_seconds + stack.layer_seconds * len(self.model.layers) if stack else 0.0
-        if stack and job.phase == "decode":
+        layers = len({op.layer for op in job.ops if op.layer >= 0})
+        extra = stack.step_seconds + stack.layer_seconds * layers if stack else 0.0
+        if stack and job.phase != "prefill":
             extra += stack.sequence_seconds * job.config["batch"]
         seconds = self.arch.seconds(1) * job.simulate().ticks / job.pipeline.q + extra
         terms = job.spent(seconds).energy
         self._energy[key] += [Term(t.name, t.value and often * t.value, t.source) for t in terms]
         return seconds
 
-    def _verified(self, job: Job, key: tuple) -> float:
+    def _verified(self, key: tuple) -> float:
         """A step that verifies the drafts of each sequence, and the drafts themselves."""
-        (_, batch, context), r = key, self.request
-        shared = Parallel(r.chips, r.parallel)
-        new = 1 + r.drafts
-        verify = lower(self.model, "decode", batch, context, tokens=new, skew=r.skew, parallel=shared)
-        draft = lower_draft(self.model, batch, context, skew=r.skew, parallel=shared)
-        drafts = r.drafts * (self._simulated(_job_of(job, draft), key, r.drafts) - self._layers())
-        return self._simulated(_job_of(job, verify), key) + drafts
-
-    def _layers(self) -> float:
-        """Software time of the whole model's layers, which a draft does not have."""
-        stack = self.arch.stack
-        return stack.layer_seconds * (len(self.model.layers) - len(self.model.mtp or "")) if stack else 0.0
+        drafts = self.request.drafts
+        _, batch, context = key
+        draft = self._simulated(self.job("draft", batch, context), key, drafts)
+        return self._simulated(self.job("decode", batch, context, new=1 + drafts), key) + drafts * draft
 
     @property
     def tokens_per_step(self) -> float:
@@ -184,35 +176,29 @@ class Server:
         fine, coarse = simpson(steps), simpson(steps[::2])
         return fine, abs(fine - coarse)
 
-    def memory(self, batch: int) -> dict[str, int]:
+    def memory(self, batch: int) -> Memory:
         """Bytes on one chip when every sequence has its last token."""
-        last, model = self.request.isl + self.request.osl, self.model
-        if self.request.keep_windows and model.attention and model.attention.window:
-            model = replace(model, attention=replace(model.attention, window=last))
-        m = self.job("decode", batch, last - 1, model)._memory()
-        return {
-            "weights": m.weights,
-            "kv": m.kv,
-            "state": m.state,
-            "activations": m.activations,
-            "capacity": m.capacity,
-        }
+        last = self.request.isl + self.request.osl
+        found = self.job("decode", batch, last - 1, keep_windows=self.request.keep_windows).memory()
+        assert found is not None  # a workload's step always counts it
+        return found
 
-    @lru_cache(maxsize=1)  # noqa: B019 (a server lives as long as its answer)
+    @cached_property
     def batch_by_memory(self) -> int:
         """The most sequences that fit, each at its full length; 0 where the weights alone do not."""
         one, two = self.memory(1), self.memory(2)
-        each = sum(two[k] - one[k] for k in ("kv", "state", "activations"))
-        free = (
-            MEMORY_SHARE * one["capacity"] - one["weights"] - sum(one[k] for k in ("kv", "state", "activations")) + each
-        )
+        held = one.kv + one.state + one.activations
+        each = two.kv + two.state + two.activations - held
+        free = MEMORY_SHARE * one.capacity - one.weights - held + each
         return max(0, floor(free / each))
 
     def serve(self, batch: int | None = None) -> Served:
         """Steady state at `batch` sequences (None: what fits). raises: InputError where not even one fits."""
-        r, most = self.request, self.batch_by_memory()
+        r, most = self.request, self.batch_by_memory
         if most < 1:
-            raise InputError(f"{r.model}: one sequence does not fit {self.arch.name} ({r.chips} chips); use more chips")
+            raise InputError(
+                f"{self.model.name}: one sequence does not fit {self.arch.name} ({r.chips} chips); use more chips"
+            )
         notes = [f"batch {batch} asked for, {most} fit"] if batch and batch > most else []
         batch = min(batch or most, most)
         step, error = self.decode(batch)
@@ -246,10 +232,6 @@ class Server:
         )
 
 
-def _job_of(job: Job, ops) -> Job:
-    return Job(job.arch, ops, job.formats, "walk", name=job.name, phase=job.phase, config=job.config, chips=job.chips)
-
-
 def simpson_weights(points: int) -> list[float]:
     """Weights of an odd number of equally spaced values in the mean of a function: Simpson's rule."""
     if points % 2 == 0:
@@ -262,6 +244,8 @@ def simpson(values: Sequence[float]) -> float:
     return sum(w * v for w, v in zip(simpson_weights(len(values)), values, strict=True))
 
 
-def serve(arch: Arch | str, request: Request, batch: int | None = None) -> Served:
+def serve(
+    arch: Arch | str, request: Request, batch: int | None = None, overrides: Sequence[tuple[str, str]] = ()
+) -> Served:
     """`request` on `arch` in steady state; batch None: as many sequences as fit."""
-    return Server(arch, request).serve(batch)
+    return Deployment(arch, request, overrides).serve(batch)

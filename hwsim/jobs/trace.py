@@ -23,9 +23,7 @@ def trace_events(job, cap: int = EVENT_CAP) -> dict:
     ]
     used = sorted({span[0] for span in outcome.spans})
     for server in used:
-        events.append(
-            {"name": "thread_name", "ph": "M", "pid": 1, "tid": server, "args": {"name": SERVERS[server]}}
-        )
+        events.append({"name": "thread_name", "ph": "M", "pid": 1, "tid": server, "args": {"name": SERVERS[server]}})
     spans = sorted(outcome.spans, key=lambda s: s[1])
     for server, start, end, index in spans[:cap]:
         op = job.ops[index] if index < len(job.ops) else None

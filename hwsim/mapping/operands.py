@@ -9,80 +9,151 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from hwsim.arch.machine import Arch
-from hwsim.errors import InputError
-from hwsim.formats.layout import ALIASES, Layout, layout
+from hwsim.errors import InputError, collect
+from hwsim.formats.layout import Layout, layout
 from hwsim.mapping.program import DEQUANTISE, REGENERATE
-from hwsim.workload.language.presets import format_of, split_key
-from hwsim.workload.op import WEIGHT_CLASSES, Op
+from hwsim.workload.formatmap import DEFAULT, FormatMap
+from hwsim.workload.language.presets import preset
+from hwsim.workload.op import FIXED_CLASSES, WEIGHT_CLASSES, Op, Workload
 
 WIDE = ("bf16", "fp16", "int8")
 STOCHASTIC = "_sr"
+PUBLISHED = "published-"
+
+#: A format as a user gives it: a name, an alias, a YAML path or an inline mapping; or one that is resolved already.
+Given = str | Mapping[str, object] | Layout
+
+_FIXED = {name: layout(form) for name, form in FIXED_CLASSES.items()}
+_CONV = layout("bf16")
 
 
 @dataclass(frozen=True, slots=True)
 class Formats:
-    """Formats asked for in a run; None means the machine's and the format's default.
+    """Formats of a run, resolved; None means the machine's and the format's default.
 
-    weights: (class, name) pairs with "default" among them; a class may name layers, `mamba_in@4,11`.
-    state:   may end in `_sr`: rounded stochastically on its way to memory.
+    weights:    by class; empty while `published` is not looked up.
+    stochastic: state is rounded to its format stochastically (`_sr` behind the name).
+    published:  the preset of the model's that the run asked for ("": none); see `of_workload`.
     """
 
-    weights: tuple[tuple[str, str], ...]
-    activations: str | None = None
-    kv: str | None = None
-    state: str | None = None
+    weights: FormatMap[Layout]
+    activations: Layout | None = None
+    kv: Layout | None = None
+    state: Layout | None = None
+    stochastic: bool = False
+    published: str = ""
 
     @classmethod
     def of(
         cls,
-        weights: str | Mapping[str, str],
-        activations: str | None = None,
-        kv: str | None = None,
-        state: str | None = None,
+        weights: Given | Mapping[str, Given] = "bf16",
+        activations: Given | None = None,
+        kv: Given | None = None,
+        state: Given | None = None,
     ) -> Formats:
-        """Check every name. raises: InputError with all unknown classes and formats."""
-        table = dict(weights) if isinstance(weights, Mapping) else {"default": weights}
-        problems = []
-        for key in table:
-            try:
-                split_key(key)
-            except InputError as error:
-                problems += error.problems
-        if "default" not in table:
-            problems.append("weights: no `default`; write one, for example {experts: nvfp4, default: fp8}")
-        for what, name in [*table.items(), ("activations", activations), ("kv", kv), ("state", state)]:
-            if what == "state" and isinstance(name, str):
-                name, _ = split_state(name)
-            try:
-                found = layout(name) if name is not None else None
-                if found and found.kind == "seed" and what in ("activations", "kv", "state"):
-                    problems.append(f"{what}: {name} is a weight format; write bf16, fp8 or int8")
-            except InputError as error:
-                problems += [f"{what}: {p}" for p in error.problems]
+        """Resolve every name. raises: InputError with all unknown classes and formats."""
+        problems: list[str] = []
+        published = weights if isinstance(weights, str) and weights.startswith(PUBLISHED) else ""
+        table: FormatMap[Layout] = FormatMap(())
+        if not published:
+            table = _weights(weights, problems)
+        stochastic = isinstance(state, str) and state.endswith(STOCHASTIC)
+        found = [
+            _resolved(name, form, problems)
+            for name, form in (
+                ("activations", activations),
+                ("kv", kv),
+                ("state", state.removesuffix(STOCHASTIC) if isinstance(state, str) else state),
+            )
+        ]
         if problems:
             raise InputError(*problems)
-        return cls(
-            tuple((c, canonical(f)) for c, f in sorted(table.items())),
-            canonical(activations),
-            canonical(kv),
-            state and canonical(split_state(state)[0]) + (STOCHASTIC if split_state(state)[1] else ""),
+        return cls(table, *found, stochastic, published)
+
+    def of_workload(self, workload: Workload) -> Formats:
+        """The formats with a published preset looked up. raises: InputError where the workload has none of the name."""
+        if not self.published:
+            return self
+        known = preset(workload, self.published)
+        more = Formats.of(known.weights, known.activations, known.kv, known.state)
+        return Formats(
+            more.weights,
+            self.activations or more.activations,
+            self.kv or more.kv,
+            self.state or more.state,
+            self.stochastic if self.state else more.stochastic,
         )
 
-    @property
-    def default(self) -> str:
-        """Weight format of the classes that are not named."""
-        return dict(self.weights)["default"]
-
-    def of_class(self, name: str, layer: int = -1) -> str:
+    def of_class(self, name: str, layer: int = -1) -> Layout:
         """Format of one weight class in one layer (-1: outside the layers)."""
-        return format_of(self.weights, name, layer)
+        return _FIXED[name] if name in _FIXED else self.weights.of_class(name, layer)
+
+    def of_cache(self, role: str, arch: Arch) -> Layout:
+        """Format of what a workload keeps under that role, by `workload.op.CACHES`."""
+        if role == "conv":
+            return _CONV
+        return self.kv_on(arch) if role == "kv" else self.state_on(arch)[0]
+
+    def kv_on(self, arch: Arch) -> Layout:
+        """Format of the KV cache."""
+        return self.kv or layout(arch.kv)
+
+    def state_on(self, arch: Arch) -> tuple[Layout, bool]:
+        """(format of the state, whether it is rounded stochastically)."""
+        if self.state:
+            return self.state, self.stochastic
+        return layout(arch.state.removesuffix(STOCHASTIC)), arch.state.endswith(STOCHASTIC)
+
+    def config(self) -> dict[str, Any]:
+        """Plain data: names, None where the machine decides."""
+        return {
+            "weights": self.published or weights_config(self.weights),
+            "activations": self.activations and self.activations.name,
+            "kv": self.kv and self.kv.name,
+            "state": self.state and self.state.name + (STOCHASTIC if self.stochastic else ""),
+        }
+
+
+def weights_config(weights: FormatMap[Layout]) -> Any:
+    """A format map as plain data: {key: format}, or the one format where there is only a default."""
+    table = {rule.key: rule.format.name for rule in weights.rules}
+    return table if len(table) > 1 else table[DEFAULT]
+
+
+def _weights(given: Given | Mapping[str, Given], problems: list[str]) -> FormatMap[Layout]:
+    """The weights' map: a mapping whose keys are classes, or one format for all."""
+    if not isinstance(given, Mapping) or not _is_map(given):
+        found = _resolved("weights", given, problems)
+        return FormatMap.of({DEFAULT: found}) if found else FormatMap(())
+    table = {key: _resolved(f"weights: {key}", form, problems) for key, form in given.items()}
+    with collect(problems, "weights: "):  # the keys are checked too where a format is already a problem
+        return FormatMap.of({key: form or _CONV for key, form in table.items()})
+    return FormatMap(())
+
+
+def _is_map(given: Mapping) -> bool:
+    """Whether a mapping gives formats by class, and is not itself the inline definition of one format."""
+    return not {"element", "m", "k1"} & set(given)
+
+
+def _resolved(what: str, given: Given | None, problems: list[str]) -> Layout | None:
+    """The layout of one format of the run; a problem under its name where it is none."""
+    if given is None:
+        return None
+    with collect(problems, f"{what}: "):
+        found = layout(given)
+        if found.kind == "seed" and what in ("activations", "kv", "state"):
+            raise InputError(f"{found.name} is a weight format; write bf16, fp8 or int8")
+        return found
+    return None
 
 
 @dataclass(frozen=True, slots=True)
 class Operands:
-    """One op's formats and path. rate: MACs a cycle of the dot array for this op (None: no dot work).
+    """One op's formats and path. rate: MACs per cycle of the dot array for this op (None: no dot work).
 
     pair: (weights, activations) as the dot array multiplies them (None: no dot work).
     converter: server between DRAM and dot array (None: direct); note: what is printed about it.
@@ -100,65 +171,54 @@ class Operands:
     pair: tuple[str, str] | None = None
 
 
-def canonical(name: str | None) -> str | None:
-    """A format's own name for an alias."""
-    return ALIASES.get(name, name) if isinstance(name, str) else name
-
-
-def split_state(name: str) -> tuple[str, bool]:
-    """`fp16_sr` as ("fp16", True): the format, and whether state is rounded to it stochastically."""
-    return name.removesuffix(STOCHASTIC), name.endswith(STOCHASTIC)
-
-
 def wide(arch: Arch) -> str:
     """The machine's wide activation format: the first of bf16, fp16, int8 that it lists."""
     listed = [r.activations for r in arch.dot.rates]
     return next((f for f in WIDE if f in listed), listed[0])
 
 
-def activation_format(arch: Arch, weights: str, asked: str | None) -> str:
-    """Activations for a weight format: as asked, else as the rule of the design says."""
-    if asked:
-        return asked
-    kind = layout(weights).kind
-    if weights == "int4_g128" or kind == "seed":
-        return wide(arch)
-    if kind == "dense":
+def activation_format(arch: Arch, weights: Layout, given: Layout | None) -> Layout:
+    """Activations for a weight format: as given, else as the rule of the design says."""
+    if given:
+        return given
+    if weights.name == "int4_g128" or weights.kind == "seed":
+        return layout(wide(arch))
+    if weights.kind == "dense":
         return weights
-    return weights if arch.dot.rate(weights, weights) else wide(arch)
+    return weights if arch.dot.rate(weights.name, weights.name) else layout(wide(arch))
 
 
 def operands(arch: Arch, op: Op, formats: Formats) -> Operands:
     """Resolve one op on a machine. raises: InputError naming the server or pair that is missing."""
     stored = formats.of_class(op.weights, op.layer) if op.weights else None
-    moving = stored if op.gemms or op.weights in WEIGHT_CLASSES else formats.default
+    moving = stored if stored and (op.gemms or op.weights in WEIGHT_CLASSES) else formats.weights.default
     acts = activation_format(arch, moving, formats.activations)
     if op.link and not op.weights:  # partial sums and logits travel wide
-        acts = wide(arch)
-    state, stochastic = split_state(formats.state or arch.state)
-    stochastic = stochastic and op.cache == "ssm"
+        acts = layout(wide(arch))
+    state, stochastic = formats.state_on(arch)
+    stochastic = stochastic and op.cache is not None and op.cache.role == "ssm"
     if stochastic and arch.round is None:
-        raise InputError(f"{arch.name}: state {state}_sr needs a `round` server, which this machine lacks")
-    cache = {"": None, "kv": formats.kv or arch.kv, "ssm": state, "conv": "bf16"}[op.cache]
+        raise InputError(f"{arch.name}: state {state.name}_sr needs a `round` server, which this machine lacks")
+    cache = formats.of_cache(op.cache.role, arch) if op.cache else None
     rate, pair, converter, converter_rate, note = None, None, None, None, ""
-    if op.gemms:
+    if op.gemms and stored:
         pair, converter, converter_rate, note = _path(arch, stored, acts)
         rate = arch.dot.rate(*pair)
     elif op.macs:
-        pair = (acts, acts) if arch.dot.rate(acts, acts) else (wide(arch), wide(arch))
+        pair = (acts.name, acts.name) if arch.dot.rate(acts.name, acts.name) else (wide(arch), wide(arch))
         rate = arch.dot.rate(*pair)
         if rate is None:
-            raise InputError(f"{arch.name}: {op.name}: no dot rate for {acts} x {acts}{_pairs(arch)}")
+            raise InputError(f"{arch.name}: {op.name}: no dot rate for {acts.name} x {acts.name}{_pairs(arch)}")
     if (op.vector or op.vector_macs) and arch.vector is None:
         raise InputError(f"{arch.name}: {op.name} needs a `vector` server, which this machine lacks")
     return Operands(
-        layout(stored) if stored else None,
-        layout(acts),
-        layout(cache) if cache else None,
+        stored,
+        acts,
+        cache,
         rate,
         converter,
         converter_rate,
-        f"state rounded stochastically to {state}" if stochastic else note,
+        f"state rounded stochastically to {state.name}" if stochastic else note,
         stochastic,
         pair,
     )
@@ -168,21 +228,22 @@ def _pairs(arch: Arch) -> str:
     return "; it lists " + ", ".join(f"{r.weights} x {r.activations}" for r in arch.dot.rates)
 
 
-def _path(arch: Arch, weights: str, acts: str):
+def _path(arch: Arch, weights: Layout, activations: Layout) -> tuple[tuple[str, str], int | None, Fraction | None, str]:
     """(pair on the dot array, converter, its rate, note) from stored weights to the dot array."""
-    if layout(weights).kind == "seed":
+    stored, acts = weights.name, activations.name
+    if weights.kind == "seed":
         unit = arch.regenerate
         if unit is None:
-            raise InputError(f"{arch.name}: {weights} needs a `regenerate` server, which this machine lacks")
-        pair = (weights, acts) if arch.dot.rate(weights, acts) else (unit.feeds, acts)
+            raise InputError(f"{arch.name}: {stored} needs a `regenerate` server, which this machine lacks")
+        pair = (stored, acts) if arch.dot.rate(stored, acts) else (unit.feeds, acts)
         if arch.dot.rate(*pair) is None:
             raise InputError(f"{arch.name}: no dot rate for {unit.feeds} x {acts}{_pairs(arch)}")
-        return pair, REGENERATE, unit.blocks_per_cycle, f"{weights} regenerated to {unit.feeds} x {acts}"
-    if arch.dot.rate(weights, acts) is not None:
-        return (weights, acts), None, None, ""
+        return pair, REGENERATE, unit.blocks_per_cycle, f"{stored} regenerated to {unit.feeds} x {acts}"
+    if arch.dot.rate(stored, acts) is not None:
+        return (stored, acts), None, None, ""
     target = next((f for f in (acts, wide(arch)) if arch.dot.rate(f, f)), None)
     if arch.dequantise is None or target is None:
         missing = "no `dequantise` server" if arch.dequantise is None else "none to dequantise to"
-        raise InputError(f"{arch.name}: no dot rate for {weights} x {acts} and {missing}{_pairs(arch)}")
-    note = f"{weights} x {acts} dequantised to {target} x {target}"
+        raise InputError(f"{arch.name}: no dot rate for {stored} x {acts} and {missing}{_pairs(arch)}")
+    note = f"{stored} x {acts} dequantised to {target} x {target}"
     return (target, target), DEQUANTISE, arch.dequantise.weights_per_cycle, note

@@ -41,7 +41,7 @@ from hwsim.mapping.traffic import (
     vector_passes,
     weight_bytes,
 )
-from hwsim.workload.op import Gemm, Op
+from hwsim.workload.op import CACHES, Gemm, Op
 
 DISTANCES = (1, 8, 32)
 COMPUTE_TILES = 64
@@ -280,16 +280,16 @@ class Builder:
         """Equal tiles of what the op reads, computes and writes; the last takes the remainder."""
         op, opd, arch, capacity = self.op, self.opd, self.arch, self.pipeline.capacity
         weights = weight_bytes(op, opd) if op.weights else 0
-        cache_in, cache_out = cache_bytes(op, opd, op.cache_read), cache_bytes(op, opd, op.cache_write)
+        cache_in, cache_out = cache_bytes(op, opd)
         acts_in = activation_bytes(opd, op.inputs) if self.in_dram else self.spill_in
         acts_out = activation_bytes(opd, op.outputs) if self.in_dram else self.spill_out
         read, write, passes = weights + cache_in + acts_in, cache_out + acts_out, vector_passes(arch, op)
         chunk = self.policy.n * self.policy.k
         if 2 * chunk > min(capacity[WEIGHTS], capacity[OUTPUTS]):
             return None
-        kind = {"kv": "kv", "ssm": "state", "conv": "state", "": "state"}[op.cache]
         self.moved["weights"] += weights
-        self.moved[kind] += cache_in + cache_out
+        if op.cache:
+            self.moved[CACHES[op.cache.role]] += cache_in + cache_out
         self.moved["activations"] += acts_in + acts_out
         volume = self.policy.m * self.policy.n * self.policy.k
         n = max(1, -(-read // chunk), -(-write // chunk), min(COMPUTE_TILES, -(-op.macs // volume)))
@@ -298,7 +298,7 @@ class Builder:
             if slots - 1 < self.policy.distance:
                 return None
         sent = self._collective()
-        rounded = op.cache_write if opd.stochastic else 0
+        rounded = op.cached if opd.stochastic else 0
         whole = (read, op.macs, passes, rounded, sent, write)
         share = [amount // n for amount in whole]
         rest = [a - (n - 1) * s for a, s in zip(whole, share, strict=True)]

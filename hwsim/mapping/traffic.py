@@ -8,7 +8,7 @@ from fractions import Fraction
 from hwsim.arch.machine import Arch
 from hwsim.mapping.operands import Operands
 from hwsim.mapping.program import DEQUANTISE, DOT, DRAM, LINK, REGENERATE, ROUND, SERVERS, VECTOR
-from hwsim.workload.op import Op
+from hwsim.workload.op import CACHES, Op
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,17 @@ class Traffic:
         return self.weights + self.kv + self.state + self.activations
 
 
-def cache_bytes(op: Op, opd: Operands, elements: int) -> int:
-    """Bytes of `elements` of the op's cache, in whole rows."""
-    if not elements:
-        return 0
-    rows, rest = divmod(elements, op.cache_row)
-    tail = opd.cache.row_nbytes(rest) if rest else 0
-    return rows * opd.cache.row_nbytes(op.cache_row) + tail
+def cache_bytes(op: Op, opd: Operands) -> tuple[int, int]:
+    """Bytes that the op reads of its cache and writes to it, in whole rows."""
+    cache, stored = op.cache, opd.cache
+    if cache is None or stored is None:
+        return 0, 0
+
+    def nbytes(elements: int) -> int:
+        rows, rest = divmod(elements, cache.row) if elements else (0, 0)
+        return rows * stored.row_nbytes(cache.row) + (stored.row_nbytes(rest) if rest else 0)
+
+    return nbytes(cache.read), nbytes(cache.write)
 
 
 def activation_bytes(opd: Operands, elements: int) -> int:
@@ -53,11 +57,11 @@ def weight_bytes(op: Op, opd: Operands) -> int:
 
 def traffic(op: Op, opd: Operands) -> Traffic:
     """Each weight, KV and state byte of the op once, and its activations, by kind."""
-    cache = cache_bytes(op, opd, op.cache_read) + cache_bytes(op, opd, op.cache_write)
+    cache, kind = sum(cache_bytes(op, opd)), CACHES[op.cache.role] if op.cache else ""
     return Traffic(
         weights=weight_bytes(op, opd) if op.weights else 0,
-        kv=cache if op.cache == "kv" else 0,
-        state=cache if op.cache in ("ssm", "conv") else 0,
+        kv=cache if kind == "kv" else 0,
+        state=cache if kind == "state" else 0,
         activations=activation_bytes(opd, op.inputs) + activation_bytes(opd, op.outputs),
     )
 
@@ -91,7 +95,7 @@ def work_cycles(arch: Arch, op: Op, opd: Operands) -> dict[str, Fraction]:
         volume = arch.link.volume(op.link, activation_bytes(opd, op.link_elements), op.peers)
         work[SERVERS[LINK]] = volume / arch.link.bytes_per_cycle
     if opd.stochastic:
-        work[SERVERS[ROUND]] = Fraction(op.cache_write) / arch.round.elements_per_cycle
+        work[SERVERS[ROUND]] = Fraction(op.cached) / arch.round.elements_per_cycle
     if op.dot_macs:
         work[SERVERS[DOT]] = Fraction(op.dot_macs) / opd.rate
     passes = vector_passes(arch, op)

@@ -16,7 +16,7 @@ from hwsim import __version__
 from hwsim.files.tables import markdown as table
 from hwsim.files.tables import percent
 from hwsim.files.whole import write_whole
-from hwsim.jobs.serve import Request, Server
+from hwsim.jobs.serve import Deployment, Request
 from hwsim.measured.sets import read_rows
 
 BATCHES = (32, 64, 128, 256, 512, 1024, 2048)
@@ -55,7 +55,7 @@ class Point:
         return self.rate(step, sequence) / self.measured - 1
 
 
-def operating_points(server: Server, batches, most: int) -> tuple[tuple[int, float, float], ...]:
+def operating_points(server: Deployment, batches, most: int) -> tuple[tuple[int, float, float], ...]:
     """(batch, step, prefill of a prompt), seconds, of the batches that fit."""
     found = [server.serve(b) for b in batches if b <= most]
     return tuple((s.batch, s.step_seconds, s.prefill_seconds) for s in found)
@@ -68,8 +68,8 @@ def measured_points(progress: Callable[[str], None]) -> list[Point]:
         formats = (row["weights"], row["activations"] or None, row["kv"] or None, None)
         sizes, kept = (int(row["isl"]), int(row["osl"])), row["source"] == "TensorRT-LLM"
         request = Request(row["model"], *sizes, *formats, chips=int(row["chips"]), keep_windows=kept)
-        server = Server(row["machine"], request)
-        most = server.batch_by_memory()
+        server = Deployment(row["machine"], request)
+        most = server.batch_by_memory
         batches = sorted({most, *BATCHES}) if row["batch"] == "max" else [int(row["batch"])]
         points.append(Point(row, operating_points(server, batches, most)))
         progress(f"{row['machine']}: {row['model']} {row['isl']}/{row['osl']}")
@@ -86,8 +86,8 @@ def headline(stack: tuple[float, float]) -> dict[str, list[tuple[int, float]]]:
     """(cap, tokens a second) of each model under one stack."""
     found = {}
     for label, model, weights, kv in HEADLINE:
-        server = Server("h200-sxm-trtllm", Request(model, 8192, 16384, weights, kv=kv))
-        most = server.batch_by_memory()
+        server = Deployment("h200-sxm-trtllm", Request(model, 8192, 16384, weights, kv=kv))
+        most = server.batch_by_memory
         found[label] = []
         for cap in BATCHES[:-1]:
             s = server.serve(min(cap, most))

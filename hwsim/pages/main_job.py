@@ -10,7 +10,8 @@ from pathlib import Path
 from hwsim.files.figure import pyplot, save
 from hwsim.files.tables import seconds_text, table
 from hwsim.files.whole import write_whole
-from hwsim.jobs.run import Job, run_job
+from hwsim.jobs.run import checked_job
+from hwsim.jobs.tile import TileJob
 from hwsim.report.text import causes_text
 from hwsim.result import Result
 
@@ -32,7 +33,7 @@ class Point:
     """One row: the weight format it is named by, the run, and its result."""
 
     weights: str
-    job: Job
+    job: TileJob
     result: Result
 
 
@@ -46,7 +47,7 @@ def points(progress=None) -> list[Point]:
     found = []
     for phase, batch, context in STEPS:
         for name, machine in SYSTEMS:
-            job = run_job(machine, MODEL, phase, batch, context, weights_of(name))
+            job = checked_job(machine, MODEL, phase=phase, batch=batch, context=context, weights=weights_of(name))
             found.append(Point(name, job, job.result()))
             if progress:
                 progress(len(found), len(STEPS) * len(SYSTEMS))

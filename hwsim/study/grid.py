@@ -160,6 +160,4 @@ def read_grid(folder: Path) -> Grid:
             lines[tuple(reversed(choice))] = line
     if not lines:
         raise InputError(f"{folder}: no point of the study has a result yet; write `hwsim study {data['source']}`")
-    return Grid(
-        data["name"], data["description"], data["source"], data["version"], axes, lines, tuple(failed), missing
-    )
+    return Grid(data["name"], data["description"], data["source"], data["version"], axes, lines, tuple(failed), missing)

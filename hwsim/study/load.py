@@ -22,16 +22,16 @@ from hwsim.arch.schema import MachineFile
 from hwsim.errors import InputError, nearest
 from hwsim.files.fields import validate
 from hwsim.files.yaml import Document, Loc, Placed, kind, raise_problems, read, short
-from hwsim.mapping.operands import Formats
+from hwsim.jobs.options import RunOptions
 from hwsim.study.schema import RunFile, StudyFile
-from hwsim.workload import Model, load_model, model_config, model_names
-from hwsim.workload.language.presets import preset
-from hwsim.workload.language.schema import ModelFile
+from hwsim.workload import load_model, model_names
+from hwsim.workload.load import MODEL_PARTS
+from hwsim.workload.op import Workload
 
 MAX_POINTS = 100_000
 
 #: First parts of paths that are often written without `machine.`, `model.` or `run.` before them.
-_PARTS = {"machine": MachineFile.model_fields, "model": ModelFile.model_fields, "run": RunFile.model_fields}
+_PARTS = {"machine": MachineFile.model_fields, "model": MODEL_PARTS, "run": RunFile.model_fields}
 
 Choice = tuple[int, ...]
 
@@ -54,8 +54,8 @@ class Point:
     settings: dict[str, Any]
     key: str
     arch: Arch | None = None
-    model: Model | None = None
-    options: dict[str, Any] | None = None
+    model: Workload | None = None
+    options: RunOptions | None = None
     error: str | None = None
 
 
@@ -208,9 +208,7 @@ class _Reader:
 
     def _part(self, part: str, choice: Choice, load: Callable) -> tuple[Any, tuple[str, ...]]:
         """`load` of the axes that change `part`, once for each choice on them: (value, problems)."""
-        mine = [
-            (axis.path, j) for axis, j in zip(self.axes, choice, strict=True) if axis.path.split(".")[0] == part
-        ]
+        mine = [(axis.path, j) for axis, j in zip(self.axes, choice, strict=True) if axis.path.split(".")[0] == part]
         key = (part, *mine)
         if key not in self.known:
             try:
@@ -244,31 +242,22 @@ class _Reader:
         arch = load_arch(Path(source) if source not in arch_names() else source, self._placed(mine, "machine."))
         return arch, _hash(arch_config(arch))
 
-    def _model(self, mine: list[tuple[str, int]]) -> tuple[Model, str]:
+    def _model(self, mine: list[tuple[str, int]]) -> tuple[Workload, str]:
         source = self._source("model", mine, model_names())
         model = load_model(Path(source) if source not in model_names() else source, self._placed(mine, "model."))
-        return model, _hash(model_config(model))
+        return model, _hash(model.config())
 
-    def _run(self, mine: list[tuple[str, int]]) -> tuple[dict[str, Any], str]:
+    def _run(self, mine: list[tuple[str, int]]) -> tuple[RunOptions, str]:
         document = self.document
         for path, placed in self._placed(mine, "run."):
             document = document.override(f"run.{path}", placed)
-        options = validate(document, StudyFile).run.model_dump()
-        formats = ("weights", "activations", "kv", "state")
-        plain = {k: v for k, v in options.items() if k not in formats}
-        given = {k: options[k] for k in formats}
-        if isinstance(given["weights"], str) and given["weights"].startswith("published-"):
-            return options, _hash(plain, given)
-        f = Formats.of(**given)
-        return options, _hash(plain, [f.weights, f.activations, f.kv, f.state])
+        options = RunOptions.of(**validate(document, StudyFile).run.model_dump())
+        return options, _hash(options.config())
 
-    def _preset_problems(self, choice: Choice, model: tuple[Model, str], run: tuple[dict[str, Any], str]) -> list[str]:
+    def _preset_problems(self, choice: Choice, model: tuple[Workload, str], run: tuple[RunOptions, str]) -> list[str]:
         """A published format map that the model does not have."""
-        weights = run[0]["weights"]
-        if not isinstance(weights, str) or not weights.startswith("published-"):
-            return []
         try:
-            preset(model[0], weights)
+            run[0].formats.of_workload(model[0])
         except InputError as error:
             places = (("grid", a.path, j) for a, j in zip(self.axes, choice, strict=True) if a.path == "run.weights")
             loc = next(places, ("run", "weights"))

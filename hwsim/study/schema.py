@@ -16,8 +16,6 @@ def _readable(what: str) -> Any:
     """A validator for a format option, by the rules of a run."""
 
     def read(value: Any) -> Any:
-        if what == "weights" and isinstance(value, str) and value.startswith("published-"):
-            return value  # the model's question
         try:
             Formats.of(**({"weights": "bf16"} | {what: value}))
         except InputError as error:  # for one format the option's name is enough, and the file's path has it

@@ -25,7 +25,6 @@ from hwsim.jobs.run import run_job
 from hwsim.result import SCHEMA
 from hwsim.study.load import Point, Study
 from hwsim.study.record import Record, read_points
-from hwsim.workload import model_config
 
 POINTS, GRID = "points.jsonl", "study.json"
 
@@ -116,12 +115,12 @@ def simulate_point(study: str, point: Point) -> str:
         line["error"] = {"kind": "InputError", "message": point.error}
         return json.dumps(line | {"config": None, "version": __version__}, separators=(",", ":"))
     try:
-        result = run_job(point.arch, point.model, **point.options).result().to_dict()
+        result = run_job(point.arch, point.model, point.options).result().to_dict()
         del result["by_layer"]  # half the line, and by_op answers most questions; `hwsim run --by layer` has it
         line |= result
     except Exception as error:  # whatever it is belongs to this point, and the other points go on
         line["error"] = {"kind": type(error).__name__, "message": str(error)}
-        line["config"] = point.options | {"model": model_config(point.model), "machine": arch_config(point.arch)}
+        line["config"] = point.options.config() | {"model": point.model.config(), "machine": arch_config(point.arch)}
         line["version"] = __version__
     return json.dumps(line, separators=(",", ":"))
 

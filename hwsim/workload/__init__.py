@@ -1,25 +1,25 @@
-"""Workloads: model files in, frozen `Model` out, lowered to `Op`s. Names load on first use."""
+"""Workloads: files in, frozen workloads out, which answer a step with `Op`s. Names load on first use."""
 
 from __future__ import annotations
 
 import importlib
 
 _HOMES = {
+    "FormatMap": "formatmap",
     "Gemm": "op",
     "Model": "language.model",
     "Op": "op",
+    "StepOptions": "op",
+    "Workload": "op",
     "distinct_experts": "language.routing",
     "expected_distinct": "language.routing",
-    "format_of": "language.presets",
     "load_model": "load",
     "load_model_text": "load",
-    "lower": "language.lower",
-    "lower_draft": "language.lower",
-    "model_config": "load",
     "model_names": "load",
     "model_schema": "load",
     "preset": "language.presets",
     "preset_names": "language.presets",
+    "split_key": "formatmap",
 }
 
 __all__ = sorted(_HOMES)

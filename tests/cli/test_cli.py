@@ -147,11 +147,11 @@ MISTAKES = [
     ("run h200 --model llama3-8b", "did you mean", "h200-sxm"),
     ("run m0 --model llama3-8", "did you mean", "llama3-8b"),
     ("run m0 --model llama3-8b --weights fp7", "did you mean", "fp"),
-    ("run m0 --model llama3-8b --weights int8 --phase training", "decode, prefill", ""),
+    ("run m0 --model llama3-8b --weights int8 --phase training", "decode or prefill", ""),
     ("run m0 --model llama3-8b --weights int8 --batch 0", "batch", "positive"),
     ("run m0 --model llama3-8b --weights int8 --context -5", "context", "positive"),
-    ("run m0 --model llama3-8b --weights int8 --engine verilog", "simpy, walk", ""),
-    ("run m0 --model llama3-8b --weights int8 --by tile", "op, layer", ""),
+    ("run m0 --model llama3-8b --weights int8 --engine verilog", "simpy or walk", ""),
+    ("run m0 --model llama3-8b --weights int8 --by tile", "op or layer", ""),
     ("run m0 --model llama3-8b --weights seedlm4", "regenerate", "lacks"),
     ("run m0 --model llama3-8b --weights bf16", "no dot rate", "int8 x int8"),
     ("run m0 --model llama3-8b --weights expert=int8,default=int8", "did you mean experts", ""),
@@ -159,9 +159,9 @@ MISTAKES = [
     ("run m0 --model llama3-8b --weights int8 --kv seedlm4", "weight format", ""),
     ("run m0 --model llama3-8b --weights int8 --chips 2", "link", "lacks"),
     ("run h200-sxm --model llama3-8b --chips 3", "cannot share", "write one of 1, 2, 4"),
-    ("run h200-sxm --model llama3-8b --parallel tensors", "tensor, tensor+expert, data+expert", ""),
+    ("run h200-sxm --model llama3-8b --parallel tensors", "tensor, tensor+expert or data+expert", ""),
     ("run h200-sxm --model mamba2-130m --state fp16_sr", "round", "lacks"),
-    ("schema arch", "machine, model", ""),
+    ("schema arch", "machine, model or engine", ""),
     ("run seedlm-virtex7 --model llama3-8b --weights fp16", "vector", "lacks"),
     ("gemm m0 --m 1 --n 1 --k 1 --weights int8 --set dram.bandwith=1", "did you mean", "bandwidth"),
     ("gemm m0 --m 1 --n 1 --k 1 --weights int8 --set dram.bandwidth", "PATH=VALUE", ""),
@@ -230,7 +230,7 @@ class TestFiles:
 def test_serve_prints_text_and_json():
     args = "serve b200 --model nemotron3-nano-30b-a3b --weights published-fp8 --batch 8 --isl 1000 --osl 500".split()
     text = hwsim(*args)
-    assert text.returncode == 0 and "tokens/s" in text.stdout and "batch       8 of" in text.stdout
+    assert text.returncode == 0 and "tokens/s" in text.stdout and "batch       8 (memory allows" in text.stdout
     data = json.loads(hwsim(*args, "--json").stdout)
     assert data["batch"] == 8 and data["tokens_per_second_per_chip"] > data["tokens_per_second_per_user"] > 0
     bad = hwsim(*args[:-6], "--batch", "many")

@@ -8,7 +8,7 @@ import pytest
 
 from hwsim.errors import InputError
 from hwsim.jobs.run import run
-from hwsim.jobs.serve import Request, Server, simpson
+from hwsim.jobs.serve import Deployment, Request, simpson
 from hwsim.report.serving import served_text
 
 NANO = Request("nemotron3-nano-30b-a3b", 8192, 16384, "published-fp8")
@@ -24,40 +24,40 @@ def test_simpson_is_exact_for_cubics():
 
 def test_acceptance_by_position():
     drafting = Request("nemotron3-super-120b-a12b", 100, 100, "fp8", drafts=3, acceptance=(0.9, 0.5, 0.2))
-    assert Server("b200", drafting).tokens_per_step == pytest.approx(1 + 0.9 + 0.45 + 0.09)
+    assert Deployment("b200", drafting).tokens_per_step == pytest.approx(1 + 0.9 + 0.45 + 0.09)
 
 
 def test_drafts_cost_less_than_steps_and_more_than_nothing():
     """Verifying four tokens reads more experts than one, and fewer than four steps read."""
     plain = Request("nemotron3-super-120b-a12b", 1000, 100, "fp8")
     drafted = Request("nemotron3-super-120b-a12b", 1000, 100, "fp8", drafts=3, acceptance=(1, 1, 1))
-    one, four = (Server("b200", r).seconds("decode", 1, 1000) for r in (plain, drafted))
+    one, four = (Deployment("b200", r).seconds("decode", 1, 1000) for r in (plain, drafted))
     assert one < four < 4 * one
 
 
 def test_what_fits_fits_and_one_more_does_not():
-    server = Server("h200-sxm-trtllm", NANO)
-    most = server.batch_by_memory()
+    server = Deployment("h200-sxm-trtllm", NANO)
+    most = server.batch_by_memory
 
     def used(batch):
         m = server.memory(batch)
-        return sum(m[part] for part in ("weights", "kv", "state", "activations"))
+        return m.weights + m.kv + m.state + m.activations
 
     assert used(most) <= 0.9 * 141e9 < used(most + 1)
 
 
 def test_windows_that_are_kept_cost_memory_and_no_reading():
     freed = Request("gpt-oss-20b", 1024, 8192, "published-mxfp4")
-    one, two = (Server("h200-sxm-trtllm", r) for r in (freed, replace(freed, keep_windows=True)))
+    one, two = (Deployment("h200-sxm-trtllm", r) for r in (freed, replace(freed, keep_windows=True)))
     each = 9216 * 12 * 2 * 8 * 64 * 2  # twelve window layers, bf16
     window = 128 * 12 * 2 * 8 * 64 * 2
-    assert two.memory(1)["kv"] - one.memory(1)["kv"] == each - window
+    assert two.memory(1).kv - one.memory(1).kv == each - window
     assert two.seconds("decode", 8, 4096) == one.seconds("decode", 8, 4096)
-    assert two.batch_by_memory() < 0.6 * one.batch_by_memory()
+    assert two.batch_by_memory < 0.6 * one.batch_by_memory
 
 
 def test_steady_state_is_steps_and_prefills():
-    found = Server("h200-sxm-trtllm", NANO).serve(64)
+    found = Deployment("h200-sxm-trtllm", NANO).serve(64)
     ends = [
         run("h200-sxm-trtllm", NANO.model, "decode", 64, c, NANO.weights, engine="walk").seconds for c in (8192, 24575)
     ]
@@ -72,7 +72,7 @@ def test_steady_state_is_steps_and_prefills():
 def test_energy_of_a_token_is_that_of_its_steps_and_its_share_of_the_prompt():
     """Term by term; null where a term has no source, with what is missing."""
     request = Request("mamba2-1.3b", 512, 1, "int8")
-    found = Server("tpu-v4i", request).serve(2)
+    found = Deployment("tpu-v4i", request).serve(2)
     step, prompt = (
         run("tpu-v4i", "mamba2-1.3b", phase, 2, 512, "int8", engine="walk") for phase in ("decode", "prefill")
     )
@@ -84,14 +84,14 @@ def test_energy_of_a_token_is_that_of_its_steps_and_its_share_of_the_prompt():
     assert sum(term.value is not None for term in found.energy) > 2
     assert (found.energy_joules_per_token is None) == any(t.value is None for t in found.energy)
     assert {t.name for t in found.energy} == {*terms, *prompts}
-    gpu = Server("h200-sxm-trtllm", NANO).serve(1)
+    gpu = Deployment("h200-sxm-trtllm", NANO).serve(1)
     assert gpu.energy_joules_per_token is None and "no `technology`" in gpu.energy[0].source
     assert "h200-sxm-trtllm: no `technology`" in served_text(gpu)
 
 
 def test_one_point_takes_under_five_cpu_seconds():
     start = time.process_time()
-    Server("h200-sxm-trtllm", NANO).serve()
+    Deployment("h200-sxm-trtllm", NANO).serve()
     assert time.process_time() - start < 5
 
 
@@ -99,10 +99,10 @@ def test_one_point_takes_under_five_cpu_seconds():
     "request_, message",
     [
         (Request("llama3-8b", 0, 10), "isl, osl"),
-        (Request("nemotron3-super-120b-a12b", 10, 10, drafts=2, acceptance=(0.5,)), "write 2 shares"),
+        (Request("nemotron3-super-120b-a12b", 10, 10, drafts=2, acceptance=(0.5,)), "write 2 probabilities"),
         (Request("nemotron3-ultra-550b-a55b", 10, 10, "fp8"), "does not fit"),
     ],
 )
 def test_refused(request_, message):
     with pytest.raises(InputError, match=message):
-        Server("h200-sxm-trtllm", request_).serve()
+        Deployment("h200-sxm-trtllm", request_).serve()

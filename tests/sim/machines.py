@@ -18,7 +18,7 @@ from hwsim.arch.machine import (
     Round,
     Vector,
 )
-from hwsim.jobs.run import Job
+from hwsim.jobs.tile import TileJob
 from hwsim.mapping.operands import Formats
 from hwsim.mapping.pipeline import Pipeline
 from hwsim.mapping.program import (
@@ -35,7 +35,7 @@ from hwsim.mapping.program import (
     Step,
     Tile,
 )
-from hwsim.workload.op import Gemm, Op
+from hwsim.workload.op import Cache, Gemm, Op
 
 WEIGHTS_OF = ("bf16", "fp8_e4m3", "mxfp4_e2m1", "nvfp4", "seedlm4", "seedlm3", "int4_g128")
 
@@ -124,10 +124,7 @@ def op_lists(draw, most=5):
                     "attention",
                     macs=rows * 512,
                     vector=5 * rows,
-                    cache="kv",
-                    cache_row=64,
-                    cache_read=rows * 128,
-                    cache_write=128 * draw(st.integers(1, 40)),
+                    cache=Cache("kv", 64, rows * 128, 128 * draw(st.integers(1, 40))),
                     inputs=256,
                     outputs=128,
                 ),
@@ -137,10 +134,7 @@ def op_lists(draw, most=5):
                     weights="ssm",
                     params=64,
                     vector=rows * 500,
-                    cache="ssm",
-                    cache_row=128,
-                    cache_read=rows * 256,
-                    cache_write=rows * 256,
+                    cache=Cache("ssm", 128, rows * 256, rows * 256),
                     inputs=64,
                     outputs=64,
                 ),
@@ -163,7 +157,7 @@ def op_lists(draw, most=5):
 
 def job(arch, ops, weights="bf16", engine="walk", state="fp16_sr"):
     """A run of `ops` on `arch`."""
-    return Job(arch, ops, Formats.of(weights, kv="bf16", state=state), engine, name="", phase="gemm", config={})
+    return TileJob(arch, ops, Formats.of(weights, kv="bf16", state=state), engine, name="", phase="gemm", config={})
 
 
 def faster(arch, what, factor):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwsim.jobs.run import run_job
+from hwsim.jobs.run import checked_job
 from hwsim.mapping.pipeline import Pipeline
 from hwsim.mapping.program import DOT, DRAM, OUTPUTS, WEIGHTS, Program, Step, Tile
 from hwsim.sim import steady
@@ -98,7 +98,8 @@ SHIPPED = [
 
 @pytest.mark.parametrize("machine, model, phase, batch, weights", SHIPPED)
 def test_drivers_agree_on_whole_models(machine, model, phase, batch, weights):
-    run = run_job(machine, model, phase, batch, 2048, {"experts": weights, "mlp": weights, "default": weights})
+    formats = {"experts": weights, "mlp": weights, "default": weights}
+    run = checked_job(machine, model, phase=phase, batch=batch, context=2048, weights=formats)
     want = run.simulate("walk")
     got = run.simulate("simpy")
     assert everything(got) == everything(want)
@@ -108,7 +109,7 @@ def test_drivers_agree_on_whole_models(machine, model, phase, batch, weights):
 @pytest.mark.slow
 @pytest.mark.parametrize("machine, model, phase, batch, weights", SHIPPED)
 def test_reuse_changes_nothing_on_whole_models(machine, model, phase, batch, weights):
-    run = run_job(machine, model, phase, batch, 2048, weights)
+    run = checked_job(machine, model, phase=phase, batch=batch, context=2048, weights=weights)
     assert everything(run.simulate("walk", reuse=False)) == everything(run.simulate("walk"))
 
 

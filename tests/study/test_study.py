@@ -111,7 +111,7 @@ class TestPoints:
     def test_a_part_of_a_format_map_can_be_an_axis(self, tmp_path):
         run = {"weights": {"mamba_in": "int8", "default": "int8"}}
         asked = study(tmp_path, {"run.weights.mamba_in": ["bf16", "fp16"]}, machine="h200-sxm", run=run)
-        assert [p.options["weights"] for p in asked.points] == [
+        assert [p.options.formats.config()["weights"] for p in asked.points] == [
             {"mamba_in": "bf16", "default": "int8"},
             {"mamba_in": "fp16", "default": "int8"},
         ]

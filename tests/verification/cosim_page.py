@@ -12,8 +12,8 @@ from hwsim.arch import load_arch
 from hwsim.files.whole import write_whole
 from hwsim.sim.beats import run_gemv
 from hwsim.workload import load_model
-from hwsim.workload.language.lower import lower
 from tests.verification.cosim_grid import ENGINES, Drawn
+from tests.workload.language.shapes import lower
 
 MACHINE = "gemv-engine"
 PUBLISHED_DECODERS = 16

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from hwsim.errors import InputError
-from hwsim.workload import load_model, load_model_text, model_config, model_names, model_schema
+from hwsim.workload import load_model, load_model_text, model_names, model_schema
 
 MODELS = Path(sys.modules["hwsim.workload"].__file__).parent / "models"
 NAMES = model_names()
@@ -80,8 +80,8 @@ def test_every_number_has_a_source(name):
 def test_the_config_of_a_result_reads_back_to_the_same_model(name):
     model = load_model(name)
     assert model.name == name
-    assert load_model_text(json.dumps(model_config(model), indent=1)) == model
-    assert load_model_text(yaml.safe_dump(model_config(model), sort_keys=False)) == model
+    assert load_model_text(json.dumps(model.config(), indent=1)) == model
+    assert load_model_text(yaml.safe_dump(model.config(), sort_keys=False)) == model
 
 
 def test_the_committed_schema_is_the_one_of_the_reader():
@@ -170,7 +170,7 @@ def test_names_that_are_not_there(name, message):
 def test_importing_the_room_is_free_and_loading_needs_no_numpy():
     code = (
         "import sys, hwsim.workload; assert not {'numpy', 'pydantic', 'yaml'} & set(sys.modules);"
-        "hwsim.workload.lower(hwsim.workload.load_model('gpt-oss-20b'), 'decode', 1, 100);"
+        "hwsim.workload.load_model('gpt-oss-20b').ops(hwsim.workload.StepOptions());"
         "assert not {'numpy', 'numba', 'simpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=MODELS.parent.parent.parent)

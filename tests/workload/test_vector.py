@@ -5,7 +5,7 @@ import math
 import pytest
 
 from hwsim.workload import load_model, vector
-from hwsim.workload.language.lower import lower
+from tests.workload.language.shapes import lower
 
 
 class Number:

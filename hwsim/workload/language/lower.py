@@ -10,75 +10,67 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hwsim.errors import InputError
-from hwsim.workload import vector as cost
+from hwsim.workload import vector as passes
 from hwsim.workload.language.model import LAYER_KINDS, Attention, Mamba2, Model, matrices
 from hwsim.workload.language.parallel import Parallel, check, chip_model
-from hwsim.workload.language.routing import deal, groups, skew_exponent
-from hwsim.workload.op import FIXED_CLASSES, AttentionCore, Gemm, Op
+from hwsim.workload.language.routing import deal, expected_distinct, groups, skew_exponent
+from hwsim.workload.op import FIXED_CLASSES, AttentionCore, Cache, Gemm, Op, StepOptions
 
 ALONE = Parallel()
 
 
-def lower(
-    model: Model,
-    phase: str,
-    batch: int,
-    context: int,
-    tokens: int = 1,
-    skew: str = "even",
-    parallel: Parallel = ALONE,
-) -> tuple[Op, ...]:
-    """The ops of one step.
+def lower(model: Model, step: StepOptions) -> tuple[Op, ...]:
+    """The ops of one step on the chip that has the most to do, collectives among them.
 
-    tokens:   new tokens of each sequence in a decode step: 1, or 1 + the drafts that the step verifies. Then
-              the head runs for each of them, and SSM and conv state are written after each, to keep any.
-    skew:     how tokens choose experts: `even`, or `zipf(a)` by popularity (`routing`).
-    parallel: several chips: the ops of the one that has the most to do, collectives among them.
-    raises:   InputError for an unknown phase or skew, `tokens` in prefill, or chips that cannot share the model.
+    With `step.new` above 1, the head runs for each new token, and SSM and convolution state are written after each,
+    so that any of them can be kept.
+
+    raises: InputError for an unknown phase or skew, `new` in prefill, chips that cannot share the model, or a draft
+            of a model without a multi-token-prediction block.
     """
-    skew_exponent(skew)
+    skew_exponent(step.skew)
+    parallel = Parallel(step.chips, step.parallel)
     check(model, parallel)
-    if phase not in ("decode", "prefill"):
-        raise InputError(f"phase: {phase!r} is none of decode, prefill")
-    if phase == "prefill" and tokens != 1:
-        raise InputError("tokens: prefill verifies nothing; leave it out")
-    prefill = phase == "prefill"
-    cached, new = (0, context) if prefill else (context, tokens)
-    step = _Step(model, batch, cached, new, prefill, skew, parallel)
-    ops = step.embedding()
+    if step.phase == "draft":
+        return _draft(model, step, parallel)
+    if step.phase not in ("decode", "prefill"):
+        raise InputError(f"phase: {step.phase!r} is none of decode, prefill")
+    prefill = step.phase == "prefill"
+    if prefill and step.new != 1:
+        raise InputError("new: prefill verifies nothing; leave it out")
+    cached, new = (0, step.context) if prefill else (step.context, step.new)
+    shapes = _Step(model, step.batch, cached, new, prefill, step.skew, parallel)
+    ops = shapes.embedding()
     for layer, letter in enumerate(model.layers):
-        ops += step.layer(layer, letter)
-    return (*ops, step.norm("final_norm"), *step.head())
+        ops += shapes.layer(layer, letter)
+    return (*ops, shapes.norm("final_norm"), *shapes.head())
 
 
-def lower_draft(
-    model: Model, batch: int, context: int, skew: str = "even", parallel: Parallel = ALONE
-) -> tuple[Op, ...]:
-    """The ops of one draft token by the multi-token-prediction block, with `context` tokens in its cache.
+def _draft(model: Model, step: StepOptions, parallel: Parallel) -> tuple[Op, ...]:
+    """The ops of one draft token by the multi-token-prediction block, with `step.context` tokens in its cache.
 
     Embedding of the last token and the previous hidden state are normed, joined and projected to one width;
     the block's layers, its final norm and the model's own head follow (arXiv 2512.20856). Its matrices are of
-    class `mtp`. raises: InputError where the model has no such block.
+    class `mtp`.
     """
     if not model.mtp:
         raise InputError(f"{model.name} has no multi-token-prediction block; leave drafting out")
-    check(model, parallel)
-    step, h = _Step(model, batch, context, 1, skew=skew, parallel=parallel), model.hidden
-    batch = step.batch
+    shapes, h = _Step(model, step.batch, step.context, 1, skew=step.skew, parallel=parallel), model.hidden
+    batch = shapes.batch
     joined = Op(
         "mtp_norm",
         "norm",
         weights="norm",
         params=2 * h,
-        vector=cost.RMSNORM * 2 * batch * h,
+        vector=passes.RMSNORM * 2 * batch * h,
         inputs=2 * batch * h,
         outputs=2 * batch * h,
     )
-    fusion = step.linear("mtp_fusion", "mtp", 0, "mtp", parallel.share(h), 2 * h)
-    gathered = step.collective("mtp_gather", 0, "all_gather", batch * h)
-    layers = [op for layer, letter in enumerate(model.mtp) for op in step.layer(layer, letter)]
+    fusion = shapes.linear("mtp_fusion", "mtp", 0, "mtp", parallel.share(h), 2 * h)
+    gathered = shapes.collective("mtp_gather", 0, "all_gather", batch * h)
+    layers = [op for layer, letter in enumerate(model.mtp) for op in shapes.layer(layer, letter)]
     ops = [op if op.weights in (*FIXED_CLASSES, "") else replace(op, weights="mtp") for op in layers]
-    return (*step.embedding(), joined, fusion, *gathered, *ops, step.norm("final_norm"), *step.head())
+    return (*shapes.embedding(), joined, fusion, *gathered, *ops, shapes.norm("final_norm"), *shapes.head())
 
 
 class _Step:
@@ -141,7 +133,7 @@ class _Step:
             layer,
             weights="norm",
             params=self.model.hidden,
-            vector=(cost.RMSNORM + (cost.RESIDUAL if residual else 0)) * n,
+            vector=(passes.RMSNORM + (passes.RESIDUAL if residual else 0)) * n,
             inputs=2 * n if residual else n,
             outputs=2 * n if residual and layer >= 0 else n,
         )
@@ -155,9 +147,9 @@ class _Step:
     def linear(self, name: str, kind: str, layer: int, weights: str, n: int, k: int, bias: bool = False) -> Op:
         """[tokens, k] x [n, k]^T, with a bias of n."""
         t = self.tokens
-        params, passes = (n, cost.BIAS * t * n) if bias else (0, 0)
+        params, work = (n, passes.BIAS * t * n) if bias else (0, 0)
         gemms = (Gemm(t, n, k),)
-        return Op(name, kind, layer, weights, gemms, vector=passes, params=params, inputs=t * k, outputs=t * n)
+        return Op(name, kind, layer, weights, gemms, vector=work, params=params, inputs=t * k, outputs=t * n)
 
     # -- attention ---------------------------------------------------------------------------------
 
@@ -167,12 +159,12 @@ class _Step:
         qkv = self.linear("qkv", "attention_proj", layer, "attention_qkv", a.qkv_width, h, a.bias)
         out = self.linear("attention_out", "attention_proj", layer, "attention_out", h, a.q_width, a.bias)
         turned = t * (a.q_heads + a.kv_heads) * a.head_dim
-        rotation = cost.ROPE * turned if a.rope else 0
+        rotation = passes.ROPE * turned if a.rope else 0
         if not a.qk_norm:
             return [replace(qkv, vector=qkv.vector + rotation), self._core(a, layer, window), out]
-        passes = cost.RMSNORM * turned + rotation
+        work = passes.RMSNORM * turned + rotation
         params = 2 * a.head_dim
-        norm = Op("qk_norm", "norm", layer, "norm", params=params, vector=passes, inputs=turned, outputs=turned)
+        norm = Op("qk_norm", "norm", layer, "norm", params=params, vector=work, inputs=turned, outputs=turned)
         return [qkv, norm, self._core(a, layer, window), out]
 
     def window_attention(self, layer: int) -> list[Op]:
@@ -184,19 +176,16 @@ class _Step:
         pairs = self.batch * causal_pairs(self.cached, self.new, window)
         kept = min(self.cached, window - 1) if window else self.cached
         written = min(self.new, window) if window else self.new
-        sinks = cost.SINK * self.tokens * a.q_heads if a.sinks else 0
+        sinks = passes.SINK * self.tokens * a.q_heads if a.sinks else 0
         return Op(
             "window_attention" if window else "attention",
             "attention",
             layer,
             weights="norm" if a.sinks else "",
             macs=2 * pairs * a.q_width,
-            vector=cost.SOFTMAX * pairs * a.q_heads + sinks,
+            vector=passes.SOFTMAX * pairs * a.q_heads + sinks,
             params=a.q_heads if a.sinks else 0,
-            cache="kv",
-            cache_row=a.head_dim,
-            cache_read=self.batch * kept * a.kv_width,
-            cache_write=self.batch * written * a.kv_width,
+            cache=Cache("kv", a.head_dim, self.batch * kept * a.kv_width, self.batch * written * a.kv_width),
             inputs=self.tokens * a.qkv_width,
             outputs=self.tokens * a.q_width,
             core=AttentionCore(self.batch, self.new, self.cached, a.q_heads, a.kv_heads, a.head_dim, window),
@@ -214,9 +203,9 @@ class _Step:
     ) -> list[Op]:
         h, t = self.model.hidden, self.tokens
         up = self.linear(f"{kind}_up", kind, layer, kind, (matrices(gated) - 1) * width, h, bias)
-        passes = up.vector + cost.feed_forward(activation, gated) * t * width
+        work = up.vector + passes.feed_forward(activation, gated) * t * width
         down = self.linear(f"{kind}_down", kind, layer, kind, h, width, bias)
-        return [replace(up, vector=passes, outputs=t * width), down]
+        return [replace(up, vector=work, outputs=t * width), down]
 
     def moe(self, layer: int) -> list[Op]:
         """Router, latent projection, chosen experts and their sum, back projection, shared expert.
@@ -230,7 +219,7 @@ class _Step:
             layer,
             weights="router",
             params=e.experts * h + (e.experts if e.bias else 0),
-            vector=(cost.ROUTER_SCORE + (cost.BIAS if e.bias else 0)) * t * e.experts,
+            vector=(passes.ROUTER_SCORE + (passes.BIAS if e.bias else 0)) * t * e.experts,
             vector_macs=t * e.experts * h,
             inputs=t * h,
             outputs=2 * t * e.top_k,
@@ -245,7 +234,7 @@ class _Step:
             ops.append(self.linear("latent_up", "latent", layer, "latent", h, latent))
         if e.shared_intermediate:
             up, down = self._feed_forward("shared_experts", layer, e.shared_intermediate, e.gated, e.activation)
-            ops += [up, replace(down, vector=cost.RESIDUAL * t * h, inputs=down.inputs + t * h)]
+            ops += [up, replace(down, vector=passes.RESIDUAL * t * h, inputs=down.inputs + t * h)]
         return ops
 
     def _experts(self, layer: int, width: int) -> list[Op]:
@@ -255,15 +244,17 @@ class _Step:
         travels = self.parallel.sequences > 1
         arriving = chosen if travels else t
         inner = (matrices(e.gated) - 1) * e.intermediate
+        expected = expected_distinct(e.experts, e.top_k, self.routed, self.skew)
         up = Op(
             "experts_up",
             "experts",
             layer,
             "experts",
             tuple(Gemm(rows, inner, width, n) for n, rows in rows_of),
-            vector=cost.feed_forward(e.activation, e.gated) * chosen * e.intermediate,
+            vector=passes.feed_forward(e.activation, e.gated) * chosen * e.intermediate,
             inputs=arriving * width,
             outputs=chosen * e.intermediate,
+            distinct=expected,
         )
         down = Op(
             "experts_down",
@@ -271,13 +262,14 @@ class _Step:
             layer,
             "experts",
             tuple(Gemm(rows, width, e.intermediate, n) for n, rows in rows_of),
-            vector=cost.COMBINE * chosen * width,
+            vector=passes.COMBINE * chosen * width,
             inputs=chosen * e.intermediate,
             outputs=arriving * width,
+            distinct=expected,
         )
         if e.bias:
             up, down = (
-                replace(op, params=distinct * n, vector=op.vector + cost.BIAS * chosen * n)
+                replace(op, params=distinct * n, vector=op.vector + passes.BIAS * chosen * n)
                 for op, n in ((up, inner), (down, width))
             )
         if not travels:
@@ -297,13 +289,15 @@ class _Step:
             "conv",
             layer,
             "conv",
-            vector=cost.SILU * t * s.conv_channels,
+            vector=passes.SILU * t * s.conv_channels,
             vector_macs=t * s.conv_channels * s.conv_kernel,
             params=s.conv_channels * (s.conv_kernel + 1),
-            cache="conv",
-            cache_row=s.conv_kernel - 1,
-            cache_read=0 if self.prefill else self.batch * s.conv_elements,
-            cache_write=kept * s.conv_elements,
+            cache=Cache(
+                "conv",
+                s.conv_kernel - 1,
+                0 if self.prefill else self.batch * s.conv_elements,
+                kept * s.conv_elements,
+            ),
             inputs=t * s.conv_channels,
             outputs=t * s.conv_channels,
         )
@@ -316,10 +310,7 @@ class _Step:
             vector=self._scan_passes(s),
             vector_macs=self.batch * chunks(s, self.new) * s.state_elements if self.prefill else 0,
             params=3 * s.heads,
-            cache="ssm",
-            cache_row=s.state,
-            cache_read=0 if self.prefill else self.batch * s.state_elements,
-            cache_write=kept * s.state_elements,
+            cache=Cache("ssm", s.state, 0 if self.prefill else self.batch * s.state_elements, kept * s.state_elements),
             inputs=t * (s.conv_channels + s.heads),
             outputs=t * s.inner,
         )
@@ -328,7 +319,7 @@ class _Step:
             "norm",
             layer,
             "norm",
-            vector=(cost.SILU + cost.GATE + cost.RMSNORM) * t * s.inner,
+            vector=(passes.SILU + passes.GATE + passes.RMSNORM) * t * s.inner,
             params=s.inner,
             inputs=2 * t * s.inner,
             outputs=t * s.inner,
@@ -340,11 +331,11 @@ class _Step:
     def _scan_passes(self, s: Mamba2) -> int:
         """Vector work of the state: every element each token in decode, pairs inside a chunk in prefill."""
         t = self.tokens
-        passes = cost.SSM_STEP * t * s.heads + cost.SSM_CHANNEL * t * s.inner
+        work = passes.SSM_STEP * t * s.heads + passes.SSM_CHANNEL * t * s.inner
         if not self.prefill:
-            return passes + cost.SSM_UPDATE * t * s.state_elements
+            return work + passes.SSM_UPDATE * t * s.state_elements
         pairs = self.batch * s.heads * chunk_pairs(s, self.new)
-        return passes + cost.SSD_STEP * t * s.heads + cost.SSD_CHANNEL * t * s.inner + cost.SSD_PAIR * pairs
+        return work + passes.SSD_STEP * t * s.heads + passes.SSD_CHANNEL * t * s.inner + passes.SSD_PAIR * pairs
 
 
 def causal_pairs(cached: int, new: int, window: int = 0) -> int:

@@ -1,13 +1,16 @@
 """Model: the shape of a language model, and every count that follows from it.
 
-Counts are elements: parameters or cache entries. `Model.parameters` has the formulas; the authors' own totals
-stand in the model files, and tests compare them.
+Counts are elements: parameters or cache entries. `Model.parameters` has the formulas; the model files hold the
+authors' own totals, and tests compare the two.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from hwsim.workload.op import Kept, Op, StepOptions, Stored
 
 #: Letters of a layer pattern, and the parts that one layer of each holds. Each part has a norm before it.
 #: Letters M E * - are those of the nemotron_h configurations; a small letter attends through the window only.
@@ -172,6 +175,53 @@ class Model:
     published_active: float | None = None
     published_active_with_embedding: float | None = None
 
+    # -- the answers of a workload -----------------------------------------------------------------
+
+    def ops(self, step: StepOptions) -> tuple[Op, ...]:
+        """The kernels of one step in program order; see `lower`."""
+        from hwsim.workload.language.lower import lower
+
+        return lower(self, step)
+
+    def stored(self, step: StepOptions) -> tuple[Stored, ...]:
+        """Weights of the model, without the multi-token-prediction block, in the memory of one chip."""
+        from hwsim.workload.language.parallel import Parallel, chip_parameters
+
+        return chip_parameters(self, Parallel(step.chips, step.parallel))
+
+    def kept(self, step: StepOptions) -> tuple[Kept, ...]:
+        """KV cache and states of one chip's sequences at the end of the step."""
+        from hwsim.workload.language.parallel import Parallel, chip_model
+
+        shared = Parallel(step.chips, step.parallel)
+        model, sequences = chip_model(self, shared), -(-step.batch // shared.sequences)
+        a, s, found = model.attention, model.mamba2, []
+        if a:
+            tokens = step.context + (step.phase == "decode")
+            if step.keep_windows and a.window:
+                model = replace(model, attention=replace(a, window=tokens))
+            found.append(Kept("kv", sequences * model.kv_elements(tokens) // a.head_dim, a.head_dim))
+        if s:
+            found.append(Kept("ssm", sequences * model.ssm_state_elements // s.state, s.state))
+            taps = s.conv_kernel - 1
+            found.append(Kept("conv", sequences * model.conv_state_elements // taps if taps else 0, taps))
+        return tuple(found)
+
+    def config(self) -> dict[str, Any]:
+        """The model in the layout of its file, parts that it lacks left out; `load_model_text` reads it back."""
+        config: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name.startswith("published_"):
+                if value is not None:
+                    config.setdefault("published", {})[field.name.removeprefix("published_")] = value
+            elif value is not None and value != "":
+                plain = isinstance(value, (str, int))
+                config[field.name] = value if plain else {f.name: getattr(value, f.name) for f in fields(value)}
+        return config
+
+    # -- counts ------------------------------------------------------------------------------------
+
     def count(self, part: str) -> int:
         """Layers that hold `part`: attention, window_attention, mamba, mlp or moe."""
         return sum(part in LAYER_KINDS[letter] for letter in self.layers)
@@ -193,12 +243,12 @@ class Model:
         counts["norm"] += self.hidden
         return (*tables.items(), *counts.items())
 
-    def layer_parameters(self) -> tuple[tuple[str, int, int], ...]:
-        """(weight class, layer, elements) in program order; layer -1: outside the layers. Sums to `parameters`."""
-        rows = [(name, -1, n) for name, n in self.parameters() if name in ("embedding", "head")]
+    def layer_parameters(self) -> tuple[Stored, ...]:
+        """Weights by class and layer, in program order. Sums to `parameters`."""
+        rows = [Stored(name, -1, n) for name, n in self.parameters() if name in ("embedding", "head")]
         for layer, letter in enumerate(self.layers):
-            rows += [(name, layer, n) for name, n in self._layers(letter, all_experts=True).items()]
-        return (*rows, ("norm", -1, self.hidden))
+            rows += [Stored(name, layer, n) for name, n in self._layers(letter, all_experts=True).items()]
+        return (*rows, Stored("norm", -1, self.hidden))
 
     def mtp_parameters(self) -> int:
         """Parameters of the MTP block: fusion 2h x h, three norms, layers; embedding and head are shared."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from hwsim.errors import InputError
 from hwsim.workload.language.model import Model
+from hwsim.workload.op import Stored
 
 KINDS = ("tensor", "tensor+expert", "data+expert")
 
@@ -95,13 +96,13 @@ def chip_model(model: Model, parallel: Parallel) -> Model:
     )
 
 
-def chip_parameters(model: Model, parallel: Parallel) -> tuple[tuple[str, int, int], ...]:
-    """(weight class, layer, elements) that lie on one chip; see `Model.layer_parameters`."""
+def chip_parameters(model: Model, parallel: Parallel) -> tuple[Stored, ...]:
+    """Weights in the memory of one chip; see `Model.layer_parameters`."""
     rows = []
     for name, layer, n in chip_model(model, parallel).layer_parameters():
         if name == "experts":
             n = n // model.moe.experts * -(-model.moe.experts // parallel.experts)
         if name == "latent":
             n = 2 * model.hidden * parallel.share(model.moe.latent)
-        rows.append((name, layer, n))
+        rows.append(Stored(name, layer, n))
     return tuple(rows)

@@ -1,36 +1,30 @@
-"""Formats as published: which tensors of a released checkpoint are stored in what, by weight class and layer.
-
-A format map is (key, format) pairs. A key is a weight class, a class of some layers only (`mamba_in@4,11`), or
-`default` for the classes that it does not name; the more particular key wins.
-"""
+"""Formats as published: which weight classes of a released checkpoint are stored in which format."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hwsim.errors import InputError, nearest
-from hwsim.workload.language.model import Model
-from hwsim.workload.op import FIXED_CLASSES, WEIGHT_CLASSES
-
-FormatMap = tuple[tuple[str, str], ...]
+from hwsim.workload.op import Workload
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
     """Formats of a published checkpoint. None: not published, the run's own rule.
 
-    weights: format map; state: the SSM state, whose rounding (Super and Ultra: stochastic) is the run's business.
+    weights: names of formats by the keys of a format map (`workload.formatmap`).
+    state:   the SSM state; whether it is rounded stochastically (Super and Ultra do) is an option of the run.
     """
 
-    weights: FormatMap
+    weights: Mapping[str, str]
     activations: str | None = None
     kv: str | None = None
     state: str | None = None
 
 
-def _map(default: str, **formats: str) -> FormatMap:
-    return (*formats.items(), ("default", default))
+def _map(default: str, **formats: str) -> Mapping[str, str]:
+    return {**formats, "default": default}
 
 
 #: Nemotron 3 Nano, report arXiv 2512.20848, quantization: FP8 but for the attention layers, the Mamba-2 layer
@@ -107,12 +101,12 @@ _PRESETS: dict[str, dict[str, Preset]] = {
 }
 
 
-def preset_names(model: Model) -> list[str]:
+def preset_names(model: Workload) -> list[str]:
     """Names of the model's presets, sorted."""
     return sorted(_PRESETS.get(model.name, {}))
 
 
-def preset(model: Model, name: str) -> Preset:
+def preset(model: Workload, name: str) -> Preset:
     """The published formats of a shipped model. raises: InputError naming those there are."""
     names = preset_names(model)
     if not names:
@@ -120,32 +114,3 @@ def preset(model: Model, name: str) -> Preset:
     if name not in names:
         raise InputError(f"weights: unknown preset {name!r} of {model.name}{nearest(name, names)}")
     return _PRESETS[model.name][name]
-
-
-def split_key(key: str) -> tuple[str, frozenset[int] | None]:
-    """(weight class or "default", layers or None for all) of a format map's key. raises: InputError."""
-    name, at, listed = key.partition("@")
-    if name not in WEIGHT_CLASSES and name != "default":
-        raise InputError(f"weights: unknown class {name!r}{nearest(name, WEIGHT_CLASSES)}")
-    if not at:
-        return name, None
-    parts = listed.split(",")
-    if name == "default" or not all(p.isascii() and p.isdecimal() and len(p) < 6 for p in parts):
-        raise InputError(f"weights: {key!r}: write a class and layers counted from 0, for example `mamba_in@4,11`")
-    return name, frozenset(map(int, parts))
-
-
-def format_of(weights: Iterable[tuple[str, str]], name: str, layer: int = -1) -> str:
-    """Format of one weight class in one layer (-1: outside the layers). raises: InputError for a bad key."""
-    if name in FIXED_CLASSES:
-        return FIXED_CLASSES[name]
-    found: dict[int, str] = {}
-    for key, fmt in weights:
-        kind, layers = split_key(key)
-        if kind == name and (layers is None or layer in layers):
-            found.setdefault(1 if layers is None else 0, fmt)
-        elif kind == "default":
-            found.setdefault(2, fmt)
-    if not found:
-        raise InputError(f"weights: nothing for {name} and no `default`; write one")
-    return found[min(found)]

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+from hwsim.workload.language import lower as lowering
+from hwsim.workload.language.parallel import Parallel
+from hwsim.workload.op import StepOptions
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -79,6 +83,28 @@ def by_kind(ops):
         s.vector += op.vector
         s.vector_macs += op.vector_macs
         s.weights += op.params + sum(g.count * g.n * g.k for g in op.gemms)
-        s.cache_read += op.cache_read
-        s.cache_write += op.cache_write
+        s.cache_read += read(op)
+        s.cache_write += written(op)
     return sums
+
+
+def lower(model, phase, batch, context, tokens=1, skew="even", parallel=None):
+    """Ops of a step, its options one by one."""
+    parallel = parallel or Parallel()
+    step = StepOptions(phase, batch, context, parallel.chips, parallel.kind, skew, tokens)
+    return lowering.lower(model, step)
+
+
+def role(op):
+    """Of the op's cache, or None."""
+    return op.cache and op.cache.role
+
+
+def read(op):
+    """Elements that the op reads of its cache."""
+    return op.cache.read if op.cache else 0
+
+
+def written(op):
+    """Elements that the op writes to its cache."""
+    return op.cache.write if op.cache else 0

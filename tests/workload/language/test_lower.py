@@ -7,10 +7,9 @@ from math import floor
 import pytest
 
 from hwsim.errors import InputError
-from hwsim.workload import load_model, lower_draft
-from hwsim.workload.language.lower import lower
+from hwsim.workload import load_model
 from hwsim.workload.op import FIXED_CLASSES, KINDS, WEIGHT_CLASSES
-from tests.workload.language.shapes import SHAPES, WINDOW, by_kind
+from tests.workload.language.shapes import SHAPES, WINDOW, by_kind, lower, read, role, written
 
 STEPS = [("decode", 1, 8192), ("decode", 8, 100), ("decode", 64, 127), ("decode", 3, 1), ("prefill", 1, 2048),
          ("prefill", 2, 129), ("prefill", 1, 1)]  # fmt: skip
@@ -230,9 +229,10 @@ def test_ops_are_named_by_what_they_are(name, step):
     for op in ops:
         assert op.weights in (*WEIGHT_CLASSES, *FIXED_CLASSES, "")
         assert bool(op.weights) == bool(op.weight_elements)
-        assert op.cache in ("", "kv", "ssm", "conv")
-        assert bool(op.cache) == bool(op.cache_read + op.cache_write)
-        assert op.cache_read % op.cache_row == op.cache_write % op.cache_row == 0
+        assert role(op) in (None, "kv", "ssm", "conv")
+        assert bool(op.cache) == bool(read(op) + written(op))
+        row = op.cache.row if op.cache else 1
+        assert read(op) % row == written(op) % row == 0
         assert all(g.m > 0 and g.n > 0 and g.k > 0 and g.count > 0 for g in op.gemms)
         assert -1 <= op.layer < layers
 
@@ -318,7 +318,7 @@ def test_windows_alternate():
     """gpt-oss: layers 0, 2, 4 ... see 128 positions, their own included."""
     ops = lower(load_model("gpt-oss-20b"), "decode", 1, 8192)
     cores = [op for op in ops if op.kind == "attention"]
-    assert [op.cache_read for op in cores] == [1024 * 127, 1024 * 8192] * 12
+    assert [read(op) for op in cores] == [1024 * 127, 1024 * 8192] * 12
     assert [op.name for op in cores] == ["window_attention", "attention"] * 12
 
 
@@ -341,7 +341,7 @@ def test_verifying_drafts_counts_every_token():
 @pytest.mark.parametrize("name", ["nemotron3-super-120b-a12b", "nemotron3-ultra-550b-a55b"])
 def test_a_draft_step_reads_the_block_and_the_head(name):
     model, s = load_model(name), SHAPES[name]
-    ops = lower_draft(model, 1, 500)
+    ops = lower(model, "draft", 1, 500)
     read = sum(op.weight_elements for op in ops)
     assert read == model.mtp_active + s.v * s.h + s.h
     fusion = next(op for op in ops if op.kind == "mtp")
@@ -349,7 +349,7 @@ def test_a_draft_step_reads_the_block_and_the_head(name):
     assert {op.weights for op in ops if op.gemms} == {"mtp", "head"}
     nq, nkv, dh = s.attn
     core = next(op for op in ops if op.kind == "attention")
-    assert (core.cache_read, core.macs) == (500 * 2 * nkv * dh, 2 * nq * dh * 501)
+    assert (core.cache.read, core.macs) == (500 * 2 * nkv * dh, 2 * nq * dh * 501)
 
 
 def test_refusals():
@@ -359,4 +359,4 @@ def test_refusals():
     with pytest.raises(InputError, match="prefill verifies nothing"):
         lower(nano, "prefill", 1, 8, tokens=2)
     with pytest.raises(InputError, match="no multi-token-prediction block"):
-        lower_draft(nano, 1, 1)
+        lower(nano, "draft", 1, 1)

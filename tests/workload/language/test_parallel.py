@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from hwsim import run
 from hwsim.errors import InputError
-from hwsim.jobs.run import run_job
+from hwsim.jobs.run import checked_job
 from hwsim.workload import load_model, model_names
-from hwsim.workload.language.lower import lower
 from hwsim.workload.language.parallel import KINDS, Parallel, chip_parameters
 from hwsim.workload.language.routing import deal, groups
+from tests.workload.language.shapes import lower, role
 
 NANO, SUPER = "nemotron3-nano-30b-a3b", "nemotron3-super-120b-a12b"
 SHARED = ("attention_qkv", "attention_out", "mlp", "experts", "shared_experts", "latent")
@@ -49,7 +49,7 @@ def test_tensors_are_divided_and_the_chips_do_the_work_together(name, n):
             assert n * b.dot_macs == pytest.approx(a.dot_macs, rel=2e-2), a.name  # rounded up where it must
             assert n * b.dot_macs >= a.dot_macs
             if a.cache:
-                assert (n * b.cache_read, n * b.cache_write) == (a.cache_read, a.cache_write)
+                assert (n * b.cache.read, n * b.cache.write) == (a.cache.read, a.cache.write)
             if a.kind == "ssm":
                 assert n * b.vector == a.vector
 
@@ -73,8 +73,8 @@ def test_one_chip_holds_one_part_of_every_divided_matrix(name, kind):
 def test_k_and_v_heads_fewer_than_the_chips_are_repeated():
     model = load_model(NANO)  # two of them
     for n, heads in ((1, 2), (2, 1), (4, 1), (8, 1)):
-        core = next(op for op in lower(model, "decode", 5, 100, parallel=Parallel(n)) if op.cache == "kv")
-        assert core.cache_read == 5 * 100 * 2 * heads * 128
+        core = next(op for op in lower(model, "decode", 5, 100, parallel=Parallel(n)) if role(op) == "kv")
+        assert core.cache.read == 5 * 100 * 2 * heads * 128
         assert core.macs * n == 2 * 5 * 101 * 32 * 128
 
 
@@ -119,13 +119,13 @@ def test_experts_are_dealt_without_loss_and_the_first_has_most(chips, tokens, sk
         (NANO, 64, "tensor", "has 32 query heads, which 64 chips"),
         ("llama3-8b", 2, "data+expert", "llama3-8b has no experts to divide; write tensor"),
         (NANO, 256, "data+expert", "has 128 experts, fewer than 256 chips"),
-        (NANO, 2, "pipeline", "parallel: 'pipeline' is none of tensor, tensor+expert, data+expert"),
+        (NANO, 2, "pipeline", "parallel: unknown 'pipeline'; expected tensor, tensor+expert or data+expert"),
         (NANO, 0, "tensor", "chips: 0 is not a positive whole number"),
     ],
 )
 def test_chips_that_cannot_share_a_model(name, chips, kind, expected):
     with pytest.raises(InputError) as caught:
-        run_job("h200-sxm", name, chips=chips, parallel=kind)
+        checked_job("h200-sxm", name, chips=chips, parallel=kind)
     assert any(expected in p for p in caught.value.problems)
 
 

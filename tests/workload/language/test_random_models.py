@@ -3,9 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwsim.workload import lower_draft
-from hwsim.workload.language.lower import lower
 from hwsim.workload.language.model import Attention, Mamba2, Mlp, Model, Moe
+from tests.workload.language.shapes import lower, role
 
 small = st.integers(1, 9)
 flag = st.booleans()
@@ -56,7 +55,7 @@ def test_ops_read_every_parameter_once(model, phase):
 def test_one_token_reads_what_is_active(model, context):
     step = sum(op.weight_elements for op in lower(model, "decode", 1, context))
     assert step == model.active_with_head + model.hidden
-    draft = sum(op.weight_elements for op in lower_draft(model, 1, context))
+    draft = sum(op.weight_elements for op in lower(model, "draft", 1, context))
     assert draft == model.mtp_active + model.vocab * model.hidden + model.hidden
 
 
@@ -66,8 +65,8 @@ def test_caches_grow_by_what_is_written(model, batch, context):
     """Decode reads the whole cache but what leaves the window, and writes one token; prefill writes a cache."""
 
     def moved(ops, cache):
-        ops = [op for op in ops if op.cache == cache]
-        return sum(op.cache_read for op in ops), sum(op.cache_write for op in ops)
+        ops = [op for op in ops if role(op) == cache]
+        return sum(op.cache.read for op in ops), sum(op.cache.write for op in ops)
 
     decode = lower(model, "decode", batch, context)
     read, written = moved(decode, "kv")

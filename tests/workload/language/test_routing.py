@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from hwsim.errors import InputError
 from hwsim.workload import distinct_experts, expected_distinct, load_model
-from hwsim.workload.language.lower import lower
 from hwsim.workload.language.routing import groups, spread
+from tests.workload.language.shapes import lower
 
 TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 TABLE = {

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwsim.workload import load_model, model_names
-from hwsim.workload.language.lower import lower
+from tests.workload.language.shapes import lower, read, role, written
 
 SMALL = {name: replace(load_model(name), layers=load_model(name).layers[:8]) for name in model_names()}
-FIELDS = ("macs", "dot_macs", "vector_macs", "cache_read", "cache_write", "inputs", "outputs")
+FIELDS = ("macs", "dot_macs", "vector_macs", "inputs", "outputs")
 any_model = st.sampled_from(sorted(SMALL))
 phases = st.sampled_from(["decode", "prefill"])
 
@@ -22,6 +22,7 @@ def test_work_and_traffic_are_linear_in_the_batch(name, phase, batch, context, t
         assert (a.name, a.layer, a.kind, a.weights) == (b.name, b.layer, b.kind, b.weights)
         for field in (*FIELDS, "vector"):
             assert getattr(b, field) == times * getattr(a, field), (a.name, field)
+        assert (read(b), written(b)) == (times * read(a), times * written(a))
         if a.kind not in ("experts", "embedding"):
             assert b.weight_elements == a.weight_elements  # read once, whatever the batch
         assert a.weight_elements <= b.weight_elements <= times * a.weight_elements + (a.kind == "experts")
@@ -34,7 +35,8 @@ def test_a_longer_context_is_never_less(name, phase, batch, context, more):
     for a, b in zip(short, long, strict=True):
         for field in (*FIELDS, "vector", "weight_elements"):
             assert getattr(a, field) <= getattr(b, field), (a.name, field)
-        if phase == "decode" and a.cache != "kv":
+        assert read(a) <= read(b) and written(a) <= written(b)
+        if phase == "decode" and role(a) != "kv":
             assert a == b
 
 
@@ -58,5 +60,5 @@ def test_verifying_drafts_is_the_work_of_decoding_them_one_by_one(name, batch, c
     for i, op in enumerate(lower(SMALL[name], "decode", batch, context, tokens=tokens)):
         assert op.dot_macs == sum(step[i].dot_macs for step in one)
         assert op.vector_macs == sum(step[i].vector_macs for step in one)
-        assert op.cache_write == sum(step[i].cache_write for step in one)
-        assert op.cache_read <= sum(step[i].cache_read for step in one)
+        assert written(op) == sum(written(step[i]) for step in one)
+        assert read(op) <= sum(read(step[i]) for step in one)

@@ -1,0 +1,102 @@
+"""Options of a run: what is asked of the workload, in which formats, on which driver."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hwsim.errors import InputError, collect
+from hwsim.mapping.operands import Formats
+from hwsim.sim.engine import DRIVERS
+from hwsim.workload.language.parallel import KINDS
+from hwsim.workload.language.routing import skew_exponent
+from hwsim.workload.op import PHASES, StepOptions
+
+#: The driver of a run that names none.
+DRIVER = "simpy"
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """Everything about a run but the machine and the workload.
+
+    engine: the simulation driver, "simpy" or "walk": the same times to the tick.
+    """
+
+    step: StepOptions
+    formats: Formats
+    engine: str = DRIVER
+
+    @classmethod
+    def of(
+        cls,
+        phase: str = "decode",
+        batch: int = 1,
+        context: int = 8192,
+        weights: Any = "bf16",
+        activations: Any = None,
+        kv: Any = None,
+        state: Any = None,
+        engine: str | None = None,
+        *,
+        chips: int = 1,
+        parallel: str = "tensor",
+        skew: str = "even",
+    ) -> RunOptions:
+        """Options from words and names, as `hwsim.run` takes them. raises: InputError with every problem found."""
+        problems: list[str] = []
+        with collect(problems):
+            check_choice("phase", phase, PHASES)
+        with collect(problems):
+            check_positive(batch=batch, context=context, chips=chips)
+        with collect(problems):
+            check_choice("parallel", parallel, KINDS)
+        with collect(problems):
+            skew_exponent(skew)
+        with collect(problems):
+            check_engine(engine)
+        formats = Formats.of()
+        with collect(problems):
+            formats = Formats.of(weights, activations, kv, state)
+        if problems:
+            raise InputError(*problems)
+        return cls(StepOptions(phase, batch, context, chips, parallel, skew), formats, engine or DRIVER)
+
+    def at(self, **changes: Any) -> RunOptions:
+        """The same options for another step: `changes` are fields of StepOptions."""
+        return replace(self, step=replace(self.step, **changes))
+
+    def config(self) -> dict[str, Any]:
+        """Plain data, formats by name."""
+        step = self.step
+        return {
+            "phase": step.phase,
+            "batch": step.batch,
+            "context": step.context,
+            "chips": step.chips,
+            "parallel": step.parallel,
+            "skew": step.skew,
+            **self.formats.config(),
+            "engine": self.engine,
+        }
+
+
+def check_positive(**sizes: int) -> None:
+    """raises: InputError naming every size that is not a positive whole number."""
+    bad = [f"{name}: {value!r} is not a positive whole number" for name, value in sizes.items() if value < 1]
+    if bad:
+        raise InputError(*bad)
+
+
+def check_choice(name: str, value: str, known: Sequence[str]) -> None:
+    """raises: InputError naming the words that may be written."""
+    if value not in known:
+        expected = f"{', '.join(known[:-1])} or {known[-1]}"
+        raise InputError(f"{name}: unknown {value!r}; expected {expected}")
+
+
+def check_engine(engine: str | None) -> None:
+    """raises: InputError for the name of no simulation driver; None is the default."""
+    if engine is not None:
+        check_choice("engine", engine, tuple(DRIVERS))
