@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hwsim.cli.options import Acts, ArchName, By, Engine, Json, Set, Trace, Weights, app, overrides, weight_map
+from hwsim.cli.options import Acts, ArchName, By, Engine, Json, Set, Trace, Weights, app, read_options
 from hwsim.errors import InputError
 
 
@@ -27,7 +27,7 @@ def run(
         str | None, typer.Option(help="SSM state format; with _sr behind it, rounded stochastically")
     ] = None,
     chips: Annotated[int, typer.Option(help="chips that share the step over the machine's link")] = 1,
-    parallel: Annotated[str, typer.Option(help="how they share: tensor, tensor+expert or data+expert")] = "tensor",
+    parallel: Annotated[str, typer.Option(help="parallelism: tensor, tensor+expert or data+expert")] = "tensor",
     skew: Annotated[str, typer.Option(help="how tokens choose experts: even, or zipf(0.8)")] = "even",
     engine: Engine = None,
     set_: Set = None,
@@ -35,17 +35,27 @@ def run(
     trace: Trace = None,
     as_json: Json = False,
 ) -> None:
-    """Simulate one decode step, or the prefill of a prompt."""
+    """Simulate one decode step or one prefill.
+
+    \b
+    Examples:
+      hwsim run h200-sxm --model gpt-oss-20b --weights experts=mxfp4,default=fp8
+      hwsim run h200-sxm --model llama3-70b --weights fp8 --chips 2 --batch 64 --by op
+      hwsim run h200-sxm --model llama3-8b --set dram.bandwidth='9.6 TB/s'
+    """
     from hwsim.jobs.run import checked_job
 
+    problems: list[str] = []
+    formats, settings = read_options(weights, set_, by, problems)
     job = checked_job(
         arch,
         model,
-        overrides(set_),
+        settings,
+        problems,
         phase=phase,
         batch=batch,
         context=context,
-        weights=weight_map(weights),
+        weights=formats,
         activations=activations,
         kv=kv,
         state=state,
@@ -70,25 +80,29 @@ def gemm(
     trace: Trace = None,
     as_json: Json = False,
 ) -> None:
-    """Simulate one matrix product Y[M,N] = X[M,K] W[N,K]^T."""
+    """Simulate one GEMM, Y[M,N] = X[M,K] W[N,K]^T.
+
+    \b
+    Example:
+      hwsim gemm tpu-v4i --m 64 --n 4096 --k 4096 --weights int8
+    """
     from hwsim.jobs.run import gemm_job
 
-    job = gemm_job(arch, m, n, k, weight_map(weights), activations, engine, overrides(set_))
+    problems: list[str] = []
+    formats, settings = read_options(weights, set_, None, problems)
+    job = gemm_job(arch, m, n, k, formats, activations, engine, settings, problems)
     _finish(job, None, trace, as_json)
 
 
 def _finish(job, by: str | None, trace: Path | None, as_json: bool) -> None:
     """Simulate, print, and write the trace where asked."""
-    from hwsim.jobs.options import check_choice
     from hwsim.report.text import result_text
 
-    if by is not None:
-        check_choice("--by", by, ("op", "layer"))
     if trace:
         from hwsim.files.whole import check_writable
 
         if not hasattr(job, "simulate"):
-            raise InputError("--trace: an engine's run has no tiles to draw; leave it out")
+            raise InputError("--trace: a GEMV machine has no tiles to draw; leave it out")
         check_writable(trace)
     result = job.result()
     if trace:
@@ -105,7 +119,10 @@ def _finish(job, by: str | None, trace: Path | None, as_json: bool) -> None:
 
 @app.command()
 def compare(a: Path, b: Path, as_json: Json = False) -> None:
-    """Put two results (files written with --json) side by side, B against A."""
+    """Compare two results, B against A.
+
+    A and B are files written with --json.
+    """
     from hwsim.report.compare import compare_text, comparison, read_result
 
     left, right = read_result(a), read_result(b)
@@ -116,10 +133,13 @@ def compare(a: Path, b: Path, as_json: Json = False) -> None:
 def study(
     file: Annotated[str, typer.Argument(metavar="[STUDY]", help="a study's name or a YAML file; none: list")] = "",
     out: Annotated[Path | None, typer.Option(help="folder of the results; default: build/studies/NAME")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one per core")] = None,
     as_json: Json = False,
 ) -> None:
-    """Simulate a grid of machine, model and run options; goes on where it was stopped."""
+    """Simulate a grid of machines, models, options.
+
+    An interrupted study resumes where it left off. Without a name: list the shipped studies.
+    """
     from dataclasses import asdict
 
     from hwsim.report.progress import progress_bar
@@ -143,46 +163,69 @@ def study(
 def serve(
     arch: ArchName,
     model: Annotated[str, typer.Option(help="a model's name (`hwsim model`), a YAML path, or a config.json")],
-    isl: Annotated[int, typer.Option(help="tokens of a prompt")] = 8192,
-    osl: Annotated[int, typer.Option(help="tokens of an answer")] = 16384,
-    batch: Annotated[str, typer.Option(help="sequences at once, or max: what the memory holds")] = "max",
+    isl: Annotated[int, typer.Option(help="input tokens per request")] = 8192,
+    osl: Annotated[int, typer.Option(help="output tokens per request")] = 16384,
+    batch: Annotated[str, typer.Option(help="sequences at once, or max: as many as the memory holds")] = "max",
     chips: Annotated[int, typer.Option(help="chips that share the model")] = 1,
-    parallel: Annotated[str, typer.Option(help="how: tensor, tensor+expert or data+expert")] = "tensor",
+    parallel: Annotated[str, typer.Option(help="parallelism: tensor, tensor+expert or data+expert")] = "tensor",
     weights: Weights = "bf16",
     activations: Acts = None,
     kv: Annotated[str | None, typer.Option(help="KV cache format")] = None,
     state: Annotated[str | None, typer.Option(help="SSM state format")] = None,
-    keep_windows: Annotated[bool, typer.Option("--keep-windows", help="KV of window layers is kept whole")] = False,
-    drafts: Annotated[int, typer.Option(help="tokens drafted a step by the model's own block")] = 0,
-    acceptance: Annotated[str, typer.Option(help="chance of each draft, given those before: 0.9,0.8")] = "",
+    keep_windows: Annotated[
+        bool, typer.Option("--keep-windows", help="keep the full KV cache for sliding-window layers")
+    ] = False,
+    drafts: Annotated[int, typer.Option(help="tokens drafted per step by the model's own block")] = 0,
+    acceptance: Annotated[
+        str, typer.Option(help="probability that each draft token is accepted, given the earlier ones: 0.9,0.8")
+    ] = "",
     set_: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Serve a model in steady state: tokens a second, time to first token, memory."""
+    """Serve a model in steady state.
+
+    Prints tokens/s per chip and per user, the time to the first token, and what fits the memory.
+
+    \b
+    Example:
+      hwsim serve b200 --model gpt-oss-20b --weights published-mxfp4 --batch 64
+    """
     from hwsim.jobs.serve import Request
     from hwsim.jobs.serve import serve as steady
     from hwsim.report.serving import served_text
 
+    problems: list[str] = []
+    formats, settings = read_options(weights, set_, None, problems)
+    sequences, chances = None, ()
+    if batch != "max":
+        sequences = int(batch) if batch.isdecimal() and int(batch) else None
+        problems += (
+            [f"--batch: {batch!r}: write a whole number above 0, for example `--batch 64`, or max"]
+            if sequences is None
+            else []
+        )
     try:
         chances = tuple(float(x) for x in acceptance.split(",") if x)
-        sequences = None if batch == "max" else int(batch)
     except ValueError:
-        raise InputError("--batch, --acceptance: write `--batch 64` or max, `--acceptance 0.9,0.8`") from None
-    if sequences is not None and sequences < 1:
-        raise InputError("--batch: write a whole number above 0, or max")
-    asked = Request(model, isl, osl, weight_map(weights), activations, kv, state, chips, parallel,
-                    drafts=drafts, acceptance=chances, keep_windows=keep_windows)
-    found = steady(arch, asked, sequences, overrides(set_))
+        problems.append(f"--acceptance: {acceptance!r}: write probabilities, for example 0.9,0.8")
+    request = Request(
+        model, isl, osl, formats, activations, kv, state, chips, parallel,
+        drafts=drafts, acceptance=chances, keep_windows=keep_windows,
+    )  # fmt: skip
+    found = steady(arch, request, sequences, settings, problems)
     print(json.dumps(found.to_dict(), indent=2) if as_json else served_text(found))
 
 
 @app.command()
 def calibrate(
     arch: ArchName,
-    data: Annotated[Path, typer.Argument(metavar="DATA.csv", help="measured products: dtype,m,n,k,us")],
+    data: Annotated[Path, typer.Argument(metavar="DATA.csv", help="measured GEMMs: dtype,m,n,k,us")],
     out: Annotated[Path, typer.Option("-o", "--out", help="calibration file to write")],
 ) -> None:
-    """Fit a machine's rates to measured products; writes the file that its `cores.calibration` names."""
+    """Fit a machine's rates to measured GEMMs.
+
+    Writes the file that the machine's `cores.calibration` names.
+    """
     try:
         from hwsim.measured.calibrate import calibrate as fitted
     except ModuleNotFoundError as error:
@@ -200,7 +243,10 @@ def calibrate(
 def validate(
     out: Annotated[Path, typer.Option(help="folder of the pages and their figures")] = Path("build/validation"),
 ) -> None:
-    """Score every measured set, kernels and whole models: errors by set, format and size, with figures."""
+    """Score predictions against measured datasets.
+
+    Kernels and whole models: errors by dataset, format and size, with figures.
+    """
     try:
         from hwsim.measured import page as kernels
         from hwsim.measured import serving as models
@@ -217,7 +263,10 @@ def report(
     out: Annotated[Path | None, typer.Option("-o", "--out", help="folder of the page; default: DIR")] = None,
     as_json: Json = False,
 ) -> None:
-    """Draw a study's results: a Markdown page with figures."""
+    """Draw a study's results as a page.
+
+    A Markdown page with figures, in the study's folder unless --out says otherwise.
+    """
     from hwsim.study.page import write_page
 
     written = [str(path) for path in write_page(folder, out)]

@@ -63,7 +63,10 @@ def format_(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List number formats and how they lie in memory, explain how values are coded, or measure QSNR."""
+    """List number formats, explain or measure them.
+
+    --explain shows how values become codes; --qsnr measures the error on distributions or on a file's tensors.
+    """
     from hwsim.formats.layout import NAMES, layout
     from hwsim.report.text import format_table, layout_dict
 
@@ -132,7 +135,7 @@ def numbers_apart(words: list[str]) -> tuple[list[str], list[float]]:
 def schema(
     what: Annotated[str, typer.Argument(metavar="[machine|model|engine]", help="which file")] = "machine",
 ) -> None:
-    """Print the JSON Schema of a machine, model or engine file, for editors."""
+    """Print the JSON Schema of a file, for editors."""
     from hwsim.arch import json_schema
     from hwsim.jobs.options import check_choice
     from hwsim.workload import model_schema

@@ -25,7 +25,10 @@ def compress(
     exclude: Globs = None,
     as_json: Json = False,
 ) -> None:
-    """Write a model's weights in a number format; resumes after a kill."""
+    """Write weights in a number format.
+
+    An interrupted run resumes where it left off.
+    """
     from hwsim.compress import compress as job
 
     _files(
@@ -54,7 +57,7 @@ def inspect(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="a .safetensors file, an index, or a folder")],
     as_json: Json = False,
 ) -> None:
-    """Print a model's tensors: format, bits a value, error."""
+    """Print a model's tensors: format, bits, error."""
     from hwsim.compress import inspect as job
 
     _files(lambda progress: job(source), as_json)
@@ -83,6 +86,6 @@ def _files(job, as_json: bool) -> None:
         try:
             found = job(advance)
         except KeyboardInterrupt:
-            print("hwsim: stopped; the same command goes on from here", file=sys.stderr)
+            print("hwsim: interrupted; the same command resumes from here", file=sys.stderr)
             raise
     print(json.dumps({"schema": 1} | asdict(found), indent=2, default=str) if as_json else inspect_text(found))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hwsim.arch import Arch, EngineArch, load_arch
@@ -15,6 +15,7 @@ from hwsim.result import Result
 from hwsim.workload import load_model
 from hwsim.workload.op import Workload
 
+Overrides = Sequence[tuple[str, str]]
 Machine = Arch | EngineArch
 Job = TileJob | GemvJob
 
@@ -71,12 +72,19 @@ def gemm(
     return gemm_job(arch, m, n, k, weights, activations, engine).result()
 
 
-def checked_job(arch: Machine | str, model: Workload | str, overrides=(), **options: Any) -> Job:
+def checked_job(
+    arch: Machine | str,
+    model: Workload | str,
+    overrides: Overrides = (),
+    found: Sequence[str] = (),
+    **options: Any,
+) -> Job:
     """The job of names and words as a user gives them; all that is wrong with them is reported at once.
 
-    overrides: of the machine, where `arch` is a name. options: those of `RunOptions.of`. raises: InputError.
+    overrides: of the machine, where `arch` is a name. options: those of `RunOptions.of`.
+    found: problems that the caller found already, reported with the others. raises: InputError.
     """
-    problems: list[str] = []
+    problems = list(found)
     machine, workload, resolved = arch, model, None
     with collect(problems):
         machine = load_arch(arch, overrides) if isinstance(arch, str) else arch
@@ -102,10 +110,11 @@ def gemm_job(
     weights: str | Mapping[str, Any] = "bf16",
     activations: str | None = None,
     engine: str | None = None,
-    overrides=(),
+    overrides: Overrides = (),
+    found: Sequence[str] = (),
 ) -> Job:
-    """The GEMM that `gemm` simulates, not yet simulated. raises: InputError with every problem found."""
-    problems: list[str] = []
+    """The GEMM that `gemm` simulates, not yet simulated; overrides, found and errors as in `checked_job`."""
+    problems = list(found)
     formats, machine = Formats.of(), arch
     with collect(problems):
         machine = load_arch(arch, overrides) if isinstance(arch, str) else arch

@@ -86,9 +86,18 @@ class Served:
 class Deployment:
     """A machine that serves one kind of request; each step is simulated once."""
 
-    def __init__(self, arch: Arch | str, request: Request, overrides: Sequence[tuple[str, str]] = ()):
-        """raises: InputError with every problem found. overrides: of the machine, where `arch` is a name."""
-        r, problems = request, []
+    def __init__(
+        self,
+        arch: Arch | str,
+        request: Request,
+        overrides: Sequence[tuple[str, str]] = (),
+        found: Sequence[str] = (),
+    ):
+        """raises: InputError with every problem found.
+
+        overrides: of the machine, where `arch` is a name. found: problems that the caller found already.
+        """
+        r, problems = request, list(found)
         machine, model, options = arch, None, None
         with collect(problems):
             machine = load_arch(arch, overrides) if isinstance(arch, str) else arch
@@ -245,7 +254,11 @@ def simpson(values: Sequence[float]) -> float:
 
 
 def serve(
-    arch: Arch | str, request: Request, batch: int | None = None, overrides: Sequence[tuple[str, str]] = ()
+    arch: Arch | str,
+    request: Request,
+    batch: int | None = None,
+    overrides: Sequence[tuple[str, str]] = (),
+    found: Sequence[str] = (),
 ) -> Served:
-    """`request` on `arch` in steady state; batch None: as many sequences as fit."""
-    return Deployment(arch, request, overrides).serve(batch)
+    """`request` on `arch` in steady state; batch None: as many sequences as fit. The rest as in `Deployment`."""
+    return Deployment(arch, request, overrides, found).serve(batch)

@@ -240,3 +240,26 @@ def test_serve_prints_text_and_json():
 def test_calibrate_refuses_a_machine_without_cores(tmp_path):
     done = hwsim("calibrate", "m0", tmp_path / "x.csv", "-o", tmp_path / "y.yaml")
     assert done.returncode == 2 and "no `cores:`" in done.stderr and not (tmp_path / "y.yaml").exists()
+
+
+def test_help_lists_every_command_once_and_cuts_nothing():
+    from hwsim.cli import app
+    from hwsim.cli.options import GROUPS
+
+    listed = [name for names in GROUPS.values() for name in names]
+    commands = {c.name or c.callback.__name__: c.callback for c in app.registered_commands}
+    assert sorted(listed) == sorted(commands)
+    text = hwsim("--help").stdout
+    assert all(len(line) <= 80 for line in text.splitlines()) and "..." not in text.partition("Options:")[2]
+    for callback in commands.values():
+        first = callback.__doc__.splitlines()[0]
+        assert len(first) <= 45 and first in text
+
+
+def test_every_error_of_one_command_is_reported_at_once():
+    done = hwsim("run", "h20", "--model", "nano", "--batch", "0", "--weights", "mxpf4", "--phase", "decod", "--by", "x")
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    for part in ("unknown machine", "unknown model", "batch: 0", "weights: unknown format", "phase: ", "--by: "):
+        assert sum(part in line for line in lines) == 1, part
+    assert len(lines) == 6 and "did you mean mxfp4?" in done.stderr
