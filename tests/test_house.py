@@ -15,7 +15,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 TOP_LEVEL = {
     ".ci", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "arch_configs", "hwsim", "pyproject.toml",
-    "reports", "requirements", "rtl", "tests",
+    "docs", "reports", "requirements", "rtl", "tests",
 }  # fmt: skip
 VAGUE = {"utils", "common", "base", "core", "manager", "helpers", "misc"}
 # In two pieces each, so that this file does not hold what it forbids.

@@ -133,7 +133,8 @@ def compare(a: Path, b: Path, as_json: Json = False) -> None:
 def study(
     file: Annotated[str, typer.Argument(metavar="[STUDY]", help="a study's name or a YAML file; none: list")] = "",
     out: Annotated[Path | None, typer.Option(help="folder of the results; default: build/studies/NAME")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one per core")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="how many; default: one per core")] = None,
+    executor: Annotated[str, typer.Option(help="where points run (hwsim/study/executors.py)")] = "processes",
     as_json: Json = False,
 ) -> None:
     """Simulate a grid of machines, models, options.
@@ -153,7 +154,7 @@ def study(
         return
     asked = load_study(file)
     with progress_bar(asked.name) as advance:
-        summary = run_study(asked, out or Path("build/studies") / asked.name, workers, progress=advance)
+        summary = run_study(asked, out or Path("build/studies") / asked.name, workers, executor, progress=advance)
     print(json.dumps({"schema": 1} | asdict(summary), indent=2) if as_json else summary_text(summary))
     if summary.failed == summary.points:
         raise typer.Exit(2)

@@ -6,23 +6,20 @@ A point is done when its line is on the disk, so a kill at any moment costs the 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hwsim import __version__
 from hwsim.arch import arch_config
-from hwsim.errors import InputError
+from hwsim.errors import InputError, nearest
 from hwsim.jobs.run import run_job
 from hwsim.result import SCHEMA
+from hwsim.study.executors import EXECUTORS
 from hwsim.study.load import Point, Study
 from hwsim.study.record import Record, read_points
 
@@ -52,16 +49,18 @@ def run_study(
     study: Study,
     out: str | Path,
     workers: int | None = None,
-    executor: Executor | None = None,
+    executor: Executor | str = "processes",
     progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Simulate the points of `study` that `out` does not hold yet.
 
-    workers:  processes (None: one a core that this process may use; 1: none beside this one).
-    executor: any other `concurrent.futures.Executor`, on one machine or many, instead of processes of ours.
+    workers:  how many (None: one per core that this process may use; 1 process: this one).
+    executor: a name of `study.executors`, or any `concurrent.futures.Executor`, on one machine or many.
     progress: called with (points done, points in all).
     raises:   InputError if `out` cannot be written, is in use, or a worker died.
     """
+    if isinstance(executor, str) and executor not in EXECUTORS:
+        raise InputError(f"executor: unknown {executor!r}{nearest(executor, EXECUTORS)}")
     folder, grid = Path(out), {point.key: point for point in study.points}
     with Record(folder / POINTS) as record:
         write_grid(study, folder / GRID)
@@ -130,17 +129,17 @@ def _final(line: dict[str, Any]) -> bool:
     return line["error"] is None or line["error"]["kind"] == "InputError"
 
 
-def _lines(name: str, todo: list[Point], workers: int | None, executor: Executor | None) -> Iterator[str]:
+def _lines(name: str, todo: list[Point], workers: int | None, executor: Executor | str) -> Iterator[str]:
     """Lines of the points as they are done."""
-    if executor is not None:
+    if isinstance(executor, Executor):
         yield from _spread(executor, 2 * _AHEAD * (os.cpu_count() or 1), name, todo)
         return
     workers = min(workers or len(os.sched_getaffinity(0)), len(todo))
-    if workers <= 1:
+    if workers <= 1 and executor == "processes":
         yield from (simulate_point(name, point) for point in todo)
         return
-    with _processes(workers) as pool:
-        yield from _spread(pool, _AHEAD * workers, name, todo)
+    with EXECUTORS[executor](max(workers, 1)) as pool:
+        yield from _spread(pool, _AHEAD * max(workers, 1), name, todo)
 
 
 def _spread(executor: Executor, most: int, name: str, todo: Iterable[Point]) -> Iterator[str]:
@@ -162,20 +161,3 @@ def _spread(executor: Executor, most: int, name: str, todo: Iterable[Point]) -> 
             "a worker process died, perhaps for want of memory; the finished points are kept: "
             "run the same command again, with fewer --workers"
         ) from None
-
-
-@contextmanager
-def _processes(workers: int) -> Iterator[Executor]:
-    """Fresh interpreters: a fork would hold open the pipes by which the others see that this process died."""
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Leave ^C to the parent, and do not outlive it: a killed parent cannot tell its workers to stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
