@@ -175,31 +175,38 @@ class Deployment:
         return total
 
     def contexts(self) -> list[int]:
-        """Tokens cached where a decode step is simulated."""
-        first, last = self.request.isl, self.request.isl + self.request.osl - 1
-        return [first + (last - first) * i // (POINTS - 1) for i in range(POINTS)]
+        """Tokens cached where a decode step is simulated: the first step sees the prompt, the last all but two tokens.
+
+        The prefill makes the first output token, so a request of `osl` output tokens has osl - 1 decode steps.
+        """
+        first, steps = self.request.isl, self.request.osl - 1
+        return [first + (steps - 1) * i // (POINTS - 1) for i in range(POINTS)] if steps else []
 
     def decode(self, batch: int) -> tuple[float, float]:
         """(mean decode step over a sequence's contexts, bound of the integration's error), seconds."""
         steps = [self.seconds("decode", batch, c) for c in self.contexts()]
+        if not steps:
+            return 0.0, 0.0
         fine, coarse = simpson(steps), simpson(steps[::2])
         return fine, abs(fine - coarse)
 
     def memory(self, batch: int) -> Memory:
-        """Bytes on one chip when every sequence has its last token."""
-        last = self.request.isl + self.request.osl
-        found = self.job("decode", batch, last - 1, keep_windows=self.request.keep_windows).memory()
+        """Bytes on one chip at the end of the last step; the last output token is never cached."""
+        r = self.request
+        step = ("decode", batch, r.isl + r.osl - 2) if r.osl > 1 else ("prefill", batch, r.isl)
+        found = self.job(*step, keep_windows=r.keep_windows).memory()
         assert found is not None  # a workload's step always counts it
         return found
 
     @cached_property
     def batch_by_memory(self) -> int:
         """The most sequences that fit, each at its full length; 0 where the weights alone do not."""
-        one, two = self.memory(1), self.memory(2)
+        few = self.request.chips if self.request.parallel == "data+expert" else 1  # sequences that fill all chips alike
+        one, two = self.memory(few), self.memory(2 * few)
         held = one.kv + one.state + one.activations
         each = two.kv + two.state + two.activations - held
         free = MEMORY_SHARE * one.capacity - one.weights - held + each
-        return max(0, floor(free / each))
+        return max(0, few * floor(free / each))
 
     def serve(self, batch: int | None = None) -> Served:
         """Steady state at `batch` sequences (None: what fits). raises: InputError where not even one fits."""
@@ -211,14 +218,15 @@ class Deployment:
         notes = [f"batch {batch} asked for, {most} fit"] if batch and batch > most else []
         batch = min(batch or most, most)
         step, error = self.decode(batch)
+        middle = ("decode", batch, r.isl + r.osl // 2) if r.osl > 1 else ("prefill", batch, r.isl)
         prompts = max(1, min(batch, PREFILL_TOKENS // r.isl))
         prefill = self.seconds("prefill", prompts, r.isl) / prompts
-        # In the time of one answer each of the batch's sequences brings one prefill.
-        answer = step * r.osl / self.tokens_per_step + batch * prefill
+        # While one request is answered, each of the batch's sequences needs one prefill.
+        answer = step * (r.osl - 1) / self.tokens_per_step + batch * prefill
         rate = batch * r.osl / answer
-        share = 1 / (batch * self.tokens_per_step)  # of a decode step, for a token
+        share = (r.osl - 1) / r.osl / (batch * self.tokens_per_step)  # of a decode step, per output token
         spent = [
-            (share * w, ("decode", batch, c)) for w, c in zip(simpson_weights(POINTS), self.contexts(), strict=True)
+            (share * w, ("decode", batch, c)) for w, c in zip(simpson_weights(POINTS), self.contexts(), strict=False)
         ]
         energy = self.energy([*spent, (1 / (prompts * r.osl), ("prefill", prompts, r.isl))])
         return Served(
@@ -228,12 +236,12 @@ class Deployment:
             batch_by_memory=most,
             tokens_per_second_per_chip=rate / r.chips,
             tokens_per_second_per_user=rate / batch,
-            time_to_first_token=self.seconds("prefill", 1, r.isl) + step,
+            time_to_first_token=self.seconds("prefill", 1, r.isl),
             step_seconds=step,
             step_error_seconds=error,
             prefill_seconds=prefill,
             tokens_per_step=self.tokens_per_step,
-            limited_by=self.job("decode", batch, r.isl + r.osl // 2).bound.limited_by,
+            limited_by=self.job(*middle).bound.limited_by,
             memory=self.memory(batch),
             energy=energy,
             energy_joules_per_token=Cost.total(energy),

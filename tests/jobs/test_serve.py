@@ -49,7 +49,7 @@ def test_what_fits_fits_and_one_more_does_not():
 def test_windows_that_are_kept_cost_memory_and_no_reading():
     freed = Request("gpt-oss-20b", 1024, 8192, "published-mxfp4")
     one, two = (Deployment("h200-sxm-trtllm", r) for r in (freed, replace(freed, keep_windows=True)))
-    each = 9216 * 12 * 2 * 8 * 64 * 2  # twelve window layers, bf16
+    each = 9215 * 12 * 2 * 8 * 64 * 2  # twelve window layers, bf16; the last output token is never cached
     window = 128 * 12 * 2 * 8 * 64 * 2
     assert two.memory(1).kv - one.memory(1).kv == each - window
     assert two.seconds("decode", 8, 4096) == one.seconds("decode", 8, 4096)
@@ -59,19 +59,19 @@ def test_windows_that_are_kept_cost_memory_and_no_reading():
 def test_steady_state_is_steps_and_prefills():
     found = Deployment("h200-sxm-trtllm", NANO).serve(64)
     ends = [
-        run("h200-sxm-trtllm", NANO.model, "decode", 64, c, NANO.weights, engine="walk").seconds for c in (8192, 24575)
+        run("h200-sxm-trtllm", NANO.model, "decode", 64, c, NANO.weights, engine="walk").seconds for c in (8192, 24574)
     ]
     assert ends[0] < found.step_seconds < ends[1]
     assert found.step_error_seconds < 0.001 * found.step_seconds
     prefill = run("h200-sxm-trtllm", NANO.model, "prefill", 1, 8192, NANO.weights, engine="walk").seconds
-    answer = 16384 * found.step_seconds + 64 * prefill
+    answer = 16383 * found.step_seconds + 64 * prefill
     assert found.tokens_per_second_per_user == pytest.approx(16384 / answer, rel=1e-3)
     assert found.tokens_per_second_per_chip == pytest.approx(64 * 16384 / answer, rel=1e-3)
 
 
 def test_energy_of_a_token_is_that_of_its_steps_and_its_share_of_the_prompt():
     """Term by term; null where a term has no source, with what is missing."""
-    request = Request("mamba2-1.3b", 512, 1, "int8")
+    request = Request("mamba2-1.3b", 512, 2, "int8")
     found = Deployment("tpu-v4i", request).serve(2)
     step, prompt = (
         run("tpu-v4i", "mamba2-1.3b", phase, 2, 512, "int8", engine="walk") for phase in ("decode", "prefill")
@@ -80,13 +80,35 @@ def test_energy_of_a_token_is_that_of_its_steps_and_its_share_of_the_prompt():
     prompts = {t.name: t.value for t in prompt.cost.energy}
     for term in found.energy:
         parts = terms[term.name], prompts[term.name]
-        assert term.value == (None if None in parts else pytest.approx(sum(parts) / 2))
+        # two prompts and one decode step of both sequences make four output tokens
+        assert term.value == (None if None in parts else pytest.approx(sum(parts) / 4))
     assert sum(term.value is not None for term in found.energy) > 2
     assert (found.energy_joules_per_token is None) == any(t.value is None for t in found.energy)
     assert {t.name for t in found.energy} == {*terms, *prompts}
     gpu = Deployment("h200-sxm-trtllm", NANO).serve(1)
     assert gpu.energy_joules_per_token is None and "no `technology`" in gpu.energy[0].source
     assert "h200-sxm-trtllm: no `technology`" in served_text(gpu)
+
+
+def test_the_prefill_makes_the_first_token():
+    """One output token needs the prefill alone; each further one a decode step."""
+    one, three = (Deployment("h100-sxm", Request("llama3-8b", 1024, osl, "fp8")).serve(1) for osl in (1, 3))
+    prefill, first, second = (
+        run("h100-sxm", "llama3-8b", phase, 1, c, "fp8", engine="walk").seconds
+        for phase, c in (("prefill", 1024), ("decode", 1024), ("decode", 1025))
+    )
+    assert one.time_to_first_token == three.time_to_first_token == pytest.approx(prefill)
+    assert one.tokens_per_second_per_user == pytest.approx(1 / prefill)
+    assert three.tokens_per_second_per_user == pytest.approx(3 / (prefill + first + second), rel=1e-6)
+
+
+def test_sequences_divided_over_chips_fill_the_memory_of_each():
+    request = Request("gpt-oss-20b", 1024, 1024, "published-mxfp4", chips=4, parallel="data+expert")
+    served = Deployment("b200", request)
+    most = served.batch_by_memory
+    assert most % 4 == 0 and served.memory(most).total <= 0.9 * served.memory(1).capacity
+    assert served.memory(most + 4).total > 0.9 * served.memory(1).capacity
+    assert served.serve(8).tokens_per_second_per_chip > 0
 
 
 def test_one_point_takes_under_five_cpu_seconds():
