@@ -87,8 +87,8 @@ class Gemms:
         tile_m, tile_n, split, chain, low, high = np.array(
             [(t.m, t.n, t.split, t.chain, *t.rows) for t in family.tiles], float
         ).T[:, None, :]
-        widths = (float(layout(name).bits_per_value) / 8 for name in (family.weights, family.activations))
-        self.problem = Problem(m, n, k, tile_m, tile_n, split, chain, *widths)
+        weight, activation = (float(layout(f).bits_per_value) / 8 for f in (family.weights, family.activations))
+        self.problem = Problem(m, n, k, tile_m, tile_n, split, chain, weight, activation)
         self.barred = np.where((low <= m) & (m <= high), 0.0, 1e9)
         self.quantised = family.quantise_bytes * rows[:, 0] * rows[:, 2]
         self.warm = warm

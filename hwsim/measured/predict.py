@@ -8,7 +8,7 @@ three kernels.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -45,13 +45,13 @@ AT_LIMIT = 2e-3
 class Kind:
     """seconds: of one row, by the machine's own rates where `rates` is None. rates: the frozen class of its numbers.
 
-    ranges: of the numbers to fit, on a machine (None: nothing of its own is fitted).
+    ranges: of the numbers to fit, on a machine.
     shared: numbers that the machine's first kernel of the kind finds for all of them.
     """
 
     seconds: Callable[[Arch, Dataset, Row, Rates], float]
-    rates: type | None = None
-    ranges: Callable[[Arch], Ranges] | None = None
+    rates: Callable[..., Rates] | None = None
+    ranges: Callable[[Arch], Ranges] = lambda arch: {}
     shared: tuple[str, ...] = ()
 
 
@@ -97,13 +97,16 @@ def fit(
 
     rows = dataset.rows if rows is None else rows
     kind = KINDS[dataset.kind]
+    made = kind.rates
+    if made is None:
+        raise InputError(f"{dataset.name}: nothing of kind {dataset.kind} is fitted")
     ranges = {name: limits for name, limits in kind.ranges(arch).items() if name not in shared}
     names = list(ranges)
     first, least, most = (np.log(np.array(column)) for column in zip(*ranges.values(), strict=True))
     measured = np.log(np.array([float(row["us"]) for row in rows]) * 1e-6)
 
     def rates(x: np.ndarray) -> Rates:
-        return kind.rates(**shared, **dict(zip(names, map(float, np.exp(x)), strict=True)))
+        return made(**shared, **dict(zip(names, map(float, np.exp(x)), strict=True)))
 
     def residual(x: np.ndarray) -> np.ndarray:
         return np.log(predicted(arch, dataset, rates(x), rows)) - measured
@@ -175,11 +178,13 @@ def _decode(arch: Arch, dataset: Dataset, row: Row, rates: DecodeRates) -> float
 
 
 def _conv(arch: Arch, dataset: Dataset, row: Row, rates: ConvRates) -> float:
-    return kernels.convolution(*_ints(row, "batch", "tokens", "channels"), arch.cores, rates).seconds
+    batch, tokens, channels = _ints(row, "batch", "tokens", "channels")
+    return kernels.convolution(batch, tokens, channels, arch.cores, rates).seconds
 
 
 def _update(arch: Arch, dataset: Dataset, row: Row, rates: ConvUpdateRates) -> float:
-    return kernels.conv_update(*_ints(row, "batch", "channels"), arch.cores, rates).seconds
+    batch, channels = _ints(row, "batch", "channels")
+    return kernels.conv_update(batch, channels, arch.cores, rates).seconds
 
 
 def _all_reduce(arch: Arch, dataset: Dataset, row: Row, rates: AllReduceRates | None) -> float:

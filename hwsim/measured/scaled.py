@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 
 from hwsim.arch import Arch
 from hwsim.arch.kernel_library import CalibrationFile, rounded
 from hwsim.files.fields import FilePart
 from hwsim.quantities import Quantity
+
+
+def _core_peak(activations: str, arch: Arch) -> Fraction:
+    return arch.dot.rate(activations, activations) * arch.clock_hz / arch.cores.count
 
 
 def scaled(file: CalibrationFile, arch: Arch, of: Arch) -> tuple[CalibrationFile, str]:
@@ -37,8 +42,7 @@ def scaled(file: CalibrationFile, arch: Arch, of: Arch) -> tuple[CalibrationFile
     warm = 1000 * round(file.chip.warm * float(cache) / 1000)
     families = {}
     for family in arch.cores.families:
-        acts = family.activations
-        macs = ratio(lambda a, f=acts: a.dot.rate(f, f) * a.clock_hz / a.cores.count)
+        macs = ratio(partial(_core_peak, family.activations))
         families[family.name] = times(macs, times(clock, file.families[family.name], "feed"), "rate")
     copied = {
         name: times(memory, part, "copy_", digits=7)

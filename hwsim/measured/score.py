@@ -239,14 +239,14 @@ def untested() -> dict[tuple[str, str], list[tuple[str, str, float, float]]]:
         if transfer.machine not in scored:
             pair = [load_arch(name) for name in (transfer.machine, transfer.of)]
             found[transfer.machine, transfer.of] = [
-                (f"{m} x {n} x {k}", family.name, *(_cold_or_warm(arch, m, n, k, family.name) for arch in pair))
+                (f"{m} x {n} x {k}", family.name, *(_warm_gemm(arch, m, n, k, family.name) for arch in pair))
                 for m, n, k in SHOWN
                 for family in pair[0].cores.families
             ]
     return found
 
 
-def _cold_or_warm(arch: Arch, m: int, n: int, k: int, name: str) -> float:
+def _warm_gemm(arch: Arch, m: int, n: int, k: int, name: str) -> float:
     family = arch.cores.named(name)
     return gemm(m, n, k, family, arch.cores, layout(family.weights), layout(family.activations), warm=True).seconds
 
@@ -254,8 +254,8 @@ def _cold_or_warm(arch: Arch, m: int, n: int, k: int, name: str) -> float:
 def lines(scores: Sequence[Score]) -> list[str]:
     """One line per score, for the terminal."""
     return [
-        f"{s.dataset.name} {s.name}: {len(s.errors)} rows, mean error {100 * s.errors.mean():.1f} %, "
-        f"bias {100 * s.signed.mean():+.1f} %"
+        f"{' '.join(filter(None, (s.dataset.name, s.name)))}: {len(s.errors)} rows, "
+        f"mean error {100 * s.errors.mean():.1f} %, bias {100 * s.signed.mean():+.1f} %"
         for s in scores
     ]
 

@@ -196,8 +196,8 @@ def _checked(path: Path, folder: Path) -> ManifestFile:
                 if c not in have
             ]
         problems += [
-            document.problem((*place, "rename", c), f"{entry.file} has no column {c}{nearest(c, have)}")
-            for c in entry.rename.values()
+            document.problem((*place, "rename", need), f"{entry.file} has no column {c}{nearest(c, have)}")
+            for need, c in entry.rename.items()
             if c not in have
         ]
     if problems:
