@@ -1,21 +1,21 @@
-"""Cores: the part of a GPU that a kernel's tiles are dealt to, the kernels its library has, and calibrated rates.
+"""Cores: the part of a GPU that a kernel's tiles are scheduled onto, the kernels of its library, and calibrated rates.
 
 The menus (tiles, split-K) are data of chip and format, written by hand (`arch_configs/kernels/`). The rates are the
-calibration (`arch_configs/calibration/`), written by `hwsim calibrate`: at most eight of the chip and three a family.
+calibration (`arch_configs/calibration/`), written by `hwsim calibrate`: at most eight per chip and three per family.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
 class CoreTile:
-    """One kernel of the library: the outputs a core makes at once, and how many cores share a product's K.
+    """One GEMM kernel of the library: the outputs a core computes at once, and how many cores share K.
 
-    rows: the least and the most M that the library uses it for. chain: 1 where K goes through dependent
-    multiply-adds; 0 where the lanes of a core share it and sum at the end.
+    rows: the least and the most M that the library uses it for. chain: 1 where K passes through dependent
+    multiply-adds; 0 where the lanes of a core share K and sum at the end.
     """
 
     m: int
@@ -29,11 +29,11 @@ class CoreTile:
 class Family:
     """The GEMM kernels of one pair of formats.
 
-    quantise_bytes:     moved for each activation element by the kernels that quantise ahead of the product.
+    quantise_bytes:     moved per activation element by the kernels that quantise ahead of the GEMM.
     launch_seconds:     start of the kernel (or kernels), first access and last result.
     macs_per_second:    of one core on full tiles, at the clock of a short run.
-    feed_per_second:    bytes that one core takes from L2, a second.
-    fetches_beyond:     the kernel fetches the rows that its last tile has beyond M.
+    feed_per_second:    bytes per second that one core reads from L2.
+    fetches_beyond:     the kernel fetches the rows of its last tile that lie beyond M.
     over_rows:          each of those costs the feed this many rows.
     """
 
@@ -50,22 +50,114 @@ class Family:
 
 
 @dataclass(frozen=True, slots=True)
+class PrefillRates:
+    """Prefill attention. launch_seconds: start; macs_per_second: of the chip; tile_seconds: fixed time per tile;
+    copy_per_second: bytes per second of what is read, rearranged and written around the attention itself.
+    """
+
+    launch_seconds: float
+    macs_per_second: float
+    tile_seconds: float
+    copy_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeRates:
+    """Decode attention. tile_seconds: fixed time per piece of a core; query_seconds: per eight query heads in it."""
+
+    launch_seconds: float
+    tile_seconds: float
+    query_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConvRates:
+    """Causal convolution of prompts. block_seconds: per block (one sequence, one channel); copy_per_second: bytes."""
+
+    launch_seconds: float
+    block_seconds: float
+    copy_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConvUpdateRates:
+    """Convolution of one token per sequence. Bytes per second from DRAM, and where the state is found in L2."""
+
+    launch_seconds: float
+    copy_per_second: float
+    cached_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class AllReduceRates:
+    """All-reduce. link_per_second: bytes per second into a chip; second_seconds: start of the second step."""
+
+    launch_seconds: float
+    link_per_second: float
+    second_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertRates:
+    """The experts of a layer. launch_seconds: of all its kernels together; rate_share, copy_share: shares of the
+    GEMM family's multiply-adds and of the memory that they reach.
+    """
+
+    launch_seconds: float
+    rate_share: float
+    copy_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertKernel:
+    """The library's kernels for the experts of one pair of formats. family: the GEMM family that they resemble;
+    rates: None where they were not measured.
+    """
+
+    name: str
+    family: str
+    weights: str
+    activations: str
+    rates: ExpertRates | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRates:
+    """Calibrated rates of the kernels that are not dense GEMMs; None where a kernel was not measured.
+
+    prefill_bf16, prefill_bf16_fp8kv, prefill_fp8: by the formats of queries and KV cache.
+    decode_bf16, decode_fp8kv: by the format of the KV cache.
+    """
+
+    prefill_bf16: PrefillRates | None = None
+    prefill_bf16_fp8kv: PrefillRates | None = None
+    prefill_fp8: PrefillRates | None = None
+    decode_bf16: DecodeRates | None = None
+    decode_fp8kv: DecodeRates | None = None
+    conv_prefill: ConvRates | None = None
+    conv_decode: ConvUpdateRates | None = None
+    all_reduce: AllReduceRates | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Cores:
     """The chip's cores and the rates they share.
 
     memory_bytes:     operands in flight in a core.
-    bandwidth:        bytes a second from DRAM, achieved.
-    store:            bytes a second of results on their way to memory (L2 takes them first).
-    reduce_seconds:   gathering the parts of a product whose K was split.
+    bandwidth:        bytes per second from DRAM, achieved.
+    store:            bytes per second of results on their way to memory (L2 takes them first).
+    reduce_seconds:   gathering the parts of a GEMM whose K was split.
     step_seconds:     one element of K through dependent multiply-adds.
     sustained:        loss of rate under lasting load: 1 + sustained * t/(t + knee).
     knee_seconds:     load that lasts this long has cost half of that.
-    stream:           bytes a second of long reads: the memory's peak less refresh.
+    stream:           bytes per second of long reads: the memory's peak less refresh.
     cache_bytes:      of L2.
     prefill_rows, prefill_keys: queries and keys of a tile of prefill attention.
     decode_rule, decode_fill, decode_least: how decode attention splits a sequence's positions (mapping.gpu.attention).
-    fitted: rates of this chip that `calibrate` finds beside the common ones.
-    kernels, calibration: the files they come from. others: calibrated numbers of kernels that are no products.
+    fitted: rates of this chip that `calibrate` finds besides the common ones.
+    experts:          the library's kernels for experts, in order of preference.
+    kernel_rates:     calibrated rates of the other kernels.
+    kernels, calibration: the files they come from.
     warm_bytes:       weights that stay in L2 from one repeat of a benchmark to the next; none in whole models.
     """
 
@@ -89,15 +181,26 @@ class Cores:
     fitted: tuple[str, ...] = ()
     kernels: str = ""
     calibration: str | None = None
-    others: dict[str, float] = field(default_factory=dict, hash=False)
+    experts: tuple[ExpertKernel, ...] = ()
+    kernel_rates: KernelRates = KernelRates()
 
     def family(self, weights: str, activations: str) -> Family | None:
         """The family of a pair of formats, the first of several, or None."""
         return next((f for f in self.families if (f.weights, f.activations) == (weights, activations)), None)
 
     def named(self, name: str) -> Family:
-        """The family of a name."""
-        return next(f for f in self.families if f.name == name)
+        """The family of a name. raises: KeyError."""
+        for family in self.families:
+            if family.name == name:
+                return family
+        raise KeyError(name)
+
+    def expert_kernel(self, name: str) -> ExpertKernel:
+        """The kernels for experts of a name. raises: KeyError."""
+        for kernel in self.experts:
+            if kernel.name == name:
+                return kernel
+        raise KeyError(name)
 
     def rated(self, values: Mapping[str, float]) -> Cores:
         """The cores at these rates, SI units: bandwidth, store, reduce, step (64 elements of K), warm, sustained,

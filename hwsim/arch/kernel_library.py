@@ -10,20 +10,36 @@ cores:                      # of a machine
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import fields as dataclass_fields
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, PlainValidator
+import yaml
+from pydantic import BaseModel, Field, PlainValidator
 
 from hwsim.arch.builtin import arch_folder
-from hwsim.arch.cores import Cores, CoreTile, Family
+from hwsim.arch.cores import (
+    AllReduceRates,
+    ConvRates,
+    ConvUpdateRates,
+    Cores,
+    CoreTile,
+    DecodeRates,
+    ExpertKernel,
+    ExpertRates,
+    Family,
+    KernelRates,
+    PrefillRates,
+)
 from hwsim.arch.schema import ByteRate, CoresFile, Duration, FormatName, MacRate, Size
 from hwsim.errors import InputError
 from hwsim.files import fields
 from hwsim.files.fields import FilePart, asked
 from hwsim.files.yaml import read, short
-from hwsim.quantities import quantity
+from hwsim.quantities import Quantity, quantity, write
 
 
 def _read_tile(text: Any) -> tuple[int, int]:
@@ -37,11 +53,13 @@ def _read_bytes(text: Any) -> float:
     return float(quantity(text, "B").value)
 
 
+Part = TypeVar("Part", bound=BaseModel)
+Rates = TypeVar("Rates")
 CoreTileText = Annotated[tuple[int, int], PlainValidator(asked(_read_tile))]
 
 
 class MenuFile(FilePart):
-    """Tiles and numbers of cores a product's K is split over; every tile comes with every split."""
+    """Tiles, and how many cores share a GEMM's K; every tile comes with every split."""
 
     rows: int | None = Field(None, ge=1, description="For M up to this; the rest of the family begins above.")
     tiles: list[CoreTileText] = Field(description="Outputs MxN of one core.", examples=[["128x256"]], min_length=1)
@@ -56,11 +74,20 @@ class FamilyFile(FilePart):
     weights: FormatName = Field(description="Format of the weights.", examples=["bf16"])
     activations: FormatName = Field(description="Format of the activations.", examples=["bf16"])
     quantise: Annotated[float, PlainValidator(asked(_read_bytes))] | None = Field(
-        None, description="Bytes moved an activation element to quantise it.", examples=["5 B"]
+        None, description="Bytes moved per activation element to quantise it.", examples=["5 B"]
     )
     fetches_beyond: bool = Field(False, description="It fetches rows beyond M (`over_rows` of the calibration).")
     few_rows: MenuFile | None = Field(None, description="The kernels for few rows.", examples=[{}])
     menu: MenuFile = Field(description="The kernels.", examples=[{"tiles": ["128x256"], "splits": [1]}])
+
+
+class ExpertsFile(FilePart):
+    """Kernels for the experts of one pair of formats."""
+
+    name: str = Field(description="Its name in the measurements.", examples=["bfloat16"])
+    family: str = Field(description="The GEMM family that its tiles and rates resemble.", examples=["bfloat16"])
+    weights: FormatName = Field(description="Format of the weights.", examples=["bf16"])
+    activations: FormatName = Field(description="Format of the activations.", examples=["bf16"])
 
 
 class PrefillFile(FilePart):
@@ -74,8 +101,8 @@ class DecodeFile(FilePart):
     """How decode attention shares a sequence's positions among cores."""
 
     rule: Literal["xqa", "trtllm_gen"] = Field(description="The rule, see mapping.gpu.attention.", examples=["xqa"])
-    fill: float = Field(8.0, gt=0, description="xqa: pieces a core, at most.", examples=[8.0])
-    least: int = Field(ge=1, description="Positions of a share, at least.", examples=[128])
+    fill: float = Field(8.0, gt=0, description="xqa: most pieces per core.", examples=[8.0])
+    least: int = Field(ge=1, description="Least positions of a share.", examples=[128])
 
 
 class KernelsFile(FilePart):
@@ -83,11 +110,14 @@ class KernelsFile(FilePart):
 
     library: str = Field(description="Which library, which version.", examples=["TensorRT-LLM 1.3.0rc20"])
     fitted: list[Literal["sustained", "over_rows"]] = Field(
-        [], description="Rates of this chip to be fitted beside the common ones.", examples=[["sustained"]]
+        [], description="Rates of this chip to be fitted besides the common ones.", examples=[["sustained"]]
     )
     prefill: PrefillFile = Field(description="Prefill attention.", examples=[{"rows": 128, "keys": 128}])
     decode: DecodeFile = Field(description="Decode attention.", examples=[{"rule": "xqa", "least": 128}])
     families: list[FamilyFile] = Field(description="By pair of formats.", examples=[[]], min_length=1)
+    experts: list[ExpertsFile] = Field(
+        [], description="Kernels for experts; of several for one pair, the first is used.", examples=[[]]
+    )
 
 
 class FamilyRates(FilePart):
@@ -110,11 +140,67 @@ class ChipRates(FilePart):
     over_rows: float | None = Field(None, description="Rows that one row beyond M costs the feed.", examples=[4.0])
 
 
-class OtherRate(FilePart):
-    """One fitted number of another kernel."""
+class PrefillRatesFile(FilePart):
+    """Fitted rates of prefill attention."""
 
-    value: float = Field(description="In the unit of `unit`.", examples=[4.0])
-    unit: str = Field(description="Its unit.", examples=["us"])
+    launch: Duration = Field(description="Start.", examples=["11 us"])
+    rate: MacRate = Field(description="Multiply-adds of the chip.", examples=["290 TMAC/s"])
+    tile: Duration = Field(description="Fixed time per tile.", examples=["1.2 us"])
+    copy_: ByteRate = Field(alias="copy", description="Queries, keys, values on the way.", examples=["2.8 TB/s"])
+
+
+class DecodeRatesFile(FilePart):
+    """Fitted rates of decode attention."""
+
+    launch: Duration = Field(description="Start.", examples=["7 us"])
+    tile: Duration = Field(description="Fixed time per piece of a core.", examples=["2 us"])
+    query: Duration = Field(description="Per eight query heads of a piece.", examples=["600 ns"])
+
+
+class ConvRatesFile(FilePart):
+    """Fitted rates of the causal convolution of prompts."""
+
+    launch: Duration = Field(description="Start.", examples=["4 us"])
+    block: Duration = Field(description="Per sequence and channel.", examples=["500 ns"])
+    copy_: ByteRate = Field(alias="copy", description="Achieved from DRAM.", examples=["2.5 TB/s"])
+
+
+class ConvUpdateRatesFile(FilePart):
+    """Fitted rates of the convolution of one token per sequence."""
+
+    launch: Duration = Field(description="Start.", examples=["4 us"])
+    copy_: ByteRate = Field(alias="copy", description="Achieved from DRAM.", examples=["1.9 TB/s"])
+    cached: ByteRate = Field(description="Where the state is found in L2.", examples=["3 TB/s"])
+
+
+class AllReduceRatesFile(FilePart):
+    """Fitted rates of the all-reduce."""
+
+    launch: Duration = Field(description="Start.", examples=["3 us"])
+    link: ByteRate = Field(description="Into one chip.", examples=["300 GB/s"])
+    second: Duration = Field(description="Start of the second step.", examples=["20 us"])
+
+
+class ExpertRatesFile(FilePart):
+    """Fitted rates of the experts of a layer, both GEMMs and what lies between them."""
+
+    launch: Duration = Field(description="Start of all its kernels together.", examples=["24 us"])
+    rate: float = Field(gt=0, description="Share of the family's multiply-adds.", examples=[0.6])
+    copy_: float = Field(alias="copy", gt=0, description="Share of the memory's achieved bandwidth.", examples=[0.9])
+
+
+class KernelRatesFile(FilePart):
+    """Fitted rates of the kernels that are not dense GEMMs."""
+
+    prefill_bf16: PrefillRatesFile | None = Field(None, description="Queries and KV cache bf16.", examples=[{}])
+    prefill_bf16_fp8kv: PrefillRatesFile | None = Field(None, description="KV cache fp8.", examples=[{}])
+    prefill_fp8: PrefillRatesFile | None = Field(None, description="Queries and KV cache fp8.", examples=[{}])
+    decode_bf16: DecodeRatesFile | None = Field(None, description="KV cache bf16.", examples=[{}])
+    decode_fp8kv: DecodeRatesFile | None = Field(None, description="KV cache fp8.", examples=[{}])
+    conv_prefill: ConvRatesFile | None = Field(None, description="Convolution of prompts.", examples=[{}])
+    conv_decode: ConvUpdateRatesFile | None = Field(None, description="Convolution of one token.", examples=[{}])
+    all_reduce: AllReduceRatesFile | None = Field(None, description="Sum over chips.", examples=[{}])
+    experts: dict[str, ExpertRatesFile] = Field({}, description="By kernel of the menu's `experts`.", examples=[{}])
 
 
 class CalibrationFile(FilePart):
@@ -125,9 +211,61 @@ class CalibrationFile(FilePart):
     error: float = Field(description="Mean of |predicted - measured| / measured.", examples=[0.05])
     chip: ChipRates = Field(description="Shared by all families.", examples=[{}])
     families: dict[str, FamilyRates] = Field(description="By family.", examples=[{}])
-    others: dict[str, OtherRate] = Field(
-        {}, description="Attention, experts, convolutions, collectives.", examples=[{}]
+    kernels: KernelRatesFile = Field(
+        KernelRatesFile(), description="Attention, experts, convolutions, collectives.", examples=[{}]
     )
+
+    def text(self, comment: str) -> str:
+        """The file's YAML, behind one line of comment."""
+        plain = yaml.safe_dump(_plain(self), sort_keys=False, default_flow_style=None, width=110)
+        return f"# {comment}\n{plain}"
+
+
+#: Units of the numbers of the frozen classes, by the end of their names.
+_UNITS = {"_seconds": "s", "macs_per_second": "MAC/s", "_per_second": "B/s"}
+
+
+def rounded(value: float, unit: str, digits: int) -> Quantity:
+    """A fitted number, rounded to `digits` significant digits, as a quantity."""
+    return Quantity(Fraction(f"{value:.{digits - 1}e}"), unit)
+
+
+def rates_file(rates: object, file: type[Part], digits: int = 7) -> Part:
+    """A frozen class of rates as its part of the calibration file, the inverse of `rates_of`."""
+    values = {}
+    for (key, _), name in zip(file.model_fields.items(), dataclass_names(type(rates)), strict=True):
+        value = getattr(rates, name)
+        unit = next((u for end, u in _UNITS.items() if name.endswith(end)), None)
+        values[key] = rounded(value, unit, digits) if unit else float(f"{value:.{digits - 1}e}")
+    return file.model_construct(**values)
+
+
+def rates_of(file: BaseModel, rates: type[Rates]) -> Rates:
+    """The frozen class of a part of the calibration file; both list their numbers in the same order."""
+    values = [getattr(file, key) for key in type(file).model_fields]
+    return rates(*(float(v.value) if isinstance(v, Quantity) else v for v in values))
+
+
+def dataclass_names(rates: type) -> list[str]:
+    """Names of the numbers of a frozen class of rates."""
+    return [f.name for f in dataclass_fields(rates)]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Quantity):
+        return write(value.value, value.dimension)
+    if isinstance(value, ChipRates):
+        return _parts(value) | {"warm": write(value.warm, "B")}
+    if isinstance(value, BaseModel):
+        return _parts(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    return value
+
+
+def _parts(file: BaseModel) -> dict[str, Any]:
+    found = {field.alias or key: getattr(file, key) for key, field in type(file).model_fields.items()}
+    return {key: _plain(part) for key, part in found.items() if part is not None and part != {}}
 
 
 def _beside(source: str, name: str) -> Path:
@@ -138,7 +276,7 @@ def _beside(source: str, name: str) -> Path:
 def load_cores(file: CoresFile, source: str, stream: float, cache_bytes: int) -> Cores:
     """Cores with their menus and, where the machine names a calibration, their rates. raises: InputError.
 
-    stream: bytes a second of the memory, less refresh; cache_bytes: L2.
+    stream: bytes per second of the memory, less refresh; cache_bytes: L2.
     """
     menus = fields.validate(read(_beside(source, file.kernels)), KernelsFile)
     families = tuple(_family(f) for f in menus.families)
@@ -154,6 +292,7 @@ def load_cores(file: CoresFile, source: str, stream: float, cache_bytes: int) ->
         decode_fill=menus.decode.fill,
         decode_least=menus.decode.least,
         fitted=tuple(menus.fitted),
+        experts=tuple(ExpertKernel(e.name, e.family, e.weights, e.activations) for e in menus.experts),
         kernels=file.kernels,
     )
     if file.calibration is None:
@@ -185,5 +324,28 @@ def calibrated(cores: Cores, file: CalibrationFile, name: str = "") -> Cores:
     for family in cores.families:
         rates = file.families[family.name]
         values |= {f"{family.name}.{part}": float(getattr(rates, part).value) for part in ("launch", "rate", "feed")}
-    others = {key: rate.value for key, rate in file.others.items()}
-    return replace(cores.rated(values), calibration=name, others=others)
+    experts = tuple(
+        replace(e, rates=rates_of(file.kernels.experts[e.name], ExpertRates)) if e.name in file.kernels.experts else e
+        for e in cores.experts
+    )
+    return replace(
+        cores.rated(values), calibration=name, experts=experts, kernel_rates=_kernel_rates(file.kernels)
+    )
+
+
+#: The frozen class of each kernel's rates, by its field of `KernelRates` and of `KernelRatesFile`.
+KERNELS: dict[str, tuple[type, type[FilePart]]] = {
+    "prefill_bf16": (PrefillRates, PrefillRatesFile),
+    "prefill_bf16_fp8kv": (PrefillRates, PrefillRatesFile),
+    "prefill_fp8": (PrefillRates, PrefillRatesFile),
+    "decode_bf16": (DecodeRates, DecodeRatesFile),
+    "decode_fp8kv": (DecodeRates, DecodeRatesFile),
+    "conv_prefill": (ConvRates, ConvRatesFile),
+    "conv_decode": (ConvUpdateRates, ConvUpdateRatesFile),
+    "all_reduce": (AllReduceRates, AllReduceRatesFile),
+}
+
+
+def _kernel_rates(file: KernelRatesFile) -> KernelRates:
+    found = {name: getattr(file, name) for name in KERNELS}
+    return KernelRates(**{name: rates_of(part, KERNELS[name][0]) for name, part in found.items() if part is not None})

@@ -222,6 +222,9 @@ def calibrate(
     arch: ArchName,
     data: Annotated[Path, typer.Argument(metavar="DATA.csv", help="measured GEMMs: dtype,m,n,k,us")],
     out: Annotated[Path, typer.Option("-o", "--out", help="calibration file to write")],
+    kernels: Annotated[
+        bool, typer.Option("--kernels", help="also fit the project's datasets of the machine's other kernels")
+    ] = False,
 ) -> None:
     """Fit a machine's rates to measured GEMMs.
 
@@ -229,20 +232,25 @@ def calibrate(
     """
     try:
         from hwsim.measured.calibrate import calibrate as fitted
+        from hwsim.measured.calibrate import kernel_datasets
     except ModuleNotFoundError as error:
         raise InputError(f"calibrate needs {error.name}: pip install 'hwsim[calibrate]'") from None
     from hwsim.arch import load_arch
     from hwsim.files.whole import write_whole
 
     machine = load_arch(arch, [("cores.calibration", "null")])
-    text, found = fitted(machine, data)
-    write_whole(out, text)
+    others = kernel_datasets(machine.name) if kernels else ()
+    file, comment, found = fitted(machine, data, others, lambda name: print(f"  {name}", file=sys.stderr))
+    write_whole(out, file.text(comment))
     print(f"{out}: mean error {100 * found.error:.1f} % over {sum(map(len, found.errors.values())):,} rows")
 
 
 @app.command()
 def validate(
     out: Annotated[Path, typer.Option(help="folder of the pages and their figures")] = Path("build/validation"),
+    only: Annotated[
+        str | None, typer.Option(metavar="DATASET", help="print the scores of one dataset and write no page")
+    ] = None,
 ) -> None:
     """Score predictions against measured datasets.
 
@@ -251,8 +259,12 @@ def validate(
     try:
         from hwsim.measured import page as kernels
         from hwsim.measured import serving as models
+        from hwsim.measured.score import lines, score_named
     except ModuleNotFoundError as error:
         raise InputError(f"validate needs {error.name}: pip install 'hwsim[calibrate,report]'") from None
+    if only:
+        print("\n".join(lines(score_named(only))))
+        return
     out.mkdir(parents=True, exist_ok=True)
     for part in (kernels, models):
         print(part.run(out, lambda name: print(f"  {name}", file=sys.stderr)))

@@ -1,6 +1,6 @@
-"""hwsim calibrate: a chip's rates from measured products, by least squares (scipy), written beside its machine.
+"""hwsim calibrate: a chip's rates from measured GEMMs, by least squares (scipy), written to the machine's calibration.
 
-At most eight numbers of the chip and three a family, each inside a range that physics gives; none depends on a shape.
+At most eight numbers per chip and three per family, each inside a range that physics gives; none depends on a shape.
 A fit that ends on a limit is refused: the model is then wrong there, or the range is.
 """
 
@@ -8,20 +8,31 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from hwsim.arch import Arch
-from hwsim.arch.cores import Cores, CoreTile, Family
+from hwsim.arch.cores import Cores, Family
+from hwsim.arch.kernel_library import (
+    KERNELS,
+    CalibrationFile,
+    ChipRates,
+    ExpertRatesFile,
+    FamilyRates,
+    KernelRatesFile,
+    rates_file,
+    rounded,
+)
 from hwsim.errors import InputError
 from hwsim.formats.layout import layout
-from hwsim.mapping.gpu.kernels import product
-from hwsim.measured.sets import FOLDER, fit_set, kernel_sets
+from hwsim.mapping.gpu.kernels import Pick, Problem, gemm_times
+from hwsim.measured import predict
+from hwsim.measured.predict import peak
+from hwsim.measured.scaled import scaled
+from hwsim.measured.sets import FOLDER, Dataset, fitted_machines, manifest, of_machine
 
 Rows = np.ndarray  # [rows, 4]: m, n, k, seconds
 
@@ -31,6 +42,8 @@ STEP = 1e-2
 #: The clock may exceed the one that the peak rate is quoted at: 1.98 of 1.83 GHz on H100.
 BOOST = 1.09
 AT_LIMIT = 2e-3
+ARRAYS = Pick(np.minimum, np.maximum)
+Progress = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +62,7 @@ class Fit:
 
 
 def read_gemms(path: Path) -> dict[str, Rows]:
-    """Measured products by family: columns dtype, m, n, k, us. raises: InputError naming the line."""
+    """Measured GEMMs by family: columns dtype, m, n, k, us. raises: InputError naming the line."""
     found: dict[str, list] = {}
     with open(path, newline="") as file:
         reader = csv.DictReader(file)
@@ -66,35 +79,33 @@ def read_gemms(path: Path) -> dict[str, Rows]:
     return {name: np.array(rows, float) for name, rows in found.items()}
 
 
-class Products:
+class Gemms:
     """Times of one family's rows under any rates: every tile of the menu at once, the fastest taken."""
 
-    def __init__(self, rows: Rows, family: Family):
-        self.m, self.n, self.k = (rows[:, i, None] for i in range(3))
-        sides = np.array([(t.m, t.n, t.split) for t in family.tiles], float).T[:, None, :]
-        self.tile = CoreTile(*sides, chain=np.array([t.chain for t in family.tiles], float))
-        low, high = np.array([t.rows for t in family.tiles], float).T[:, None, :]
-        self.barred = np.where((low <= self.m) & (self.m <= high), 0.0, 1e9)
-        self.bytes = [float(layout(name).bits_per_value) / 8 for name in (family.weights, family.activations)]
+    def __init__(self, rows: Rows, family: Family, warm: bool = True):
+        m, n, k = (rows[:, i, None] for i in range(3))
+        tile_m, tile_n, split, chain, low, high = np.array(
+            [(t.m, t.n, t.split, t.chain, *t.rows) for t in family.tiles], float
+        ).T[:, None, :]
+        weight, activation = (float(layout(f).bits_per_value) / 8 for f in (family.weights, family.activations))
+        self.problem = Problem(m, n, k, tile_m, tile_n, split, chain, weight, activation)
+        self.barred = np.where((low <= m) & (m <= high), 0.0, 1e9)
         self.quantised = family.quantise_bytes * rows[:, 0] * rows[:, 2]
+        self.warm = warm
 
     def seconds(self, family: Family, cores: Cores) -> np.ndarray:
         """[rows]"""
-        parts = product(
-            self.m, self.n, self.k, *self.bytes, self.tile, family, cores, warm=1.0, least=np.minimum, most=np.maximum
-        )
-        times = (parts.seconds(np.minimum, np.maximum) + self.barred).min(1)
-        return times + family.launch_seconds + self.quantised / cores.bandwidth
+        found = gemm_times(self.problem, family, cores, ARRAYS, self.warm).seconds(ARRAYS)
+        return (found + self.barred).min(1) + family.launch_seconds + self.quantised / cores.bandwidth
 
 
 def ranges(arch: Arch, families: Sequence[Family]) -> dict[str, tuple[float, float, float]]:
     """Every parameter with (start, least, most), SI units."""
-    cores, clock = arch.cores, float(arch.clock_hz)
-    peak = float(arch.dram.bytes_per_cycle) * clock
-    port = 64 * clock  # 64 B a clock: the port of an L1 to L2 (Jia et al., arXiv 1804.06826)
+    cores, clock, memory = arch.cores, float(arch.clock_hz), peak(arch)
+    port = 64 * clock  # 64 B per clock: the port of an L1 to L2 (Jia et al., arXiv 1804.06826)
     found = {
-        "bandwidth": (0.85 * peak, 0.5 * peak, peak),
-        "store": (1.3 * peak, 0.3 * peak, 6 * peak),
+        "bandwidth": (0.85 * memory, 0.5 * memory, memory),
+        "store": (1.3 * memory, 0.3 * memory, 6 * memory),
         "reduce": (2e-6, 5e-8, 12e-6),
         "step": (64e-9, 3e-9, 400e-9),
         "warm": (5e6, 1e4, float(arch.buffers.activations)),
@@ -123,16 +134,16 @@ def fit(arch: Arch, data: Mapping[str, Rows], start: Mapping[str, float] | None 
     if start:
         first = np.log(np.array([start.get(name, float(np.exp(x))) for name, x in zip(names, first, strict=True)]))
     first = np.clip(first, least + 1e-4, most - 1e-4)
-    products = {f.name: Products(data[f.name], f) for f in families}
+    gemms = {f.name: Gemms(data[f.name], f) for f in families}
     measured = {name: np.log(rows[:, 3]) for name, rows in data.items()}
     ends = np.cumsum([0, *(len(data[f.name]) for f in families)])
 
     def residual(x, only=None):
         cores = arch.cores.rated(dict(zip(names, np.exp(x), strict=True)))
         return [
-            np.log(products[f.name].seconds(f, cores)) - measured[f.name] if only in (None, f.name) else None
+            np.log(gemms[f.name].seconds(f, cores)) - measured[f.name] if only in (None, f.name) else None
             for f in cores.families
-            if f.name in products
+            if f.name in gemms
         ]
 
     def jacobian(x):
@@ -164,70 +175,70 @@ def fit(arch: Arch, data: Mapping[str, Rows], start: Mapping[str, float] | None 
     )
     cores = arch.cores.rated(values)
     errors = {
-        f.name: np.abs(products[f.name].seconds(f, cores) / data[f.name][:, 3] - 1)
+        f.name: np.abs(gemms[f.name].seconds(f, cores) / data[f.name][:, 3] - 1)
         for f in cores.families
-        if f.name in products
+        if f.name in gemms
     }
     return Fit(cores, values, errors, limits)
 
 
-def fit_others(arch: Arch, cores: Cores, chip: str, progress=None) -> tuple[dict[str, tuple[float, str]], list[str]]:
-    """Numbers of the other kernels of `h100` or `b200`, with units, and the sets that ended on a limit."""
-    clock, shared, found, limits = float(arch.clock_hz), {}, {}, []
-    peak, dot = float(arch.dram.bytes_per_cycle) * clock, float(arch.dot.rate("bf16", "bf16")) * clock
-    for one in kernel_sets(chip, cores, peak, dot):
-        values, ends = fit_set(one, cores, shared if one.name.startswith("prefill_") else {})
-        if one.name == "prefill_bf16":
-            shared = {"copy": values["copy"]}
-        limits += [f"{one.name}.{name}" for name in ends]
-        share = {"rate", "copy"} if one.name.startswith("experts_") else set()
-        found |= {f"{one.name}.{name}": (values[name], "1" if name in share else UNITS[name]) for name in one.ranges}
-        if progress:
-            progress(one.name)
-    return found, limits
+def fit_kernels(
+    arch: Arch, datasets: Sequence[Dataset], progress: Progress = lambda name: None
+) -> tuple[KernelRatesFile, list[str]]:
+    """The rates of the kernels that are not dense GEMMs, and the numbers that ended on a limit."""
+    shared: dict[str, dict[str, float]] = {}
+    found, experts, limits = {}, {}, []
+    for dataset in datasets:
+        rates, ends = predict.fit(arch, dataset, shared.get(dataset.kind, {}))
+        shared.setdefault(dataset.kind, predict.shared_with(dataset.kind, rates))
+        limits += [f"{dataset.label}: {name}" for name in ends]
+        if dataset.kind == "experts":
+            experts[dataset.kernel] = rates_file(rates, ExpertRatesFile)
+        else:
+            name = predict.field_of(dataset)
+            found[name] = rates_file(rates, KERNELS[name][1])
+        progress(dataset.label)
+    return KernelRatesFile.model_construct(**{**dict(KernelRatesFile()), **found, "experts": experts}), limits
 
 
-#: Units of the numbers of `fit_others`; rate and copy of experts are shares of the chip's.
-UNITS = {"launch": "s", "rate": "MAC/s", "tile": "s", "copy": "B/s", "query": "s", "block": "s", "cached": "B/s"}
-UNITS |= {"link": "B/s", "second": "s"}
-
-
-def calibration_text(
-    arch: Arch, found: Fit, path: Path, command: str, others: Mapping[str, tuple[float, str]] | None = None
-) -> str:
-    """The file `calibration:` names."""
+def calibration_file(arch: Arch, found: Fit, path: Path, kernels: KernelRatesFile | None = None) -> CalibrationFile:
+    """What `cores.calibration` of the machine names; numbers of GEMMs are rounded to four digits."""
     v = found.values
     rows = sum(map(len, found.errors.values()))
-    lines = [
-        f"# Written by `{command}`; do not edit. Values are fitted, each inside its range.",
-        f"machine: {arch.name}",
-        f"data: {path.name}, {rows} rows, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}",
-        f"error: {found.error:.4f}",
-        "chip:",
-        f"  bandwidth: {v['bandwidth'] / 1e12:.4g} TB/s",
-        f"  store: {v['store'] / 1e12:.4g} TB/s",
-        f"  reduce: {v['reduce'] * 1e6:.4g} us",
-        f"  step: {v['step'] * 1e9:.4g} ns",
-        f"  warm: {round(v['warm'] / 1e3)} kB",
-    ]
-    lines += [f"  {name}: {v[name]:.4g}" for name in ("sustained", "over_rows") if name in v]
-    lines.append("families:")
-    for family in found.cores.families:
-        if f"{family.name}.rate" in v:
-            lines += [
-                f"  {family.name}:",
-                f"    launch: {v[f'{family.name}.launch'] * 1e6:.4g} us",
-                f"    rate: {v[f'{family.name}.rate'] / 1e12:.4g} TMAC/s",
-                f"    feed: {v[f'{family.name}.feed'] / 1e9:.4g} GB/s",
-            ]
-    if others:
-        lines += ["others:", *(f"  {key}: {{value: {x:.6e}, unit: '{unit}'}}" for key, (x, unit) in others.items())]
-    return "\n".join(lines) + "\n"
+    chip = ChipRates.model_construct(
+        bandwidth=rounded(v["bandwidth"], "B/s", 4),
+        store=rounded(v["store"], "B/s", 4),
+        reduce=rounded(v["reduce"], "s", 4),
+        step=rounded(v["step"], "s", 4),
+        warm=1000 * round(v["warm"] / 1000),
+        **{name: float(f"{v[name]:.4g}") if name in v else None for name in ("sustained", "over_rows")},
+    )
+    families = {
+        f.name: FamilyRates.model_construct(
+            launch=rounded(v[f"{f.name}.launch"], "s", 4),
+            rate=rounded(v[f"{f.name}.rate"], "MAC/s", 4),
+            feed=rounded(v[f"{f.name}.feed"], "B/s", 4),
+        )
+        for f in found.cores.families
+        if f"{f.name}.rate" in v
+    }
+    return CalibrationFile.model_construct(
+        machine=arch.name,
+        data=f"{path.name}, {rows} rows, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}",
+        error=float(f"{found.error:.4f}"),
+        chip=chip,
+        families=families,
+        kernels=kernels or KernelRatesFile(),
+    )
 
 
-def calibrate(arch: Arch, path: Path, progress=None) -> tuple[str, Fit]:
-    """The text of the machine's calibration, fitted to a file of measured products, and of the other kernels the
-    project has measurements of. raises: InputError where the machine has no cores, or a fit ends on a limit.
+def calibrate(
+    arch: Arch, path: Path, others: Sequence[Dataset] = (), progress: Progress = lambda name: None
+) -> tuple[CalibrationFile, str, Fit]:
+    """The machine's calibration, the comment for its file, and the fit to a CSV of measured GEMMs.
+
+    others: datasets of other kernels, fitted too. raises: InputError where the machine has no cores, or a fit ends on
+    a limit.
     """
     if arch.cores is None:
         raise InputError(f"{arch.name}: no `cores:`; name its cores and the kernels of its library first")
@@ -237,80 +248,50 @@ def calibrate(arch: Arch, path: Path, progress=None) -> tuple[str, Fit]:
     if unknown:
         raise InputError(f"{path}: dtype {', '.join(unknown)}: {arch.cores.kernels} has {', '.join(known)}")
     found = fit(arch, data)
-    chip, others, limits = path.name.split("_")[0], {}, list(found.limits)
-    if (FOLDER / f"{chip}_moe.csv").is_file():
-        others, more = fit_others(arch, found.cores, chip, progress)
-        limits += more
+    kernels, limits = fit_kernels(replace(arch, cores=found.cores), others, progress)
+    limits = [*found.limits, *limits]
     if limits:
         raise InputError(f"{arch.name}: the fit ended on a limit of {', '.join(limits)}: model or range is wrong there")
-    return calibration_text(arch, found, path, f"hwsim calibrate {arch.name} {path.name}", others), found
+    option = " --kernels" if others else ""
+    comment = (
+        f"Written by `hwsim calibrate {arch.name} {path.name}{option}`; do not edit. "
+        "Values are fitted, each inside its range."
+    )
+    return calibration_file(arch, found, path, kernels), comment, found
 
 
-def scaled(text: str, arch: Arch, of: Arch) -> str:
-    """A calibration of `arch` without measurements: that of `of`, each rate by the two data sheets.
-
-    text: `of`'s file. Rates of the memory go by its bandwidth, a core's multiply-adds by its peak, its feed and its
-    steps by the clock, what stays in L2 by L2; launches stay.
-    """
-
-    def ratio(number: Callable[[Arch], Fraction]) -> float:
-        return float(number(arch) / number(of))
-
-    memory = ratio(lambda a: a.dram.bytes_per_cycle * a.clock_hz)
-    clock, cache = ratio(lambda a: a.clock_hz), ratio(lambda a: Fraction(a.buffers.activations))
-    by = {"bandwidth": memory, "store": memory, "feed": clock, "step": 1 / clock, "warm": cache}
-    lines = [
-        f"# {of.name}'s calibration, each rate by the two data sheets (memory {memory:.4f}): a prediction, no fit."
-    ]
-    for line in text.split("\n")[1:]:
-        found = re.match(r"^( *)([\w.]+): ?({value: )?([\d.e+-]+)?(.*)$", line)
-        if found:
-            indent, key, value, number, rest = found.groups()
-            if key == "machine":
-                line = f"machine: {arch.name}"
-            elif not number and len(indent) == 2:
-                family = next((f for f in arch.cores.families if f.name == key), None)
-                if family:
-                    by["rate"] = ratio(
-                        lambda a, f=family: a.dot.rate(f.activations, f.activations) * a.clock_hz / a.cores.count
-                    )
-            elif value and key.endswith(".copy") and "'B/s'" in rest:
-                line = f"{indent}{key}: {value}{float(number) * memory:.6e}{rest}"
-            elif not value and number and key in by and by[key] != 1:
-                new = float(number) * by[key]
-                line = f"{indent}{key}: {round(new) if key == 'warm' else format(new, '.4g')}{rest}"
-        lines.append(line)
-    return "\n".join(lines)
-
-
-#: Machines without measurements of their own, and the one that each is scaled from.
-SCALED = {
-    "h200-sxm-trtllm": "h100-sxm",
-    "mi210": "a100-sxm",
-    "rtx4090": "a100-sxm",
-    "rtx-pro-6000": "a100-sxm",
-}
+def kernel_datasets(machine: str) -> tuple[Dataset, ...]:
+    """The project's datasets of a machine whose kernels are not dense GEMMs. raises: InputError where it has none."""
+    found = tuple(d for d in of_machine(machine) if d.kind != "gemm")
+    if not found:
+        have = dict.fromkeys(d.machine for m in fitted_machines() for d in of_machine(m) if d.kind != "gemm")
+        raise InputError(
+            f"--kernels: the project has no measurements of {machine}; it has those of {', '.join(have)}"
+        )
+    return found
 
 
 def main() -> None:
-    """`python -m hwsim.measured.calibrate`: the committed calibrations of the measured chips and the H200."""
+    """`python -m hwsim.measured.calibrate`: the committed calibrations, fitted and scaled."""
     from hwsim.arch import load_arch
     from hwsim.arch.builtin import arch_folder
+    from hwsim.files.yaml import read
 
-    folder, texts = arch_folder() / "calibration", {}
-    for name in ("a100-sxm", "h100-sxm", "b200"):
-        bare = load_arch(name, [("cores.calibration", "null")])
-        texts[name], found = calibrate(bare, FOLDER / f"{name.split('-')[0]}_gemm.csv", print)
-        (folder / f"{name}.yaml").write_text(texts[name])
-        print(f"{name}: mean error {100 * found.error:.1f} %")
-    for name, of in SCALED.items():
-        pair = (load_arch(machine, [("cores.calibration", "null")]) for machine in (name, of))
-        (folder / f"{calibration_file(name)}").write_text(scaled(texts[of], *pair))
+    def target(machine: str) -> Path:
+        return arch_folder() / read(arch_folder() / f"{machine}.yaml").data["cores"]["calibration"]
 
-
-def calibration_file(machine: str) -> str:
-    """Name of a machine's file among the calibrations."""
-    return "h200-sxm.yaml" if machine == "h200-sxm-trtllm" else f"{machine}.yaml"
+    files = {}
+    for machine in fitted_machines():
+        bare = load_arch(machine, [("cores.calibration", "null")])
+        others = tuple(d for d in of_machine(machine) if d.kind != "gemm")
+        (data,) = {d.file for d in of_machine(machine, "gemm")}
+        files[machine], comment, found = calibrate(bare, FOLDER / data, others, print)
+        target(machine).write_text(files[machine].text(comment))
+        print(f"{machine}: mean error {100 * found.error:.1f} %")
+    for transfer in manifest().transfers:
+        one, of = (load_arch(name, [("cores.calibration", "null")]) for name in (transfer.machine, transfer.of))
+        file, comment = scaled(files[transfer.of], one, of)
+        target(transfer.machine).write_text(file.text(comment))
 
 
 if __name__ == "__main__":

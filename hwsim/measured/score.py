@@ -1,46 +1,110 @@
-"""hwsim validate: what the simulator predicts, beside what was measured; `hwsim.measured.page` writes it up.
+"""hwsim validate: predictions against measurements, dataset by dataset; `hwsim.measured.page` writes them up.
 
-Error is the mean of |predicted - measured| / measured. Products are fitted on five sixths of the (n, k) shapes and
-scored on the sixth, rotated; the other kernels, with three numbers each and a copy rate a chip, on one half and scored
-on the other.
+Error is |predicted - measured| / measured. A held-out dataset is scored with the shipped calibration. A fitted one is
+scored on rows that the fit left out: GEMMs are fitted on five sixths of the (n, k) shapes and scored on the sixth,
+rotated; the other kernels are fitted on one half of the rows and scored on the other, both ways round.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hwsim.arch import Arch, load_arch
-from hwsim.arch.cores import Cores
+from hwsim.arch.cores import Cores, Family
 from hwsim.formats.layout import layout
-from hwsim.jobs.run import gemm
-from hwsim.mapping.gpu.kernels import gemm as kernel
+from hwsim.mapping.gpu.kernels import gemm
 from hwsim.measured import calibrate
-from hwsim.measured.sets import FOLDER, fit_set, kernel_sets, read_rows, values_of
-from hwsim.measured.unfitted import Unfitted, gpt3, llama, llmcompass
+from hwsim.measured.predict import calibrated, fit, predicted, shared_with
+from hwsim.measured.sets import (
+    FOLDER,
+    Dataset,
+    datasets,
+    find,
+    fitted_machines,
+    manifest,
+    of_machine,
+)
 
 FOLDS = 6
 SEED = 0
-CHIPS = {"a100": "a100-sxm", "h100": "h100-sxm", "b200": "b200"}
-GOALS = {"a100": 8, "h100": 5, "b200": 5, "prefill": 5, "decode": 10, "experts": 15, "conv": 10, "all_reduce": 10}
+Progress = Callable[[str], object]
 
 
 @dataclass(frozen=True)
 class Score:
-    """Errors of one set, in the order of its rows. m: rows of the products, for their ranges (or None)."""
+    """Predicted and measured time, [rows], in the order of the dataset's rows.
 
-    chip: str
+    name: the family of GEMMs, else the dataset's part. m: rows of X, for GEMMs. plain: errors of the yardstick.
+    in_fit: mean error of the fit on its own rows. worst_fold: mean error of the worst fold.
+    """
+
+    dataset: Dataset
     name: str
-    errors: np.ndarray
+    predicted: np.ndarray
+    measured: np.ndarray
     m: np.ndarray | None = None
     plain: np.ndarray | None = None
-    fitted: float | None = None
+    in_fit: float | None = None
     worst_fold: float | None = None
-    predicted: np.ndarray | None = None
-    measured: np.ndarray | None = None
+
+    @property
+    def machine(self) -> str:
+        """The machine that predicted."""
+        return self.dataset.machine
+
+    @property
+    def signed(self) -> np.ndarray:
+        """Predicted over measured, less one."""
+        return self.predicted / self.measured - 1
+
+    @property
+    def errors(self) -> np.ndarray:
+        """Without sign."""
+        return np.abs(self.signed)
+
+
+def score(dataset: Dataset, progress: Progress = lambda name: None) -> list[Score]:
+    """The scores of one dataset: GEMMs by family, other kernels as one. Whole models: hwsim.measured.serving."""
+    if not dataset.fitted:
+        found = [score_held_out(dataset)]
+    elif dataset.kind == "gemm":
+        return score_gemms(dataset, progress)
+    else:
+        found = [score_kernel(dataset)]
+    progress(dataset.label)
+    return found
+
+
+def score_held_out(dataset: Dataset) -> Score:
+    """By the shipped calibration."""
+    arch = load_arch(dataset.machine)
+    found = predicted(arch, dataset, calibrated(arch, dataset))
+    if dataset.kind == "cycles":
+        measured = dataset.column("cycles") / float(arch.clock_hz)
+    else:
+        measured = dataset.seconds
+    m = dataset.column("m") if "m" in dataset.rows[0] else None
+    return Score(dataset, dataset.part or dataset.kernel, found, measured, m)
+
+
+def score_kernel(dataset: Dataset) -> Score:
+    """Fitted on every second row and scored on those between, both ways round."""
+    arch = load_arch(dataset.machine)
+    first = of_machine(dataset.machine, dataset.kind)[0]
+    shared = {} if dataset is first else shared_with(dataset.kind, calibrated(arch, first))
+    order = list(range(len(dataset.rows)))
+    random.Random(SEED).shuffle(order)
+    found = np.zeros(len(order))
+    for half in (order[::2], order[1::2]):
+        rates, _ = fit(arch, dataset, shared, [dataset.rows[i] for i in order if i not in set(half)], steps=12)
+        found[half] = predicted(arch, dataset, rates, [dataset.rows[i] for i in half])
+    measured = dataset.seconds
+    in_fit = float(np.abs(predicted(arch, dataset, calibrated(arch, dataset)) / measured - 1).mean())
+    return Score(dataset, dataset.part, found, measured, in_fit=in_fit)
 
 
 def shape_folds(rows: np.ndarray, folds: int = FOLDS, seed: int = SEED) -> np.ndarray:
@@ -51,13 +115,13 @@ def shape_folds(rows: np.ndarray, folds: int = FOLDS, seed: int = SEED) -> np.nd
     return np.array([place[n, k] for n, k in rows[:, 1:3]])
 
 
-def plain_fit(arch: Arch, family, train: np.ndarray, test: np.ndarray) -> np.ndarray:
+def plain_fit(arch: Arch, family: Family, train: np.ndarray, test: np.ndarray) -> np.ndarray:
     """Errors on `test` of t0 + max(m n k / R, bytes / BW), its three numbers fitted on `train`: the yardstick."""
     from scipy.optimize import least_squares
 
     widths = [float(layout(name).bits_per_value) / 8 for name in (family.weights, family.activations)]
 
-    def times(x, rows):
+    def times(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
         m, n, k = rows[:, 0], rows[:, 1], rows[:, 2]
         moved = n * k * widths[0] + m * k * widths[1] + 2 * m * n
         return np.exp(x[0]) + np.maximum(m * n * k / np.exp(x[1]), moved / np.exp(x[2]))
@@ -70,45 +134,44 @@ def plain_fit(arch: Arch, family, train: np.ndarray, test: np.ndarray) -> np.nda
     return np.abs(times(got.x, test) / test[:, 3] - 1)
 
 
-def score_gemms(chip: str, progress: Callable[[str], None]) -> list[Score]:
-    """Every family of a chip, each row predicted by a fit that has not seen its (n, k)."""
-    arch = load_arch(CHIPS[chip])
-    data = calibrate.read_gemms(FOLDER / f"{chip}_gemm.csv")
+def score_gemms(dataset: Dataset, progress: Progress = lambda name: None) -> list[Score]:
+    """Every family of a machine, each row predicted by a fit that has not seen its (n, k)."""
+    arch = load_arch(dataset.machine)
+    data = calibrate.read_gemms(FOLDER / dataset.file)
     whole = calibrate.fit(arch, data)
     folds = {name: shape_folds(rows) for name, rows in data.items()}
-    predicted = {name: np.zeros(len(rows)) for name, rows in data.items()}
+    found = {name: np.zeros(len(rows)) for name, rows in data.items()}
     plain = {name: np.zeros(len(rows)) for name, rows in data.items()}
     means: dict[str, list[float]] = {name: [] for name in data}
     for fold in range(FOLDS):
         train = {name: rows[folds[name] != fold] for name, rows in data.items()}
-        found = calibrate.fit(arch, train, whole.values)
-        for family in found.cores.families:
+        again = calibrate.fit(arch, train, whole.values)
+        for family in again.cores.families:
             if family.name in data:
                 here = folds[family.name] == fold
                 rows = data[family.name][here]
-                times = calibrate.Products(rows, family).seconds(family, found.cores)
-                predicted[family.name][here] = times
+                times = calibrate.Gemms(rows, family).seconds(family, again.cores)
+                found[family.name][here] = times
                 means[family.name].append(float(np.abs(times / rows[:, 3] - 1).mean()))
                 plain[family.name][here] = plain_fit(arch, family, train[family.name], rows)
-        progress(f"{chip}: products, fold {fold + 1} of {FOLDS}")
+        progress(f"{dataset.label}: fold {fold + 1} of {FOLDS}")
     return [
         Score(
-            chip,
+            dataset,
             name,
-            np.abs(predicted[name] / rows[:, 3] - 1),
+            found[name],
+            rows[:, 3],
             rows[:, 0],
             plain[name],
             float(whole.errors[name].mean()),
             max(means[name]),
-            predicted[name],
-            rows[:, 3],
         )
         for name, rows in data.items()
     ]
 
 
 def shares(arch: Arch) -> dict[str, float]:
-    """A chip's bf16 calibration as shares of its data sheet, or as it is where there is none."""
+    """A machine's bf16 calibration as shares of its data sheet, or as it is where there is none."""
     cores, clock = arch.cores, float(arch.clock_hz)
     peak, family = float(arch.dram.bytes_per_cycle) * clock, arch.cores.named("bfloat16")
     one = float(arch.dot.rate("bf16", "bf16")) * clock / cores.count
@@ -126,7 +189,7 @@ def shares(arch: Arch) -> dict[str, float]:
 
 
 def transferred(arch: Arch, found: Mapping[str, float]) -> Cores:
-    """Cores of a chip by the shares of others."""
+    """The machine's cores by the shares of others."""
     cores, clock = arch.cores, float(arch.clock_hz)
     peak, family = float(arch.dram.bytes_per_cycle) * clock, cores.named("bfloat16")
     one = float(arch.dot.rate("bf16", "bf16")) * clock / cores.count
@@ -149,63 +212,54 @@ def transferred(arch: Arch, found: Mapping[str, float]) -> Cores:
 
 
 def score_left_out() -> list[Score]:
-    """bf16 products of each chip by the mean shares of the two others; the menu of kernels is its own."""
-    arches = {chip: load_arch(name) for chip, name in CHIPS.items()}
-    known = {chip: shares(arch) for chip, arch in arches.items()}
+    """bf16 GEMMs of each fitted machine by the mean shares of the others; the menu of kernels is its own."""
+    machines = fitted_machines()
+    arches = {name: load_arch(name) for name in machines}
+    known = {name: shares(arch) for name, arch in arches.items()}
     scores = []
-    for chip, arch in arches.items():
-        others = [known[other] for other in CHIPS if other != chip]
-        mean = {key: sum(o[key] for o in others) / len(others) for key in others[0]}
-        cores = transferred(arch, mean)
-        rows = calibrate.read_gemms(FOLDER / f"{chip}_gemm.csv")["bfloat16"]
-        times = calibrate.Products(rows, cores.families[0]).seconds(cores.families[0], cores)
-        scores.append(Score(chip, "bfloat16", np.abs(times / rows[:, 3] - 1), rows[:, 0]))
+    for name, arch in arches.items():
+        others = [known[other] for other in machines if other != name]
+        cores = transferred(arch, {key: sum(o[key] for o in others) / len(others) for key in others[0]})
+        (dataset,) = of_machine(name, "gemm")
+        rows = calibrate.read_gemms(FOLDER / dataset.file)["bfloat16"]
+        times = calibrate.Gemms(rows, cores.families[0]).seconds(cores.families[0], cores)
+        scores.append(Score(dataset, "bfloat16", times, rows[:, 3], rows[:, 0]))
     return scores
 
 
-def score_kernels(chip: str, progress: Callable[[str], None]) -> list[Score]:
-    """The other kernels: fitted on every second row and scored on those between, both ways round."""
-    arch = load_arch(CHIPS[chip])
-    clock = float(arch.clock_hz)
-    peak, dot = float(arch.dram.bytes_per_cycle) * clock, float(arch.dot.rate("bf16", "bf16")) * clock
-    scores = []
-    for one in kernel_sets(chip, arch.cores, peak, dot):
-        order = list(range(len(one.rows)))
-        random.Random(SEED).shuffle(order)
-        predicted = np.zeros(len(order))
-        shared = {"copy": arch.cores.others["prefill_bf16.copy"]} if one.name.startswith("prefill_") else {}
-        for half in (order[::2], order[1::2]):
-            values, _ = fit_set(one, arch.cores, shared, [one.rows[i] for i in order if i not in set(half)], steps=12)
-            predicted[half] = one.predicted(arch.cores, values, [one.rows[i] for i in half])
-        fitted = np.abs(one.predicted(arch.cores, values_of(arch.cores, one.name)) / one.seconds - 1).mean()
-        errors = np.abs(predicted / one.seconds - 1)
-        scores.append(Score(chip, one.name, errors, None, None, float(fitted), None, predicted, one.seconds))
-        progress(f"{chip}: {one.name}")
-    return scores
+#: GEMMs at which a machine without data is shown next to the one that it is scaled from.
+SHOWN = ((1, 4096, 4096), (1, 16384, 16384), (64, 8192, 8192), (512, 8192, 8192), (4096, 8192, 8192))
 
 
-def gemmini_rows() -> Iterable[tuple[str, int, int]]:
-    """(shape, measured cycles, simulated cycles)"""
-    for row in read_rows("gemmini_gemm.csv"):
-        m, n, k = (int(row[name]) for name in ("m", "n", "k"))
-        yield f"{m}x{n}x{k}", int(row["rtl_cycles"]), gemm("gemmini", m, n, k, "int8", engine="walk").cycles
+def untested() -> dict[tuple[str, str], list[tuple[str, str, float, float]]]:
+    """(machine, source) of transfers that no dataset scores -> (GEMM, family, its seconds, the source's seconds)."""
+    scored = {d.machine for d in datasets()}
+    found = {}
+    for transfer in manifest().transfers:
+        if transfer.machine not in scored:
+            pair = [load_arch(name) for name in (transfer.machine, transfer.of)]
+            found[transfer.machine, transfer.of] = [
+                (f"{m} x {n} x {k}", family.name, *(_warm_gemm(arch, m, n, k, family.name) for arch in pair))
+                for m, n, k in SHOWN
+                for family in pair[0].cores.families
+            ]
+    return found
 
 
-def h200_rows() -> Iterable[list[str]]:
-    """Products on the H200, which no fit has seen: m, n, k and microseconds by family, beside H100's prediction."""
-    arches = load_arch("h200-sxm-trtllm"), load_arch("h100-sxm")
-    for m, n, k in ((1, 4096, 4096), (1, 16384, 16384), (64, 8192, 8192), (512, 8192, 8192), (4096, 8192, 8192)):
-        row = [f"{m} x {n} x {k}"]
-        for name in ("bfloat16", "fp8_block"):
-            for arch in arches:
-                family = arch.cores.named(name)
-                formats = layout(family.weights), layout(family.activations)
-                row.append(f"{1e6 * kernel(m, n, k, family, arch.cores, *formats, warm=True).seconds:.1f}")
-        yield row
+def _warm_gemm(arch: Arch, m: int, n: int, k: int, name: str) -> float:
+    family = arch.cores.named(name)
+    return gemm(m, n, k, family, arch.cores, layout(family.weights), layout(family.activations), warm=True).seconds
 
 
-def unfitted_sets() -> tuple[list[Unfitted], float, list[tuple[str, str, float, float]]]:
-    """Sets no fit has seen, the start of LLMCompass's framework (s), and the operators of its GPT-3 layer."""
-    a100, start = llmcompass("a100-sxm")
-    mi210, _ = llmcompass("mi210", start)
-    return [a100, mi210, *llama("rtx4090"), *llama("rtx-pro-6000")], start, list(gpt3(start))
+def lines(scores: Sequence[Score]) -> list[str]:
+    """One line per score, for the terminal."""
+    return [
+        f"{' '.join(filter(None, (s.dataset.name, s.name)))}: {len(s.errors)} rows, "
+        f"mean error {100 * s.errors.mean():.1f} %, bias {100 * s.signed.mean():+.1f} %"
+        for s in scores
+    ]
+
+
+def score_named(name: str, progress: Progress = lambda name: None) -> list[Score]:
+    """The scores of one entry of sets.yaml. raises: InputError where there is none."""
+    return [s for dataset in find(name) for s in score(dataset, progress)]

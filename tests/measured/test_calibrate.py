@@ -9,10 +9,15 @@ import pytest
 from hwsim.arch import load_arch
 from hwsim.arch.builtin import arch_folder
 from hwsim.arch.cores import CoreTile
+from hwsim.arch.kernel_library import CalibrationFile, calibrated
 from hwsim.errors import InputError
-from hwsim.mapping.gpu.kernels import product
+from hwsim.files import fields
+from hwsim.files.yaml import parse, read
+from hwsim.mapping.gpu.kernels import PLAIN, Problem, gemm_times
 from hwsim.measured import calibrate as c
+from hwsim.measured.scaled import scaled
 from hwsim.measured.score import shape_folds
+from hwsim.measured.sets import datasets, manifest
 
 
 def synthetic(arch, seed=0):
@@ -22,7 +27,7 @@ def synthetic(arch, seed=0):
     sizes[:, 0] = 2.0 ** rng.integers(0, 14, 500)
     family = arch.cores.named("bfloat16")
     rows = np.column_stack([sizes, np.ones(len(sizes))])
-    rows[:, 3] = c.Products(rows, family).seconds(family, arch.cores)
+    rows[:, 3] = c.Gemms(rows, family).seconds(family, arch.cores)
     return {"bfloat16": rows}
 
 
@@ -45,7 +50,7 @@ def test_a_fit_on_a_limit_says_so():
     assert "bfloat16.launch" in c.fit(arch, data, steps=60).limits
 
 
-def test_at_most_eight_numbers_of_a_chip_and_three_a_family():
+def test_at_most_eight_numbers_per_chip_and_three_per_family():
     for name in ("a100-sxm", "h100-sxm", "b200"):
         arch = load_arch(name)
         names = list(c.ranges(arch, arch.cores.families))
@@ -61,7 +66,7 @@ def test_vector_and_scalar_times_are_one_formula():
     arch = load_arch("b200")
     for family in arch.cores.families:
         rows = synthetic(arch)["bfloat16"][::25]
-        times = c.Products(rows, family).seconds(family, arch.cores)
+        times = c.Gemms(rows, family).seconds(family, arch.cores)
         for (m, n, k, _), seconds in zip(rows, times, strict=True):
             formats = layout(family.weights), layout(family.activations)
             kernel = gemm(int(m), int(n), int(k), family, arch.cores, *formats, warm=True)
@@ -102,20 +107,26 @@ def test_the_committed_calibration_is_a_fit_of_the_committed_data():
     arch = load_arch("b200")
     data = {"nvfp4": c.read_gemms(c.FOLDER / "b200_gemm.csv")["nvfp4"]}
     family = arch.cores.named("nvfp4")
-    times = c.Products(data["nvfp4"], family).seconds(family, arch.cores)
+    times = c.Gemms(data["nvfp4"], family).seconds(family, arch.cores)
     best = np.abs(times / data["nvfp4"][:, 3] - 1).mean()
     for factor in (0.8, 1.25):
         worse = replace(family, macs_per_second=factor * family.macs_per_second)
-        times = c.Products(data["nvfp4"], worse).seconds(worse, arch.cores)
+        times = c.Gemms(data["nvfp4"], worse).seconds(worse, arch.cores)
         assert np.abs(times / data["nvfp4"][:, 3] - 1).mean() > best
 
 
-@pytest.mark.parametrize("name, of", c.SCALED.items())
-def test_chips_without_measurements_are_others_by_the_data_sheets(name, of):
-    folder = arch_folder() / "calibration"
-    one, other = load_arch(name), load_arch(of)
-    text = (folder / c.calibration_file(of)).read_text()
-    assert (folder / c.calibration_file(name)).read_text() == c.scaled(text, one, other)
+def committed(machine):
+    """The calibration file that a shipped machine names."""
+    name = read(arch_folder() / f"{machine}.yaml").data["cores"]["calibration"]
+    return arch_folder() / name
+
+
+@pytest.mark.parametrize("transfer", manifest().transfers, ids=lambda t: t.machine)
+def test_chips_without_measurements_are_others_by_the_data_sheets(transfer):
+    one, other = load_arch(transfer.machine), load_arch(transfer.of)
+    source = fields.validate(read(committed(transfer.of)), CalibrationFile)
+    file, comment = scaled(source, one, other)
+    assert committed(transfer.machine).read_text() == file.text(comment)
     memory = one.dram.bytes_per_cycle * one.clock_hz / (other.dram.bytes_per_cycle * other.clock_hz)
     assert one.cores.bandwidth == pytest.approx(float(memory) * other.cores.bandwidth, rel=1e-3)
     for family, theirs in zip(one.cores.families, other.cores.families, strict=True):
@@ -128,19 +139,47 @@ def test_chips_without_measurements_are_others_by_the_data_sheets(name, of):
     )
 
 
+@pytest.mark.parametrize("machine", ["a100-sxm", "h100-sxm", "b200"])
+def test_a_calibration_that_is_written_and_read_back_gives_the_same_machine(machine):
+    path = committed(machine)
+    file = fields.validate(read(path), CalibrationFile)
+    again = fields.validate(parse(file.text("again"), "again.yaml"), CalibrationFile)
+    bare = load_arch(machine, [("cores.calibration", "null")]).cores
+    assert calibrated(bare, again, "x") == calibrated(bare, file, "x")
+    assert path.read_text().split("\n", 1)[1] == file.text("x").split("\n", 1)[1]
+
+
+def test_what_is_fitted_is_an_option_and_not_the_name_of_a_file(tmp_path):
+    """The name of the measured chip in a user's file name fits GEMMs alone; --kernels names the project's datasets."""
+    path = tmp_path / "h100_mine.csv"
+    lines = (c.FOLDER / "h100_gemm.csv").read_text().splitlines()
+    path.write_text("\n".join([lines[0], *lines[1::6]]) + "\n")
+    file, comment, found = c.calibrate(load_arch("h100-sxm", [("cores.calibration", "null")]), path)
+    assert len(file.families) == 3 and file.kernels.prefill_bf16 is None and not file.kernels.experts
+    assert found.error < 0.06 and comment.startswith("Written by `hwsim calibrate h100-sxm h100_mine.csv`; ")
+    assert {d.kind for d in c.kernel_datasets("b200")} == {d.kind for d in datasets() if d.machine == "b200"} - {"gemm"}
+    with pytest.raises(InputError, match="no measurements of m0; it has those of h100-sxm, b200"):
+        c.kernel_datasets("m0")
+
+
 def test_the_h200_streams_by_its_own_memory():
     h100, h200 = load_arch("h100-sxm"), load_arch("h200-sxm-trtllm")
     factor = 4.8 / 3.35
-    assert h200.cores.others["prefill_bf16.copy"] == pytest.approx(factor * h100.cores.others["prefill_bf16.copy"])
+    ours, theirs = h200.cores.kernel_rates.prefill_bf16, h100.cores.kernel_rates.prefill_bf16
+    assert ours.copy_per_second == pytest.approx(factor * theirs.copy_per_second)
+    assert ours.launch_seconds == theirs.launch_seconds
     assert h200.cores.named("fp8").macs_per_second == h100.cores.named("fp8").macs_per_second
-    assert h200.cores.others["experts_fp8.copy"] == h100.cores.others["experts_fp8.copy"]  # a share
+    assert h200.cores.expert_kernel("fp8").rates == h100.cores.expert_kernel("fp8").rates  # launch and shares
 
 
 def test_matrix_times_vector_has_no_chain():
     """The same tile with K shared by the lanes is faster by what K's chain of multiply-adds took beyond the feed."""
     arch = load_arch("a100-sxm")
     family, tile = arch.cores.named("sq"), CoreTile(4, 16)
-    one, other = (product(1, 4096, 65536, 1.0, 1.0, t, family, arch.cores) for t in (tile, replace(tile, chain=0)))
+    one, other = (
+        gemm_times(Problem.of(1, 4096, 65536, t, 1.0, 1.0), family, arch.cores, PLAIN)
+        for t in (tile, replace(tile, chain=0))
+    )
     assert one.core == pytest.approx(65536 * arch.cores.step_seconds / 2)
     assert other.core == pytest.approx(17 * 65536 / family.feed_per_second)
 

@@ -1,16 +1,16 @@
-"""Attention kernels on cores: rows of queries against keys, dealt to cores as the library deals them.
+"""Attention kernels on cores: rows of queries against keys, scheduled onto cores as the library schedules them.
 
 Prefill: a tile is `prefill_rows` positions of one head against all keys before them, in steps of `prefill_keys`; each
 head's tiles go to the first free core, the longest first. Decode: a piece is one KV head of one sequence or a share of
-its positions. How many shares is the library's published rule, named by the kernels' file (`decode: rule`):
+its positions. How many shares there are is the library's published rule, named by the kernels' file (`decode: rule`):
 
-    xqa          floor(positions / least) shares, at most round(sqrt(8 shares)), at most `fill` pieces a core, 6,000
+    xqa          floor(positions / least) shares, at most round(sqrt(8 shares)), at most `fill` pieces per core, 6,000
                  of a KV head in all; where a fourth of the cores would have none, keys in bf16 go to an older kernel,
-                 a piece a query head, two on a core (TensorRT-LLM, decoderXQAImplCommon.h, decoderXQARunner.cpp)
+                 one piece per query head, two on a core (TensorRT-LLM, decoderXQAImplCommon.h, decoderXQARunner.cpp)
     trtllm_gen   ceil(positions / least) shares while the pieces are no more than the cores; a core loads its next
                  piece while it multiplies (TensorRT-LLM, trtllmGenKernels/fmha/fmhaKernels.h)
 
-Keys stream at the memory's sustained rate, the data sheet's less refresh; nothing of that is fitted.
+Keys stream at the memory's sustained rate, the data sheet's less refresh; none of it is fitted.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from functools import lru_cache
 from heapq import heapreplace
 from math import ceil, floor, sqrt
 
-from hwsim.arch.cores import Cores
+from hwsim.arch.cores import Cores, DecodeRates, PrefillRates
 from hwsim.mapping.gpu.kernels import Kernel, Wave
 
-#: Tiles a core from which the end of a kernel is not looked at: they are spread evenly.
+#: Tiles per core from which the end of a kernel is ignored: the tiles are spread evenly.
 MANY = 16
-#: Positions whose keys and values a piece has under way from its start: a step of the kernel.
+#: Positions whose keys and values a piece requests at its start: one step of the kernel.
 STEP = 128
 #: Query rows of a matrix instruction's least tile.
 QUERIES = 8
 
 
 @lru_cache(maxsize=4096)
-def _dealt(tiles: tuple[float, ...], heads: int, cores: int) -> float:
-    """Seconds until the last core is done with `heads` times these tiles, each taken by the first that is free."""
+def _scheduled(tiles: tuple[float, ...], heads: int, cores: int) -> float:
+    """Seconds until the last core has finished `heads` times these tiles, each taken by the first free core."""
     if len(tiles) * heads > MANY * cores:
         return sum(tiles) * heads / cores
     free = [0.0] * cores
@@ -49,32 +49,29 @@ def prefill_attention(
     head_dim: int,
     kv_bytes: float,
     cores: Cores,
-    launch: float,
-    rate: float,
-    tile_seconds: float,
-    copy: float,
+    rates: PrefillRates,
     window: int = 0,
     query_bytes: int = 2,
 ) -> Kernel:
     """Causal attention of whole prompts; tiles on the diagonal are whole.
 
-    rate: multiply-adds a second of the chip; tile_seconds: fixed, for each tile; copy: bytes a second of what comes
-    before and after: queries read, turned, written in `query_bytes` and read again, results written, keys and values
-    read and cached.
+    Copied before and after: queries are read, rearranged, written in `query_bytes` and read again, results written,
+    keys and values read and cached.
     """
     side, step = cores.prefill_rows, cores.prefill_keys
     blocks = -(-tokens // side)
     seen = [min(tokens, i * side) for i in range(blocks, 0, -1)]
     if window:
         seen = [min(s, window + side) for s in seen]
-    one = 2 * side * step * head_dim * cores.count / rate
-    work = _dealt(tuple(tile_seconds + -(-s // step) * one for s in seen), sequences * heads, cores.count)
+    one = 2 * side * step * head_dim * cores.count / rates.macs_per_second
+    tiles = tuple(rates.tile_seconds + -(-s // step) * one for s in seen)
+    work = _scheduled(tiles, sequences * heads, cores.count)
     moved = sequences * tokens * head_dim * ((4 + 2 * query_bytes) * heads + 2 * kv_heads * (2 + kv_bytes))
-    return Kernel(launch, (Wave(1, 0.0, work, 0.0, moved / copy),), int(moved))
+    return Kernel(rates.launch_seconds, (Wave(1, 0.0, work, 0.0, moved / rates.copy_per_second),), int(moved))
 
 
 def decode_shares(sequences: int, kv_heads: int, positions: int, cores: Cores) -> int:
-    """Pieces that the positions of one KV head are shared out in, by the library's rule."""
+    """Pieces that the positions of one KV head are split into, by the library's rule."""
     heads = sequences * kv_heads
     if cores.decode_rule == "trtllm_gen":
         return min(-(-positions // cores.decode_least), max(1, cores.count // heads))
@@ -94,14 +91,9 @@ def decode_attention(
     head_dim: int,
     kv_bytes: float,
     cores: Cores,
-    launch: float,
-    tile_seconds: float,
-    query_seconds: float,
+    rates: DecodeRates,
 ) -> Kernel:
-    """Attention of one new token a sequence after `cached` ones.
-
-    tile_seconds: fixed time of a core's piece; query_seconds: of each eight query heads in it, begun or whole.
-    """
+    """Attention of one new token per sequence after `cached` ones."""
     positions, pieces = cached + 1, sequences * kv_heads
     row = 2 * head_dim * kv_bytes
     read = pieces * positions * row / cores.stream
@@ -113,6 +105,6 @@ def decode_attention(
         shares = decode_shares(sequences, kv_heads, positions, cores)
         rounds, queries = ceil(pieces * shares / cores.count), -(-heads // (kv_heads * QUERIES))
         late = 0.0 if overlapped else max(0, ceil(positions / shares) - STEP) * row * cores.count / cores.stream
-    work = rounds * (tile_seconds + query_seconds * queries + late)
+    work = rounds * (rates.tile_seconds + rates.query_seconds * queries + late)
     gather = cores.reduce_seconds if shares > 1 else 0.0
-    return Kernel(launch, (Wave(1, read, work, gather, 0.0),), int(pieces * positions * row))
+    return Kernel(rates.launch_seconds, (Wave(1, read, work, gather, 0.0),), int(pieces * positions * row))

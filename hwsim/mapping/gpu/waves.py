@@ -1,15 +1,15 @@
 """Ops on cores: each op as kernels of the machine's library, each kernel as tiles for the simulator.
 
-A wave takes the memory, then the cores, for their work and for its results, then the memory for the store; the next
+A wave occupies the memory, then the cores, for their work and for its results, then the memory for the store; the next
 wave's read queues behind that store, as it does in a core that holds one tile of outputs. A launch queues behind the
-result of the op before. Steps of no length on the memory pass the time of what came before to what follows.
+result of the op before. Steps of zero length on the memory pass the time of what came before to what follows.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from hwsim.arch.cores import Cores, Family
+from hwsim.arch.cores import Cores, DecodeRates, Family
 from hwsim.errors import InputError
 from hwsim.mapping.gpu.attention import decode_attention, prefill_attention
 from hwsim.mapping.gpu.kernels import (
@@ -17,6 +17,7 @@ from hwsim.mapping.gpu.kernels import (
     Wave,
     all_reduce,
     elementwise,
+    expert_rates,
     gemm,
     grouped,
 )
@@ -26,7 +27,7 @@ from hwsim.mapping.program import DOT, DRAM, LAUNCH, Program, Step, Tile
 from hwsim.mapping.traffic import activation_bytes, traffic, vector_passes
 from hwsim.workload.op import AttentionCore, Op
 
-#: Share of the dot array's rate that products of the chunked scan reach: assumed, as no table holds a scan.
+#: Share of the dot array's rate that GEMMs of the chunked scan reach: assumed, as no table holds a scan.
 SCAN_SHARE = 0.5
 
 
@@ -57,79 +58,51 @@ def kernel_of(pipeline: Pipeline, op: Op, opd: Operands) -> Kernel:
     return elementwise(traffic(op, opd).total, work, launch, cores)
 
 
-#: Families and formats of the experts' kernels: set of measurements -> (GEMM family, weights, activations).
-EXPERTS = {
-    "bfloat16": ("bfloat16", "bf16", "bf16"),
-    "fp8": ("fp8", "fp8_e4m3", "fp8_e4m3"),
-    "fp8_block": ("fp8_block", "fp8_e4m3", "fp8_e4m3"),
-    "nvfp4": ("nvfp4", "nvfp4", "nvfp4"),
-    "w4a16_mxfp4": ("bfloat16", "mxfp4_e2m1", "bf16"),
-    "w4a8_mxfp4_mxfp8": ("fp8_block", "mxfp4_e2m1", "mxfp8_e4m3"),
-}
-
-
 def _experts(op: Op, opd: Operands, family: Family, cores: Cores) -> Kernel:
-    """One of the two grouped products of an expert layer, with half of the layer's launches and of its copying.
+    """One of the two grouped GEMMs of an expert layer, with half of the layer's launches and of its copying.
 
-    The measured layer is both; without measurements of the pair, a grouped product like any other.
+    The measured layer is both; without measurements of the pair, a grouped GEMM like any other.
     """
-    known, first = cores.others, op.gemms[0]
+    first = op.gemms[0]
     groups = [(g.count, g.m) for g in op.gemms]
     pair = (opd.weights.name, opd.activations.name)
-    name = next((n for n, (_, *formats) in EXPERTS.items() if tuple(formats) == pair), "")
-    if f"experts_{name}.launch" not in known:
+    known = next((e for e in cores.experts if (e.weights, e.activations) == pair), None)
+    if known is None or known.rates is None:
         return grouped(groups, first.n, first.k, family, cores, opd.weights, opd.activations)
-    launch, rate, copy = (known[f"experts_{name}.{part}"] for part in ("launch", "rate", "copy"))
-    family = replace(cores.named(EXPERTS[name][0]), launch_seconds=0.0, quantise_bytes=0.0)
-    family = replace(family, macs_per_second=rate * family.macs_per_second)
-    cores = replace(cores, bandwidth=copy * cores.bandwidth, store=copy * cores.store)
+    family, cores = expert_rates(known, known.rates, cores)
     kernel = grouped(groups, first.n, first.k, family, cores, opd.weights, opd.activations)
     rows = sum(count * m for count, m in groups)
     down = op.inputs == rows * first.k  # its inputs are one row for each expert chosen
     moved = rows * 3 * first.n if down else rows * (3 * first.k + 2 * first.n) + 2 * op.outputs
-    return replace(kernel, launch=launch / 2, waves=(*kernel.waves, Wave(1, moved / cores.bandwidth, 0.0, 0.0, 0.0)))
+    copied = Wave(1, moved / cores.bandwidth, 0.0, 0.0, 0.0)
+    return replace(kernel, launch=known.rates.launch_seconds / 2, waves=(*kernel.waves, copied))
 
 
 def _attention(core: AttentionCore, opd: Operands, cores: Cores, launch: float) -> Kernel:
     """The attention kernel; where the chip's was not measured, a launch and the memory's time."""
-    kv, known = float(opd.cache.bits_per_value) / 8, cores.others
+    kv, known = float(opd.cache.bits_per_value) / 8, cores.kernel_rates
+    sizes = core.q_heads, core.kv_heads, core.head_dim, kv, cores
     if core.cached == 0 and core.new > 1:
-        kind = "prefill_bf16" if kv >= 2 else "prefill_bf16_fp8kv"
-        if f"{kind}.launch" in known:
-            return prefill_attention(
-                core.sequences,
-                core.new,
-                core.q_heads,
-                core.kv_heads,
-                core.head_dim,
-                kv,
-                cores,
-                known[f"{kind}.launch"],
-                known[f"{kind}.rate"],
-                known[f"{kind}.tile"],
-                known["prefill_bf16.copy"],
-                core.window,
-            )
-    kind = "decode_bf16" if kv >= 2 else "decode_fp8kv"
+        prefill = known.prefill_bf16 if kv >= 2 else known.prefill_bf16_fp8kv
+        if prefill:
+            return prefill_attention(core.sequences, core.new, *sizes, prefill, core.window)
+    decode = (known.decode_bf16 if kv >= 2 else known.decode_fp8kv) or DecodeRates(launch, 0.0, 0.0)
     cached = min(core.cached, core.window - 1) if core.window else core.cached
-    parts = [known.get(f"{kind}.{part}", other) for part, other in (("launch", launch), ("tile", 0.0), ("query", 0.0))]
-    return decode_attention(core.sequences, cached, core.q_heads, core.kv_heads, core.head_dim, kv, cores, *parts)
+    return decode_attention(core.sequences, cached, *sizes, decode)
 
 
 def _collective(pipeline: Pipeline, op: Op, opd: Operands) -> Kernel:
-    """A collective: measured all-reduces where the chip has them, else its link's time behind a launch."""
-    arch, known = pipeline.arch, pipeline.arch.cores.others
+    """A collective: measured all-reduces where the chip has them, else its link's time after a launch."""
+    arch, rates = pipeline.arch, pipeline.arch.cores.kernel_rates.all_reduce
     nbytes = activation_bytes(opd, op.link_elements)
-    if op.link == "all_reduce" and "all_reduce.launch" in known:
-        seconds = all_reduce(op.peers, nbytes, *(known[f"all_reduce.{part}"] for part in ("launch", "link", "second")))
-        return Kernel(seconds, ())
-    return Kernel(
-        arch.stack.launch_seconds, (Wave(1, 0.0, arch.seconds(arch.link.cycles(op.link, nbytes, op.peers)), 0.0, 0.0),)
-    )
+    if op.link == "all_reduce" and rates:
+        return Kernel(all_reduce(op.peers, nbytes, rates), ())
+    seconds = arch.seconds(arch.link.cycles(op.link, nbytes, op.peers))
+    return Kernel(arch.stack.launch_seconds, (Wave(1, 0.0, seconds, 0.0, 0.0),))
 
 
-def _family(pipeline: Pipeline, op: Op, opd: Operands):
-    """The family of the op's pair; else, where the chip converts weights on the way, of the pair it multiplies."""
+def _family(pipeline: Pipeline, op: Op, opd: Operands) -> Family:
+    """The family of the op's pair; else, where the chip converts weights first, of the pair that it multiplies."""
     cores, acts = pipeline.arch.cores, opd.activations.name
     pairs = [(opd.weights.name, acts), (acts, acts), ("bf16", "bf16")]
     for pair in pairs:

@@ -1,4 +1,4 @@
-"""Kernels as waves of tiles: the simulator against the closed form, and that against a count by hand."""
+"""Kernels as waves of tiles: the simulator against the closed form, and the closed form against hand counts."""
 
 import math
 import random
@@ -7,16 +7,17 @@ from dataclasses import replace
 import pytest
 
 from hwsim.arch import load_arch
-from hwsim.arch.cores import CoreTile
+from hwsim.arch.cores import AllReduceRates, CoreTile, DecodeRates, PrefillRates
 from hwsim.errors import InputError
 from hwsim.formats.layout import layout
 from hwsim.jobs.run import gemm, run
 from hwsim.mapping.gpu.attention import decode_attention, decode_shares, prefill_attention
-from hwsim.mapping.gpu.kernels import Kernel, Wave, all_reduce, grouped, product
+from hwsim.mapping.gpu.kernels import PLAIN, Kernel, Problem, Wave, all_reduce, gemm_times, grouped
 from hwsim.mapping.gpu.kernels import gemm as gemm_kernel
 from hwsim.mapping.gpu.waves import kernel_program
 from hwsim.mapping.pipeline import Pipeline
-from hwsim.measured.sets import power_law, read_rows
+from hwsim.measured.predict import power_law
+from hwsim.measured.sets import find
 from hwsim.sim.engine import simulate
 
 MACHINES = ["a100-sxm", "h100-sxm", "b200", "h200-sxm-trtllm"]
@@ -58,7 +59,7 @@ def test_waves_by_hand():
     arch = load_arch("a100-sxm")
     family = arch.cores.named("bfloat16")
     tile = next(t for t in family.tiles if (t.m, t.n, t.split) == (256, 128, 1))
-    p = product(1024, 4096, 4096, 2.0, 2.0, tile, family, arch.cores)
+    p = gemm_times(Problem.of(1024, 4096, 4096, tile, 2.0, 2.0), family, arch.cores, PLAIN)
     one = 256 * 128 * 4096 / family.macs_per_second
     assert p.waves == 2 and p.core == pytest.approx(one)
     read = (4096 * 4096 * 2 + 1024 * 4096 * 2) / arch.cores.bandwidth
@@ -66,16 +67,20 @@ def test_waves_by_hand():
     store = 2 * 1024 * 4096 / arch.cores.store
     result = 2 * 256 * 128 * 2 / family.feed_per_second
     fill = min(1, arch.cores.memory_bytes / ((256 + 128) * 2 * 4096)) * min(one, p.read)
-    assert p.seconds(min, max) == pytest.approx(max(one, p.read) + max(one, p.read_last) + fill + store + result)
+    assert p.seconds(PLAIN) == pytest.approx(max(one, p.read) + max(one, p.read_last) + fill + store + result)
 
 
 def test_padding_and_waves_show_as_steps_in_m():
     """More rows inside a tile cost nothing on the cores; one row beyond costs a tile."""
     arch = load_arch("b200")
     family = arch.cores.named("nvfp4")
-    times = [product(m, 8192, 8192, 0.5625, 0.5625, family.tiles[0], family, arch.cores).core for m in (1, 100, 128)]
+
+    def found(m, n):
+        return gemm_times(Problem.of(m, n, 8192, family.tiles[0], 0.5625, 0.5625), family, arch.cores, PLAIN)
+
+    times = [found(m, 8192).core for m in (1, 100, 128)]
     assert times[0] == times[1] == times[2]
-    waves = [product(m, 16384, 8192, 0.5625, 0.5625, family.tiles[0], family, arch.cores).waves for m in (256, 384)]
+    waves = [found(m, 16384).waves for m in (256, 384)]
     assert waves == [1, 2]  # 128 and 192 tiles of 128 x 256 on 148 cores
 
 
@@ -84,7 +89,7 @@ def test_causal_tiles_are_half_of_the_square_and_the_diagonal():
     c = arch.cores
 
     def work(tokens):
-        kernel = prefill_attention(64, tokens, 32, 8, 128, 2.0, c, 0.0, 3e14, 0.0, 1e30)
+        kernel = prefill_attention(64, tokens, 32, 8, 128, 2.0, c, PrefillRates(0.0, 3e14, 0.0, 1e30))
         return kernel.waves[0].core
 
     steps = sum(i + 1 for i in range(8192 // 128))
@@ -93,12 +98,13 @@ def test_causal_tiles_are_half_of_the_square_and_the_diagonal():
 
 
 def test_prefill_tiles_go_to_the_first_free_core():
-    """Three heads of two tiles, 2 and 1 long, on two cores: 2 1 2 | 1 2 1 deal as 2+2+1 and 1+2+1 or better, 5 in all.
+    """Three heads of two tiles, 2 and 1 long, on two cores take 5 in all.
 
     By hand: core A 2, core B 1+1... heads in turn, longest first: A=2, B=1, B=1+2=3, A=2+1=3, A=3+2=5, B=3+1=4.
     """
     c = replace(load_arch("h100-sxm").cores, count=2)
-    kernel = prefill_attention(1, 256, 3, 1, 128, 2.0, c, 0.0, 2 * 128 * 128 * 128 * 2, 0.0, 1e30)
+    rates = PrefillRates(0.0, 2 * 128 * 128 * 128 * 2, 0.0, 1e30)
+    kernel = prefill_attention(1, 256, 3, 1, 128, 2.0, c, rates)
     assert kernel.waves[0].core == pytest.approx(5)
 
 
@@ -123,13 +129,13 @@ def test_shares_of_decode_attention_are_the_librarys(name, sequences, kv_heads, 
 def test_decode_attention_by_hand():
     """One step of 128 positions a piece costs waves of pieces; long ones the memory."""
     h, b = load_arch("h100-sxm").cores, load_arch("b200").cores
-    short = decode_attention(2048, 99, 32, 8, 128, 2.0, h, 1e-6, 3e-6, 5e-7)
+    short = decode_attention(2048, 99, 32, 8, 128, 2.0, h, DecodeRates(1e-6, 3e-6, 5e-7))
     assert short.seconds == pytest.approx(1e-6 + 125 * 3.5e-6)  # 16,384 pieces on 132 cores; 4 queries fill 8 rows
-    wide = decode_attention(2048, 99, 32, 2, 128, 1.0, h, 1e-6, 3e-6, 5e-7)
+    wide = decode_attention(2048, 99, 32, 2, 128, 1.0, h, DecodeRates(1e-6, 3e-6, 5e-7))
     assert wide.seconds == pytest.approx(1e-6 + 32 * 4e-6)  # 4,096 pieces; 16 queries
-    older = decode_attention(16, 0, 32, 2, 128, 2.0, h, 1e-6, 3e-6, 5e-7)
+    older = decode_attention(16, 0, 32, 2, 128, 2.0, h, DecodeRates(1e-6, 3e-6, 5e-7))
     assert older.seconds == pytest.approx(1e-6 + 2 * 3.5e-6)  # 32 pieces: 512 query heads, two on a core
-    long = decode_attention(64, 65535, 32, 8, 128, 2.0, b, 0.0, 1e-9, 1e-9)
+    long = decode_attention(64, 65535, 32, 8, 128, 2.0, b, DecodeRates(0.0, 1e-9, 1e-9))
     assert long.seconds == pytest.approx(64 * 8 * 65536 * 512 / (8e12 * (1 - 0.26 / 3.9)), rel=1e-3)
 
 
@@ -144,8 +150,8 @@ def test_each_expert_pads_its_own_rows():
 
 
 @pytest.mark.parametrize("tokens, top_k, experts, exponent", [(1, 8, 128, 1.2), (64, 4, 32, 1.01), (8192, 6, 128, 1.2)])
-def test_power_law_deals_every_row(tokens, top_k, experts, exponent):
-    """All rows, no expert more than one a token; far from even once there are many."""
+def test_power_law_gives_out_every_row(tokens, top_k, experts, exponent):
+    """All rows, no expert more than one per token; far from even once there are many."""
     found = power_law(tokens, top_k, experts, exponent)
     assert sum(n * rows for n, rows in found) == tokens * top_k
     assert sum(n for n, _ in found) <= experts and all(0 < rows <= tokens for _, rows in found)
@@ -154,8 +160,8 @@ def test_power_law_deals_every_row(tokens, top_k, experts, exponent):
 
 
 def test_all_reduce_takes_the_faster_way():
-    one = all_reduce(8, 1e3, 3e-6, 3e11, 2e-5)
-    two = all_reduce(8, 1e9, 3e-6, 3e11, 2e-5)
+    one = all_reduce(8, 1e3, AllReduceRates(3e-6, 3e11, 2e-5))
+    two = all_reduce(8, 1e9, AllReduceRates(3e-6, 3e11, 2e-5))
     assert one == pytest.approx(3e-6 + 7e3 / 3e11)
     assert two == pytest.approx(3e-6 + 2e-5 + 2 * 7 / 8 * 1e9 / 3e11)
 
@@ -191,7 +197,7 @@ def test_a_calibration_without_a_family_is_refused(tmp_path):
     folder = tmp_path / "calibration"
     folder.mkdir()
     text = (load_arch_folder() / "calibration" / "h100-sxm.yaml").read_text()
-    (folder / "x.yaml").write_text(text.replace("  fp8_block:", "  other:"))
+    (folder / "x.yaml").write_text(text.replace("  fp8_block:", "  other:", 1))
     machine = (
         (load_arch_folder() / "h100-sxm.yaml").read_text().replace("calibration/h100-sxm.yaml", "calibration/x.yaml")
     )
@@ -209,12 +215,12 @@ def load_arch_folder():
 @pytest.mark.parametrize(
     "chip, name, most", [("a100", "a100-sxm", 0.09), ("h100", "h100-sxm", 0.05), ("b200", "b200", 0.06)]
 )
-def test_measured_products(chip, name, most):
-    """Every 40th measured product, bf16: what the committed calibration says, by plain Python."""
+def test_measured_gemms(chip, name, most):
+    """Every eighth measured GEMM, bf16: what the committed calibration says, by plain Python."""
     arch = load_arch(name)
     family = arch.cores.named("bfloat16")
     errors = []
-    for row in [r for r in read_rows(f"{chip}_gemm.csv") if r["dtype"] == "bfloat16"][::8]:
+    for row in [r for r in find(f"{chip}_gemm")[0].rows if r["dtype"] == "bfloat16"][::8]:
         m, n, k = (int(row[c]) for c in ("m", "n", "k"))
         kernel = gemm_kernel(m, n, k, family, arch.cores, layout("bf16"), layout("bf16"), warm=True)
         errors.append(abs(kernel.seconds * 1e6 / float(row["us"]) - 1))
