@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -32,13 +33,24 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is printed without a traceback, exit status 2."""
+    """Run the command line; a user's error is printed without a traceback, exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # letters that the locale lacks must not end a run
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except InputError as error:
         for problem in error.problems:
             print(f"hwsim: {problem}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
         sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        print(f"hwsim: standard output cannot be written: {error.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left must not fail once more
         sys.exit(1)

@@ -55,6 +55,18 @@ ArchName = Annotated[str, typer.Argument(metavar="ARCH", help="a machine's name 
 Weights = Annotated[
     str, typer.Option(help="a format (`hwsim format`), or CLASS=FORMAT,...,default=FORMAT, or published-...")
 ]
+
+
+def one_number(text: str) -> int:
+    """A whole number. raises: typer.BadParameter, which points to studies where several are written."""
+    try:
+        return int(text)
+    except ValueError:
+        several = "," in text
+        hint = "; one value at a time: for a grid write a study (`hwsim study`)" if several else ""
+        raise typer.BadParameter(f"{text!r} is not a whole number{hint}") from None
+
+
 Acts = Annotated[str | None, typer.Option(help="activation format; default: by the weights and the machine")]
 Engine = Annotated[str | None, typer.Option(help="simpy (the default) or walk: the same times, walk is faster")]
 Set = Annotated[

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hwsim.cli.options import Acts, ArchName, By, Engine, Json, Set, Trace, Weights, app, read_options
+from hwsim.cli.options import Acts, ArchName, By, Engine, Json, Set, Trace, Weights, app, one_number, read_options
 from hwsim.errors import InputError
 
 
@@ -18,8 +18,10 @@ def run(
     arch: ArchName,
     model: Annotated[str, typer.Option(help="a model's name (`hwsim model`), a YAML path, or a config.json")],
     phase: Annotated[str, typer.Option(help="decode or prefill")] = "decode",
-    batch: Annotated[int, typer.Option(help="sequences at once")] = 1,
-    context: Annotated[int, typer.Option(help="tokens cached (decode) or in the prompt (prefill)")] = 8192,
+    batch: Annotated[int, typer.Option(parser=one_number, metavar="N", help="sequences at once")] = 1,
+    context: Annotated[
+        int, typer.Option(parser=one_number, metavar="N", help="tokens cached (decode) or in the prompt (prefill)")
+    ] = 8192,
     weights: Weights = "bf16",
     activations: Acts = None,
     kv: Annotated[str | None, typer.Option(help="KV cache format")] = None,

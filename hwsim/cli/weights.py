@@ -32,9 +32,7 @@ def compress(
     from hwsim.compress import compress as job
 
     _files(
-        lambda progress: job(
-            source, out, format, map, include=include or (), exclude=exclude or (), progress=progress
-        ),
+        lambda progress: job(source, out, format, map, include=include or (), exclude=exclude or (), progress=progress),
         as_json,
     )
 

@@ -29,6 +29,8 @@ def save(figure: Any, path: Path, command: str | None = None, **options: Any) ->
     """Write the figure without a date, the command that made it in its head, and close it."""
     from matplotlib import pyplot as plt
 
-    about = {"Date": None, "Creator": "hwsim", **({"Description": command} if command else {})}
+    about = {"Date": None, "Creator": "hwsim"}
+    if command:  # letters of a path that the locale could not decode are escaped
+        about["Description"] = command.encode("utf-8", "backslashreplace").decode("utf-8")
     figure.savefig(path, metadata=about, **options)
     plt.close(figure)

@@ -1,6 +1,7 @@
 """The command line as a user meets it: whole processes, exit codes, what they import and print."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -263,3 +264,35 @@ def test_every_error_of_one_command_is_reported_at_once():
     for part in ("unknown machine", "unknown model", "batch: 0", "weights: unknown format", "phase: ", "--by: "):
         assert sum(part in line for line in lines) == 1, part
     assert len(lines) == 6 and "did you mean mxfp4?" in done.stderr
+
+
+def test_a_full_disk_behind_stdout_is_one_line():
+    command = f"{sys.executable} -m hwsim arch > /dev/full"
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "hwsim: standard output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    "locale", [{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"LC_ALL": "POSIX"}]
+)
+def test_a_folder_with_letters_that_the_locale_lacks(tmp_path, locale):
+    folder = tmp_path / "größe"
+    folder.mkdir()
+    study = (
+        "name: grid\nmachine: m0\nmodel: mamba2-130m\nrun: {weights: int8, context: 64}\ngrid: {run.batch: [1, 2]}\n"
+    )
+    (folder / "grid.yaml").write_text(study)
+    commands = ("study", "grid.yaml", "--out", "größe", "--workers", "1"), ("report", "größe")
+    for command in commands:
+        env = {**os.environ, "PYTHONPATH": str(ROOT), **locale}
+        done = subprocess.run(
+            [sys.executable, "-m", "hwsim", *command], cwd=folder, env=env, capture_output=True, check=False
+        )
+        assert done.returncode == 0 and b"Traceback" not in done.stderr, done.stderr.decode(errors="replace")
+    assert (folder / "größe" / "grid.md").exists()
+
+
+def test_several_batches_point_to_studies():
+    done = hwsim("run", "m0", "--model", "llama3-8b", "--batch", "1,8")
+    assert done.returncode == 2 and "hwsim study" in done.stderr
