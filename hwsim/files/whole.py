@@ -23,7 +23,9 @@ def check_writable(path: Path) -> None:
 def write_whole(path: Path, text: str) -> None:
     """Write `text` to `path` in one move. raises: InputError if the system refuses."""
     try:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8", errors="backslashreplace") as f:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as f:
             f.write(text)
         os.chmod(f.name, 0o644)
         os.replace(f.name, path)
