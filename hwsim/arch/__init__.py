@@ -1,13 +1,14 @@
-"""Machines: YAML files in, frozen `Arch` out. Names load on first use: importing this room costs nothing."""
+"""Machines: YAML files in, a frozen `Arch` out. Names load on first use: importing this room costs nothing."""
 
 from __future__ import annotations
 
 import importlib
 
 _HOME = {
-    "Arch": "machine",
-    "EngineArch": "gemv",
-    "arch_config": "config",
+    "Arch": "load",
+    "GemvMachine": "gemv",
+    "TileMachine": "machine",
+    "arch_config": "load",
     "arch_names": "builtin",
     "json_schema": "load",
     "load_arch": "load",
