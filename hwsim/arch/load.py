@@ -13,7 +13,7 @@ from hwsim.arch.gemv import GemvMachine
 from hwsim.arch.machine import TileMachine
 from hwsim.errors import InputError, nearest
 from hwsim.files import fields
-from hwsim.files.yaml import Document, Placed, parse, raise_problems, read, short
+from hwsim.files.yaml import Document, Loc, Mark, Placed, parse, raise_problems, read, short
 
 Arch = GemvMachine | TileMachine
 """A machine of any kind. A file is of the first kind whose KEY it has, and of the last kind if it has none."""
@@ -111,7 +111,7 @@ def _new_key(document: Document) -> tuple[Document, bool]:
     if _OLD not in document.data or _NEW in document.data:
         return document, False
 
-    def moved(marks: dict) -> dict:
+    def moved(marks: dict[Loc, Mark]) -> dict[Loc, Mark]:
         return {(_NEW, *loc[1:]) if loc[:1] == (_OLD,) else loc: mark for loc, mark in marks.items()}
 
     data = {_NEW if key == _OLD else key: value for key, value in document.data.items()}

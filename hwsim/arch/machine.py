@@ -199,7 +199,9 @@ class TileMachine(Machine):
         dot, dram, buffers = DotArray.of(file.dot, clock), Dram.of(file.dram, clock), Buffers.of(file.buffers)
         integer = all(name.startswith("int") for r in dot.rates for name in (r.weights, r.activations))
         tiles = tuple(file.tiles)
-        cores = file.cores and load_cores(file.cores, source, float(dram.rate * clock), buffers.activations)
+        cores = None
+        if file.cores:
+            cores = load_cores(file.cores, source, float(dram.rate * clock), buffers.activations)
         return cls(
             name=file.name,
             description=file.description,
@@ -212,16 +214,16 @@ class TileMachine(Machine):
             kv=file.kv or ("int8" if integer else "bf16"),
             state=file.state or ("int8" if integer else "fp32"),
             hypothetical=file.hypothetical,
-            vector=file.vector and Vector.of(file.vector, clock),
-            dequantise=file.dequantise and Dequantise.of(file.dequantise, clock),
-            regenerate=file.regenerate and Regenerate.of(file.regenerate, clock),
-            round=file.round and Round.of(file.round, clock),
-            link=file.link and Link.of(file.link, clock),
-            launch=file.launch and Launch.of(file.launch, clock),
+            vector=Vector.of(file.vector, clock) if file.vector else None,
+            dequantise=Dequantise.of(file.dequantise, clock) if file.dequantise else None,
+            regenerate=Regenerate.of(file.regenerate, clock) if file.regenerate else None,
+            round=Round.of(file.round, clock) if file.round else None,
+            link=Link.of(file.link, clock) if file.link else None,
+            launch=Launch.of(file.launch, clock) if file.launch else None,
             cores=cores,
-            stack=file.stack and Stack.of(file.stack, clock),
+            stack=Stack.of(file.stack, clock) if file.stack else None,
             technology=file.technology,
-            idle_watts=file.idle and file.idle.value,
+            idle_watts=file.idle.value if file.idle else None,
             warnings=tuple(_warnings(dram, buffers, tiles, dot.accumulator_bytes)),
         )
 

@@ -100,7 +100,9 @@ class AccumulatorFile(UnitFile):
 
 
 def _form(value: Any) -> str:
-    return {dict: "one", list: "several"}.get(type(value), "time")
+    if isinstance(value, list):
+        return "several"
+    return "one" if isinstance(value, dict) else "time"
 
 
 SeedUnit = Annotated[SeedDecoderFile | RequantizerFile, Field(discriminator="unit")]
