@@ -168,7 +168,7 @@ class SystolicFile(DotFile):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystolicArray(DotArray):
-    """`arrays` grids of rows x columns multipliers; operands enter at two edges, one step a cycle.
+    """`arrays` grids of rows x columns multipliers; operands enter at two edges, one step per cycle.
 
     weight_stationary: a fold holds K in its rows and N in its columns, and M rows stream through.
     output_stationary: a fold holds M in its rows and N in its columns, and K steps stream through.

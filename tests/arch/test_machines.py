@@ -10,6 +10,7 @@ from math import ceil
 import pytest
 import yaml
 
+from hwsim import run
 from hwsim.arch import arch_config, arch_names, load_arch, load_arch_text
 from hwsim.arch.builtin import arch_folder
 from hwsim.formats.layout import ALIASES, layout
@@ -230,6 +231,17 @@ def test_bandwidth_less_refresh():
     assert spread.dram.rate == 100 * Fraction(37, 40)
     stops = load_arch("m0", [("dram.refresh", "{kind: all_bank, period: 4 us, stall: 300 ns}")])
     assert stops.dram.rate == load_arch("m0").dram.rate == 100
+
+
+def test_the_stops_of_a_gpu_s_memory_count_once():
+    """A third of all time stopped costs decode attention about what a rate of two thirds costs, not more."""
+    refresh = "{kind: %s, period: 3.9 us, stall: 1.3 us}"
+    none, spread, stops = (
+        run(load_arch("h100-sxm", [("dram.refresh", text)]), "llama3-8b", batch=64, context=32768, engine="walk").cycles
+        for text in ("{kind: none}", refresh % "spread", refresh % "all_bank")
+    )
+    assert none < stops and none < spread
+    assert stops == pytest.approx(spread, rel=0.02)
 
 
 def test_times_of_the_software_may_be_written_in_cycles():
