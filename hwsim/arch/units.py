@@ -17,9 +17,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from hwsim.arch.scalars import FormatName, Latency, whole_cycles
+from hwsim.arch.scalars import FormatName, Latency, Read, whole_cycles
 from hwsim.errors import InputError
 from hwsim.files.fields import FilePart
+from hwsim.files.yaml import short
 from hwsim.formats.lfsr import CODECS
 from hwsim.quantities import Quantity
 from hwsim.specs import Accumulator, BlockDot, Requantizer, SeedDecoder, Staged
@@ -48,7 +49,13 @@ class UnitFile(FilePart, ABC):
         return None if self.stages is None else tuple(self.stages)
 
 
-SeedName = Literal["seedlm4", "seedlm3"]
+def _read_seed_format(name: Any) -> str:
+    if not isinstance(name, str) or name not in CODECS:
+        raise InputError(f"`{short(name)}` is not known; write {' or '.join(CODECS)}")
+    return name
+
+
+SeedName = Annotated[str, Read(_read_seed_format, {"type": "string", "enum": [*CODECS]})]
 
 
 class SeedDecoderFile(UnitFile):
