@@ -141,6 +141,6 @@ def schema(
     from hwsim.workload import model_schema
 
     if what == "engine":
-        raise InputError("schema: `hwsim schema machine` now holds every kind of machine; write that instead of `engine`")
+        raise InputError("schema: `hwsim schema machine` now holds every kind of machine; write that")
     check_choice("schema", what, ("machine", "model"))
     print(json.dumps(model_schema() if what == "model" else json_schema(), indent=2))
