@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # what the names below are, for type checkers
     from hwsim.arch.load import json_schema as json_schema
     from hwsim.arch.load import load_arch as load_arch
     from hwsim.arch.load import load_arch_text as load_arch_text
+    from hwsim.arch.load import load_tile_machine as load_tile_machine
     from hwsim.arch.machine import TileMachine as TileMachine
 
 _HOME = {
@@ -24,6 +25,7 @@ _HOME = {
     "json_schema": "load",
     "load_arch": "load",
     "load_arch_text": "load",
+    "load_tile_machine": "load",
 }
 
 __all__ = sorted(_HOME)  # noqa: PLE0605 (one list, not two)

@@ -39,6 +39,14 @@ def load_arch(name_or_path: str | Path, overrides: Overrides = ()) -> Arch:
     return _load(read(name_or_path), overrides)
 
 
+def load_tile_machine(name_or_path: str | Path, overrides: Overrides = ()) -> TileMachine:
+    """`load_arch`, for what only a tile machine can answer. raises: InputError also for machines of other kinds."""
+    arch = load_arch(name_or_path, overrides)
+    if not isinstance(arch, TileMachine):
+        raise InputError(f"{arch.name}: a machine with `{arch.KEY}:`; name one with `{TileMachine.KEY}:`")
+    return arch
+
+
 def load_arch_text(text: str, source: str = "<text>", overrides: Overrides = ()) -> Arch:
     """The machine that a YAML text describes; `source` names it in messages. Raises InputError."""
     return _load(parse(text, source), overrides)

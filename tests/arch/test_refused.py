@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwsim.arch import Arch, load_arch, load_arch_text
+from hwsim.arch import Arch, load_arch, load_arch_text, load_tile_machine
 from hwsim.arch.builtin import arch_folder
 from hwsim.errors import InputError
 
@@ -397,3 +397,9 @@ def test_engine_is_the_old_name_of_gemv():
     twice = GEMV + "engine:\n  weights: mxint8\n"
     (problem,) = problems(twice)
     assert problem.startswith("f.yaml:13:1: engine: unknown; known: name, ") and problem.endswith("gemv")
+
+
+def test_what_needs_a_tile_machine_says_so():
+    assert load_tile_machine("m0", [("clock", "2 GHz")]) == load_arch("m0", [("clock", "2 GHz")])
+    with pytest.raises(InputError, match="^gemv-engine: a machine with `gemv:`; name one with `dot:`$"):
+        load_tile_machine("gemv-engine")
