@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from math import ceil
 
-from hwsim.arch.machine import Arch
+from hwsim.arch.machine import TileMachine
 from hwsim.arch.technology import TECHNOLOGIES, Sourced, Technology
 from hwsim.result import Cost, Term
 
@@ -50,7 +50,7 @@ class Work:
     vector: int = 0
 
 
-def cost_table(arch: Arch) -> CostTable:
+def cost_table(arch: TileMachine) -> CostTable:
     """The shipped unit counts, with the technology that the machine names."""
     return CostTable(_units(), TECHNOLOGIES[arch.technology] if arch.technology else None)
 
@@ -64,7 +64,7 @@ def _units() -> Mapping[str, Unit]:
     }
 
 
-def cost(table: CostTable, arch: Arch, work: Work) -> Cost:
+def cost(table: CostTable, arch: TileMachine, work: Work) -> Cost:
     """Energy of the run and area of the units it uses at the machine's rates, term by term."""
     tech = table.technology
     energy = [
@@ -96,17 +96,17 @@ def cost(table: CostTable, arch: Arch, work: Work) -> Cost:
     return Cost(tuple(energy), tuple(area))
 
 
-def _unknown(name: str, arch: Arch) -> Term:
+def _unknown(name: str, arch: TileMachine) -> Term:
     return Term(name, None, f"{arch.name}: no `technology` in the machine file; known: {', '.join(TECHNOLOGIES)}")
 
 
-def _moved(name: str, nbytes: int, each: Sourced | None, arch: Arch) -> Term:
+def _moved(name: str, nbytes: int, each: Sourced | None, arch: TileMachine) -> Term:
     if each is None:
         return _unknown(name, arch)
     return Term(name, each.value and nbytes * each.value * PJ, each.source)
 
 
-def _buffers(arch: Arch, tech: Technology | None) -> Term:
+def _buffers(arch: TileMachine, tech: Technology | None) -> Term:
     if tech is None:
         return _unknown("buffers", arch)
     held = arch.buffers
@@ -121,7 +121,7 @@ def _find(table: CostTable, kind: str, pair: tuple[str, str]) -> tuple[str, Unit
     return name, table.units.get(name)
 
 
-def _dot(table: CostTable, arch: Arch, pair: tuple[str, str], macs: int) -> tuple[Term, Term]:
+def _dot(table: CostTable, arch: TileMachine, pair: tuple[str, str], macs: int) -> tuple[Term, Term]:
     """Dot units with their accumulators; the published energy of a multiply-add where no unit is measured."""
     tech, name = table.technology, f"dot {pair[0]} x {pair[1]}"
     if tech is None:
@@ -138,7 +138,7 @@ def _dot(table: CostTable, arch: Arch, pair: tuple[str, str], macs: int) -> tupl
     return _switched(tech, name, [n for n, _ in parts], gates, macs / lanes, count)
 
 
-def _regenerate(table: CostTable, arch: Arch, seeds: str, fed: str, blocks: int) -> tuple[Term, Term]:
+def _regenerate(table: CostTable, arch: TileMachine, seeds: str, fed: str, blocks: int) -> tuple[Term, Term]:
     """Seed decoders, and the requantizer behind them where it has a unit for what they feed."""
     tech, name = table.technology, f"regenerate {seeds} to {fed}"
     if tech is None:

@@ -34,7 +34,7 @@ from hwsim.arch.cores import (
     KernelRates,
     PrefillRates,
 )
-from hwsim.arch.schema import ByteRate, CoresFile, Duration, FormatName, MacRate, Size
+from hwsim.arch.scalars import ByteRate, Duration, FormatName, MacRate, Size, size_text
 from hwsim.errors import InputError
 from hwsim.files import fields
 from hwsim.files.fields import FilePart, asked
@@ -56,6 +56,17 @@ def _read_bytes(text: Any) -> float:
 Part = TypeVar("Part", bound=BaseModel)
 Rates = TypeVar("Rates")
 CoreTileText = Annotated[tuple[int, int], PlainValidator(asked(_read_tile))]
+
+
+class CoresFile(FilePart):
+    """The cores that tiles are scheduled onto, the kernels there are, and how fast they were measured to be."""
+
+    count: int = Field(ge=1, le=4096, description="Cores (streaming multiprocessors) of the chip.", examples=[132])
+    memory: Size = Field(description="Operands in flight in one core.", examples=["228 KiB"])
+    kernels: str = Field(description="File of the kernel menus.", examples=["kernels/h100-sxm.yaml"])
+    calibration: str | None = Field(
+        None, description="File written by `hwsim calibrate`.", examples=["calibration/h100-sxm.yaml"]
+    )
 
 
 class MenuFile(FilePart):
@@ -300,6 +311,12 @@ def load_cores(file: CoresFile, source: str, stream: float, cache_bytes: int) ->
     return calibrated(
         cores, fields.validate(read(_beside(source, file.calibration)), CalibrationFile), file.calibration
     )
+
+
+def cores_file(cores: Cores) -> dict[str, Any]:
+    """The cores as a machine file states them."""
+    part: dict[str, Any] = {"count": cores.count, "memory": size_text(cores.memory_bytes), "kernels": cores.kernels}
+    return part | ({"calibration": cores.calibration} if cores.calibration else {})
 
 
 def _family(file: FamilyFile) -> Family:

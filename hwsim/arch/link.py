@@ -1,6 +1,6 @@
 """Link: what joins the chips, and how long a collective occupies it.
 
-Costs in the usual model of a latency a message and a time a byte (Thakur, Rabenseifner and Gropp, "Optimization of
+Costs in the usual model of a latency per message and a time per byte (Thakur, Rabenseifner and Gropp, "Optimization of
 Collective Communication Operations in MPICH", 2005). All chips send and receive at once; sums are made at the link's
 rate. With N chips and S bytes of the whole vector (all_to_all: of what one chip sends, its own share included):
 
@@ -19,9 +19,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any, Literal
+
+from pydantic import Field
+
+from hwsim.arch.scalars import ByteRate, Latency, byte_rate_text, duration_text
+from hwsim.files.fields import FilePart
 
 COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")
 TOPOLOGIES = ("ring", "switch")
+
+
+class LinkFile(FilePart):
+    """What joins the chips of a run with `chips` above 1."""
+
+    bandwidth: ByteRate = Field(description="All ports of one chip together, each direction.", examples=["450 GB/s"])
+    latency: Latency = Field(description="One step of a collective.", examples=["1 us"])
+    topology: Literal["ring", "switch"] = Field(
+        description="ring: neighbours only; switch: every chip reaches every other at full rate.",
+        examples=["switch"],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +51,19 @@ class Link:
     bytes_per_cycle: Fraction
     latency_cycles: Fraction
     topology: str
+
+    @classmethod
+    def of(cls, file: LinkFile, clock: Fraction) -> Link:
+        """The file's link in cycles of the clock, exact."""
+        return cls(file.bandwidth.per_cycle(clock), file.latency.cycles(clock), file.topology)
+
+    def file(self, clock: Fraction) -> dict[str, Any]:
+        """The link as a machine file states it."""
+        return {
+            "bandwidth": byte_rate_text(self.bytes_per_cycle, clock),
+            "latency": duration_text(self.latency_cycles, clock),
+            "topology": self.topology,
+        }
 
     def volume(self, collective: str, nbytes: int, chips: int) -> Fraction:
         """Bytes through one chip's port, the least of the ways there are."""

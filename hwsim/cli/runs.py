@@ -237,10 +237,10 @@ def calibrate(
         from hwsim.measured.calibrate import kernel_datasets
     except ModuleNotFoundError as error:
         raise InputError(f"calibrate needs {error.name}: pip install 'hwsim[calibrate]'") from None
-    from hwsim.arch import load_arch
+    from hwsim.arch import load_tile_machine
     from hwsim.files.whole import write_whole
 
-    machine = load_arch(arch, [("cores.calibration", "null")])
+    machine = load_tile_machine(arch, [("cores.calibration", "null")])
     others = kernel_datasets(machine.name) if kernels else ()
     file, comment, found = fitted(machine, data, others, lambda name: print(f"  {name}", file=sys.stderr))
     write_whole(out, file.text(comment))

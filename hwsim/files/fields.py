@@ -42,8 +42,9 @@ def validate(document: Document, model: type[Part]) -> Part:
     for e in errors:
         misspelt = e["type"] == "extra_forbidden"
         loc = _loc_in(document.data, e["loc"], last=misspelt or e["type"] == "missing")
-        if e["type"] == "union_tag_invalid":
-            loc = (*loc, "kind")
+        if e["type"] in ("union_tag_invalid", "union_tag_not_found"):
+            key = e["ctx"]["discriminator"].strip("'")  # a field's name in quotes, or a function of ours: `_kind()`
+            loc = (*loc, key if key.isidentifier() else "kind")
         mark = document.mark(loc, key=misspelt)
         if misspelt:
             close = nearest(short(loc[-1]), _fields(_at(model, loc[:-1])))
@@ -109,7 +110,7 @@ def _message(error: Any, loc: Loc, model: type[BaseModel]) -> str:
         shown = f"`{str(value).lower()}`"
     if name == "extra_forbidden":
         return f"unknown{nearest(short(loc[-1]), _fields(_at(model, loc[:-1])))}"
-    if name == "missing":
+    if name in ("missing", "union_tag_not_found"):
         example = _example(model, loc)
         return f"missing; write {example}" if example else "missing"
     if name in ("value_error", "assertion_error"):

@@ -14,7 +14,7 @@ from hwsim.result import Result, Row, apportion
 from hwsim.sim.beats import check, run_gemv
 
 if TYPE_CHECKING:
-    from hwsim.arch import EngineArch
+    from hwsim.arch import GemvMachine
     from hwsim.jobs.options import RunOptions
     from hwsim.mapping.operands import Formats
     from hwsim.workload.op import Workload
@@ -26,13 +26,13 @@ class GemvJob:
     raises: InputError where the product is not one that the unit was built for.
     """
 
-    def __init__(self, arch: EngineArch, n: int, k: int):
-        check(arch.engine, arch.dram, n, k)
+    def __init__(self, arch: GemvMachine, n: int, k: int):
+        check(arch.gemv, arch.dram, n, k)
         self.arch, self.n, self.k = arch, n, k
-        self.shape = arch.engine.shape(n, k)
+        self.shape = arch.gemv.shape(n, k)
 
     @classmethod
-    def of(cls, arch: EngineArch, workload: Workload, options: RunOptions) -> GemvJob:
+    def of(cls, arch: GemvMachine, workload: Workload, options: RunOptions) -> GemvJob:
         """A workload's step. raises: InputError always: the machine computes one product."""
         raise InputError(
             f"{arch.name}: computes a single matrix-vector product and cannot run a model; "
@@ -40,9 +40,9 @@ class GemvJob:
         )
 
     @classmethod
-    def gemm(cls, arch: EngineArch, m: int, n: int, k: int, formats: Formats, engine: str | None = None) -> GemvJob:
+    def gemm(cls, arch: GemvMachine, m: int, n: int, k: int, formats: Formats, engine: str | None = None) -> GemvJob:
         """Y[1,n] = X[1,k] W[n,k]^T. raises: InputError with every reason why the machine cannot."""
-        spec, problems = arch.engine, []
+        spec, problems = arch.gemv, []
         if engine is not None:
             problems.append(
                 f"{arch.name}: engine: this machine is simulated beat by beat, without a driver; leave it out"
@@ -61,7 +61,7 @@ class GemvJob:
 
     def bound(self) -> Bound:
         """What no schedule beats: the matrix's own bytes, seed blocks and dot blocks at full rate."""
-        spec, shape = self.arch.engine, self.shape
+        spec, shape = self.arch.gemv, self.shape
         work = {"dram": Fraction(shape.record_bytes) / self.arch.dram.bytes_per_cycle}
         if spec.codec:
             work["regenerate"] = Fraction(self.n * -(-self.k // spec.layout.block), spec.decoders)
@@ -70,7 +70,7 @@ class GemvJob:
 
     def result(self) -> Result:
         """Run and account. raises: ModelError if the result beats its bound."""
-        arch, spec, shape = self.arch, self.arch.engine, self.shape
+        arch, spec, shape = self.arch, self.arch.gemv, self.shape
         run = run_gemv(spec, arch.dram, self.n, self.k)
         limit = self.bound()
         if run.cycles < limit.bound_cycles:

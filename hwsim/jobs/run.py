@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hwsim.arch import Arch, EngineArch, load_arch
+from hwsim.arch import Arch, GemvMachine, TileMachine, load_arch
 from hwsim.errors import InputError, collect
 from hwsim.jobs.gemv import GemvJob
 from hwsim.jobs.options import RunOptions, check_engine, check_positive
@@ -16,15 +16,14 @@ from hwsim.workload import load_model
 from hwsim.workload.op import Workload
 
 Overrides = Sequence[tuple[str, str]]
-Machine = Arch | EngineArch
 Job = TileJob | GemvJob
 
 #: Kind of machine -> the job that simulates it.
-JOBS: dict[type, type[TileJob] | type[GemvJob]] = {Arch: TileJob, EngineArch: GemvJob}
+JOBS: dict[type, type[TileJob] | type[GemvJob]] = {TileMachine: TileJob, GemvMachine: GemvJob}
 
 
 def run(
-    arch: Machine | str,
+    arch: Arch | str,
     model: Workload | str,
     phase: str = "decode",
     batch: int = 1,
@@ -56,7 +55,7 @@ def run(
 
 
 def gemm(
-    arch: Machine | str,
+    arch: Arch | str,
     m: int,
     n: int,
     k: int,
@@ -73,7 +72,7 @@ def gemm(
 
 
 def checked_job(
-    arch: Machine | str,
+    arch: Arch | str,
     model: Workload | str,
     overrides: Overrides = (),
     found: Sequence[str] = (),
@@ -97,13 +96,13 @@ def checked_job(
     return run_job(machine, workload, resolved)
 
 
-def run_job(arch: Machine, workload: Workload, options: RunOptions) -> Job:
+def run_job(arch: Arch, workload: Workload, options: RunOptions) -> Job:
     """The step that `run` simulates, not yet simulated. raises: InputError."""
     return JOBS[type(arch)].of(arch, workload, options)
 
 
 def gemm_job(
-    arch: Machine | str,
+    arch: Arch | str,
     m: int,
     n: int,
     k: int,

@@ -13,7 +13,7 @@ from functools import cached_property
 from math import floor
 from typing import Any
 
-from hwsim.arch import Arch, EngineArch, load_arch
+from hwsim.arch import Arch, GemvMachine, load_arch
 from hwsim.errors import InputError, collect
 from hwsim.jobs.options import RunOptions
 from hwsim.jobs.tile import TileJob
@@ -101,7 +101,7 @@ class Deployment:
         machine, model, options = arch, None, None
         with collect(problems):
             machine = load_arch(arch, overrides) if isinstance(arch, str) else arch
-            if isinstance(machine, EngineArch):
+            if isinstance(machine, GemvMachine):
                 raise InputError(f"{machine.name}: computes a single matrix-vector product and cannot serve a model")
         with collect(problems):
             model = load_model(r.model)

@@ -9,7 +9,7 @@ from math import ceil
 from typing import Any
 
 from hwsim import __version__
-from hwsim.arch import Arch, arch_config
+from hwsim.arch import TileMachine, arch_config
 from hwsim.cost import Work, cost, cost_table
 from hwsim.errors import InputError, ModelError
 from hwsim.formats.layout import Layout
@@ -34,7 +34,7 @@ class TileJob:
 
     def __init__(
         self,
-        arch: Arch,
+        arch: TileMachine,
         ops: Sequence[Op],
         formats: Formats,
         engine: str = DRIVER,
@@ -61,7 +61,7 @@ class TileJob:
         self.limiting = SERVERS.index(self.bound.limited_by)
 
     @classmethod
-    def of(cls, arch: Arch, workload: Workload, options: RunOptions) -> TileJob:
+    def of(cls, arch: TileMachine, workload: Workload, options: RunOptions) -> TileJob:
         """One step of a workload. raises: InputError."""
         step, formats = options.step, options.formats.of_workload(workload)
         if step.chips > 1 and arch.link is None:
@@ -82,7 +82,7 @@ class TileJob:
         )
 
     @classmethod
-    def gemm(cls, arch: Arch, m: int, n: int, k: int, formats: Formats, engine: str | None = None) -> TileJob:
+    def gemm(cls, arch: TileMachine, m: int, n: int, k: int, formats: Formats, engine: str | None = None) -> TileJob:
         """Y[m,n] = X[m,k] W[n,k]^T. raises: InputError."""
         return cls(
             arch,
@@ -239,7 +239,7 @@ class TileJob:
         }
 
 
-def resident(arch: Arch, workload: Workload, step: StepOptions, formats: Formats) -> tuple[int, int, int]:
+def resident(arch: TileMachine, workload: Workload, step: StepOptions, formats: Formats) -> tuple[int, int, int]:
     """Bytes of weights, KV cache and state in the DRAM of one chip at the end of the step; caches in whole rows."""
     weights = sum(
         ceil(each.elements * formats.of_class(each.weights, each.layer).bits_per_value / 8)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from hwsim.arch.machine import Arch
+from hwsim.arch.machine import TileMachine
 from hwsim.errors import InputError, collect
 from hwsim.formats.layout import Layout, layout
 from hwsim.mapping.program import DEQUANTISE, REGENERATE
@@ -91,17 +91,17 @@ class Formats:
         """Format of one weight class in one layer (-1: outside the layers)."""
         return _FIXED[name] if name in _FIXED else self.weights.of_class(name, layer)
 
-    def of_cache(self, role: str, arch: Arch) -> Layout:
+    def of_cache(self, role: str, arch: TileMachine) -> Layout:
         """Format of what a workload keeps under that role, by `workload.op.CACHES`."""
         if role == "conv":
             return _CONV
         return self.kv_on(arch) if role == "kv" else self.state_on(arch)[0]
 
-    def kv_on(self, arch: Arch) -> Layout:
+    def kv_on(self, arch: TileMachine) -> Layout:
         """Format of the KV cache."""
         return self.kv or layout(arch.kv)
 
-    def state_on(self, arch: Arch) -> tuple[Layout, bool]:
+    def state_on(self, arch: TileMachine) -> tuple[Layout, bool]:
         """(format of the state, whether it is rounded stochastically)."""
         if self.state:
             return self.state, self.stochastic
@@ -171,13 +171,13 @@ class Operands:
     pair: tuple[str, str] | None = None
 
 
-def wide(arch: Arch) -> str:
+def wide(arch: TileMachine) -> str:
     """The machine's wide activation format: the first of bf16, fp16, int8 that it lists."""
     listed = [r.activations for r in arch.dot.rates]
     return next((f for f in WIDE if f in listed), listed[0])
 
 
-def activation_format(arch: Arch, weights: Layout, given: Layout | None) -> Layout:
+def activation_format(arch: TileMachine, weights: Layout, given: Layout | None) -> Layout:
     """Activations for a weight format: as given, else as the rule of the design says."""
     if given:
         return given
@@ -188,7 +188,7 @@ def activation_format(arch: Arch, weights: Layout, given: Layout | None) -> Layo
     return weights if arch.dot.rate(weights.name, weights.name) else layout(wide(arch))
 
 
-def operands(arch: Arch, op: Op, formats: Formats) -> Operands:
+def operands(arch: TileMachine, op: Op, formats: Formats) -> Operands:
     """Resolve one op on a machine. raises: InputError naming the server or pair that is missing."""
     stored = formats.of_class(op.weights, op.layer) if op.weights else None
     moving = stored if stored and (op.gemms or op.weights in WEIGHT_CLASSES) else formats.weights.default
@@ -224,11 +224,13 @@ def operands(arch: Arch, op: Op, formats: Formats) -> Operands:
     )
 
 
-def _pairs(arch: Arch) -> str:
+def _pairs(arch: TileMachine) -> str:
     return "; it lists " + ", ".join(f"{r.weights} x {r.activations}" for r in arch.dot.rates)
 
 
-def _path(arch: Arch, weights: Layout, activations: Layout) -> tuple[tuple[str, str], int | None, Fraction | None, str]:
+def _path(
+    arch: TileMachine, weights: Layout, activations: Layout
+) -> tuple[tuple[str, str], int | None, Fraction | None, str]:
     """(pair on the dot array, converter, its rate, note) from stored weights to the dot array."""
     stored, acts = weights.name, activations.name
     if weights.kind == "seed":

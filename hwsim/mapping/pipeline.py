@@ -1,4 +1,4 @@
-"""Pipeline: an Arch in integer ticks.
+"""Pipeline: a tile machine in integer ticks.
 
 One tick is 1/q cycle, q a common multiple of every rate's numerator, so each interval is exact.
 """
@@ -10,7 +10,7 @@ from fractions import Fraction
 from functools import cached_property
 from math import lcm
 
-from hwsim.arch.machine import Arch, Dram
+from hwsim.arch.machine import TileMachine
 from hwsim.mapping.program import DEQUANTISE, DOT, DRAM, LAUNCH, QUEUE_TILES, REGENERATE, ROUND, SERVERS, VECTOR
 
 
@@ -27,12 +27,12 @@ class Pipeline:
     capacity: tuple[int, ...]
     period: int = 0
     stall: int = 0
-    arch: Arch | None = field(default=None, compare=False, repr=False)
+    arch: TileMachine | None = field(default=None, compare=False, repr=False)
 
     @classmethod
-    def of(cls, arch: Arch) -> Pipeline:
+    def of(cls, arch: TileMachine) -> Pipeline:
         """The machine in ticks."""
-        rates = [dram_rate(arch.dram)] + [r.macs_per_cycle for r in arch.dot.rates]
+        rates = [arch.dram.rate] + [r.macs_per_cycle for r in arch.dot.rates]
         cycles, latency = [], [0] * len(SERVERS)
         latency[DRAM], latency[DOT] = arch.dram.latency_cycles, arch.dot.latency_cycles + arch.dot.fill_cycles
         if arch.regenerate:
@@ -83,17 +83,9 @@ class Pipeline:
 
     @cached_property
     def _dram_rate(self) -> Fraction:
-        return dram_rate(self.arch.dram)
+        return self.arch.dram.rate
 
     def beats(self, nbytes: int) -> int:
         """`nbytes` rounded up to whole beats."""
         beat = self.arch.dram.beat_bytes
         return -(-nbytes // beat) * beat
-
-
-def dram_rate(dram: Dram) -> Fraction:
-    """Bytes a cycle of the channel, less the share that spread refresh takes."""
-    rate, refresh = dram.bytes_per_cycle, dram.refresh
-    if refresh.kind == "spread":
-        rate = rate * (1 - Fraction(refresh.stall_cycles) / Fraction(refresh.period_cycles))
-    return Fraction(rate)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from hwsim.arch.machine import Arch
+from hwsim.arch.machine import TileMachine
 from hwsim.mapping.operands import Operands
 from hwsim.mapping.program import DEQUANTISE, DOT, DRAM, LINK, REGENERATE, ROUND, SERVERS, VECTOR
 from hwsim.workload.op import CACHES, Op
@@ -66,13 +66,13 @@ def traffic(op: Op, opd: Operands) -> Traffic:
     )
 
 
-def compulsory(arch: Arch, op: Op, opd: Operands) -> Traffic:
+def compulsory(arch: TileMachine, op: Op, opd: Operands) -> Traffic:
     """Each weight, KV and state byte once, and the op's activations once where they live in DRAM."""
     moved = traffic(op, opd)
     return moved if arch.activations == "dram" else replace(moved, activations=0)
 
 
-def vector_passes(arch: Arch, op: Op) -> int:
+def vector_passes(arch: TileMachine, op: Op) -> int:
     """Element passes on the vector unit; a GEMM's results leave through it, one pass each."""
     if arch.vector is None:
         return 0
@@ -84,7 +84,7 @@ def seed_blocks(op: Op, opd: Operands) -> int:
     return sum(g.count * g.n * -(-g.k // opd.weights.block) for g in op.gemms)
 
 
-def work_cycles(arch: Arch, op: Op, opd: Operands) -> dict[str, Fraction]:
+def work_cycles(arch: TileMachine, op: Op, opd: Operands) -> dict[str, Fraction]:
     """Cycles each server needs at its peak rate for this op: what the bound is made of."""
     work = {SERVERS[DRAM]: Fraction(compulsory(arch, op, opd).total) / arch.dram.bytes_per_cycle}
     if opd.converter == REGENERATE:

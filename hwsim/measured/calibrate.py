@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hwsim.arch import Arch
+from hwsim.arch import TileMachine
 from hwsim.arch.cores import Cores, Family
 from hwsim.arch.kernel_library import (
     KERNELS,
@@ -99,7 +99,7 @@ class Gemms:
         return (found + self.barred).min(1) + family.launch_seconds + self.quantised / cores.bandwidth
 
 
-def ranges(arch: Arch, families: Sequence[Family]) -> dict[str, tuple[float, float, float]]:
+def ranges(arch: TileMachine, families: Sequence[Family]) -> dict[str, tuple[float, float, float]]:
     """Every parameter with (start, least, most), SI units."""
     cores, clock, memory = arch.cores, float(arch.clock_hz), peak(arch)
     port = 64 * clock  # 64 B per clock: the port of an L1 to L2 (Jia et al., arXiv 1804.06826)
@@ -123,7 +123,7 @@ def ranges(arch: Arch, families: Sequence[Family]) -> dict[str, tuple[float, flo
     return found
 
 
-def fit(arch: Arch, data: Mapping[str, Rows], start: Mapping[str, float] | None = None, steps: int = 40) -> Fit:
+def fit(arch: TileMachine, data: Mapping[str, Rows], start: Mapping[str, float] | None = None, steps: int = 40) -> Fit:
     """Rates of `arch` from `data`, by family. start: values of an earlier fit."""
     from scipy.optimize import least_squares
 
@@ -183,7 +183,7 @@ def fit(arch: Arch, data: Mapping[str, Rows], start: Mapping[str, float] | None 
 
 
 def fit_kernels(
-    arch: Arch, datasets: Sequence[Dataset], progress: Progress = lambda name: None
+    arch: TileMachine, datasets: Sequence[Dataset], progress: Progress = lambda name: None
 ) -> tuple[KernelRatesFile, list[str]]:
     """The rates of the kernels that are not dense GEMMs, and the numbers that ended on a limit."""
     shared: dict[str, dict[str, float]] = {}
@@ -201,7 +201,9 @@ def fit_kernels(
     return KernelRatesFile.model_construct(**{**dict(KernelRatesFile()), **found, "experts": experts}), limits
 
 
-def calibration_file(arch: Arch, found: Fit, path: Path, kernels: KernelRatesFile | None = None) -> CalibrationFile:
+def calibration_file(
+    arch: TileMachine, found: Fit, path: Path, kernels: KernelRatesFile | None = None
+) -> CalibrationFile:
     """What `cores.calibration` of the machine names; numbers of GEMMs are rounded to four digits."""
     v = found.values
     rows = sum(map(len, found.errors.values()))
@@ -233,7 +235,7 @@ def calibration_file(arch: Arch, found: Fit, path: Path, kernels: KernelRatesFil
 
 
 def calibrate(
-    arch: Arch, path: Path, others: Sequence[Dataset] = (), progress: Progress = lambda name: None
+    arch: TileMachine, path: Path, others: Sequence[Dataset] = (), progress: Progress = lambda name: None
 ) -> tuple[CalibrationFile, str, Fit]:
     """The machine's calibration, the comment for its file, and the fit to a CSV of measured GEMMs.
 
@@ -273,7 +275,7 @@ def kernel_datasets(machine: str) -> tuple[Dataset, ...]:
 
 def main() -> None:
     """`python -m hwsim.measured.calibrate`: the committed calibrations, fitted and scaled."""
-    from hwsim.arch import load_arch
+    from hwsim.arch import load_tile_machine
     from hwsim.arch.builtin import arch_folder
     from hwsim.files.yaml import read
 
@@ -282,14 +284,14 @@ def main() -> None:
 
     files = {}
     for machine in fitted_machines():
-        bare = load_arch(machine, [("cores.calibration", "null")])
+        bare = load_tile_machine(machine, [("cores.calibration", "null")])
         others = tuple(d for d in of_machine(machine) if d.kind != "gemm")
         (data,) = {d.file for d in of_machine(machine, "gemm")}
         files[machine], comment, found = calibrate(bare, FOLDER / data, others, print)
         target(machine).write_text(files[machine].text(comment))
         print(f"{machine}: mean error {100 * found.error:.1f} %")
     for transfer in manifest().transfers:
-        one, of = (load_arch(name, [("cores.calibration", "null")]) for name in (transfer.machine, transfer.of))
+        one, of = (load_tile_machine(name, [("cores.calibration", "null")]) for name in (transfer.machine, transfer.of))
         file, comment = scaled(files[transfer.of], one, of)
         target(transfer.machine).write_text(file.text(comment))
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.arch import Arch
+from hwsim.arch import TileMachine
 from hwsim.arch.cores import (
     AllReduceRates,
     ConvRates,
@@ -49,25 +49,27 @@ class Kind:
     shared: numbers that the machine's first kernel of the kind finds for all of them.
     """
 
-    seconds: Callable[[Arch, Dataset, Row, Rates], float]
+    seconds: Callable[[TileMachine, Dataset, Row, Rates], float]
     rates: Callable[..., Rates] | None = None
-    ranges: Callable[[Arch], Ranges] = lambda arch: {}
+    ranges: Callable[[TileMachine], Ranges] = lambda arch: {}
     shared: tuple[str, ...] = ()
 
 
-def predicted(arch: Arch, dataset: Dataset, rates: Rates = None, rows: Sequence[Row] | None = None) -> np.ndarray:
+def predicted(
+    arch: TileMachine, dataset: Dataset, rates: Rates = None, rows: Sequence[Row] | None = None
+) -> np.ndarray:
     """[rows] seconds, with the dataset's overhead."""
     kind = KINDS[dataset.kind]
     found = np.array([kind.seconds(arch, dataset, row, rates) for row in (dataset.rows if rows is None else rows)])
     return found + overhead_seconds(arch, dataset)
 
 
-def overhead_seconds(arch: Arch, dataset: Dataset) -> float:
+def overhead_seconds(arch: TileMachine, dataset: Dataset) -> float:
     """What the dataset's framework adds to a row."""
     return float(dataset.overhead.cycles(arch.clock_hz) / arch.clock_hz) if dataset.overhead else 0.0
 
 
-def calibrated(arch: Arch, dataset: Dataset) -> Rates:
+def calibrated(arch: TileMachine, dataset: Dataset) -> Rates:
     """The machine's rates for the dataset's kernel, or None."""
     cores = arch.cores
     if cores is None or KINDS[dataset.kind].rates is None:
@@ -83,7 +85,7 @@ def field_of(dataset: Dataset) -> str:
 
 
 def fit(
-    arch: Arch,
+    arch: TileMachine,
     dataset: Dataset,
     shared: Mapping[str, float],
     rows: Sequence[Row] | None = None,
@@ -157,7 +159,7 @@ def _ints(row: Row, *names: str) -> list[int]:
     return [int(row[name]) for name in names]
 
 
-def _gemm(arch: Arch, dataset: Dataset, row: Row, rates: Rates) -> float:
+def _gemm(arch: TileMachine, dataset: Dataset, row: Row, rates: Rates) -> float:
     m, n, k = _ints(row, "m", "n", "k")
     family, cores = arch.cores.named(row["dtype"]), arch.cores
     formats = layout(family.weights), layout(family.activations)
@@ -166,35 +168,35 @@ def _gemm(arch: Arch, dataset: Dataset, row: Row, rates: Rates) -> float:
     return kernels.gemm(m, n, k, family, cores, *formats, warm=dataset.warm).seconds
 
 
-def _prefill(arch: Arch, dataset: Dataset, row: Row, rates: PrefillRates) -> float:
+def _prefill(arch: TileMachine, dataset: Dataset, row: Row, rates: PrefillRates) -> float:
     b, t, h, kv, d = _ints(row, "batch", "tokens", "heads", "kv_heads", "head_dim")
     width, query = (1 if row[key] == "fp8" else 2 for key in ("kv", "dtype"))
     return attention.prefill_attention(b, t, h, kv, d, width, arch.cores, rates, query_bytes=query).seconds
 
 
-def _decode(arch: Arch, dataset: Dataset, row: Row, rates: DecodeRates) -> float:
+def _decode(arch: TileMachine, dataset: Dataset, row: Row, rates: DecodeRates) -> float:
     b, t, h, kv, d = _ints(row, "batch", "tokens", "heads", "kv_heads", "head_dim")
     return attention.decode_attention(b, t, h, kv, d, 1 if row["kv"] == "fp8" else 2, arch.cores, rates).seconds
 
 
-def _conv(arch: Arch, dataset: Dataset, row: Row, rates: ConvRates) -> float:
+def _conv(arch: TileMachine, dataset: Dataset, row: Row, rates: ConvRates) -> float:
     batch, tokens, channels = _ints(row, "batch", "tokens", "channels")
     return kernels.convolution(batch, tokens, channels, arch.cores, rates).seconds
 
 
-def _update(arch: Arch, dataset: Dataset, row: Row, rates: ConvUpdateRates) -> float:
+def _update(arch: TileMachine, dataset: Dataset, row: Row, rates: ConvUpdateRates) -> float:
     batch, channels = _ints(row, "batch", "channels")
     return kernels.conv_update(batch, channels, arch.cores, rates).seconds
 
 
-def _all_reduce(arch: Arch, dataset: Dataset, row: Row, rates: AllReduceRates | None) -> float:
+def _all_reduce(arch: TileMachine, dataset: Dataset, row: Row, rates: AllReduceRates | None) -> float:
     gpus, nbytes = int(row["gpus"]), 2 * int(row["size"])
     if rates:
         return kernels.all_reduce(gpus, nbytes, rates)
     return arch.seconds(arch.link.cycles("all_reduce", nbytes, gpus))
 
 
-def _experts(arch: Arch, dataset: Dataset, row: Row, rates: ExpertRates) -> float:
+def _experts(arch: TileMachine, dataset: Dataset, row: Row, rates: ExpertRates) -> float:
     n, h, inner, k, experts = _ints(row, "tokens", "hidden", "intermediate", "top_k", "experts")
     gated = 1 if row["kernel"] == "nongated" else 2
     layer = kernels.ExpertLayer(n, k, expert_rows(n, k, experts, row["load"]), h, inner, gated)
@@ -204,21 +206,21 @@ def _experts(arch: Arch, dataset: Dataset, row: Row, rates: ExpertRates) -> floa
     )
 
 
-def _cycles(arch: Arch, dataset: Dataset, row: Row, rates: Rates) -> float:
+def _cycles(arch: TileMachine, dataset: Dataset, row: Row, rates: Rates) -> float:
     m, n, k = _ints(row, "m", "n", "k")
     return run_gemm(arch, m, n, k, row["weights"], engine="walk").cycles / float(arch.clock_hz)
 
 
-def _serving(arch: Arch, dataset: Dataset, row: Row, rates: Rates) -> float:
+def _serving(arch: TileMachine, dataset: Dataset, row: Row, rates: Rates) -> float:
     raise InputError(f"{dataset.name}: rows of whole models are scored by hwsim.measured.serving")
 
 
-def peak(arch: Arch) -> float:
+def peak(arch: TileMachine) -> float:
     """Bytes per second of the machine's memory, by its data sheet."""
     return float(arch.dram.bytes_per_cycle * arch.clock_hz)
 
 
-def _dot(arch: Arch) -> float:
+def _dot(arch: TileMachine) -> float:
     return float(arch.dot.rate("bf16", "bf16") * arch.clock_hz)
 
 

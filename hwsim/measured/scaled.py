@@ -9,24 +9,24 @@ from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
 
-from hwsim.arch import Arch
+from hwsim.arch import TileMachine
 from hwsim.arch.kernel_library import CalibrationFile, rounded
 from hwsim.files.fields import FilePart
 from hwsim.quantities import Quantity
 
 
-def _core_peak(activations: str, arch: Arch) -> Fraction:
+def _core_peak(activations: str, arch: TileMachine) -> Fraction:
     return arch.dot.rate(activations, activations) * arch.clock_hz / arch.cores.count
 
 
-def scaled(file: CalibrationFile, arch: Arch, of: Arch) -> tuple[CalibrationFile, str]:
+def scaled(file: CalibrationFile, arch: TileMachine, of: TileMachine) -> tuple[CalibrationFile, str]:
     """The calibration of `arch` from that of `of`, and the comment for its file.
 
     Rates of the memory go by its bandwidth, a core's multiply-adds by its peak, its feed and its steps by the clock,
     what stays in L2 by L2; launches stay, and so do shares.
     """
 
-    def ratio(number: Callable[[Arch], Fraction]) -> Fraction:
+    def ratio(number: Callable[[TileMachine], Fraction]) -> Fraction:
         return number(arch) / number(of)
 
     def times(factor: Fraction, part: FilePart, *names: str, digits: int = 4) -> FilePart:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hwsim.arch import Arch, load_arch
+from hwsim.arch import TileMachine, load_tile_machine
 from hwsim.arch.cores import Cores, Family
 from hwsim.formats.layout import layout
 from hwsim.mapping.gpu.kernels import gemm
@@ -81,7 +81,7 @@ def score(dataset: Dataset, progress: Progress = lambda name: None) -> list[Scor
 
 def score_held_out(dataset: Dataset) -> Score:
     """By the shipped calibration."""
-    arch = load_arch(dataset.machine)
+    arch = load_tile_machine(dataset.machine)
     found = predicted(arch, dataset, calibrated(arch, dataset))
     if dataset.kind == "cycles":
         measured = dataset.column("cycles") / float(arch.clock_hz)
@@ -93,7 +93,7 @@ def score_held_out(dataset: Dataset) -> Score:
 
 def score_kernel(dataset: Dataset) -> Score:
     """Fitted on every second row and scored on those between, both ways round."""
-    arch = load_arch(dataset.machine)
+    arch = load_tile_machine(dataset.machine)
     first = of_machine(dataset.machine, dataset.kind)[0]
     shared = {} if dataset is first else shared_with(dataset.kind, calibrated(arch, first))
     order = list(range(len(dataset.rows)))
@@ -115,7 +115,7 @@ def shape_folds(rows: np.ndarray, folds: int = FOLDS, seed: int = SEED) -> np.nd
     return np.array([place[n, k] for n, k in rows[:, 1:3]])
 
 
-def plain_fit(arch: Arch, family: Family, train: np.ndarray, test: np.ndarray) -> np.ndarray:
+def plain_fit(arch: TileMachine, family: Family, train: np.ndarray, test: np.ndarray) -> np.ndarray:
     """Errors on `test` of t0 + max(m n k / R, bytes / BW), its three numbers fitted on `train`: the yardstick."""
     from scipy.optimize import least_squares
 
@@ -136,7 +136,7 @@ def plain_fit(arch: Arch, family: Family, train: np.ndarray, test: np.ndarray) -
 
 def score_gemms(dataset: Dataset, progress: Progress = lambda name: None) -> list[Score]:
     """Every family of a machine, each row predicted by a fit that has not seen its (n, k)."""
-    arch = load_arch(dataset.machine)
+    arch = load_tile_machine(dataset.machine)
     data = calibrate.read_gemms(FOLDER / dataset.file)
     whole = calibrate.fit(arch, data)
     folds = {name: shape_folds(rows) for name, rows in data.items()}
@@ -170,7 +170,7 @@ def score_gemms(dataset: Dataset, progress: Progress = lambda name: None) -> lis
     ]
 
 
-def shares(arch: Arch) -> dict[str, float]:
+def shares(arch: TileMachine) -> dict[str, float]:
     """A machine's bf16 calibration as shares of its data sheet, or as it is where there is none."""
     cores, clock = arch.cores, float(arch.clock_hz)
     peak, family = float(arch.dram.bytes_per_cycle) * clock, arch.cores.named("bfloat16")
@@ -188,7 +188,7 @@ def shares(arch: Arch) -> dict[str, float]:
     }
 
 
-def transferred(arch: Arch, found: Mapping[str, float]) -> Cores:
+def transferred(arch: TileMachine, found: Mapping[str, float]) -> Cores:
     """The machine's cores by the shares of others."""
     cores, clock = arch.cores, float(arch.clock_hz)
     peak, family = float(arch.dram.bytes_per_cycle) * clock, cores.named("bfloat16")
@@ -214,7 +214,7 @@ def transferred(arch: Arch, found: Mapping[str, float]) -> Cores:
 def score_left_out() -> list[Score]:
     """bf16 GEMMs of each fitted machine by the mean shares of the others; the menu of kernels is its own."""
     machines = fitted_machines()
-    arches = {name: load_arch(name) for name in machines}
+    arches = {name: load_tile_machine(name) for name in machines}
     known = {name: shares(arch) for name, arch in arches.items()}
     scores = []
     for name, arch in arches.items():
@@ -237,7 +237,7 @@ def untested() -> dict[tuple[str, str], list[tuple[str, str, float, float]]]:
     found = {}
     for transfer in manifest().transfers:
         if transfer.machine not in scored:
-            pair = [load_arch(name) for name in (transfer.machine, transfer.of)]
+            pair = [load_tile_machine(name) for name in (transfer.machine, transfer.of)]
             found[transfer.machine, transfer.of] = [
                 (f"{m} x {n} x {k}", family.name, *(_warm_gemm(arch, m, n, k, family.name) for arch in pair))
                 for m, n, k in SHOWN
@@ -246,7 +246,7 @@ def untested() -> dict[tuple[str, str], list[tuple[str, str, float, float]]]:
     return found
 
 
-def _warm_gemm(arch: Arch, m: int, n: int, k: int, name: str) -> float:
+def _warm_gemm(arch: TileMachine, m: int, n: int, k: int, name: str) -> float:
     family = arch.cores.named(name)
     return gemm(m, n, k, family, arch.cores, layout(family.weights), layout(family.activations), warm=True).seconds
 

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from hwsim.arch.schema import Duration
+from hwsim.arch.scalars import Duration
 from hwsim.errors import InputError, nearest
 from hwsim.files import fields
 from hwsim.files.fields import FilePart

@@ -9,7 +9,7 @@ from hwsim.files.tables import bytes_text, seconds_text, table
 from hwsim.result import Result, Row
 
 if TYPE_CHECKING:
-    from hwsim.arch import Arch, EngineArch
+    from hwsim.arch import Arch
     from hwsim.formats.layout import Layout
     from hwsim.workload import Model
 
@@ -103,19 +103,13 @@ def by_table(rows: Sequence[Row], by: str, result: Result) -> str:
     return table([by, "ops", "cycles", "%", "bytes", "MACs"], body)
 
 
-def arch_table(machines: Sequence[Arch | EngineArch]) -> str:
-    """One line a machine."""
+def arch_table(machines: Sequence[Arch]) -> str:
+    """One line per machine."""
     rows = []
-    for a in machines:
-        gbps = float(a.dram.bytes_per_cycle * a.clock_hz) / 1e9
-        if hasattr(a, "engine"):
-            listed = [(a.engine.weights, a.engine.activations)]
-            peak = float(a.engine.dot_units * a.engine.dot.lanes * a.clock_hz)
-        else:
-            listed = [(r.weights, r.activations) for r in a.dot.rates]
-            peak = max(float(r.macs_per_cycle * a.clock_hz) for r in a.dot.rates)
-        pairs = ", ".join(w if w == x else f"{w} x {x}" for w, x in listed)
-        rows.append([a.name, f"{float(a.clock_hz) / 1e9:.4g}", f"{gbps:,.5g}", f"{peak / 1e12:,.4g}", pairs])
+    for s in (machine.summary() for machine in machines):
+        ghz, gbps = float(s.clock_hz) / 1e9, float(s.bytes_per_second) / 1e9
+        pairs = ", ".join(w if w == x else f"{w} x {x}" for w, x in s.formats)
+        rows.append([s.name, f"{ghz:.4g}", f"{gbps:,.5g}", f"{float(s.macs_per_second) / 1e12:,.4g}", pairs])
     widest = max(len(row[-1]) for row in rows)
     rows = [[*row[:-1], row[-1].ljust(widest)] for row in rows]
     return table(["machine", "GHz", "GB/s", "TMAC/s", "formats, or weights x activations".ljust(widest)], rows)

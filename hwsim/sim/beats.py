@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
 
-from hwsim.arch.machine import Dram
+from hwsim.arch.memory import Dram
 from hwsim.errors import InputError
-from hwsim.mapping.pipeline import dram_rate
 from hwsim.mapping.program import CAUSES
 from hwsim.sim.refresh import stretch
 from hwsim.specs import Gemv, Repacker
@@ -77,7 +76,7 @@ class Channel:
     """The memory: when each beat is offered. Times in ticks; edges in cycles."""
 
     def __init__(self, dram: Dram):
-        rate, refresh = dram_rate(dram), dram.refresh
+        rate, refresh = dram.rate, dram.refresh
         period, stall = Fraction(0), Fraction(0)
         if refresh.kind == "all_bank":
             period, stall = Fraction(refresh.period_cycles), Fraction(refresh.stall_cycles)

@@ -18,7 +18,7 @@ from typing import Any
 from hwsim import __version__
 from hwsim.arch import Arch, arch_config, arch_names, load_arch
 from hwsim.arch.builtin import arch_folder
-from hwsim.arch.schema import MachineFile
+from hwsim.arch.machine import TileMachineFile
 from hwsim.errors import InputError, nearest
 from hwsim.files.fields import validate
 from hwsim.files.yaml import Document, Loc, Placed, kind, raise_problems, read, short
@@ -31,7 +31,7 @@ from hwsim.workload.op import Workload
 MAX_POINTS = 100_000
 
 #: First parts of paths that are often written without `machine.`, `model.` or `run.` before them.
-_PARTS = {"machine": MachineFile.model_fields, "model": MODEL_PARTS, "run": RunFile.model_fields}
+_PARTS = {"machine": TileMachineFile.model_fields, "model": MODEL_PARTS, "run": RunFile.model_fields}
 
 Choice = tuple[int, ...]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hwsim import gemm
 from hwsim.arch import load_arch
 from hwsim.arch.compute import DATAFLOWS, DotArray, DotRate, SystolicArray, TensorCores
-from hwsim.arch.machine import Buffers
+from hwsim.arch.memory import Buffers
 from hwsim.errors import InputError
 
 RATES = (DotRate("int8", "int8", Fraction(1)),)
@@ -167,7 +167,7 @@ def test_the_kind_of_unit_is_chosen_in_the_file():
     assert turned.dot.dataflow == "output_stationary"
 
 
-def test_a_systolic_rate_must_be_whole_products_a_cell():
-    with pytest.raises(InputError, match="no whole number of products a cell; write 65536 MAC/cycle"):
+def test_a_systolic_rate_must_be_whole_multiply_adds_per_cell():
+    with pytest.raises(InputError, match="not a whole number of multiply-adds per cell; write 65536 MAC/cycle"):
         load_arch("tpu-v4i", [("dot.rates.1.rate", "65000 MAC/cycle")])
     assert load_arch("tpu-v4i", [("dot.rates.1.rate", "131072 MAC/cycle")]).dot.rate("int8", "int8") == 2 * 65536

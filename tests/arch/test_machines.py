@@ -5,23 +5,29 @@ import re
 import subprocess
 import sys
 from fractions import Fraction
+from math import ceil
 
 import pytest
 import yaml
 
+from hwsim import run
 from hwsim.arch import arch_config, arch_names, load_arch, load_arch_text
 from hwsim.arch.builtin import arch_folder
+from hwsim.formats.layout import ALIASES, layout
+from hwsim.formats.layout import NAMES as FORMATS
+from hwsim.quantities import DURATION, EXAMPLES, quantity
+from hwsim.report.text import yaml_text
 
 NAMES = ["a100-sxm", "b200", "edge-mx", "gemmini", "h100-sxm", "h200-sxm", "h200-sxm-regen", "h200-sxm-trtllm"]
 NAMES += ["m0", "mi210", "rtx-pro-6000", "rtx4090", "seedlm-virtex7", "tpu-v4i"]
-ENGINES = ["gemv-engine"]
+GEMV = ["gemv-engine"]
 
 
 def test_the_machines_are_there():
-    assert arch_names() == sorted([*NAMES, *ENGINES])
+    assert arch_names() == sorted([*NAMES, *GEMV])
 
 
-@pytest.mark.parametrize("name", [*NAMES, *ENGINES])
+@pytest.mark.parametrize("name", [*NAMES, *GEMV])
 def test_each_loads_under_its_name_without_warnings(name):
     arch = load_arch(name)
     assert arch.name == name
@@ -29,11 +35,47 @@ def test_each_loads_under_its_name_without_warnings(name):
     assert hash(arch) is not None
 
 
-@pytest.mark.parametrize("name", [*NAMES, *ENGINES])
+@pytest.mark.parametrize("name", [*NAMES, *GEMV])
 def test_the_config_of_a_result_reads_back_to_the_same_machine(name):
     config = arch_config(load_arch(name))
     assert load_arch_text(json.dumps(config, ensure_ascii=False, indent=1)) == load_arch(name)
     assert load_arch_text(yaml.safe_dump(config)) == load_arch(name)
+
+
+def spelled(path, value, clock):
+    """A value of a machine file, however it is spelled: rates and times in cycles, formats by full name."""
+    *_, part, key = ("", *path)
+    if not isinstance(value, str) or key in ("name", "description", "kind", "kernels", "calibration"):
+        return value
+    if re.match("[0-9]", value) and " " in value:
+        read = quantity(value, *EXAMPLES, zero=True)
+        if read.dimension in DURATION and part != "stack":
+            cycles = read.cycles(clock)
+            exact = part in ("link", "launch", "refresh")  # all else waits whole cycles
+            return cycles if exact else ceil(cycles)
+        return read.per_cycle(clock) if "/" in read.dimension else read.value
+    return layout(value).name if value in (*FORMATS, *ALIASES) else value
+
+
+def leaves(tree, path=()):
+    """Every plain value of a tree, by its path."""
+    if isinstance(tree, dict | list):
+        for key, part in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from leaves(part, (*path, key))
+    else:
+        yield path, tree
+
+
+@pytest.mark.parametrize("name", [*NAMES, *GEMV])
+def test_every_value_of_a_machine_file_comes_back(name):
+    """File to machine to file: each value as the file gives it; and that file once more, byte for byte."""
+    machine = load_arch(name)
+    printed = yaml_text(machine.file())
+    back = dict(leaves(yaml.safe_load(printed)))
+    for path, value in leaves(yaml.safe_load((arch_folder() / f"{name}.yaml").read_text())):
+        clock = machine.clock_hz
+        assert spelled(path, back[path], clock) == spelled(path, value, clock), path
+    assert yaml_text(load_arch_text(printed).file()) == printed
 
 
 def test_the_config_of_a_machine_that_uses_every_field_reads_back():
@@ -47,11 +89,10 @@ def test_the_config_of_a_machine_that_uses_every_field_reads_back():
     assert load_arch_text(json.dumps(arch_config(arch))) == arch
 
 
-@pytest.mark.parametrize("name", [*NAMES, *ENGINES])
+@pytest.mark.parametrize("name", [*NAMES, *GEMV])
 def test_every_number_has_a_source_on_its_line(name):
     lines = (arch_folder() / f"{name}.yaml").read_text().splitlines()
-    kind = "engine" if name in ENGINES else "machine"
-    assert lines[0] == f"# yaml-language-server: $schema={kind}.schema.json"
+    assert lines[0] == "# yaml-language-server: $schema=machine.schema.json"
     group = ""
     for line in lines:
         assert len(line) <= 140
@@ -95,9 +136,7 @@ def test_the_hypothetical_machine_says_so_and_differs_in_the_regenerators_only()
     assert regen.regenerate.blocks_per_cycle == 132 * 5
     same = set(arch_config(regen)) - {"name", "description", "hypothetical", "regenerate", "round"}
     assert {k: arch_config(regen)[k] for k in same} == {k: arch_config(plain)[k] for k in same}
-    assert (
-        regen.regenerate.blocks_per_cycle * 4 >= plain.dram.bytes_per_cycle
-    )  # 32-bit blocks keep up with the memory
+    assert regen.regenerate.blocks_per_cycle * 4 >= plain.dram.bytes_per_cycle  # 32-bit blocks keep up with the memory
 
 
 def test_seedlm_virtex7_is_the_published_design():
@@ -174,3 +213,38 @@ def test_systolic_machines_add_up_to_what_is_published():
     assert gemmini.buffers.weights + gemmini.buffers.activations == 256 * 2**10
     assert (gemmini.buffers.outputs, gemmini.dram.bytes_per_cycle) == (64 * 2**10, 16)
     assert (gemmini.kv, gemmini.state) == ("int8", "int8")
+
+
+def test_summaries_are_peak_rates():
+    """The line of a table: clock, GB/s and TMAC/s by hand from the data sheets, before refresh."""
+    s = load_arch("seedlm-virtex7").summary()
+    assert (s.clock_hz, s.bytes_per_second, s.macs_per_second) == (200 * 10**6, 12_800_000_000, 25_600_000_000)
+    assert s.formats == (("fp16", "fp16"), ("seedlm4", "fp16"))
+    s = load_arch("gemv-engine").summary()
+    assert (s.clock_hz, s.bytes_per_second) == (200 * 10**6, 64 * 200 * 10**6)
+    assert (s.macs_per_second, s.formats) == (4 * 32 * 200 * 10**6, (("seedlm4", "mxint8"),))
+
+
+def test_bandwidth_less_refresh():
+    """`spread` refresh takes its share of every cycle; the stops of `all_bank` are placed by the simulator."""
+    spread = load_arch("m0", [("dram.refresh", "{kind: spread, period: 4 us, stall: 300 ns}")])
+    assert spread.dram.rate == 100 * Fraction(37, 40)
+    stops = load_arch("m0", [("dram.refresh", "{kind: all_bank, period: 4 us, stall: 300 ns}")])
+    assert stops.dram.rate == load_arch("m0").dram.rate == 100
+
+
+def test_the_stops_of_a_gpu_s_memory_count_once():
+    """A third of all time stopped costs decode attention about what a rate of two thirds costs, not more."""
+    refresh = "{kind: %s, period: 3.9 us, stall: 1.3 us}"
+    none, spread, stops = (
+        run(load_arch("h100-sxm", [("dram.refresh", text)]), "llama3-8b", batch=64, context=32768, engine="walk").cycles
+        for text in ("{kind: none}", refresh % "spread", refresh % "all_bank")
+    )
+    assert none < stops and none < spread
+    assert stops == pytest.approx(spread, rel=0.02)
+
+
+def test_times_of_the_software_may_be_written_in_cycles():
+    stack = "{launch: 1830 cycles, layer: 0 us, step: 100 us, sequence: 3 us}"
+    arch = load_arch("h200-sxm-trtllm", [("stack", stack)])  # 1.83 GHz
+    assert (arch.stack.launch_seconds, arch.stack.step_seconds, arch.stack.sequence_seconds) == (1e-6, 1e-4, 3e-6)

@@ -3,14 +3,14 @@
 
 import re
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwsim.arch import load_arch, load_arch_text
+from hwsim.arch import Arch, load_arch, load_arch_text, load_tile_machine
 from hwsim.arch.builtin import arch_folder
-from hwsim.arch.machine import Arch
 from hwsim.errors import InputError
 
 GOOD = """\
@@ -120,7 +120,7 @@ def test_the_good_one_is_good():
         (
             "kind: none",
             "{kind: spread, period: 10 cycles, stall: 10 ns}",
-            "f.yaml:10:46: dram.refresh.stall: is not shorter than the period; write a shorter time, e.g. `350 ns`",
+            "f.yaml:10:46: dram.refresh.stall: is not shorter than the period; write a shorter time, for example `350 ns`",
         ),
         ("  beat: 64 B", "  beat: 64 B\n  row: 1 KiB", "f.yaml:8:8: dram.row: needs its partner; write both `row` and `row_miss`, or neither"),
         (
@@ -129,7 +129,7 @@ def test_the_good_one_is_good():
             "f.yaml:13:16: buffers.activations: 100 KiB is too small for every tile listed: 512x256x512 needs two "
             "slots of 256 KiB; write `activations: 512 KiB` or list a smaller tile",
         ),
-        ("clock: 1 GHz", "clock: 1 GHz\nkv: seedlm4", "f.yaml:4:5: kv: seedlm4 holds weights only; write another format, e.g. bf16"),
+        ("clock: 1 GHz", "clock: 1 GHz\nkv: seedlm4", "f.yaml:4:5: kv: seedlm4 holds weights only; write another format, for example bf16"),
     ],
 )  # fmt: skip
 def test_one_mistake_one_line(old, new, expected):
@@ -192,7 +192,10 @@ def test_an_empty_mapping_lists_every_missing_field():
 
 
 def test_unknown_machine_names_the_nearest():
-    with pytest.raises(InputError, match="unknown machine h200-smx; did you mean h200-sxm"):
+    with pytest.raises(
+        InputError,
+        match=r"^unknown machine 'h200-smx'; did you mean 'h200-sxm'\? \(a path to a YAML file also works\)$",
+    ):
         load_arch("h200-smx")
     with pytest.raises(InputError, match="nowhere.yaml: no such file"):
         load_arch("nowhere.yaml")
@@ -209,9 +212,7 @@ def test_a_path_and_its_text_give_the_same_machine(tmp_path):
 
 
 def test_overrides():
-    fast = load_arch_text(
-        GOOD, overrides=[("dram.bandwidth", "9.6 TB/s"), ("vector", "null"), ("tiles.0", "1x2x3")]
-    )
+    fast = load_arch_text(GOOD, overrides=[("dram.bandwidth", "9.6 TB/s"), ("vector", "null"), ("tiles.0", "1x2x3")])
     assert fast.dram.bytes_per_cycle == 9600 and fast.vector is None and fast.tiles == ((1, 2, 3),)
     assert load_arch_text(GOOD, overrides=[("launch.interval", "2 us")]).launch.interval_cycles == 2000
     found = problems(GOOD, [("dram.bandwith", "1 GB/s"), ("dot.rates.0.rate", "1 GB/s"), ("clock", "5 GHz")])
@@ -254,9 +255,7 @@ def test_a_tile_fits_exactly_at_two_slots():
 
 
 def test_times_become_whole_cycles_rounded_up_and_rates_stay_exact():
-    arch = load_arch_text(
-        GOOD, overrides=[("clock", "1.5 GHz"), ("dram.latency", "1 ns"), ("dot.latency", "0 cycles")]
-    )
+    arch = load_arch_text(GOOD, overrides=[("clock", "1.5 GHz"), ("dram.latency", "1 ns"), ("dot.latency", "0 cycles")])
     assert arch.dram.latency_cycles == 2 and arch.dot.latency_cycles == 0
     assert arch.dram.bytes_per_cycle * 3 == 200
 
@@ -302,9 +301,7 @@ def _mutations():
         ]
     )
     values |= st.text(max_size=12)
-    swap = st.tuples(
-        st.integers(0, len(lines) - 1), st.integers(0, 40), st.text("ab:-[]{}#&*!\t\"' 01", max_size=4)
-    )
+    swap = st.tuples(st.integers(0, len(lines) - 1), st.integers(0, 40), st.text("ab:-[]{}#&*!\t\"' 01", max_size=4))
     return st.lists(swap, max_size=3), st.lists(
         st.tuples(st.sampled_from(keys) | st.text(max_size=8), values), max_size=3
     )
@@ -342,9 +339,9 @@ def _shipped():
     return (arch_folder() / "m0.yaml").read_bytes()
 
 
-ENGINE = """\
+GEMV = """\
 name: small
-description: an engine
+description: a machine
 clock: 100 MHz
 dram:
   bandwidth: 8 B/cycle
@@ -352,7 +349,7 @@ dram:
   beat: 8 B
   capacity: 1 GB
   refresh: {kind: none}
-engine:
+gemv:
   weights: mxint8
   fifo: 16
 """
@@ -361,18 +358,48 @@ engine:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("fifo: 16", "fifo: 1", "f.yaml:12:9: engine.fifo: fifo 1; write 4 to 4096 beats"),
-        ("fifo: 16", "fifos: 16", "f.yaml:12:3: engine.fifos: unknown; did you mean fifo?"),
+        ("fifo: 16", "fifo: 1", "f.yaml:12:9: gemv.fifo: fifo 1; write 4 to 4096 beats"),
+        ("fifo: 16", "fifos: 16", "f.yaml:12:3: gemv.fifos: unknown; did you mean fifo?"),
         ("beat: 8 B", "beat: 24 B", "f.yaml:7:9: dram.beat: beat_bytes 24; write 4, 8, 16, 32 or 64"),
-        ("weights: mxint8", "weights: fp16", "f.yaml:11:3: engine: fp16: not an operand"),
-        ("latency: 20 cycles", "latency: 0 cycles", "f.yaml:6:12: dram.latency: a clocked memory needs one"),
+        ("weights: mxint8", "weights: fp16", "f.yaml:11:3: gemv: fp16: not an operand"),
+        (
+            "latency: 20 cycles",
+            "latency: 0 cycles",
+            "f.yaml:6:12: dram.latency: a memory with a clocked port needs at least one",
+        ),
         ("refresh: {kind: none}", "refresh: {kind: all_bank}", "dram.refresh.period: missing"),
         ("refresh: {kind: none}", "turnaround: 10 ns\n  refresh: {kind: none}", "not modelled beat by beat; remove it"),
-        ("engine:\n", "engine:\n  decoders: 2\n", "f.yaml:11:13: engine.decoders: decoders 2 with mxint8; write 0"),
+        ("gemv:\n", "gemv:\n  decoders: 2\n", "f.yaml:11:13: gemv.decoders: decoders 2 with mxint8; write 0"),
     ],
 )
-def test_bad_engines_are_answered_at_their_place(old, new, said):
-    assert load_arch_text(ENGINE, "f.yaml").engine.fifo == 16
+def test_bad_gemv_machines_are_answered_at_their_place(old, new, said):
+    assert load_arch_text(GEMV, "f.yaml").gemv.fifo == 16
     with pytest.raises(InputError) as caught:
-        load_arch_text(ENGINE.replace(old, new), "f.yaml")
+        load_arch_text(GEMV.replace(old, new), "f.yaml")
     assert any(said in problem for problem in caught.value.problems), caught.value.problems
+
+
+def test_engine_is_the_old_name_of_gemv():
+    """Files and --set of the last release are read, with a note; places are those of the file."""
+    new, old = load_arch_text(GEMV, "f.yaml"), load_arch_text(GEMV.replace("gemv:", "engine:"), "f.yaml")
+    *others, note = old.warnings
+    assert new == replace(old, warnings=tuple(others))
+    assert note.startswith("`engine:` is now `gemv:`; write `gemv:`")
+    override = load_arch_text(GEMV, "f.yaml", [("engine.fifo", "32")])
+    assert (override.gemv.fifo, override.warnings) == (32, (note,))
+    both_old = load_arch_text(GEMV.replace("gemv:", "engine:"), "f.yaml", [("engine.fifo", "32")])
+    assert both_old == override
+    assert load_arch_text(GEMV.replace("gemv:", "engine:"), "f.yaml", [("gemv.fifo", "32")]) == override
+    assert problems(GEMV.replace("gemv:", "engine:").replace("fifo: 16", "fifo: 1")) == [
+        "f.yaml:12:9: gemv.fifo: fifo 1; write 4 to 4096 beats"
+    ]
+    assert problems(GEMV, [("engine.fifo", "1")]) == ["--set gemv.fifo: fifo 1; write 4 to 4096 beats"]
+    twice = GEMV + "engine:\n  weights: mxint8\n"
+    (problem,) = problems(twice)
+    assert problem.startswith("f.yaml:13:1: engine: unknown; known: name, ") and problem.endswith("gemv")
+
+
+def test_what_needs_a_tile_machine_says_so():
+    assert load_tile_machine("m0", [("clock", "2 GHz")]) == load_arch("m0", [("clock", "2 GHz")])
+    with pytest.raises(InputError, match="^gemv-engine: a machine with `gemv:`; name one with `dot:`$"):
+        load_tile_machine("gemv-engine")

@@ -61,7 +61,7 @@ class Engine:
 
 async def product(engine: Engine, case: Case) -> dict:
     """Run one product: {cycles, y, beats}."""
-    spec, data = case.arch.engine, data_of(case)
+    spec, data = case.arch.gemv, data_of(case)
     for index, record in enumerate(data.x):
         await engine.send("x", pack(x_layout(spec), {"block": record, "index": index}))
     await engine.send("command", pack(command_layout(spec), command(spec, case.n, case.k)))

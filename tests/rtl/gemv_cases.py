@@ -52,7 +52,7 @@ class Case:
     def predicted(self) -> int:
         """Cycles by the simulator, which knows nothing of `late` and `phase`."""
         ready = None if self.p_ready == 1 else self.sink()
-        return run_gemv(self.arch.engine, self.arch.dram, self.n, self.k, ready).cycles
+        return run_gemv(self.arch.gemv, self.arch.dram, self.n, self.k, ready).cycles
 
     def plain(self) -> dict:
         """For a file."""
@@ -70,7 +70,7 @@ class Data:
 
 def data_of(case: Case) -> Data:
     """Random data: magnitudes over many powers of two, zeros, now and then NaN."""
-    spec, draw = case.arch.engine, np.random.default_rng(case.seed)
+    spec, draw = case.arch.gemv, np.random.default_rng(case.seed)
     padded = spec.columns(case.k) * spec.dot.lanes
     x = np.zeros((1, padded))
     x[:, : case.k] = draw.normal(size=case.k) * 2.0 ** draw.integers(-4, 4, case.k)
@@ -92,9 +92,9 @@ def _blocks(case: Case, draw, padded: int):
     """W of a block format: as stored, and with K padded as the engine sees it."""
     w = draw.normal(size=(case.n, case.k)) * 2.0 ** draw.integers(-6, 6, (case.n, 1))
     w[draw.random(w.shape) < 0.05] = 0
-    if "mx" in case.arch.engine.weights and draw.random() < 0.3:
+    if "mx" in case.arch.gemv.weights and draw.random() < 0.3:
         w[draw.integers(case.n), draw.integers(case.k)] = np.nan
-    form = get_format(case.arch.engine.weights)
+    form = get_format(case.arch.gemv.weights)
     whole = np.zeros((case.n, padded), np.float32)
     whole[:, : case.k] = w
     return form.encode(w.astype(np.float32)), form.encode(whole)
@@ -102,7 +102,7 @@ def _blocks(case: Case, draw, padded: int):
 
 def _seeds(case: Case, draw, padded: int):
     """W of seeds, any records: as stored, and requantised with what fills the last block of a row."""
-    spec, codec = case.arch.engine, case.arch.engine.codec
+    spec, codec = case.arch.gemv, case.arch.gemv.codec
     records = -(-case.k // codec.C)
     shape = (case.n, records)
     words = draw.integers(1, 1 << codec.K, shape, dtype=np.uint64)

@@ -24,7 +24,7 @@ def run_gates(
 
     unit: other gates in its place (a mutant). runtime: as `run_bench` takes it.
     """
-    (engine,) = {case.arch.engine for case in cases}
+    (engine,) = {case.arch.gemv for case in cases}
     paths = folder / "cases.json", folder / "results.json"
     paths[0].write_text(json.dumps([case.plain() for case in cases]))
     verilog = emit(unit or GemvUnit(engine), "top")

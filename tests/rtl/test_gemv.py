@@ -20,7 +20,7 @@ def machine(engine: dict, beat: int, bandwidth: str, latency: int, refresh=None)
     """The text of an engine machine."""
     dram = {"bandwidth": f"{bandwidth} B/cycle", "latency": f"{latency} cycle", "beat": f"{beat} B"}
     dram |= {"capacity": "1 GB", "refresh": refresh or {"kind": "none"}}
-    return json.dumps({"name": "e", "description": "d", "clock": "100 MHz", "dram": dram, "engine": engine})
+    return json.dumps({"name": "e", "description": "d", "clock": "100 MHz", "dram": dram, "gemv": engine})
 
 
 def agree(cases, tmp_path, monkeypatch) -> list[int]:
@@ -69,4 +69,4 @@ def test_every_grid_is_what_the_page_promises(seed):
     kinds = [d.kind for d in drawn]
     assert min(kinds.count(kind) for kind in ("starved", "balanced", "compute")) >= 20
     assert sum(d.uneven for d in drawn) >= 10 and sum(not d.disturbed for d in drawn) >= 20
-    assert len({d.case.arch.engine for d in drawn}) == len(ENGINES) <= 10
+    assert len({d.case.arch.gemv for d in drawn}) == len(ENGINES) <= 10

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwsim.arch.machine import Dram, Refresh
+from hwsim.arch.memory import Dram, Refresh
 from hwsim.errors import InputError
 from hwsim.sim.beats import run_gemv
 from hwsim.specs import Gemv

@@ -7,17 +7,9 @@ from hypothesis import strategies as st
 
 from hwsim.arch.compute import DATAFLOWS, DotArray, DotRate, SystolicArray, TensorCores
 from hwsim.arch.link import COLLECTIVES, TOPOLOGIES, Link
-from hwsim.arch.machine import (
-    Arch,
-    Buffers,
-    Dequantise,
-    Dram,
-    Launch,
-    Refresh,
-    Regenerate,
-    Round,
-    Vector,
-)
+from hwsim.arch.machine import TileMachine
+from hwsim.arch.memory import Buffers, Dram, Refresh
+from hwsim.arch.servers import Dequantise, Launch, Regenerate, Round, Vector
 from hwsim.jobs.tile import TileJob
 from hwsim.mapping.operands import Formats
 from hwsim.mapping.pipeline import Pipeline
@@ -52,7 +44,7 @@ def archs(draw, refreshes=("none", "spread", "all_bank"), launches=True):
     period = Fraction(draw(st.integers(200, 4000)))
     refresh = Refresh(kind, period, period * Fraction(draw(st.integers(1, 9)), 64)) if kind != "none" else Refresh()
     size = st.sampled_from([1 << 17, 1 << 18, 3 << 17, 1 << 20])
-    return Arch(
+    return TileMachine(
         name="random",
         description="",
         clock_hz=Fraction(10**9),

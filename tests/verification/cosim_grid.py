@@ -41,7 +41,7 @@ class Drawn:
     @property
     def memory(self) -> Fraction:
         """Cycles that the memory alone needs: by its rate less refresh, by the FIFO's credits, a beat a cycle."""
-        spec, dram = self.case.arch.engine, self.case.arch.dram
+        spec, dram = self.case.arch.gemv, self.case.arch.dram
         shape = spec.shape(self.case.n, self.case.k)
         round_trip = dram.latency_cycles + spec.beat_bytes / dram.bytes_per_cycle + spec.FIFO_LATENCY
         beat = max(Fraction(1), spec.beat_bytes * (1 + refresh_share(dram)) / dram.bytes_per_cycle)
@@ -50,7 +50,7 @@ class Drawn:
     @property
     def compute(self) -> Fraction:
         """Cycles that decoders or dot units alone need, the slower of the two."""
-        spec, case = self.case.arch.engine, self.case
+        spec, case = self.case.arch.gemv, self.case
         steps = spec.interleave * spec.columns(case.k)
         words = Fraction(steps * spec.step_bits, spec.parts * spec.unpack.bits_out)
         return spec.shape(case.n, case.k).groups * max(Fraction(steps), words)
@@ -77,7 +77,7 @@ class Drawn:
     @property
     def uneven(self) -> bool:
         """Whether zero rows or zeros at the end of K fill a group or a block."""
-        spec = self.case.arch.engine
+        spec = self.case.arch.gemv
         return bool(self.case.n % spec.group_rows or self.case.k % (spec.dot.lanes * spec.parts))
 
     @property
@@ -104,7 +104,7 @@ def machine_text(spec: Gemv, bandwidth: Fraction, latency: int, refresh: dict) -
     engine = {name: getattr(spec, name) for name in fields.split()}
     dram = {"bandwidth": f"{float(bandwidth)} B/cycle", "latency": f"{latency} cycle", "beat": f"{spec.beat_bytes} B"}
     dram |= {"capacity": "1 GB", "refresh": refresh}
-    return json.dumps({"name": "grid", "description": "drawn", "clock": "100 MHz", "dram": dram, "engine": engine})
+    return json.dumps({"name": "grid", "description": "drawn", "clock": "100 MHz", "dram": dram, "gemv": engine})
 
 
 def drawn_machine(draw: random.Random, spec: Gemv, kind: str) -> str:

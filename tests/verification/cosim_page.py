@@ -202,9 +202,9 @@ def experiment_good(found: dict[int, dict]) -> bool:
 
 def cycles_of(n: int, k: int) -> tuple[int, int]:
     """(FP16 on SeedLM's machine, seeds on the engine), simulated."""
-    engine = load_arch(MACHINE, [("engine.k_max", "32768")])
+    engine = load_arch(MACHINE, [("gemv.k_max", "32768")])
     fp16 = hwsim.gemm("seedlm-virtex7", 1, n, k, weights="fp16", engine="walk").cycles
-    return fp16, run_gemv(engine.engine, engine.dram, n, k).cycles
+    return fp16, run_gemv(engine.gemv, engine.dram, n, k).cycles
 
 
 def speed_up_table() -> str:
@@ -241,12 +241,12 @@ def llama_table() -> str:
 def engine_cycles(size: int, *changes: tuple[str, str]) -> int:
     """By the simulator, on the shipped engine with these changes."""
     arch = load_arch(MACHINE, list(changes))
-    return run_gemv(arch.engine, arch.dram, size, size).cycles
+    return run_gemv(arch.gemv, arch.dram, size, size).cycles
 
 
 def decoder_curve(size: int = 2048) -> list[tuple[int, int]]:
     """(decoders, cycles by the simulator)."""
-    return [(decoders, engine_cycles(size, ("engine.decoders", str(decoders)))) for decoders in range(1, 25)]
+    return [(decoders, engine_cycles(size, ("gemv.decoders", str(decoders)))) for decoders in range(1, 25)]
 
 
 def free_text(curve: list[tuple[int, int]], size: int = 2048) -> str:
@@ -255,12 +255,12 @@ def free_text(curve: list[tuple[int, int]], size: int = 2048) -> str:
     free = next(d for d, c in curve if c <= 1.001 * least)
     shown = free - 1, free - 2, free // 2, free // 4
     costs = ", ".join(f"{d}: +{100 * (cycles[d] / least - 1):.1f} %" for d in shown)
-    arch, fewer = load_arch(MACHINE), ("engine.decoders", str(free - 1))
-    deeper = engine_cycles(size, fewer, ("engine.fifo", str(2 * arch.engine.fifo)))
+    arch, fewer = load_arch(MACHINE), ("gemv.decoders", str(free - 1))
+    deeper = engine_cycles(size, fewer, ("gemv.fifo", str(2 * arch.gemv.fifo)))
     steady = engine_cycles(size, fewer, ("dram.refresh", "{kind: none}"))
     return paragraph(f"""Regeneration is free from {free} decoders on, one for each seed block of a beat: more gain
 nothing ({curve[-1][0]}: {curve[-1][1]:,} cycles), fewer cost what they lack ({costs}). With {free - 1} the FIFO
-counts too: of its {arch.engine.fifo} beats {arch.dram.latency_cycles} are in flight, and the rest do not feed the
+counts too: of its {arch.gemv.fifo} beats {arch.dram.latency_cycles} are in flight, and the rest do not feed the
 decoders through a refresh. Twice as deep it takes {deeper:,} cycles; a memory without refresh, {steady:,}.""")
 
 
@@ -273,7 +273,7 @@ def figure(path: Path, curve: list[tuple[int, int]], found: dict[int, dict], siz
     import matplotlib.pyplot as plt
 
     arch = load_arch(MACHINE)
-    spec, dram = arch.engine, arch.dram
+    spec, dram = arch.gemv, arch.dram
     blocks, beats = size * size // spec.codec.C, spec.shape(size, size).nbytes // spec.beat_bytes
     stopped = float(dram.refresh.stall_cycles / dram.refresh.period_cycles)
     fig, ax = plt.subplots(figsize=(7.2, 4.4), layout="constrained")

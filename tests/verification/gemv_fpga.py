@@ -162,7 +162,7 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", default=parts, help=f"of {', '.join(parts)}: the page is written from all")
     parser.add_argument("--seed", type=int, default=1, help="of place and route")
     options = parser.parse_args()
-    folder, engine = ROOT / "build" / "gemv_fpga", load_arch("gemv-engine").engine
+    folder, engine = ROOT / "build" / "gemv_fpga", load_arch("gemv-engine").gemv
     rows = []
     if "xc7" in options.parts:
         stat = on_xilinx(engine, folder)
