@@ -29,7 +29,7 @@ from hwsim.arch.schema import DotFile, DramFile, MachineFile, SystolicFile, Tens
 from hwsim.errors import InputError, nearest
 from hwsim.files import fields
 from hwsim.files.yaml import Document, Placed, parse, raise_problems, read, short
-from hwsim.formats.layout import layout
+from hwsim.formats.names import layout
 from hwsim.quantities import Quantity, write
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from hwsim.arch.technology import TECHNOLOGIES
 from hwsim.errors import InputError
 from hwsim.files.fields import FilePart, asked
 from hwsim.files.yaml import short
-from hwsim.formats.layout import ALIASES, NAMES, layout
+from hwsim.formats.names import ALIASES, NAMES, layout
 from hwsim.quantities import DURATION, Quantity, pattern, quantity, rate
 
 _TILE = r"^[1-9][0-9]{0,6}x[1-9][0-9]{0,6}x[1-9][0-9]{0,6}$"

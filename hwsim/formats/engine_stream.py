@@ -43,11 +43,5 @@ def stream(w: Encoded, dot_units: int, interleave: int, beat_bytes: int, target_
 
 def zero_record(form: Format) -> np.ndarray:
     """uint8[record_bits]: the bits of a block of zeros."""
-    layout = form.layout
-    if layout.kind == "seed":
-        codec = form.codec
-        zero = codec.zero
-        data = codec.pack(zero.seed, zero.exponent, zero.q).to_bytes(8, "little")
-    else:
-        data = form.encode(np.zeros((1, layout.block), np.float32)).to_bytes()[layout.row_scale_bytes :]
-    return np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little", count=layout.record_bits)
+    data = np.frombuffer(form.zero_record(), np.uint8)
+    return np.unpackbits(data, bitorder="little", count=form.layout.record_bits)

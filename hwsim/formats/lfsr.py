@@ -45,20 +45,18 @@ class Lfsr:
 
     width:  bits of the register, at least 2.
     taps:   bit positions, least significant = 0; they hold 0, else a step could not be undone.
-            None: the row of `TAPS`.
+            (): the row of `TAPS`.
     raises: InputError for taps outside the register or a width without a row in `TAPS`.
     """
 
     width: int
-    taps: tuple[int, ...] | None = None
+    taps: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.taps is None:
-            if self.width not in TAPS:
-                raise InputError(f"no taps known for an LFSR of {self.width} bits; give taps=")
-            object.__setattr__(self, "taps", TAPS[self.width])
-        taps = tuple(self.taps)
-        if len(set(taps)) != len(taps) or 0 not in taps or not all(0 <= tap < self.width for tap in taps):
+        if not self.taps and self.width not in TAPS:
+            raise InputError(f"no taps known for an LFSR of {self.width} bits; give taps=")
+        taps = tuple(self.taps or TAPS[self.width])
+        if len(set(taps)) != len(taps) or 0 not in taps or not (min(taps) == 0 and max(taps) < self.width):
             raise InputError(f"taps {taps} of a {self.width}-bit LFSR: write different bits of it, with 0")
         object.__setattr__(self, "taps", taps)
 

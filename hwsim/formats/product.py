@@ -153,21 +153,16 @@ def _by_blocks(a: Operand, b: Operand, block: int, exact: bool, y: np.ndarray) -
             if spans is not None:
                 slack = np.abs(xb) @ np.abs(wb).T * (2.0**-53 * (block + 4))
                 slack[np.add.outer(spans[0][:, j], spans[1][:, j]) <= room] = 0.0
-        if exact:
-            in_threads(
-                len(xs), len(ws) * 8, None,
-                lambda p, q, j=j, d=dots, s=slack: kernels.add_exactly(
-                    high[p:q], low[p:q], slop[p:q], d[p:q], x_scales[j, p:q], w_scales[j], s[p:q]
-                ),
-            )  # fmt: skip
-            continue
-        in_threads(
-            len(xs), len(ws) * 8, None,
-            lambda p, q, j=j, d=dots, s=slack: kernels.add_blocks(
-                y[p:q], d[p:q], x_scales[j, p:q], w_scales[j], s[p:q], doubt[p:q]
-            ),
-        )  # fmt: skip
-        if spans is not None:
+
+        def add(p: int, q: int, d: np.ndarray = dots, s: np.ndarray = slack, j: int = j) -> None:
+            scales = x_scales[j, p:q], w_scales[j]
+            if exact:
+                kernels.add_exactly(high[p:q], low[p:q], slop[p:q], d[p:q], *scales, s[p:q])
+            else:
+                kernels.add_blocks(y[p:q], d[p:q], *scales, s[p:q], doubt[p:q])
+
+        in_threads(len(xs), len(ws) * 8, None, add)
+        if spans is not None and not exact:
             for m, n in np.argwhere(doubt):
                 total = _exact_dot(xb[m], wb[n], x_scales[j, m] * w_scales[j, n])
                 y[m, n] = _float32(Fraction(float(y[m, n])) + total)
@@ -190,7 +185,8 @@ def _spans(rows: np.ndarray, block: int) -> np.ndarray:
     last = np.frexp((whole & -whole).astype(np.float64))[1] - 1 + exponent - 53
     some = finite != 0
     high = np.where(some, exponent, -(1 << 20)).max(axis=2, initial=-(1 << 20)).astype(np.int64)
-    return np.maximum(high - np.where(some, last, 1 << 20).min(axis=2, initial=1 << 20), 0)
+    spans: np.ndarray = np.maximum(high - np.where(some, last, 1 << 20).min(axis=2, initial=1 << 20), 0)
+    return spans
 
 
 def _float32(exact: Fraction) -> np.float32:
@@ -251,7 +247,9 @@ def _folded(side: Operand, block: int, step: int, how: Aligned) -> tuple[np.ndar
     return significands, np.where(dead, np.int32(_ZERO_EXPONENT), exponents), fraction
 
 
-def _fixed_point(side: Operand, significands: np.ndarray, exponents: np.ndarray, how: Aligned):
+def _fixed_point(
+    side: Operand, significands: np.ndarray, exponents: np.ndarray, how: Aligned
+) -> tuple[np.ndarray, int]:
     """Elements as integers of one unit, and the exponent at which its fraction bits count."""
     live = exponents[significands != 0]
     low = int(live.min()) if live.size else 0

@@ -19,7 +19,7 @@ import numpy as np
 from hwsim.arch import Arch
 from hwsim.arch.cores import Cores, CoreTile, Family
 from hwsim.errors import InputError
-from hwsim.formats.layout import layout
+from hwsim.formats.names import layout
 from hwsim.mapping.gpu.kernels import product
 from hwsim.measured.sets import FOLDER, fit_set, kernel_sets
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from hwsim.arch import Arch, load_arch
 from hwsim.arch.cores import Cores
-from hwsim.formats.layout import layout
+from hwsim.formats.names import layout
 from hwsim.jobs.run import gemm
 from hwsim.mapping.gpu.kernels import gemm as kernel
 from hwsim.measured import calibrate

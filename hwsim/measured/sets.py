@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from hwsim.arch.cores import Cores
-from hwsim.formats.layout import layout
+from hwsim.formats.names import layout
 from hwsim.mapping.gpu import attention, kernels
 from hwsim.mapping.gpu.waves import EXPERTS
 from hwsim.workload.language.routing import spread

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hwsim.arch import Arch, load_arch
-from hwsim.formats.layout import layout
+from hwsim.formats.names import layout
 from hwsim.mapping.gpu.kernels import gemm, grouped
 from hwsim.measured import calibrate
 from hwsim.measured.sets import read_rows

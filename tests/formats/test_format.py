@@ -12,7 +12,7 @@ import pytest
 
 from hwsim.errors import InputError
 from hwsim.formats import get_format
-from hwsim.formats.layout import NAMES, layout
+from hwsim.formats.names import NAMES, layout
 
 VALUED = [n for n in NAMES if not n.startswith("seed")]
 
