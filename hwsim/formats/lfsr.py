@@ -45,18 +45,19 @@ class Lfsr:
 
     width:  bits of the register, at least 2.
     taps:   bit positions, least significant = 0; they hold 0, else a step could not be undone.
-            (): the row of `TAPS`.
+            None: the row of `TAPS`.
     raises: InputError for taps outside the register or a width without a row in `TAPS`.
     """
 
     width: int
-    taps: tuple[int, ...] = ()
+    taps: tuple[int, ...] = None  # type: ignore[assignment]  # __post_init__ fills None
 
     def __post_init__(self) -> None:
-        if not self.taps and self.width not in TAPS:
+        given: tuple[int, ...] | None = self.taps
+        if given is None and self.width not in TAPS:
             raise InputError(f"no taps known for an LFSR of {self.width} bits; give taps=")
-        taps = tuple(self.taps or TAPS[self.width])
-        if len(set(taps)) != len(taps) or 0 not in taps or not (min(taps) == 0 and max(taps) < self.width):
+        taps = TAPS[self.width] if given is None else tuple(given)
+        if len(set(taps)) != len(taps) or 0 not in taps or min(taps) < 0 or max(taps) >= self.width:
             raise InputError(f"taps {taps} of a {self.width}-bit LFSR: write different bits of it, with 0")
         object.__setattr__(self, "taps", taps)
 
