@@ -347,7 +347,7 @@ def _syntax(error: yaml.MarkedYAMLError) -> str:
     if "\\t" in problem:
         return "a tab; write spaces (or quote the text)"
     if "mapping values are not allowed" in problem:
-        return "a `:` where no key can stand; indent keys like their neighbours, quote text that holds `: `"
+        return "a `:` where no key is possible; indent keys like their neighbours, quote text that holds `: `"
     if "could not find expected ':'" in problem:
         return "a line without `:`; write `key: value`"
     if "block end" in problem:

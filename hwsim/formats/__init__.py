@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hwsim.formats.catalog import get_format as get_format
     from hwsim.formats.elements import Element as Element
-    from hwsim.formats.engine_stream import stream as stream
     from hwsim.formats.format import Encoded as Encoded
     from hwsim.formats.format import Format as Format
     from hwsim.formats.layout import Layout as Layout
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from hwsim.formats.product import Aligned as Aligned
     from hwsim.formats.product import block_dot as block_dot
     from hwsim.formats.product import matmul as matmul
+    from hwsim.formats.weight_stream import stream as stream
 
 # A public name never equals its module: importing the module would hide the name.
 _HOME = {
@@ -36,7 +36,7 @@ _HOME = {
     "Aligned": "product",
     "block_dot": "product",
     "matmul": "product",
-    "stream": "engine_stream",
+    "stream": "weight_stream",
 }
 
 __all__ = [*_HOME]  # noqa: PLE0605

@@ -1,4 +1,4 @@
-"""Block data representation: a scale for k1 elements, a small shift for each k2, sign and magnitude.
+"""Block data representation: a scale per k1 elements, a small shift per k2, sign and magnitude.
 
 source: With Shared Microexponents, A Little Shifting Goes a Long Way (arXiv 2302.08007), sections 3 and 4.
 """
@@ -27,7 +27,7 @@ from hwsim.formats.packing import pack_records, split_rows, unpack_records
 class BdrFormat(Format):
     """One point (m, k1, d1, k2, d2) of the BDR family: MX9 is (7, 16, 8, 2, 1).
 
-    m: magnitude bits, no hidden one; a sign bit besides. k1: elements of a block. d1: bits of its scale.
+    m: magnitude bits, without a hidden one; the sign bit is extra. k1: elements of a block. d1: bits of its scale.
     k2: elements of a sub-block. d2: bits of its shift; 0: no shifts (MSFP).
     """
 

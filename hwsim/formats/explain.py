@@ -1,6 +1,6 @@
 """Why a value becomes its code: a block's maximum, its scale, each element's quotient, rounding and code.
 
-`Format.explain` gives an `Explanation`; each class of formats explains its own scales with what is here. Codes and
+`Format.explain` gives an `Explanation`; each class of formats explains its own scales with these functions. Codes and
 scales are those of `encode`; everything else is computed in rational arithmetic.
 """
 

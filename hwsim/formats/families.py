@@ -5,7 +5,7 @@
     int4_groups(64)              symmetric integers in [-8, 7] under a float16 scale
     bdr(5, 32, 8, 4, 2)          any BDR point
 
-Standard library only. The ranges are checked where a file is read (`custom`) and where values are made.
+Standard library only. The ranges are checked where a file is read (`custom`) and by the classes of values.
 """
 
 from __future__ import annotations

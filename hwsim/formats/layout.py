@@ -39,7 +39,7 @@ class Layout:
     activations: the format of the activations that weights in this format meet, where a run names none. "same": this
         format; "listed": this format on a machine that lists a rate for the pair (this format, this format), else the
         machine's wide format (bf16, fp16 or int8); "wide": always the machine's wide format.
-    definition: of a format that is not in the table of `names`: what a YAML file would say; else empty.
+    definition: of a format that is not in the table of `names`: the keys and values of its YAML file; else empty.
     """
 
     name: str
@@ -116,7 +116,7 @@ def seed_layout(name: str, c: int, p: int, k: int, *, q_bits: int = 4, e_bits: i
 
 @dataclass(frozen=True)
 class StreamShape:
-    """The sizes of a matrix in an engine stream; see `hwsim.formats.stream`.
+    """The sizes of a matrix in a weight stream; see `hwsim.formats.stream`.
 
     groups, group_beats: groups of rows, and beats per group.
     row_blocks: blocks per row, K padded. block_records, block_bits: records and bits per block.
@@ -145,14 +145,14 @@ class StreamShape:
 def stream_shape(
     layout: Layout, rows: int, k: int, group_rows: int, beat_bytes: int, target_block: int = 32
 ) -> StreamShape:
-    """The engine stream of [rows, k] in groups of `group_rows`.
+    """The weight stream of [rows, k] in groups of `group_rows`.
 
     A block is one record; of seed and dense formats, as many as fill whole blocks of `target_block` values.
     raises: InputError for a size below 1.
     """
     if min(group_rows, beat_bytes, target_block) < 1:
         raise InputError(
-            f"engine stream: group_rows {group_rows}, beat_bytes {beat_bytes}, target_block {target_block}; "
+            f"weight stream: group_rows {group_rows}, beat_bytes {beat_bytes}, target_block {target_block}; "
             "write 1 or more"
         )
     per_block = 1 if layout.kind == "block" else math.lcm(layout.block, target_block) // layout.block

@@ -1,4 +1,4 @@
-"""Block formats with a power-of-two (E8M0) scale: the six of OCP MX v1.0 and any other element and block."""
+"""Block formats with a power-of-two (E8M0) scale: the six of OCP MX v1.0, and any other element and block."""
 
 from __future__ import annotations
 

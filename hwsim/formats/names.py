@@ -1,8 +1,8 @@
-"""The number formats that have a name, one row each, and `layout`, which resolves whatever names a format.
+"""The number formats that have a name, one row each, and `layout`, which resolves anything that names a format.
 
 Standard library only, so that the simulator never imports numpy; files and mappings are read by `custom`.
 
-A new format is a file beside this one, with its class, and a row of `ROWS`: docs/adding.md.
+A new format is a file with its class next to this one, and a row of `ROWS`: see docs/adding.md.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from hwsim.formats.layout import Layout, bdr_layout, block_layout, dense_layout,
 from hwsim.formats.lfsr import SEEDLM3, SEEDLM4, SeedCodec
 
 FormatSource = str | Path | Mapping[str, object] | Layout
-"""Whatever names a format: a name, an alias, the path of a YAML file, an inline mapping, or a Layout itself."""
+"""Anything that names a format: a name, an alias, the path of a YAML file, an inline mapping, or a Layout itself."""
 
 
 class Row(NamedTuple):
     """One format: its layout, and who computes its values.
 
-    made_by: `module:Class` in `hwsim.formats`, loaded when values are asked for.
+    made_by: `module:Class` in `hwsim.formats`, loaded when values are needed.
     options: those of the class that make it this format; a user cannot change them.
     """
 

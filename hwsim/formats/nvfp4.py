@@ -1,4 +1,4 @@
-"""NVFP4: E2M1 elements, an E4M3 scale for each 16, an FP32 scale for the tensor; and its kin.
+"""NVFP4: E2M1 elements, an E4M3 scale per 16, an FP32 scale per tensor; and other elements and blocks like it.
 
 source: arXiv 2509.25149; recipes: the code of torchao 0.18, Transformer Engine and Model-Optimizer.
 """
@@ -41,12 +41,12 @@ _NAN_SCALE = 0x7F
 
 @dataclass(frozen=True)
 class ScaledFormat(Format):
-    """x = q s_b s_t: elements q, an E4M3 scale s_b a block, a float32 scale s_t a tensor.
+    """x = q s_b s_t: elements q, an E4M3 scale s_b per block, a float32 scale s_t per tensor.
 
     recipe: "exact" (quotients rounded once), or a library's float32 arithmetic and floor of s_b:
         "torchao" (2^-6), "te" (none), "modelopt" (2^-9; 1 for a block of zeros).
     tile: 16 shares each scale among 16 rows (2D weight scales), the last two axes being rows and blocked axis.
-    four_over_six: the top of a block is 4 or 6 by the lower squared error; a tie takes 6.
+    four_over_six: the maximum of a block becomes 4 or 6, whichever has the lower squared error; a tie takes 6.
     """
 
     element: str = "E2M1"
@@ -70,7 +70,7 @@ class ScaledFormat(Format):
         if (self.four_over_six or self.recipe != "exact") and self.element.upper() != "E2M1":
             problems.append("recipe and four_over_six are for element E2M1")
         if self.four_over_six and (self.tile != 1 or self.recipe != "exact" or self.rounding != "rne"):
-            problems.append("four_over_six goes with recipe exact, rounding rne and no tile")
+            problems.append("four_over_six needs recipe exact, rounding rne and no tile")
         if problems:
             raise InputError(*problems)
 
@@ -95,7 +95,7 @@ class ScaledFormat(Format):
         top = largest_finite(whole)
         tensor = self.tensor_scale(top)
         s_t = float(tensor)
-        into = float(self._te_encode(top)) if self.recipe == "te" else s_t  # what block maxima meet
+        into = float(self._te_encode(top)) if self.recipe == "te" else s_t  # the scale of block maxima
         fast = whole.dtype == np.float32 and self.rounding == "rne" and self.recipe == "exact"
         if fast and self.block == 16 and self.table.name == "E2M1" and not self.four_over_six:
             given = self.tile > 1
@@ -210,7 +210,7 @@ class ScaledFormat(Format):
     def _choose_four(
         self, whole: np.ndarray, k: int, maxima: np.ndarray, s_t: float, scales: np.ndarray, codes: np.ndarray
     ) -> None:
-        """Replace scale and codes of the blocks that are nearer with their maximum at 4."""
+        """Replace scale and codes of the blocks whose error is lower with their maximum at 4."""
         other = self._scales(maxima, s_t, top=4.0)
         other_codes = np.empty_like(codes)
         self._elements(whole, k, other, s_t, other_codes)

@@ -1,6 +1,6 @@
 """One side of a dot product, taken apart: exact elements, the scales inside the dot, the scale applied after it.
 
-Each class of formats makes its own `Operand` from what is here.
+Each class of formats makes its own `Operand` with these functions.
 An element is significand * 2^(exponent - fraction_bits), |significand| < 2^(fraction_bits + 1): as hardware reads it,
 subnormals and integers not normalised.
 """

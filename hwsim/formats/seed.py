@@ -1,10 +1,10 @@
 """Seed formats: weights stored as LFSR seeds, found by exact search.
 
 *Exact search* of a block: for every seed the least-squares coefficients, quantised; the stored seed has the least
-squared error, then the lowest number. The search skips a seed only where a bound proves it worse: whatever is
-done to the coefficients, the error is at least |w|^2 - |Q^T w|^2, Q an orthonormal basis of the seed's matrix.
-Two uses of it: per seed, in float32 with a slack above its rounding; and per cell of directions, by the triangle
-inequality of angles, so that most seeds are never looked at.
+squared error, then the lowest number. The search skips a seed only where a bound proves it worse: for any
+coefficients, the error is at least |w|^2 - |Q^T w|^2, Q an orthonormal basis of the seed's matrix. The bound is
+used per seed, in float32 with a slack above its rounding, and per cell of directions, by the triangle inequality
+of angles, so that most seeds are never examined.
 
 source: SeedLM (arXiv 2410.10714), Algorithm 3; exponent rule and tensor scale: the design's section 3.
 """
@@ -41,7 +41,7 @@ _RANK = 1e-12  # a singular value below this share of the largest is a zero of a
 
 @dataclass(frozen=True, eq=False)
 class SeedSearch:
-    """What a search found.
+    """The result of a search.
 
     words: uint64[n], the records. errors: float64[n], squared errors of the blocks as given.
     evaluated: seeds whose quantised fit was computed, all blocks together. bounded: seeds whose bound was.
@@ -262,7 +262,7 @@ class SeedFormat(Format):
         rows, shape, axis = float_rows(x, axis)
         c, k = self.codec.C, rows.shape[1]
         whole, blocks = k // c, -(-k // c)
-        step = max(1, _CHUNK // max(1, blocks))  # rows at once: bounds the memory beside codes and weights
+        step = max(1, _CHUNK // max(1, blocks))  # rows at once: bounds the memory besides codes and weights
         parts = [slice(at, at + step) for at in range(0, len(rows), step)]
         largest, bad = 0.0, 0
         for part in parts:

@@ -240,7 +240,7 @@ def bdr(rows, m: int, k1: int, d1: int, k2: int, d2: int, rounding: str, seed: i
 
 
 def scaled(rows, kind: str, rounding: str, seed: int = 1):
-    """(codes, scales as fractions, decoded): fp8_e4m3 one scale, int8 one a row, int4_g128 one a group."""
+    """(codes, scales as fractions, decoded): fp8_e4m3 one scale, int8 one per row, int4_g128 one per group."""
     values, bits, integer = {
         "fp8_e4m3": (E4M3, 8, False),
         "int8": ([F(i) for i in range(128)], 8, True),

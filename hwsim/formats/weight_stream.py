@@ -1,4 +1,4 @@
-"""The order in which the GEMV engine reads its weights: group by group, block column by block column."""
+"""The order in which the GEMV machine reads its weights: group by group, block column by block column."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hwsim.formats.layout import stream_shape
 
 
 def stream(w: Encoded, dot_units: int, interleave: int, beat_bytes: int, target_block: int = 32) -> bytes:
-    """The records of w: [n, k] as the engine reads them.
+    """The records of w: [n, k] as the machine reads them.
 
     A group is dot_units * interleave rows. For each group, for kb, for r: block(r, kb), one record, or those that fill
     whole blocks of `target_block` (`stream_shape`), without padding; then zero bits to a whole beat of `beat_bytes`.
@@ -21,7 +21,7 @@ def stream(w: Encoded, dot_units: int, interleave: int, beat_bytes: int, target_
     if len(w.shape) != 2 or w.axis != 1:
         raise InputError(f"shape {w.shape}, axis {w.axis}: write a matrix, blocks along the last axis")
     if min(dot_units, interleave) < 1:
-        raise InputError(f"engine stream: dot_units {dot_units}, interleave {interleave}; write 1 or more")
+        raise InputError(f"weight stream: dot_units {dot_units}, interleave {interleave}; write 1 or more")
     layout, (n, k) = w.format.layout, w.shape
     group_rows = dot_units * interleave
     shape = stream_shape(layout, n, k, group_rows, beat_bytes, target_block)

@@ -1,4 +1,4 @@
-"""The engine stream, taken apart bit by bit by a reader that follows the definition literally."""
+"""The weight stream, taken apart bit by bit by a reader that follows the definition literally."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_every_bit(name, n, k, units, interleave, beat):
     assert len(data) == stream_shape(layout(name), n, k, group, beat).nbytes
 
 
-def test_mistakes():
+def test_errors():
     w = get_format("mxfp4").encode(np.ones((2, 2, 32)))
     with pytest.raises(InputError, match="write a matrix"):
         stream(w, 1, 1, 64)
