@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwsim.cli.options import Json, Set, app, overrides
-from hwsim.errors import InputError
+from hwsim.errors import InputError, collect
 
 if TYPE_CHECKING:
     from hwsim.formats import Layout
@@ -82,8 +82,14 @@ def format_(
     if files and not qsnr:
         raise InputError(f"format: {files[0]} is a file; write --qsnr to measure formats on its tensors")
     if values and not explain:
-        raise InputError(f"format: {values[0]:g} is a value; write --explain to see how it is coded")
-    layouts = [layout(name) for name in wanted or NAMES]
+        raise InputError(f"format: {values[0]:g} is a value; write --explain to see how it is encoded")
+    layouts: list[Layout] = []
+    problems: list[str] = []
+    for name in wanted or NAMES:
+        with collect(problems, "format: "):
+            layouts.append(layout(name))
+    if problems:
+        raise InputError(*problems)
     if explain or qsnr:
         if not wanted:
             raise InputError("format: name a format, for example `hwsim format mxfp4 --explain 0.3 -1.7`")
