@@ -1,9 +1,9 @@
 """The error tree: errors in the user's input, and errors of hwsim itself.
 
-    HwsimError
-    +-- InputError      the user's input: printed without a traceback, exit status 2
-    |   +-- MissingExtra    an optional dependency is absent; the message is the install command
-    +-- ModelError      hwsim's own (a result below its bound): always with a traceback
+HwsimError
++-- InputError      the user's input: printed without a traceback, exit status 2
+|   +-- MissingExtra    an optional dependency is absent; the message is the install command
++-- ModelError      hwsim's own (a result below its bound): always with a traceback
 """
 
 from __future__ import annotations

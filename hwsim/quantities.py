@@ -128,9 +128,7 @@ def write(value: int | Fraction, dimension: str) -> str:
     which `quantity` does not read back.
     """
     base = dimension.split("/")[0]
-    known = {
-        p: f for p, f in _PREFIXES[base].items() if p.isascii() and not (p and dimension.endswith("cycle"))
-    }
+    known = {p: f for p, f in _PREFIXES[base].items() if p.isascii() and not (p and dimension.endswith("cycle"))}
     unit = "cycles" if dimension == "cycle" else dimension
     texts = []
     for binary in (False, True) if dimension == "B" else (False,):

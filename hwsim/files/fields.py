@@ -137,9 +137,7 @@ def _message(error: Any, loc: Loc, model: type[BaseModel]) -> str:
         return f"`{short(error['ctx']['tag'])}` is not known; write {', '.join(others)} or {last}"
     example = _example(model, loc)
     message = short(error["msg"], 200)
-    return f"{shown}: {message[:1].lower()}{message[1:]}" + (
-        f"; write for example {example}" if example else ""
-    )
+    return f"{shown}: {message[:1].lower()}{message[1:]}" + (f"; write for example {example}" if example else "")
 
 
 def _of(fields: list[str]) -> str:

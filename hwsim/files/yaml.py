@@ -140,33 +140,25 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> Document:
             raw = file.read(max_bytes + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"{short(source, 200)}: cannot be read ({reason}); write the path of a YAML file"
-        ) from None
+        raise InputError(f"{short(source, 200)}: cannot be read ({reason}); write the path of a YAML file") from None
     if len(raw) > max_bytes:
         raise InputError(f"{source}: larger than {max_bytes // 1024} KiB; write a YAML file, by hand")
     try:
         return parse(raw.decode("utf-8-sig"), source)
     except UnicodeDecodeError as error:
         place = _place(raw[: error.start].decode("utf-8-sig", "replace"))
-        raise InputError(
-            f"{source}:{place}: not UTF-8 text (a binary file?); write a YAML text file"
-        ) from None
+        raise InputError(f"{source}:{place}: not UTF-8 text (a binary file?); write a YAML text file") from None
 
 
 def parse(text: str, source: str, max_chars: int = MAX_BYTES) -> Document:
     """Parse the text of a file whose top level is a mapping."""
     if len(text) > max_chars:
-        raise InputError(
-            f"{source}: longer than {max_chars // 1024} Ki characters; write a YAML file, by hand"
-        )
+        raise InputError(f"{source}: longer than {max_chars // 1024} Ki characters; write a YAML file, by hand")
     builder = _Builder(source)
     data = builder.build(text)
     if not isinstance(data, dict) and not builder.problems:
         what = "empty" if data is None else f"is {kind(data)}, not a mapping"
-        builder.problems.append(
-            f"{builder.values.get((), Mark(source, 1, 1))}: {what}; write lines of `key: value`"
-        )
+        builder.problems.append(f"{builder.values.get((), Mark(source, 1, 1))}: {what}; write lines of `key: value`")
     builder.finish()
     return Document(source, data, builder.keys, builder.values)
 
@@ -261,9 +253,7 @@ class _Builder:
             ValueError,
             OverflowError,
         ) as error:  # the last two: \U escapes outside Unicode
-            raise_problems(
-                [*self.problems, f"{self.source}: not YAML ({short(error)}); write lines of `key: value`"]
-            )
+            raise_problems([*self.problems, f"{self.source}: not YAML ({short(error)}); write lines of `key: value`"])
 
     def _where(self, before: str) -> str:
         return f"{self.source}:{_place(before)}" if self.placed else self.source
@@ -282,15 +272,11 @@ class _Builder:
             self._say(event, loc[:3], f"more than {_MAX_DEPTH} levels deep; write a flatter file")
             self.finish()
         if isinstance(event, yaml.AliasEvent):
-            self._say(
-                event, loc, f"the alias *{short(event.anchor)}; write the value out, files have no aliases"
-            )
+            self._say(event, loc, f"the alias *{short(event.anchor)}; write the value out, files have no aliases")
             return ""
         assert isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent)  # nothing else begins a node
         if event.anchor is not None:
-            self._say(
-                event, loc, f"the anchor &{short(event.anchor)}; remove it, files have no anchors or aliases"
-            )
+            self._say(event, loc, f"the anchor &{short(event.anchor)}; remove it, files have no anchors or aliases")
         if event.tag is not None:
             tag = short(event.tag.replace("tag:yaml.org,2002:", "!!"))
             self._say(event, loc, f"the tag {tag}; remove it, values are plain text and numbers")

@@ -145,9 +145,7 @@ class BdrFormat(Format):
 
     def pack(self, encoded: Encoded) -> bytes:
         """The packed bytes."""
-        return pack_records(
-            self.layout, encoded.codes, encoded.scales, encoded.shifts, self.d2, encoded.rows
-        ).tobytes()
+        return pack_records(self.layout, encoded.codes, encoded.scales, encoded.shifts, self.d2, encoded.rows).tobytes()
 
     def from_bytes(self, data: bytes, shape: Sequence[int], axis: int = -1) -> Encoded:
         """The `Encoded` of packed bytes."""
@@ -174,9 +172,7 @@ class BdrFormat(Format):
         scales[codes == self.nan_scale] = np.nan
         elements = np.ldexp(significands.astype(np.float64), exponents - (self.m - 1))
         element_bits = self.m + (1 << self.d2) - 1
-        return Operand(
-            elements, significands, exponents, self.m - 1, self.k1, scales, 1, no_factor(rows), element_bits
-        )
+        return Operand(elements, significands, exponents, self.m - 1, self.k1, scales, 1, no_factor(rows), element_bits)
 
     def explained(self, row: np.ndarray, encoded: Encoded, decoded: np.ndarray) -> tuple[str, list[BlockStep]]:
         """Block by block; there is no tensor scale."""

@@ -1,8 +1,8 @@
 """Formats that are not in the table of `names`: a YAML file or an inline mapping, wherever a format name is accepted.
 
-    {name: mine, element: E2M1, block: 64, scale: e8m0}       # e8m0, or e4m3 (with a float32 tensor scale)
-    {name: q4, element: INT4, block: 64, scale: fp16}         # symmetric integers in groups
-    {name: m5, m: 5, k1: 32, d1: 8, k2: 4, d2: 2}             # any BDR point
+{name: mine, element: E2M1, block: 64, scale: e8m0}       # e8m0, or e4m3 (with a float32 tensor scale)
+{name: q4, element: INT4, block: 64, scale: fp16}         # symmetric integers in groups
+{name: m5, m: 5, k1: 32, d1: 8, k2: 4, d2: 2}             # any BDR point
 """
 
 from __future__ import annotations

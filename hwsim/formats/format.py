@@ -186,9 +186,7 @@ class Format(ABC):
         """
 
     @abstractmethod
-    def explained(
-        self, row: np.ndarray, encoded: Encoded, decoded: np.ndarray
-    ) -> tuple[str, Sequence[BlockStep]]:
+    def explained(self, row: np.ndarray, encoded: Encoded, decoded: np.ndarray) -> tuple[str, Sequence[BlockStep]]:
         """Where the tensor's or row's scale comes from ("": there is none), and how each block was encoded.
 
         row, decoded: float64[k] and float32[k]; the building blocks are in `hwsim.formats.explain`.

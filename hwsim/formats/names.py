@@ -52,9 +52,7 @@ ROWS: dict[str, Row] = _table(
     Row(dense_layout("fp32", "FP32", 32), "dense:WideFormat", {"kind": "fp32"}),
     Row(dense_layout("bf16", "BF16", 16), "dense:WideFormat", {"kind": "bf16"}),
     Row(dense_layout("fp16", "FP16", 16), "dense:WideFormat", {"kind": "fp16"}),
-    Row(
-        dense_layout("fp8_e4m3", "E4M3", 8, tensor=4), "dense:ScaledDenseFormat", {"kind": "fp8_e4m3", "group": 128}
-    ),
+    Row(dense_layout("fp8_e4m3", "E4M3", 8, tensor=4), "dense:ScaledDenseFormat", {"kind": "fp8_e4m3", "group": 128}),
     Row(dense_layout("int8", "INT8", 8, row=4), "dense:ScaledDenseFormat", {"kind": "int8", "group": 128}),
     Row(
         block_layout("int4_g128", "INT4", 4, 128, 16, activations="wide"),

@@ -32,9 +32,7 @@ def pack_records(
     sub_blocks = shifts.shape[1] // records if records else 0
     scale_bits = layout.scale_bits - sub_blocks * shift_bits
     scales = _as_rows(scales, rows, np.uint8)
-    kernels.pack_rows(
-        whole, layout.element_bits, scales, scale_bits, shifts, shift_bits, layout.block, sub_blocks, out
-    )
+    kernels.pack_rows(whole, layout.element_bits, scales, scale_bits, shifts, shift_bits, layout.block, sub_blocks, out)
     return out
 
 

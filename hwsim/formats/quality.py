@@ -128,9 +128,7 @@ def qsnr_table(
     return [found[i, name] for i in range(len(built)) for name in distributions]
 
 
-def qsnr_of_arrays(
-    formats: Sequence[FormatSource | Format], arrays: Iterable[tuple[str, np.ndarray]]
-) -> list[Qsnr]:
+def qsnr_of_arrays(formats: Sequence[FormatSource | Format], arrays: Iterable[tuple[str, np.ndarray]]) -> list[Qsnr]:
     """One result per format and named array (a tensor of a file), then one for all arrays; formats outermost.
 
     Vectors are rows, along the last axis, each array encoded as one tensor.

@@ -201,9 +201,7 @@ def test_override_refused(path, text, words):
 _words = st.text("abcxyz", min_size=1, max_size=6)
 _tree = st.recursive(
     st.integers(-(10**9), 10**9) | _words | st.booleans(),
-    lambda inner: (
-        st.lists(inner, min_size=1, max_size=4) | st.dictionaries(_words, inner, min_size=1, max_size=4)
-    ),
+    lambda inner: st.lists(inner, min_size=1, max_size=4) | st.dictionaries(_words, inner, min_size=1, max_size=4),
     max_leaves=20,
 )
 

@@ -186,9 +186,7 @@ def nvfp4(rows, rounding: str = "rne", seed: int = 1, reach: int = 2688, four_ov
                 d = E4M3[s] * s_t
                 cs = [0] * 16
                 if d:
-                    cs = [
-                        element_code(x, d, values, bits, False, rounding, rs[b * 16 + i]) for i, x in enumerate(xs)
-                    ]
+                    cs = [element_code(x, d, values, bits, False, rounding, rs[b * 16 + i]) for i, x in enumerate(xs)]
                 error = sum((abs(F(x)) - values[c & 7] * d) ** 2 for x, c in zip(xs, cs, strict=True))
                 tries.append((error, s, d, cs))
             _, s, d, cs = min(tries, key=lambda t: t[0])  # the first, 6, wins a tie
