@@ -86,8 +86,9 @@ def layout(source: FormatSource) -> Layout:
         return read_custom(source)
     if (name := ALIASES.get(str(source), str(source))) in ROWS:
         return ROWS[name].layout
-    known = nearest(name, (*NAMES, *ALIASES))
-    raise InputError(f"unknown format {name!r}{known} (the path of a YAML file also works)")
+    if "/" in name or "." in name:
+        raise InputError(f"unknown format {name!r}; the path of a format's file must end in .yaml or .yml")
+    raise InputError(f"unknown format {name!r}{nearest(name, (*NAMES, *ALIASES))}")
 
 
 def row(found: Layout) -> Row:

@@ -144,7 +144,7 @@ def operand(source: FormatSource) -> tuple[Operand, int]:
         found, block = Operand(ELEMENTS[form.element], "none"), 0
     if found is None:
         raise InputError(
-            f"{form.name}: a block dot unit cannot multiply it; write an MX, NVFP4 or BDR format, fp8 or int8"
+            f"{form.name}: not an operand of a block dot unit; write an MX, NVFP4 or BDR format, fp8 or int8"
         )
     return found, block
 
