@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-ROW = '    Row(block_layout("mytable", "TABLE16", 4, 64, 32, activations="wide"), "mytable:TableFormat", {}),\n'
-TABLE_BEGINS = "ROWS: dict[str, Row] = _table(\n"
+from tests.docs.addition import Copy
+
+SOURCE = Path(__file__).with_name("mine_format.py").read_text()
+ROW = '    Row(block_layout("mytable", "TABLE16", 4, 64, 32, activations="wide"), "mine:TableFormat", {}),'
 
 VALUES = """
 import json
@@ -37,24 +34,13 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory) -> Path:
+def copy(tmp_path_factory) -> Copy:
     """The project with the new format: the file and the row, nothing else."""
-    folder = tmp_path_factory.mktemp("project")
-    for part in ("hwsim", "arch_configs"):
-        shutil.copytree(ROOT / part, folder / part)
-    shutil.copy(ROOT / "tests/docs/mytable.py", folder / "hwsim/formats/mytable.py")
-    names = folder / "hwsim/formats/names.py"
-    before = names.read_text()
-    assert before.count(TABLE_BEGINS) == 1
-    names.write_text(before.replace(TABLE_BEGINS, TABLE_BEGINS + ROW))
-    return folder
-
-
-def run(folder: Path, *command: str) -> str:
-    env = {**os.environ, "PYTHONPATH": str(folder)}
-    done = subprocess.run([sys.executable, *command], cwd=folder, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    copy = Copy(tmp_path_factory.mktemp("project"))
+    copy.new("hwsim/formats/mine.py", SOURCE)
+    copy.row("hwsim/formats/names.py", "ROWS: dict[str, Row] = _table(", ROW)
+    assert copy.touched == {"hwsim/formats/mine.py", "hwsim/formats/names.py"}
+    return copy
 
 
 def entries() -> list[Fraction]:
@@ -63,7 +49,7 @@ def entries() -> list[Fraction]:
 
 
 def test_it_encodes_and_decodes(copy):
-    got = json.loads(run(copy, "-c", VALUES))
+    got = json.loads(copy.run("-c", VALUES))
     for row, codes, decoded in zip(got["x"], got["codes"], got["decoded"], strict=True):
         for at in range(0, len(row), 64):
             block = [Fraction(v) for v in row[at : at + 64]]
@@ -80,16 +66,16 @@ def test_it_encodes_and_decodes(copy):
 
 
 def test_it_is_listed_and_explained(copy):
-    assert "mytable" in run(copy, "-m", "hwsim", "format")
-    (line,) = run(copy, "-m", "hwsim", "format", "mytable").splitlines()[2:]
+    assert "mytable" in copy.run("-m", "hwsim", "format")
+    (line,) = copy.run("-m", "hwsim", "format", "mytable").splitlines()[2:]
     assert line.split() == ["mytable", "block", "TABLE16", "64", "4.5", "288", f"{4096 * 4096 * 9 // 16:,}"]
-    told = run(copy, "-m", "hwsim", "format", "mytable", "--explain", "2", "-1.1", "0")
+    told = copy.run("-m", "hwsim", "format", "mytable", "--explain", "2", "-1.1", "0")
     assert "scale 2: the largest magnitude" in told and "the nearest entry is -0.53125" in told
 
 
 def test_it_runs_in_the_simulator(copy):
     size = ("--m", "1", "--n", "256", "--k", "256")
-    told = run(copy, "-m", "hwsim", "gemm", "h200-sxm", *size, "--weights", "mytable", "--json")
+    told = copy.run("-m", "hwsim", "gemm", "h200-sxm", *size, "--weights", "mytable", "--json")
     result = json.loads(told)
     assert result["bytes"]["weights"] == 256 * 4 * 36
     assert result["config"]["formats"]["weights"] == "mytable"

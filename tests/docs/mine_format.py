@@ -1,6 +1,7 @@
 """Elements that are entries of a table of 16 values, in blocks of 64 under an absmax scale.
 
-This is the toy of `test_adding_format`, which copies it into a copy of `hwsim/formats`. x = TABLE[code] * scale.
+This is the toy of `test_adding_format`, which adds it to a copy of the project as `hwsim/formats/mine.py`.
+x = TABLE[code] * scale.
 """
 
 from __future__ import annotations
