@@ -133,20 +133,19 @@ def operand(source: FormatSource) -> tuple[Operand, int]:
     source: as for `get_format`.
     raises: InputError for a format that a block dot unit cannot multiply.
     """
-    form, found = layout(source), None
-    block = form.block
-    if form.kind == "block" and form.element.startswith("SM"):
-        point = {key: value for key, value in row(form).options.items() if isinstance(value, int)}
-        found = Operand(None, "e8m0", point["m"], point["k2"], point["d2"]) if point["d1"] == 8 else None
-    elif form.kind == "block" and form.scale_bits == 8 and form.element in ELEMENTS:
-        found = Operand(ELEMENTS[form.element], "e4m3" if form.tensor_scale_bytes else "e8m0")
-    elif form.kind == "dense" and form.element_bits == 8:
-        found, block = Operand(ELEMENTS[form.element], "none"), 0
-    if found is None:
-        raise InputError(
-            f"{form.name}: not an operand of a block dot unit; write an MX, NVFP4 or BDR format, fp8 or int8"
-        )
-    return found, block
+    found = row(layout(source))
+    form = found.layout
+    point = {key: value for key, value in found.options.items() if isinstance(value, int)}
+    match found.made_by:
+        case "mx:BlockFormat":
+            return Operand(ELEMENTS[form.element], "e8m0"), form.block
+        case "nvfp4:ScaledFormat":
+            return Operand(ELEMENTS[form.element], "e4m3"), form.block
+        case "bdr:BdrFormat" if point["d1"] == 8:
+            return Operand(None, "e8m0", point["m"], point["k2"], point["d2"]), form.block
+        case "dense:ScaledDenseFormat" if form.kind == "dense":
+            return Operand(ELEMENTS[form.element], "none"), 0
+    raise InputError(f"{form.name}: not an operand of a block dot unit; write an MX, NVFP4 or BDR format, fp8 or int8")
 
 
 class Side(NamedTuple):
