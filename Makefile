@@ -91,8 +91,9 @@ validate: $(ALL) ## predictions against every measured set, into reports/ (about
 	@$(PY) -m hwsim.measured.page
 
 .PHONY: lint
-lint: $(ALL) ## style, docstrings, and who may import whom
+lint: $(ALL) ## style, docstrings, types, and who may import whom
 	@$(PY) -m ruff check .
+	@$(PY) -m mypy
 	@$(PY) $(VENV)/bin/lint-imports --no-cache
 
 .PHONY: lock

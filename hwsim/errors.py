@@ -1,9 +1,9 @@
-"""The error tree: what a user can do wrong, and what hwsim can get wrong.
+"""The error tree: errors in the user's input, and errors of hwsim itself.
 
-    HwsimError
-    +-- InputError      the user's mistake: printed without a traceback, exit status 2
-    |   +-- MissingExtra    an optional dependency is absent; the message is the install command
-    +-- ModelError      hwsim's own mistake (a result below its bound): always with a traceback
+HwsimError
++-- InputError      the user's input: printed without a traceback, exit status 2
+|   +-- MissingExtra    an optional dependency is absent; the message is the install command
++-- ModelError      hwsim's own (a result below its bound): always with a traceback
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class HwsimError(Exception):
 
 
 class InputError(HwsimError):
-    """What the user gave cannot be used; `problems` holds every finding, not just the first."""
+    """The user's input cannot be used; `problems` holds every finding, not just the first."""
 
-    def __init__(self, *problems: str):
+    def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
 
@@ -40,7 +40,7 @@ def collect(problems: list[str], prefix: str = "") -> Iterator[None]:
 class MissingExtra(InputError):
     """A command needs a package of an optional extra."""
 
-    def __init__(self, what: str, package: str, extra: str):
+    def __init__(self, what: str, package: str, extra: str) -> None:
         super().__init__(f"{what} need {package}: pip install 'hwsim[{extra}]'")
 
 
@@ -49,7 +49,10 @@ class ModelError(HwsimError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`"; did you mean X?"`, or the list of known words where none is near; a beginning is nearer than a likeness."""
+    """`"; did you mean X?"`, or the list of known words where none is near.
+
+    A known word that begins with `word` is nearer than one that merely resembles it.
+    """
     known = list(known)
     longer = [name for name in known if len(word) > 2 and name.startswith(word)]
     close = longer[:1] or difflib.get_close_matches(word, known, n=1)

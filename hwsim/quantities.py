@@ -18,8 +18,8 @@ _SMALL = {"": Fraction(1)} | {p: Fraction(1, 1000 ** (i + 1)) for i, p in enumer
 _SMALL |= {"µ": _SMALL["u"], "μ": _SMALL["u"]}  # micro sign, Greek mu
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
-#: Prefixes that each base unit takes.
-_PREFIXES: dict[str, dict] = {
+#: The prefixes of each base unit.
+_PREFIXES: dict[str, dict[str, int] | dict[str, Fraction]] = {
     "s": _SMALL,
     "cycle": {"": 1},
     "cycles": {"": 1},
@@ -33,7 +33,7 @@ _PREFIXES: dict[str, dict] = {
     "W": {"": 1},
 }
 
-#: What to write for a quantity of each dimension that hwsim asks for.
+#: An example for each dimension that hwsim asks for; errors tell the user to write it.
 EXAMPLES = {
     "Hz": "1.755 GHz",
     "s": "7.8 us",
@@ -78,7 +78,7 @@ class Quantity:
         return self.value * clock_hz if self.dimension == "s" else self.value
 
     def per_cycle(self, clock_hz: Fraction) -> Fraction:
-        """A rate for each cycle of the clock, exact."""
+        """A rate per cycle of the clock, exact."""
         return self.value / clock_hz if self.dimension.endswith("/s") else self.value
 
 
@@ -112,7 +112,7 @@ def quantity(text: object, *dimensions: str, zero: bool = False, example: str = 
 
 
 def pattern(*dimensions: str) -> str:
-    """Regular expression of the texts that `quantity` takes for `dimensions`, for an editor's JSON Schema."""
+    """Regular expression of the texts that `quantity` accepts for `dimensions`, for an editor's JSON Schema."""
     units = []
     for dimension in dimensions:
         parts = [_part_pattern(base) for base in dimension.split("/")]
@@ -123,14 +123,12 @@ def pattern(*dimensions: str) -> str:
 def write(value: int | Fraction, dimension: str) -> str:
     """The exact text of a quantity: `64 B/cycle`, `4.8 TB/s`, `1 MiB`, `141 GB`.
 
-    Rates a cycle take no prefix; the rest takes the largest that keeps the number at 1 or more, decimal or
+    Rates per cycle have no prefix; the others have the largest that keeps the number at 1 or more, decimal or
     (sizes only) binary, whichever is shorter. A number without finite decimals is written as a fraction,
     which `quantity` does not read back.
     """
     base = dimension.split("/")[0]
-    known = {
-        p: f for p, f in _PREFIXES[base].items() if p.isascii() and not (p and dimension.endswith("cycle"))
-    }
+    known = {p: f for p, f in _PREFIXES[base].items() if p.isascii() and not (p and dimension.endswith("cycle"))}
     unit = "cycles" if dimension == "cycle" else dimension
     texts = []
     for binary in (False, True) if dimension == "B" else (False,):
@@ -141,7 +139,7 @@ def write(value: int | Fraction, dimension: str) -> str:
 
 
 def _decimal(value: Fraction) -> str:
-    """A number of 0 or more with all its decimals, or as a fraction where they never end."""
+    """A number of 0 or more with all its decimals, or as a fraction where the decimals never end."""
     rest = value.denominator
     twos = (rest & -rest).bit_length() - 1
     rest, fives = rest >> twos, 0

@@ -1,8 +1,8 @@
-"""When a unit accepts and delivers: the one timing contract of simulator, RTL and benches.
+"""The cycles in which a unit accepts and delivers: one timing contract for simulator, RTL and benches.
 
 `Timing` is the closed form. The cycle models are step functions over clock edges: `step` takes what the
 neighbours drive in a cycle (`in_valid`, `out_ready`), returns what the unit drives in it (`in_ready`,
-`out_valid`), and takes the edge. A transfer happens at an edge where valid and ready are both true. There are
+`out_valid`), and advances past the edge. A transfer happens at an edge where valid and ready are both true. There are
 three, `Rigid`, `Gearbox` and `Reduce`, and `Chain` joins them; no other room restates them.
 """
 
@@ -26,7 +26,7 @@ class Timing:
     latency: int
     interval: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.latency < 0 or self.interval < 1:
             raise ValueError(f"latency >= 0 and interval >= 1, not {self}")
 
@@ -36,7 +36,7 @@ class Timing:
 
 
 class Handshake(NamedTuple):
-    """What a unit drives in one cycle."""
+    """The signals that a unit drives in one cycle."""
 
     in_ready: bool
     out_valid: bool
@@ -45,7 +45,7 @@ class Handshake(NamedTuple):
 class Rigid:
     """A pipeline whose stages share one enable: `advance = out_ready or not out_valid`, `in_ready = advance`.
 
-    It does not squeeze bubbles: it stalls whenever the last stage is full and not taken.
+    Bubbles are not closed up: it stalls whenever the last stage holds an output that is not accepted.
 
     latency: stages; 0 passes both signals through.
     """
@@ -83,7 +83,7 @@ class Rigid:
 class Reduce(Rigid):
     """A rigid pipeline that offers one output for each `n` inputs: the others end inside it.
 
-    n:          inputs of one output.
+    n:          inputs per output.
     latency:    from the edge that accepts the n-th input to the offer.
     interleave: sequences in turn; inputs s, s + interleave, s + 2 interleave, ... are one sequence.
     """
@@ -104,7 +104,7 @@ class Reduce(Rigid):
         return seen
 
     def reset(self) -> None:
-        """Empty every stage and begin all sequences anew."""
+        """Empty every stage and restart all sequences."""
         super().reset()
         self._taken = 0
 
@@ -112,12 +112,12 @@ class Reduce(Rigid):
 class Gearbox:
     """A bit buffer between words of two widths: `in_ready = level + bits_in <= depth`, `out_valid = level >= bits_out`.
 
-    Both are registers' values, so it cuts the ready path. bits_in = bits_out = b with depth 2b is the two-entry
+    Both follow from registers, so it cuts the ready path. bits_in = bits_out = b with depth 2b is the two-entry
     buffer at a unit's boundary. Bits leave in the order in which they came, least significant first.
 
-    A word may carry fewer bits than it has room for; after the last one, what is left is offered as a word.
+    A word may carry fewer bits than its width; after the last word, the remaining bits are offered as one word.
 
-    depth: bits held; `full_rate_depth` for a transfer in each cycle on the side of the larger word.
+    depth: bits held; `full_rate_depth` for one transfer per cycle on the side of the larger word.
     """
 
     def __init__(self, bits_in: int, bits_out: int, depth: int):
@@ -131,7 +131,7 @@ class Gearbox:
     def full_rate_depth(bits_in: int, bits_out: int, unit: int | None = None) -> int:
         """The least depth at which neither side waits for anything but the rate of the other.
 
-        unit: bits by which shorter words count; None: all words are whole.
+        unit: granularity of shorter words in bits; None: all words are whole.
         """
         return bits_in + bits_out + max(bits_in, bits_out) - (unit or gcd(bits_in, bits_out))
 
@@ -141,11 +141,11 @@ class Gearbox:
         return self.level >= self.bits_out or (self.ended and self.level > 0)
 
     def in_ready(self, out_ready: bool) -> bool:
-        """Whether an input is accepted in this cycle; `out_ready` does not matter."""
+        """Whether an input is accepted in this cycle, whatever `out_ready` is."""
         return self.level + self.bits_in <= self.depth
 
     def step(self, in_valid: bool, out_ready: bool, bits: int | None = None, last: bool = False) -> Handshake:
-        """One cycle; `bits`: those of the input that count (None: all); `last`: no input follows this one."""
+        """One cycle; `bits`: used bits of the input (None: all); `last`: no input follows this one."""
         seen = Handshake(self.in_ready(out_ready), self.out_valid)
         if out_ready and seen.out_valid:
             self.level -= min(self.level, self.bits_out)
@@ -155,7 +155,7 @@ class Gearbox:
         return seen
 
     def reset(self) -> None:
-        """Drop what is held."""
+        """Drop the held bits."""
         self.level = 0
         self.ended = False
 
@@ -163,7 +163,7 @@ class Gearbox:
 class Chain:
     """Units one after the other, each output wired to the next input; all of latency 1 or more.
 
-    An input that is not kept ends inside the last unit: it travels that far.
+    An input that is not kept travels to the last unit and ends inside it.
     """
 
     def __init__(self, units: Sequence[Rigid | Gearbox | Chain]):

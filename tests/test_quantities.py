@@ -114,9 +114,7 @@ def test_time_and_rate_follow_the_clock_exactly():
     assert quantity("230 cycles", *DURATION).cycles(clock) == 230
     assert quantity("12.8 GB/s", *rate("B")).per_cycle(clock) == 64
     assert quantity("64 B/cycle", *rate("B")).per_cycle(clock) == 64
-    assert quantity("4.8 TB/s", *rate("B")).per_cycle(quantity("1.755 GHz", "Hz").value) == Fraction(
-        4800000, 1755
-    )
+    assert quantity("4.8 TB/s", *rate("B")).per_cycle(quantity("1.755 GHz", "Hz").value) == Fraction(4800000, 1755)
 
 
 @given(

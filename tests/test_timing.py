@@ -75,9 +75,7 @@ def test_full_rate_depth_loses_nothing_but_the_rate(bits_in, bits_out):
     model = Gearbox(bits_in, bits_out, Gearbox.full_rate_depth(bits_in, bits_out))
     cycles = 4000
     trace = [model.step(True, True) for _ in range(cycles)]
-    moved = (
-        sum(seen.in_ready for seen in trace) if bits_in >= bits_out else sum(seen.out_valid for seen in trace)
-    )
+    moved = sum(seen.in_ready for seen in trace) if bits_in >= bits_out else sum(seen.out_valid for seen in trace)
     best = cycles * min(bits_in, bits_out) / max(bits_in, bits_out)
     assert moved >= best - 4
 

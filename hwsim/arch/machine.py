@@ -33,7 +33,7 @@ from hwsim.arch.technology import TECHNOLOGIES
 from hwsim.errors import InputError
 from hwsim.files.fields import FilePart, validate
 from hwsim.files.yaml import Document, raise_problems, short
-from hwsim.formats.layout import layout
+from hwsim.formats.names import layout
 from hwsim.quantities import write
 
 

@@ -14,7 +14,7 @@ from pydantic_core import CoreSchema, core_schema
 from hwsim.errors import InputError
 from hwsim.files.fields import asked
 from hwsim.files.yaml import short
-from hwsim.formats.layout import ALIASES, NAMES, layout
+from hwsim.formats.names import ALIASES, NAMES, layout
 from hwsim.quantities import DURATION, Quantity, pattern, quantity, rate, write
 
 TILE_PATTERN = r"^[1-9][0-9]{0,6}x[1-9][0-9]{0,6}x[1-9][0-9]{0,6}$"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hwsim.cli.options import Json, Set, app, overrides
-from hwsim.errors import InputError
+from hwsim.errors import InputError, collect
+
+if TYPE_CHECKING:
+    from hwsim.formats import Layout
+    from hwsim.formats.quality import Qsnr
 
 
 @app.command()
@@ -55,19 +59,21 @@ def model(
 def format_(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]... [X]...", help="formats (none: list all), values to explain, a .safetensors"),
+        typer.Argument(
+            metavar="[NAME]... [X]...", help="formats (none: list all), values to explain, .safetensors files"
+        ),
     ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="show how the values X become codes")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="show how the values X are encoded")] = False,
     qsnr: Annotated[
         bool, typer.Option("--qsnr", help="measure QSNR on four distributions, or on a file's tensors")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List number formats, explain or measure them.
+    """List, explain or measure number formats.
 
-    --explain shows how values become codes; --qsnr measures the error on distributions or on a file's tensors.
+    --explain shows how values are encoded; --qsnr measures the error on distributions or on a file's tensors.
     """
-    from hwsim.formats.layout import NAMES, layout
+    from hwsim.formats.names import NAMES, layout
     from hwsim.report.text import format_table, layout_dict
 
     wanted, values = numbers_apart(names or [])
@@ -76,46 +82,50 @@ def format_(
     if files and not qsnr:
         raise InputError(f"format: {files[0]} is a file; write --qsnr to measure formats on its tensors")
     if values and not explain:
-        raise InputError(f"format: {values[0]:g} is a value; write --explain to see how it is coded")
-    layouts = [layout(name) for name in wanted or NAMES]
+        raise InputError(f"format: {values[0]:g} is a value; write --explain to see how it is encoded")
+    layouts: list[Layout] = []
+    problems: list[str] = []
+    for name in wanted or NAMES:
+        with collect(problems, "format: "):
+            layouts.append(layout(name))
+    if problems:
+        raise InputError(*problems)
     if explain or qsnr:
         if not wanted:
             raise InputError("format: name a format, for example `hwsim format mxfp4 --explain 0.3 -1.7`")
-        _values(wanted, values, files, explain, as_json)
+        _values(layouts, values, files, explain, as_json)
     elif as_json:
         print(json.dumps({"schema": 1, "formats": [layout_dict(f) for f in layouts]}, indent=2))
     else:
         print(format_table(layouts))
 
 
-def _values(names: list[str], values: list[float], files: list[str], explain: bool, as_json: bool) -> None:
-    """What needs the values of formats, and so numpy."""
+def _values(layouts: list[Layout], values: list[float], files: list[str], explain: bool, as_json: bool) -> None:
+    """Print explanations or QSNR, which need the values of formats, and so numpy."""
     from dataclasses import asdict
 
     from hwsim.formats import get_format
 
     if explain:
-        from hwsim.formats.explain import explain as explained
-
-        shown = [explained(get_format(name), values) for name in names]
+        shown = [get_format(each).explain(values) for each in layouts]
         text = "\n\n".join(e.text() for e in shown)
         data = {"explained": [asdict(e) for e in shown]}
     else:
         from hwsim.formats.quality import qsnr_table, qsnr_text
 
-        results = _qsnr_of_files(names, files) if files else qsnr_table(names)
+        results = _qsnr_of_files(layouts, files) if files else qsnr_table(layouts)
         text, data = qsnr_text(results), {"qsnr": [asdict(r) for r in results]}
     print(json.dumps({"schema": 1} | data, indent=2, default=str) if as_json else text)
 
 
-def _qsnr_of_files(names: list[str], files: list[str]):
+def _qsnr_of_files(layouts: list[Layout], files: list[str]) -> list[Qsnr]:
     """QSNR on the floating-point tensors of model files, one tensor in memory at a time."""
     from hwsim.compress.checkpoint import FLOATS, read_checkpoint
     from hwsim.formats.quality import qsnr_of_arrays
 
     shards = [shard for file in files for shard in read_checkpoint(file).shards]
     tensors = ((t.name, shard.values(t)) for shard in shards for t in shard.tensors if t.dtype in FLOATS)
-    return qsnr_of_arrays(names, tensors)
+    return qsnr_of_arrays(layouts, tensors)
 
 
 def numbers_apart(words: list[str]) -> tuple[list[str], list[float]]:

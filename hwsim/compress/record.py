@@ -49,7 +49,7 @@ def read_records(shard: Shard) -> dict[str, Record]:
 
     raises: InputError for an entry of another version, or one that does not fit the tensors of the file.
     """
-    from hwsim.formats.layout import layout
+    from hwsim.formats.names import layout
 
     text = shard.metadata.get(KEY)
     if text is None:

@@ -1,1 +1,1 @@
-"""Files: what comes from disk and goes to it."""
+"""Files: reading and writing, YAML with places, fields, tables, figures."""

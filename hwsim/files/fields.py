@@ -1,4 +1,4 @@
-"""Plain data of a file to a pydantic model, with every refusal in one line at its place.
+"""Plain data of a file to a pydantic model; every refusal is one line with its place.
 
     class Dram(FilePart):
         "The memory channel."
@@ -7,7 +7,7 @@
     machine = validate(yaml.read(path), MachineFile)      # InputError with all problems
     json_schema(MachineFile, "machine")                       # for editors
 
-The first of a field's `examples` is what the messages tell the user to write.
+The messages tell the user to write the first of a field's `examples`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def validate(document: Document, model: type[Part]) -> Part:
         return model.model_validate(document.data)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-    found, meant = [], set()
+    found: list[tuple[tuple[bool, int, int], str, Loc | None]] = []
+    meant: set[Loc | None] = set()
     for e in errors:
         misspelt = e["type"] == "extra_forbidden"
         loc = _loc_in(document.data, e["loc"], last=misspelt or e["type"] == "missing")
@@ -51,13 +52,8 @@ def validate(document: Document, model: type[Part]) -> Part:
             meant.add((*loc[:-1], close.removeprefix("; did you mean ").removesuffix("?")))
         line = document.problem(loc, _message(e, loc, model), key=misspelt)
         found.append(((not mark.line, mark.line, mark.column), line, loc if e["type"] == "missing" else None))
-    raise_problems(
-        list(dict.fromkeys(line for _, line, missing in sorted(found, key=_place) if missing not in meant))
-    )
-
-
-def _place(found: tuple) -> tuple:
-    return found[:2]
+    found.sort(key=lambda problem: problem[:2])
+    raise_problems(list(dict.fromkeys(line for _, line, missing in found if missing not in meant)))
 
 
 def asked(read: Callable[[Any], T]) -> Callable[[Any], T]:
@@ -82,7 +78,7 @@ def json_schema(model: type[BaseModel], title: str) -> dict[str, Any]:
 
 
 def _tidy(field: dict[str, Any]) -> dict[str, Any]:
-    """A field's schema without what an editor has no use for: generated titles and null (files hold none)."""
+    """A field's schema without what no editor needs: generated titles and null (files hold none)."""
     field = {k: v for k, v in field.items() if k != "title" and (k, v) != ("default", None)}
     some = [branch for branch in field.get("anyOf", []) if branch != {"type": "null"}]
     if len(some) == 1:
@@ -94,7 +90,10 @@ def _loc_in(data: Any, loc: Loc, last: bool) -> Loc:
     """pydantic's path without the union tags that are not in the data."""
     path: list[str | int] = []
     for i, part in enumerate(loc):
-        if isinstance(data, dict) and part in data or isinstance(data, list) and part in range(len(data)):
+        if isinstance(data, dict) and part in data:
+            data = data[part]
+            path.append(part)
+        elif isinstance(data, list) and isinstance(part, int) and part in range(len(data)):
             data = data[part]
             path.append(part)
         elif last and i == len(loc) - 1:
@@ -139,9 +138,7 @@ def _message(error: Any, loc: Loc, model: type[BaseModel]) -> str:
         return f"`{short(error['ctx']['tag'])}` is not known; write {', '.join(others)} or {last}"
     example = _example(model, loc)
     message = short(error["msg"], 200)
-    return f"{shown}: {message[:1].lower()}{message[1:]}" + (
-        f"; write for example {example}" if example else ""
-    )
+    return f"{shown}: {message[:1].lower()}{message[1:]}" + (f"; write for example {example}" if example else "")
 
 
 def _of(fields: list[str]) -> str:

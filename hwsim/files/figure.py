@@ -1,14 +1,15 @@
-"""matplotlib for the committed pages: SVG files whose bytes follow from what is drawn alone."""
+"""matplotlib for the committed pages: SVG files whose bytes depend on nothing but what is drawn."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from hwsim.errors import MissingExtra
 
 
-def pyplot(size: int = 9, **settings: Any):
+def pyplot(size: int = 9, **settings: Any) -> ModuleType:
     """matplotlib.pyplot, drawing SVG with letters of `size` points; settings: more of its rcParams.
 
     raises: MissingExtra.
@@ -19,14 +20,15 @@ def pyplot(size: int = 9, **settings: Any):
         raise MissingExtra("reports", "matplotlib", "report") from None
     matplotlib.use("svg")
     matplotlib.rcdefaults()
-    matplotlib.rcParams |= {"svg.hashsalt": "hwsim", "svg.fonttype": "none", "font.size": size, **settings}
+    matplotlib.rcParams.update({"svg.hashsalt": "hwsim", "svg.fonttype": "none", "font.size": size})
+    matplotlib.rcParams.update(settings)  # type: ignore[arg-type]  # matplotlib refuses unknown names itself
     from matplotlib import pyplot
 
     return pyplot
 
 
 def save(figure: Any, path: Path, command: str | None = None, **options: Any) -> None:
-    """Write the figure without a date, the command that made it in its head, and close it."""
+    """Write the figure without a date, with the command that made it as its description, and close it."""
     from matplotlib import pyplot as plt
 
     about = {"Date": None, "Creator": "hwsim"}

@@ -7,7 +7,7 @@ from math import isfinite
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Aligned columns, two spaces apart: the first `left` to the left, the others to the right."""
+    """Aligned columns, two spaces apart: the first `left` flush left, the others flush right."""
     widths = [max(len(r[i]) for r in [header, *rows]) for i in range(len(header))]
 
     def line(row: Sequence[str]) -> str:
@@ -18,7 +18,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -
 
 
 def seconds_text(seconds: float) -> str:
-    """`5.31 ms`: three to five digits in a fitting unit."""
+    """`5.31 ms`: up to four digits, in the largest unit of which there is at least one."""
     for unit, size in (("s", 1), ("ms", 1e-3), ("us", 1e-6)):
         if seconds >= size:
             return f"{seconds / size:.4g} {unit}"

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place and moved there at the end."""
+"""Atomic files: written next to their place and moved there at the end, so that they are whole or absent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hwsim.errors import InputError
 
 
 def check_writable(path: Path) -> None:
-    """raises: InputError if `path` cannot be written, before work is spent on what it would hold."""
+    """Refuse a path that cannot be written, before work is spent on its content. raises: InputError."""
     folder = path.parent
     if path.is_dir():
         raise InputError(f"{path}: is a folder; write a file name")

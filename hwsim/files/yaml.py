@@ -1,4 +1,4 @@
-"""YAML text to a tree that knows where each value stands, and all mistakes at once.
+"""YAML text to a tree that knows the place of each value; all errors are reported at once.
 
     document = read("my.yaml")                    # or parse(text, source)
     document = document.override("dram.bandwidth", "9.6 TB/s")      # or a value of another file, Placed(...)
@@ -37,7 +37,7 @@ _INDENT_TAB = re.compile(r"^ *\t", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Where something stands: line and column from 1; line 0 where the source is no text (`--set`)."""
+    """A place in a source: line and column from 1; line 0 where the source is not a text (`--set`)."""
 
     source: str
     line: int = 0
@@ -77,22 +77,21 @@ class Document:
 
         Whether the path is known is the model's question: `validate` answers it.
         """
-        placed = text if isinstance(text, Placed) else None
-        mark = placed.document.mark(placed.key, key=True) if placed else Mark(f"--set {path}")
+        mark = text.document.mark(text.key, key=True) if isinstance(text, Placed) else Mark(f"--set {path}")
         loc = tuple(int(p) if p.isdecimal() and len(p) < 6 else p for p in path.split("."))
         if "" in loc:
             raise InputError(f"{mark}: write a dotted path, for example `dram.bandwidth`")
         keys = {k: v for k, v in self.keys.items() if k[: len(loc)] != loc}
         values = {k: v for k, v in self.values.items() if k[: len(loc)] != loc}
-        if not placed and text.strip() in ("null", "~"):
+        if not isinstance(text, Placed) and text.strip() in ("null", "~"):
             return replace(self, data=_with(self.data, loc, None, str(mark)), keys=keys, values=values)
         for end in range(1, len(loc) + 1):
             keys.setdefault(loc[:end], mark)
             values.setdefault(loc[:end], mark)
-        if placed:
-            value, at = placed.value, len(placed.loc)
-            keys |= {loc + k[at:]: v for k, v in placed.document.keys.items() if k[:at] == placed.loc and k[at:]}
-            values |= {loc + k[at:]: v for k, v in placed.document.values.items() if k[:at] == placed.loc}
+        if isinstance(text, Placed):
+            value, at = text.value, len(text.loc)
+            keys |= {loc + k[at:]: v for k, v in text.document.keys.items() if k[:at] == text.loc and k[at:]}
+            values |= {loc + k[at:]: v for k, v in text.document.values.items() if k[:at] == text.loc}
         else:
             builder = _Builder(mark.source, placed=False)
             value = builder.build(text)
@@ -104,7 +103,7 @@ class Document:
 
 @dataclass(frozen=True)
 class Placed:
-    """A value that stands at `loc` in a document; `key` is where its path is written (a study's grid)."""
+    """The value at `loc` in a document; `key` is the place where its path is written (a study's grid)."""
 
     document: Document
     loc: Loc
@@ -113,7 +112,7 @@ class Placed:
     @property
     def value(self) -> Any:
         """The value itself."""
-        node = self.document.data
+        node: Any = self.document.data
         for part in self.loc:
             node = node[part]
         return node
@@ -141,39 +140,31 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> Document:
             raw = file.read(max_bytes + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"{short(source, 200)}: cannot be read ({reason}); write the path of a YAML file"
-        ) from None
+        raise InputError(f"{short(source, 200)}: cannot be read ({reason}); write the path of a YAML file") from None
     if len(raw) > max_bytes:
         raise InputError(f"{source}: larger than {max_bytes // 1024} KiB; write a YAML file, by hand")
     try:
         return parse(raw.decode("utf-8-sig"), source)
     except UnicodeDecodeError as error:
         place = _place(raw[: error.start].decode("utf-8-sig", "replace"))
-        raise InputError(
-            f"{source}:{place}: not UTF-8 text (a binary file?); write a YAML text file"
-        ) from None
+        raise InputError(f"{source}:{place}: not UTF-8 text (a binary file?); write a YAML text file") from None
 
 
 def parse(text: str, source: str, max_chars: int = MAX_BYTES) -> Document:
     """Parse the text of a file whose top level is a mapping."""
     if len(text) > max_chars:
-        raise InputError(
-            f"{source}: longer than {max_chars // 1024} Ki characters; write a YAML file, by hand"
-        )
+        raise InputError(f"{source}: longer than {max_chars // 1024} Ki characters; write a YAML file, by hand")
     builder = _Builder(source)
     data = builder.build(text)
     if not isinstance(data, dict) and not builder.problems:
         what = "empty" if data is None else f"is {kind(data)}, not a mapping"
-        builder.problems.append(
-            f"{builder.values.get((), Mark(source, 1, 1))}: {what}; write lines of `key: value`"
-        )
+        builder.problems.append(f"{builder.values.get((), Mark(source, 1, 1))}: {what}; write lines of `key: value`")
     builder.finish()
     return Document(source, data, builder.keys, builder.values)
 
 
 def kind(value: object) -> str:
-    """What a value is, in the words of the messages: `a list`, `text`, ..."""
+    """The kind of a value, in the words of the messages: `a list`, `text`, ..."""
     names = {
         dict: "a mapping",
         list: "a list",
@@ -199,12 +190,12 @@ def _with(node: Any, loc: Loc, value: Any, source: str) -> Any:
     if isinstance(node, list):
         if not isinstance(head, int) or head >= len(node):
             have = f"0 to {len(node) - 1}" if node else "none"
-            raise InputError(f"{source}: `{head}` is no place in this list; write a number ({have})")
+            raise InputError(f"{source}: `{head}` is not an index of this list; write a number ({have})")
         if value is None and not rest:
             return node[:head] + node[head + 1 :]
         return [*node[:head], _with(node[head], rest, value, source) if rest else value, *node[head + 1 :]]
     if not isinstance(node, dict):
-        raise InputError(f"{source}: nothing lies below a plain value; leave out `.{dotted(loc)}`")
+        raise InputError(f"{source}: a plain value has no keys; leave out `.{dotted(loc)}`")
     head = str(head)
     if value is None and not rest:
         return {k: v for k, v in node.items() if k != head}
@@ -214,7 +205,7 @@ def _with(node: Any, loc: Loc, value: Any, source: str) -> Any:
 
 
 def _place(before: str) -> str:
-    """`line:column` of what follows the text `before`."""
+    """`line:column` of the character after the text `before`."""
     return f"{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
 
 
@@ -228,7 +219,7 @@ class _Builder:
         self.values: dict[Loc, Mark] = {}
 
     def finish(self) -> None:
-        """Raise what was found, if anything."""
+        """Raise the problems found, if there are any."""
         if self.problems:
             raise_problems(self.problems)
 
@@ -249,30 +240,27 @@ class _Builder:
                 next(events)
                 event = next(events)
             if not isinstance(event, yaml.StreamEndEvent):
-                self._say(event, (), "a second document begins; write one document a file")
+                self._say(event, (), "a second document begins; write one document per file")
             return data
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
+            at = error.problem_mark or error.context_mark
             if "expected ':'" in (error.problem or ""):
-                mark = error.context_mark
-            place = f"{self.source}:{mark.line + 1}:{mark.column + 1}" if self.placed else self.source
+                at = error.context_mark
+            place = f"{self.source}:{at.line + 1}:{at.column + 1}" if self.placed and at else self.source
             raise_problems([*self.problems, f"{place}: {_syntax(error)}"])
         except (
             yaml.YAMLError,
             ValueError,
             OverflowError,
         ) as error:  # the last two: \U escapes outside Unicode
-            raise_problems(
-                [*self.problems, f"{self.source}: not YAML ({short(error)}); write lines of `key: value`"]
-            )
+            raise_problems([*self.problems, f"{self.source}: not YAML ({short(error)}); write lines of `key: value`"])
 
     def _where(self, before: str) -> str:
         return f"{self.source}:{_place(before)}" if self.placed else self.source
 
     def _mark(self, event: yaml.Event) -> Mark:
-        if not self.placed:
-            return Mark(self.source)
-        return Mark(self.source, event.start_mark.line + 1, event.start_mark.column + 1)
+        start = event.start_mark
+        return Mark(self.source, start.line + 1, start.column + 1) if self.placed and start else Mark(self.source)
 
     def _say(self, event: yaml.Event, loc: Loc, message: str) -> None:
         path = f"{dotted(loc)}: " if loc else ""
@@ -284,21 +272,18 @@ class _Builder:
             self._say(event, loc[:3], f"more than {_MAX_DEPTH} levels deep; write a flatter file")
             self.finish()
         if isinstance(event, yaml.AliasEvent):
-            self._say(
-                event, loc, f"the alias *{short(event.anchor)}; write the value out, files have no aliases"
-            )
+            self._say(event, loc, f"the alias *{short(event.anchor)}; write the value out, files have no aliases")
             return ""
+        assert isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent)  # nothing else begins a node
         if event.anchor is not None:
-            self._say(
-                event, loc, f"the anchor &{short(event.anchor)}; remove it, files have no anchors or aliases"
-            )
+            self._say(event, loc, f"the anchor &{short(event.anchor)}; remove it, files have no anchors or aliases")
         if event.tag is not None:
             tag = short(event.tag.replace("tag:yaml.org,2002:", "!!"))
             self._say(event, loc, f"the tag {tag}; remove it, values are plain text and numbers")
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event, loc)
         if isinstance(event, yaml.SequenceStartEvent):
-            items = []
+            items: list[Any] = []
             while not isinstance(event := next(events), yaml.SequenceEndEvent):
                 items.append(self._node(event, events, (*loc, len(items))))
             return items
@@ -348,7 +333,7 @@ def _syntax(error: yaml.MarkedYAMLError) -> str:
     if "\\t" in problem:
         return "a tab; write spaces (or quote the text)"
     if "mapping values are not allowed" in problem:
-        return "a `:` where no key can stand; indent keys like their neighbours, quote text that holds `: `"
+        return "a `:` where no key is possible; indent keys like their neighbours, quote text that holds `: `"
     if "could not find expected ':'" in problem:
         return "a line without `:`; write `key: value`"
     if "block end" in problem:

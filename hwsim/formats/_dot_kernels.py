@@ -32,7 +32,7 @@ def add_blocks(acc, dots, x_scales, w_scales, slack, doubt):
     """acc = float32(acc + dot * scales), rounded once, for one dot block of every output.
 
     acc: float32[m, n]. dots: float64[m, n]. slack: float64[m, n], bound of what `dots` lacks, or [0, 0]: exact.
-    doubt[m, n] is set, and acc left alone, where the slack leaves the rounding open.
+    doubt[m, n] is set, and acc left alone, where the slack leaves the rounding undecided.
     """
     open_ = slack.size > 0
     for m in range(acc.shape[0]):
@@ -120,7 +120,7 @@ def aligned_rows(xs, xe, ws, we, fraction, keep, out_bits, k, group, promotion, 
     xs, ws: int64[m or n, k_padded], significands times those of their scales. xe, we: int32, exponents plus those of
     their scales; far below all others where a significand is 0; one for a whole group where group > 1.
     fraction: fraction bits of a product. k: elements of an instruction; group: elements summed exactly before
-    aligning; promotion: elements after which the sum is added to y in float32 and begins anew, 0 for never.
+    aligning; promotion: elements after which the sum is added to y in float32 and starts again, 0 for never.
     y: float32[m, n], what the sums begin with, and the results.
     """
     length = xs.shape[1]

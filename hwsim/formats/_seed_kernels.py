@@ -91,7 +91,7 @@ def hits(typingctx, table, index, w, threshold, c_, p_):
 
 @intrinsic
 def prefetch(typingctx, table, index, c_, p_):
-    """Ask for a row of P * C entries; the seeds of a cell lie anywhere in the tables."""
+    """Ask for a row of P * C entries; the seeds of a cell are scattered over the tables."""
 
     def code(context, builder, signature, args):
         byte = ir.IntType(8).as_pointer()

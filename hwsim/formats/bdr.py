@@ -1,20 +1,25 @@
-"""Block data representation: a scale for k1 elements, a small shift for each k2, sign and magnitude.
+"""Block data representation: a scale per k1 elements, a small shift per k2, sign and magnitude.
 
 source: With Shared Microexponents, A Little Shifting Goes a Long Way (arXiv 2302.08007), sections 3 and 4.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from hwsim.errors import InputError
-from hwsim.formats import kernels
-from hwsim.formats.format import Encoded, Format, float_rows, in_threads, moved_shape, padded, per_row
-from hwsim.formats.layout import Layout, bdr_layout
+from hwsim.formats import families, kernels
+from hwsim.formats.explain import BlockStep, dice, element_steps, floor_log2, pieces, spoiled, top
+from hwsim.formats.format import Encoded, Format, float_rows, in_threads, moved_shape, padded, per_row, present
+from hwsim.formats.layout import Layout
 from hwsim.formats.mx import decode_elements, encode_rounded
+from hwsim.formats.operand import Operand, no_factor
 from hwsim.formats.packing import pack_records, split_rows, unpack_records
 
 
@@ -22,9 +27,8 @@ from hwsim.formats.packing import pack_records, split_rows, unpack_records
 class BdrFormat(Format):
     """One point (m, k1, d1, k2, d2) of the BDR family: MX9 is (7, 16, 8, 2, 1).
 
-    m: magnitude bits, no hidden one; a sign bit besides. k1: elements of a block. d1: bits of its scale.
+    m: magnitude bits, without a hidden one; the sign bit is extra. k1: elements of a block. d1: bits of its scale.
     k2: elements of a sub-block. d2: bits of its shift; 0: no shifts (MSFP).
-    label: name of the format; the default names the point.
     """
 
     m: int = 7
@@ -32,7 +36,6 @@ class BdrFormat(Format):
     d1: int = 8
     k2: int = 2
     d2: int = 1
-    label: str = ""
 
     def check(self) -> None:
         """Refuse what cannot be. raises: InputError with every problem."""
@@ -48,11 +51,9 @@ class BdrFormat(Format):
         if problems:
             raise InputError(*problems)
 
-    @cached_property
-    def layout(self) -> Layout:
-        """How it lies in memory."""
-        name = self.label or f"bdr_m{self.m}_k{self.k1}_d{self.d1}_k{self.k2}_d{self.d2}"
-        return bdr_layout(name, self.m, self.k1, self.d1, self.k2, self.d2)
+    def own_layout(self) -> Layout:
+        """The layout of the point."""
+        return families.bdr(self.m, self.k1, self.d1, self.k2, self.d2)
 
     @property
     def bias(self) -> int:
@@ -66,15 +67,15 @@ class BdrFormat(Format):
 
     @property
     def sub_blocks(self) -> int:
-        """Stored shifts a block."""
+        """Stored shifts per block."""
         return self.k1 // self.k2 if self.d2 else 0
 
     @property
-    def code_type(self):
+    def code_type(self) -> type[np.uint8 | np.uint16]:
         """Least unsigned type of sign and magnitude."""
         return np.uint8 if self.m <= 7 else np.uint16
 
-    def encode(self, x, axis: int = -1) -> Encoded:
+    def encode(self, x: npt.ArrayLike, axis: int = -1) -> Encoded:
         """Codes, scales and sub-block shifts of an array of floats, blocks along `axis`."""
         rows, shape, axis = float_rows(x, axis)
         k = rows.shape[1]
@@ -107,13 +108,13 @@ class BdrFormat(Format):
         )  # fmt: skip
 
     def _scales(self, flat: np.ndarray, blocks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(scales, shifts, float64 steps) a block, a sub-block, a sub-block; step 0 where every code is 0."""
-        sub = np.empty(flat.size // self.k2)
-        kernels.block_maxima(flat, self.k2, sub)
-        sub = sub.reshape(blocks, self.k1 // self.k2)
-        top = sub.max(axis=1, initial=0.0)
-        finite, some = np.isfinite(top), top > 0
-        e = np.frexp(np.where(finite, top, 1.0))[1].astype(np.int64) - 1
+        """(scales per block, shifts and float64 steps per sub-block); step 0 where every code is 0."""
+        maxima = np.empty(flat.size // self.k2)
+        kernels.block_maxima(flat, self.k2, maxima)
+        sub = maxima.reshape(blocks, self.k1 // self.k2)
+        largest = sub.max(axis=1, initial=0.0)
+        finite, some = np.isfinite(largest), largest > 0
+        e = np.frexp(np.where(finite, largest, 1.0))[1].astype(np.int64) - 1
         e = np.clip(e, -self.bias, self.bias)
         e_sub = np.frexp(np.where(np.isfinite(sub), sub, 1.0))[1].astype(np.int64) - 1
         most = (1 << self.d2) - 1
@@ -125,8 +126,9 @@ class BdrFormat(Format):
 
     def steps(self, encoded: Encoded) -> np.ndarray:
         """float64[..., sub-blocks]: value of one unit of magnitude; NaN where the block is."""
-        e = encoded.scales.astype(np.int64) - self.bias
-        step = np.where(encoded.scales == self.nan_scale, np.nan, np.ldexp(1.0, e - (self.m - 1)))
+        scales = present(encoded.scales)
+        e = scales.astype(np.int64) - self.bias
+        step = np.where(scales == self.nan_scale, np.nan, np.ldexp(1.0, e - (self.m - 1)))
         if encoded.shifts is None:
             return step
         return np.repeat(step, self.sub_blocks, axis=-1) * np.ldexp(1.0, -encoded.shifts.astype(np.int64))
@@ -143,11 +145,9 @@ class BdrFormat(Format):
 
     def pack(self, encoded: Encoded) -> bytes:
         """The packed bytes."""
-        return pack_records(
-            self.layout, encoded.codes, encoded.scales, encoded.shifts, self.d2, encoded.rows
-        ).tobytes()
+        return pack_records(self.layout, encoded.codes, encoded.scales, encoded.shifts, self.d2, encoded.rows).tobytes()
 
-    def from_bytes(self, data: bytes, shape, axis: int = -1) -> Encoded:
+    def from_bytes(self, data: bytes, shape: Sequence[int], axis: int = -1) -> Encoded:
         """The `Encoded` of packed bytes."""
         body, _, shape, axis = split_rows(self.layout, data, shape, axis)
         codes, scales, shifts = unpack_records(
@@ -159,3 +159,46 @@ class BdrFormat(Format):
             scales.reshape(moved_shape(shape, axis, scales.shape[1])),
             shifts.reshape(moved_shape(shape, axis, shifts.shape[1])) if self.d2 else None,
         )  # fmt: skip
+
+    def operand(self, encoded: Encoded) -> Operand:
+        """Magnitudes and their sub-blocks' shifts, under powers of two."""
+        k, rows = encoded.row_length, encoded.rows
+        significands = self.values[encoded.codes].astype(np.int64)
+        exponents = np.zeros((rows, k), np.int32)
+        if encoded.shifts is not None:
+            exponents -= np.repeat(per_row(encoded.shifts, rows).astype(np.int32), self.k2, axis=1)[:, :k]
+        codes = per_row(present(encoded.scales), rows)
+        scales = np.ldexp(1.0, codes.astype(np.int64) - self.bias)
+        scales[codes == self.nan_scale] = np.nan
+        elements = np.ldexp(significands.astype(np.float64), exponents - (self.m - 1))
+        element_bits = self.m + (1 << self.d2) - 1
+        return Operand(elements, significands, exponents, self.m - 1, self.k1, scales, 1, no_factor(rows), element_bits)
+
+    def explained(self, row: np.ndarray, encoded: Encoded, decoded: np.ndarray) -> tuple[str, list[BlockStep]]:
+        """Block by block; there is no tensor scale."""
+        table = [Fraction(n) for n in range(1 << self.m)]
+        blocks = []
+        cut = pieces(self.k1, row, encoded.codes, decoded, dice(self, len(row)))
+        for b, (xs, codes, back, rs) in enumerate(cut):
+            scale = int(present(encoded.scales)[b])
+            if scale == self.nan_scale:
+                blocks.append(spoiled(xs, codes, self.m + 1, f"{scale:#04x} (NaN)"))
+                continue
+            largest, e = top(xs), scale - self.bias
+            if largest == 0:
+                words = ["all zero: every bit 0"]
+            else:
+                binade = floor_log2(Fraction(largest))
+                clamped = "" if binade == e else f", clamped to {e}"
+                words = [f"E = floor(log2 maximum) = {binade}{clamped}, code {scale}"]
+            shifts = [0] * len(xs)
+            if encoded.shifts is not None:
+                stored = encoded.shifts[b * self.sub_blocks : (b + 1) * self.sub_blocks].tolist()
+                shifts = [stored[i // self.k2] for i in range(len(xs))]
+                shown = " ".join(str(stored[i]) for i in range(-(-len(xs) // self.k2)))
+                words.append(f"sub-blocks of {self.k2}: shift min(E - E_sub, {(1 << self.d2) - 1}) = {shown}")
+            words.append(f"step 2^(E - shift - {self.m - 1}), at most {(1 << self.m) - 1} steps")
+            d = [Fraction(2) ** (e - t - (self.m - 1)) if largest else Fraction(0) for t in shifts]
+            steps = element_steps(self, xs, d, table, self.m + 1, codes, back, rs)
+            blocks.append(BlockStep(largest, tuple(words), steps))
+        return "", blocks

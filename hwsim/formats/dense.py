@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from fractions import Fraction
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from hwsim.errors import InputError
-from hwsim.formats import kernels
+from hwsim.formats import families, kernels
 from hwsim.formats.elements import E4M3, INT4, Element
+from hwsim.formats.explain import BlockStep, ElementStep, dice, element_steps, magnitudes, number, pieces, top
 from hwsim.formats.format import (
     Encoded,
     Format,
@@ -20,11 +24,13 @@ from hwsim.formats.format import (
     largest_finite,
     moved_shape,
     padded,
+    present,
     restore,
 )
-from hwsim.formats.layout import Layout, block_layout, dense_layout
-from hwsim.formats.layout import layout as layout_of
+from hwsim.formats.layout import Layout
 from hwsim.formats.mx import decode_elements, encode_elements
+from hwsim.formats.names import layout
+from hwsim.formats.operand import Operand, element_operand, float_operand
 from hwsim.formats.packing import pack_records, split_rows, unpack_records
 
 _UNSIGNED = {32: np.uint32, 16: np.uint16}
@@ -45,12 +51,11 @@ class WideFormat(Format):
         if self.rounding != "rne":
             raise InputError(f"rounding: {self.kind} rounds to nearest even only; write rne")
 
-    @cached_property
-    def layout(self) -> Layout:
-        """How it lies in memory."""
-        return layout_of(self.kind)
+    def own_layout(self) -> Layout:
+        """The layout of the kind."""
+        return layout(self.kind)
 
-    def encode(self, x, axis: int = -1) -> Encoded:
+    def encode(self, x: npt.ArrayLike, axis: int = -1) -> Encoded:
         """Bit patterns of an array of floats."""
         rows, shape, axis = float_rows(x, axis)
         with np.errstate(over="ignore"):
@@ -75,12 +80,29 @@ class WideFormat(Format):
         """The packed bytes."""
         return encoded.codes.astype(encoded.codes.dtype.newbyteorder("<")).tobytes()
 
-    def from_bytes(self, data: bytes, shape, axis: int = -1) -> Encoded:
+    def from_bytes(self, data: bytes, shape: Sequence[int], axis: int = -1) -> Encoded:
         """The `Encoded` of packed bytes."""
         body, _, shape, axis = split_rows(self.layout, data, shape, axis)
         kind = np.dtype(_UNSIGNED[self.layout.element_bits])
         codes = np.frombuffer(body.tobytes(), kind.newbyteorder("<")).astype(kind)
         return Encoded(self, shape, axis, codes.reshape(moved_shape(shape, axis, shape[axis])))
+
+    def operand(self, encoded: Encoded) -> Operand:
+        """The values themselves, without scales."""
+        fraction_bits = {"fp32": 23, "bf16": 7, "fp16": 10}[self.kind]
+        emin = -14 if self.kind == "fp16" else -126
+        return float_operand(self.decode(encoded).astype(np.float64), fraction_bits, emin)
+
+    def explained(self, row: np.ndarray, encoded: Encoded, decoded: np.ndarray) -> tuple[str, list[BlockStep]]:
+        """The row as one block without a scale."""
+        steps = []
+        for x, code, back in zip(row.tolist(), encoded.codes.tolist(), decoded.tolist(), strict=True):
+            words = "exact" if back == x or math.isnan(x) else "to the nearest, ties to even"
+            if math.isinf(back) and not math.isinf(x):
+                words = "beyond the largest value: infinite"
+            quotient = Fraction(x) if math.isfinite(x) else None
+            steps.append(ElementStep(x, quotient, words, code, self.layout.element_bits, back))
+        return "", [BlockStep(top(row), ("no scale",), tuple(steps))]
 
 
 def _bfloat16(rows: np.ndarray) -> np.ndarray:
@@ -102,31 +124,27 @@ def _bfloat16(rows: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ScaledDenseFormat(Format):
-    """fp8_e4m3 (float32 scale amax / 448 a tensor), int8 (float32 scale amax / 127 a row) or int4_g128
-    (float16 scale amax / 7 a group of 128): q = value / scale, rounded once from the exact quotient.
+    """fp8_e4m3 (float32 scale amax / 448 per tensor), int8 (float32 scale amax / 127 per row) or int4_g128
+    (float16 scale amax / 7 per group of 128): q = value / scale, rounded once from the exact quotient.
 
     A zero tensor, row or group, and one whose scale underflows, has scale 1 and zero codes.
     """
 
     kind: Literal["fp8_e4m3", "int8", "int4_g128"] = "int8"
     group: int = 128
-    label: str = ""
 
-    @cached_property
-    def layout(self) -> Layout:
-        """How it lies in memory."""
-        if self.kind == "fp8_e4m3":
-            return dense_layout(self.kind, "E4M3", 8, tensor=4)
-        if self.kind == "int8":
-            return dense_layout(self.kind, "INT8", 8, row=4)
-        return block_layout(self.label or f"int4_g{self.group}", "INT4", 4, self.group, 16)
+    def own_layout(self) -> Layout:
+        """The layout of the kind, and of the group where it is not 128."""
+        if self.kind == "int4_g128" and self.group != 128:
+            return families.int4_groups(self.group)
+        return layout(self.kind)
 
     @property
     def table(self) -> Element:
         """The element whose integers are the codes' values; int8 counts in ones."""
         return {"fp8_e4m3": E4M3, "int8": INT8_ROWS, "int4_g128": INT4}[self.kind]
 
-    def encode(self, x, axis: int = -1) -> Encoded:
+    def encode(self, x: npt.ArrayLike, axis: int = -1) -> Encoded:
         """Codes and scales of an array of floats. raises: InputError for Inf or NaN in int8 and int4."""
         rows, shape, axis = float_rows(x, axis)
         k = rows.shape[1]
@@ -134,8 +152,8 @@ class ScaledDenseFormat(Format):
             raise InputError(f"{self.name}: the array holds Inf or NaN, which {self.name} cannot store")
         if self.kind == "int4_g128":
             whole = padded(rows, self.group)
-            top = np.abs(whole.reshape(len(rows), whole.shape[1] // self.group, self.group)).max(axis=-1, initial=0.0)
-            scales = _scale(top, 7, np.float16)
+            groups = whole.reshape(len(rows), whole.shape[1] // self.group, self.group)
+            scales = _scale(np.abs(groups).max(axis=-1, initial=0.0), 7, np.float16)
             codes = self._codes(whole, k, self.group, scales)
             return self._encoded(shape, axis, codes, scales.view(np.uint16), None)
         if self.kind == "int8":
@@ -153,18 +171,25 @@ class ScaledDenseFormat(Format):
             encode_elements(self, whole, k, block, scales.astype(np.float64), self.table, codes)
         return np.ascontiguousarray(codes[:, :k])
 
-    def _encoded(self, shape, axis: int, codes, scales, tensor) -> Encoded:
+    def _encoded(
+        self,
+        shape: tuple[int, ...],
+        axis: int,
+        codes: np.ndarray,
+        scales: np.ndarray | None,
+        tensor: np.float32 | None,
+    ) -> Encoded:
         lead = moved_shape(shape, axis, 1)[:-1]
         scales = None if scales is None else scales.reshape(lead if self.kind == "int8" else (*lead, scales.shape[1]))
         return Encoded(self, shape, axis, codes.reshape(*lead, shape[axis]), scales, None, tensor)
 
     def scales(self, encoded: Encoded) -> np.ndarray:
-        """float64[rows, scales of a row]: what the codes' values are multiplied with."""
+        """float64[rows, scales per row]: the factors of the codes' values."""
         if self.kind == "fp8_e4m3":
-            return np.full((encoded.rows, 1), float(encoded.tensor_scale))
+            return np.full((encoded.rows, 1), encoded.tensor_number)
         kind = np.float32 if self.kind == "int8" else np.float16
-        scales_a_row = 1 if self.kind == "int8" else -(-encoded.row_length // self.group)
-        return encoded.scales.view(kind).astype(np.float64).reshape(encoded.rows, scales_a_row)
+        scales_per_row = 1 if self.kind == "int8" else -(-encoded.row_length // self.group)
+        return present(encoded.scales).view(kind).astype(np.float64).reshape(encoded.rows, scales_per_row)
 
     def decode(self, encoded: Encoded) -> np.ndarray:
         """float32 of the original shape."""
@@ -178,11 +203,11 @@ class ScaledDenseFormat(Format):
             return pack_records(self.layout, encoded.codes, encoded.scales, None, 0, rows).tobytes()
         codes = encoded.codes.reshape(rows, encoded.row_length)
         if self.kind == "int8":
-            heads = encoded.scales.astype("<u4").reshape(rows, 1).view(np.uint8)
+            heads = present(encoded.scales).astype("<u4").reshape(rows, 1).view(np.uint8)
             return np.concatenate([heads, codes], axis=1).tobytes()
-        return codes.tobytes() + np.float32(encoded.tensor_scale).astype("<f4").tobytes()
+        return codes.tobytes() + np.array(encoded.tensor_scale, "<f4").tobytes()
 
-    def from_bytes(self, data: bytes, shape, axis: int = -1) -> Encoded:
+    def from_bytes(self, data: bytes, shape: Sequence[int], axis: int = -1) -> Encoded:
         """The `Encoded` of packed bytes."""
         body, tail, shape, axis = split_rows(self.layout, data, shape, axis)
         k = shape[axis]
@@ -194,11 +219,38 @@ class ScaledDenseFormat(Format):
             return self._encoded(shape, axis, body[:, 4:].copy(), scales, None)
         return self._encoded(shape, axis, body.copy(), None, np.frombuffer(tail, "<f4")[0].astype(np.float32))
 
+    def operand(self, encoded: Encoded) -> Operand:
+        """Elements; a tensor's or row's scale comes after the last block, a group's is inside the dot."""
+        scales = self.scales(encoded)
+        if self.kind == "int4_g128":
+            return element_operand(encoded, self.table, self.group, scales, scale_bits=11)  # float16 has 11 bits
+        after = np.broadcast_to(scales[:, 0], encoded.rows).astype(np.float32)
+        return element_operand(encoded, self.table, after=after)
+
+    def explained(self, row: np.ndarray, encoded: Encoded, decoded: np.ndarray) -> tuple[str, list[BlockStep]]:
+        """One block per group, or the row as one block."""
+        e, table = self.table, magnitudes(self.table)
+        groups = self.kind == "int4_g128"
+        negative = [*table, Fraction(8)] if groups else None  # the least integer has no positive counterpart
+        scales = [Fraction(s) for s in self.scales(encoded)[0].tolist()]
+        finite = np.where(np.isfinite(row), np.abs(row), 0.0)
+        cut = pieces(self.group if groups else len(row), row, encoded.codes, decoded, dice(self, len(row)), finite)
+        blocks = []
+        for s, (xs, codes, back, rs, sizes) in zip(scales, cut, strict=True):
+            largest = float(sizes.max())
+            words = f"scale {number(float(s))}"
+            if largest > 0:
+                words += f" = float{16 if groups else 32}(maximum / {number(float(table[-1]))})"
+            steps = element_steps(self, xs, [s] * len(xs), table, e.bits, codes, back, rs, negative)
+            blocks.append(BlockStep(largest, (words,), steps))
+        holder = {"fp8_e4m3": "one scale for the tensor", "int8": "one scale for the row", "int4_g128": ""}
+        return holder[self.kind], blocks
+
 
 INT8_ROWS = Element("INT8", 8, 0, 0, 0)
 """int8's element: the two's complement integer itself, where MXINT8 counts in 2^-6."""
 
 
-def _scale(top: np.ndarray, n: int, dtype) -> np.ndarray:
-    scale = divide_rounded(top, n, dtype)
+def _scale(largest: np.ndarray, n: int, dtype: type[np.float16 | np.float32]) -> np.ndarray:
+    scale = divide_rounded(largest, n, dtype)
     return np.where(scale > 0, scale, dtype(1))

@@ -1,4 +1,4 @@
-"""What every format with values is: an encoder of arrays into `Encoded`, and back.
+"""`Format`, which encodes arrays and decodes them, and `Encoded`, the codes of one array.
 
 `Encoded` keeps codes with the blocked axis last, in C order, as they are stored.
 """
@@ -10,26 +10,45 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from hwsim.errors import InputError, nearest
 from hwsim.formats.layout import Layout
 
+if TYPE_CHECKING:
+    from hwsim.formats.explain import BlockStep, Explanation
+    from hwsim.formats.operand import Operand
+
 ROUNDINGS = ("rne", "away", "zero", "stochastic")
+TITLE_OPTIONS = ("scale_rule", "rounding", "recipe", "tile", "four_over_six", "refine")
+"""Options that change values, and so are part of a title."""
+
 _PARALLEL_VALUES = 1 << 20  # below this a thread costs more than it saves
+
+
+_T = TypeVar("_T")
+
+
+def present(value: _T | None) -> _T:
+    """The value, in a class of formats whose arrays always have it, such as the scales of a block format."""
+    assert value is not None
+    return value
 
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
     """An array in a number format, as codes.
 
-    format: what made it, and decodes it.
+    format: the format that encoded it, and decodes it.
     shape, axis: of the original array; blocks run along `axis`.
-    codes: unsigned[..., k], one an element, the blocked axis last (seed formats: one uint64 record a seed block).
-    scales: unsigned[..., ceil(k / block)], one a block; int8: uint32[...], one a row; None where there is none.
+    codes: unsigned[..., k], one per element, the blocked axis last (seed formats: one uint64 record per seed block).
+    scales: unsigned[..., ceil(k / block)], one per block; int8: uint32[...], one per row; None where there is none.
     shifts: BDR, uint8[..., sub-blocks]; else None.
     tensor_scale: the scale of the whole tensor as a float32, or the signed exponent of a seed format; else None.
     """
@@ -53,6 +72,12 @@ class Encoded:
         return math.prod(n for i, n in enumerate(self.shape) if i != self.axis)
 
     @property
+    def tensor_number(self) -> float:
+        """`tensor_scale` as a number, in a format that has one: the scale, or the exponent of a seed format."""
+        assert self.tensor_scale is not None
+        return float(self.tensor_scale)
+
+    @property
     def nbytes(self) -> int:
         """`len(to_bytes())`."""
         return self.format.layout.nbytes(self.rows, self.row_length)
@@ -70,20 +95,24 @@ class Encoded:
 class Format(ABC):
     """A number format with its options; build one with `get_format`.
 
+    A class of its own defines `encode`, `decode`, `pack`, `from_bytes`, `operand` and `explained`.
+
     rounding: of elements: "rne", "away" (ties away from zero), "zero" or "stochastic".
     seed: of the stochastic register, 1 to 2^32 - 1.
     threads: workers for large arrays; None: as many as there are processors. Never changes a bit.
+    given: the layout that `get_format` resolved; None: the one that follows from the class's own parameters.
     """
 
     rounding: str = field(default="rne", kw_only=True)
     seed: int = field(default=1, kw_only=True)
     threads: int | None = field(default=None, kw_only=True)
+    given: Layout | None = field(default=None, kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
         self.check()
 
     def check(self) -> None:
-        """Refuse what cannot be. raises: InputError with every problem."""
+        """Refuse options that cannot be. raises: InputError with every problem."""
         problems = []
         if self.rounding not in ROUNDINGS:
             problems.append(f"rounding: {self.rounding!r}{nearest(str(self.rounding), ROUNDINGS)}")
@@ -94,10 +123,17 @@ class Format(ABC):
         if problems:
             raise InputError(*problems)
 
-    @property
-    @abstractmethod
+    @cached_property
     def layout(self) -> Layout:
-        """How it lies in memory."""
+        """The packed form of the format."""
+        return self.given or self.own_layout()
+
+    def own_layout(self) -> Layout:
+        """The layout that follows from the parameters, for classes that can be built without `get_format`.
+
+        raises: InputError from a class of which `get_format` alone knows the layout.
+        """
+        raise InputError(f"{type(self).__name__}: build it with get_format, which gives it its layout")
 
     @property
     def name(self) -> str:
@@ -105,12 +141,23 @@ class Format(ABC):
         return self.layout.name
 
     @property
+    def title(self) -> str:
+        """`mxfp8_e4m3 rceil`: the name and every option that is not the default."""
+        said = [self.name]
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if option.name in TITLE_OPTIONS and value != option.default:
+                number = "" if value is True else f"={value}"
+                said.append(value if isinstance(value, str) else option.name + number)
+        return " ".join(said)
+
+    @property
     def bits_per_value(self) -> Fraction:
-        """Stored bits a value; row and tensor scales and padding are not counted."""
+        """Stored bits per value; row and tensor scales and padding are not counted."""
         return self.layout.bits_per_value
 
     @abstractmethod
-    def encode(self, x, axis: int = -1) -> Encoded:
+    def encode(self, x: npt.ArrayLike, axis: int = -1) -> Encoded:
         """Codes of an array of floats of any shape and strides, blocks along `axis`.
 
         raises: InputError for a scalar, another dtype, or an axis that does not exist.
@@ -131,7 +178,41 @@ class Format(ABC):
         raises: InputError when the number of bytes is not that of the shape.
         """
 
-    def quantize(self, x, axis: int = -1) -> np.ndarray:
+    @abstractmethod
+    def operand(self, encoded: Encoded) -> Operand:
+        """One side of a dot product: a matrix of this format taken apart, see `hwsim.formats.operand`.
+
+        encoded: [rows, k], blocks along the last axis (`operand.operand` checks it).
+        """
+
+    @abstractmethod
+    def explained(self, row: np.ndarray, encoded: Encoded, decoded: np.ndarray) -> tuple[str, Sequence[BlockStep]]:
+        """Where the tensor's or row's scale comes from ("": there is none), and how each block was encoded.
+
+        row, decoded: float64[k] and float32[k]; the building blocks are in `hwsim.formats.explain`.
+        """
+
+    def explain(self, values: Sequence[float]) -> Explanation:
+        """How a row of values becomes codes, block by block; padding is not shown.
+
+        values: floats[k], k >= 1, read as float64.
+        raises: InputError for an empty row, or values that the format cannot hold.
+        """
+        from hwsim.formats.explain import Explanation
+
+        row = np.asarray(values, np.float64)
+        if row.ndim != 1 or not row.size:
+            raise InputError("explain takes one row of at least one value; write numbers after the format's name")
+        encoded = self.encode(row)
+        tensor, blocks = self.explained(row, encoded, encoded.decode())
+        return Explanation(self.title, tensor, tuple(blocks))
+
+    def zero_record(self) -> bytes:
+        """The packed record of a block of zeros."""
+        zeros = self.encode(np.zeros((1, self.layout.block), np.float32))
+        return zeros.to_bytes()[self.layout.row_scale_bytes :]
+
+    def quantize(self, x: npt.ArrayLike, axis: int = -1) -> np.ndarray:
         """decode(encode(x)): float32 of the same shape."""
         return self.decode(self.encode(x, axis))
 
@@ -141,7 +222,7 @@ class Format(ABC):
         return ROUNDINGS.index(self.rounding)
 
 
-def float_rows(x, axis: int) -> tuple[np.ndarray, tuple[int, ...], int]:
+def float_rows(x: npt.ArrayLike, axis: int) -> tuple[np.ndarray, tuple[int, ...], int]:
     """(float32 or float64[rows, k] in C order with the blocked axis last, original shape, axis >= 0).
 
     float16 and bfloat16 widen to float32, exactly; integers that float64 holds become float64.
@@ -171,12 +252,12 @@ def float_rows(x, axis: int) -> tuple[np.ndarray, tuple[int, ...], int]:
 
 
 def per_row(a: np.ndarray, rows: int) -> np.ndarray:
-    """[rows, whatever is left]; numpy cannot infer that of an empty array."""
+    """The array as [rows, remaining size / rows]; numpy cannot infer that for an empty array."""
     return np.ascontiguousarray(a).reshape(rows, a.size // max(rows, 1))
 
 
 def padded(rows: np.ndarray, block: int) -> np.ndarray:
-    """Rows lengthened with zeros to whole blocks; the same array where none is missing."""
+    """Rows padded with zeros to whole blocks; the same array where they are whole already."""
     missing = -rows.shape[1] % block
     return np.pad(rows, ((0, 0), (0, missing))) if missing else rows
 
@@ -213,13 +294,13 @@ def largest_finite(x: np.ndarray) -> float:
     return abs(top)
 
 
-def divide_rounded(a, n: int, dtype) -> np.ndarray:
+def divide_rounded(a: npt.ArrayLike, n: int, dtype: type[np.float16 | np.float32]) -> np.ndarray:
     """a / n rounded once (nearest even) from the exact quotient to float32 or float16; saturates, never Inf.
 
     a: float64 >= 0, finite; n: an integer of at most 12 bits.
     """
-    a = np.asarray(a, np.float64)
-    q = a / n
+    exact = np.asarray(a, np.float64)
+    q = exact / n
     with np.errstate(over="ignore"):
         s = q.astype(dtype)
     s = np.minimum(s, np.finfo(dtype).max)
@@ -228,6 +309,7 @@ def divide_rounded(a, n: int, dtype) -> np.ndarray:
         for other in (up, down):
             # The float64 quotient may have landed on a midpoint that the exact one misses.
             middle = (s.astype(np.float64) + other.astype(np.float64)) / 2
-            away = a > n * middle if other is up else a < n * middle
+            away = exact > n * middle if other is up else exact < n * middle
             s = np.where((q == middle) & away & np.isfinite(other), other, s)
-    return s.astype(dtype)
+    rounded: np.ndarray = s.astype(dtype)
+    return rounded

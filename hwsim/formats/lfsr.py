@@ -50,15 +50,14 @@ class Lfsr:
     """
 
     width: int
-    taps: tuple[int, ...] | None = None
+    taps: tuple[int, ...] = None  # type: ignore[assignment]  # __post_init__ fills None
 
     def __post_init__(self) -> None:
-        if self.taps is None:
-            if self.width not in TAPS:
-                raise InputError(f"no taps known for an LFSR of {self.width} bits; give taps=")
-            object.__setattr__(self, "taps", TAPS[self.width])
-        taps = tuple(self.taps)
-        if len(set(taps)) != len(taps) or 0 not in taps or not all(0 <= tap < self.width for tap in taps):
+        given: tuple[int, ...] | None = self.taps
+        if given is None and self.width not in TAPS:
+            raise InputError(f"no taps known for an LFSR of {self.width} bits; give taps=")
+        taps = TAPS[self.width] if given is None else tuple(given)
+        if len(set(taps)) != len(taps) or 0 not in taps or min(taps) < 0 or max(taps) >= self.width:
             raise InputError(f"taps {taps} of a {self.width}-bit LFSR: write different bits of it, with 0")
         object.__setattr__(self, "taps", taps)
 
@@ -144,7 +143,7 @@ class SeedCodec:
     coefficient_bits: bits of each q, two's complement.
     exponent_bits:    bits of e, two's complement.
     raises:           InputError for a point that cannot be stored in 64 bits or has P > C.
-    source:           SeedLM (arXiv 2410.10714), sections 3.1-3.3, Equation 3; layout of the record is ours.
+    source:           SeedLM (arXiv 2410.10714), sections 3.1-3.3, Equation 3; the record's layout is hwsim's own.
     """
 
     C: int
@@ -174,17 +173,17 @@ class SeedCodec:
 
     @property
     def bits_per_value(self) -> Fraction:
-        """Stored bits a weight, tensor scale excluded."""
+        """Stored bits per weight, tensor scale excluded."""
         return Fraction(self.block_bits, self.C)
 
     @property
     def centre(self) -> int:
-        """What is subtracted from a state: 2^(K-1)."""
+        """The offset subtracted from a state: 2^(K-1)."""
         return 1 << (self.K - 1)
 
     @property
     def denominator(self) -> int:
-        """What an integer S_i is divided by: 2^(K-1) - 1."""
+        """The divisor of an integer S_i: 2^(K-1) - 1."""
         return self.centre - 1
 
     @property

@@ -1,17 +1,44 @@
-"""Block formats with a power-of-two (E8M0) scale: the six of OCP MX v1.0 and any other element and block."""
+"""Block formats with a power-of-two (E8M0) scale: the six of OCP MX v1.0, and any other element and block."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from hwsim.errors import InputError, nearest
-from hwsim.formats import elements, kernels
-from hwsim.formats.elements import E8M0_VALUES, Element
-from hwsim.formats.format import Encoded, Format, float_rows, in_threads, moved_shape, padded, per_row, restore
-from hwsim.formats.layout import Layout, block_layout
+from hwsim.formats import elements, families, kernels
+from hwsim.formats.elements import E8M0_NAN, E8M0_VALUES, Element
+from hwsim.formats.explain import (
+    BlockStep,
+    dice,
+    element_steps,
+    floor_log2,
+    magnitudes,
+    number,
+    pieces,
+    power,
+    spoiled,
+    top,
+)
+from hwsim.formats.format import (
+    Encoded,
+    Format,
+    float_rows,
+    in_threads,
+    moved_shape,
+    padded,
+    per_row,
+    present,
+    restore,
+)
+from hwsim.formats.layout import Layout
+from hwsim.formats.operand import Operand, element_operand
 from hwsim.formats.packing import pack_records, split_rows, unpack_records
 
 SCALE_RULES = ("floor", "even", "rceil")
@@ -23,14 +50,12 @@ class BlockFormat(Format):
 
     scale_rule: exponent of the scale from the block's maximum: "floor" (OCP), "even" (the maximum is first rounded
         half up to the element's fraction bits) or "rceil" (the least scale that does not saturate).
-    label: name of the format; the default names element and block.
     source: OCP MX v1.0, section 6.3; "even": torchao and Quark; "rceil": NVIDIA cuBLAS and Transformer Engine.
     """
 
     element: str = "E4M3"
     block: int = 32
     scale_rule: str = "floor"
-    label: str = ""
 
     def check(self) -> None:
         """Refuse what cannot be. raises: InputError."""
@@ -46,13 +71,11 @@ class BlockFormat(Format):
         """The element format."""
         return elements.element(self.element)
 
-    @cached_property
-    def layout(self) -> Layout:
-        """How it lies in memory."""
-        name = self.label or f"{self.table.name.lower()}_e8m0_b{self.block}"
-        return block_layout(name, self.table.name, self.table.bits, self.block, 8)
+    def own_layout(self) -> Layout:
+        """The layout of element and block."""
+        return families.e8m0(self.element, self.block)
 
-    def encode(self, x, axis: int = -1) -> Encoded:
+    def encode(self, x: npt.ArrayLike, axis: int = -1) -> Encoded:
         """Codes and E8M0 scales of an array of floats, blocks along `axis`."""
         rows, shape, axis = float_rows(x, axis)
         k = rows.shape[1]
@@ -87,14 +110,14 @@ class BlockFormat(Format):
 
     def decode(self, encoded: Encoded) -> np.ndarray:
         """float32 of the original shape."""
-        scales = np.array(E8M0_VALUES)[encoded.scales]
+        scales = np.array(E8M0_VALUES)[present(encoded.scales)]
         return decode_elements(encoded, np.array(self.table.values), scales, self.block)
 
     def pack(self, encoded: Encoded) -> bytes:
         """The packed bytes."""
         return pack_records(self.layout, encoded.codes, encoded.scales, None, 0, encoded.rows).tobytes()
 
-    def from_bytes(self, data: bytes, shape, axis: int = -1) -> Encoded:
+    def from_bytes(self, data: bytes, shape: Sequence[int], axis: int = -1) -> Encoded:
         """The `Encoded` of packed bytes."""
         body, _, shape, axis = split_rows(self.layout, data, shape, axis)
         codes, scales, _ = unpack_records(self.layout, body, shape[axis], np.uint8, np.uint8, 0, 0)
@@ -103,6 +126,49 @@ class BlockFormat(Format):
             codes.reshape(moved_shape(shape, axis, shape[axis])),
             scales.reshape(moved_shape(shape, axis, scales.shape[1])),
         )  # fmt: skip
+
+    def operand(self, encoded: Encoded) -> Operand:
+        """Elements under powers of two."""
+        scales = per_row(np.array(E8M0_VALUES)[present(encoded.scales)], encoded.rows)
+        return element_operand(encoded, self.table, self.block, scales)
+
+    def explained(self, row: np.ndarray, encoded: Encoded, decoded: np.ndarray) -> tuple[str, list[BlockStep]]:
+        """Block by block; there is no tensor scale."""
+        e, table = self.table, magnitudes(self.table)
+        blocks = []
+        cut = pieces(self.block, row, encoded.codes, decoded, dice(self, len(row)))
+        for scale, (xs, codes, back, rs) in zip(present(encoded.scales).tolist(), cut, strict=True):
+            if scale == E8M0_NAN:
+                blocks.append(spoiled(xs, codes, e.bits, "0xFF (NaN)"))
+                continue
+            largest = top(xs)
+            words = self._scale_words(Fraction(largest), scale)
+            d = [Fraction(2) ** (scale - 127)] * len(xs)
+            blocks.append(BlockStep(largest, (words,), element_steps(self, xs, d, table, e.bits, codes, back, rs)))
+        return "", blocks
+
+    def _scale_words(self, largest: Fraction, code: int) -> str:
+        """How the scale rule gives the scale of a block with that largest magnitude."""
+        stored = f"scale {power(code - 127)}, code {code}"
+        if largest == 0:
+            return f"all zero: {stored}"
+        e = self.table
+        if self.scale_rule == "rceil":
+            exponent = floor_log2(largest / Fraction(e.max_normal))
+            exponent += largest > Fraction(e.max_normal) * Fraction(2) ** exponent
+            words = f"rceil: the least e with maximum <= {number(e.max_normal)} 2^e is {exponent}"
+        else:
+            words, rounded = "floor: ", largest
+            if self.scale_rule == "even":
+                unit = Fraction(2) ** (floor_log2(largest) - e.mantissa_bits)
+                rounded = math.floor(largest / unit + Fraction(1, 2)) * unit
+                words = f"even: maximum rounded to {e.mantissa_bits} fraction bits is {number(float(rounded))}; "
+            binade = floor_log2(rounded)
+            exponent = binade - e.emax
+            words += f"floor(log2 maximum) = {binade}, less emax {e.emax}: {exponent}"
+        if exponent != code - 127:
+            words += f", clamped to {code - 127}"
+        return f"{words}; {stored}"
 
 
 def encode_elements(
@@ -119,7 +185,13 @@ def encode_elements(
 
 
 def encode_rounded(
-    form: Format, whole: np.ndarray, real: int, block: int, divisors: np.ndarray, element: tuple, codes: np.ndarray
+    form: Format,
+    whole: np.ndarray,
+    real: int,
+    block: int,
+    divisors: np.ndarray,
+    element: tuple[int, int, int, int, int, int],
+    codes: np.ndarray,
 ) -> None:
     """`encode_quotients` in threads; a thread starts the stochastic register where its first row does."""
     from hwsim.formats.lfsr import Lfsr

@@ -1,19 +1,22 @@
-"""NVFP4: E2M1 elements, an E4M3 scale for each 16, an FP32 scale for the tensor; and its kin.
+"""NVFP4: E2M1 elements, an E4M3 scale per 16, an FP32 scale per tensor; and other elements and blocks like it.
 
 source: arXiv 2509.25149; recipes: the code of torchao 0.18, Transformer Engine and Model-Optimizer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from hwsim.errors import InputError, nearest
-from hwsim.formats import elements, kernels
+from hwsim.formats import elements, families, kernels
 from hwsim.formats.elements import E4M3, Element
+from hwsim.formats.explain import BlockStep, dice, element_steps, magnitudes, number, pieces, spoiled, top
 from hwsim.formats.format import (
     Encoded,
     Format,
@@ -24,9 +27,11 @@ from hwsim.formats.format import (
     moved_shape,
     padded,
     per_row,
+    present,
 )
-from hwsim.formats.layout import Layout, block_layout
+from hwsim.formats.layout import Layout
 from hwsim.formats.mx import decode_elements, encode_elements
+from hwsim.formats.operand import Operand, element_operand
 from hwsim.formats.packing import pack_records, split_rows, unpack_records
 
 RECIPES = ("exact", "torchao", "te", "modelopt")
@@ -36,12 +41,12 @@ _NAN_SCALE = 0x7F
 
 @dataclass(frozen=True)
 class ScaledFormat(Format):
-    """x = q s_b s_t: elements q, an E4M3 scale s_b a block, a float32 scale s_t a tensor.
+    """x = q s_b s_t: elements q, an E4M3 scale s_b per block, a float32 scale s_t per tensor.
 
     recipe: "exact" (quotients rounded once), or a library's float32 arithmetic and floor of s_b:
         "torchao" (2^-6), "te" (none), "modelopt" (2^-9; 1 for a block of zeros).
     tile: 16 shares each scale among 16 rows (2D weight scales), the last two axes being rows and blocked axis.
-    four_over_six: the top of a block is 4 or 6 by the lower squared error; a tie takes 6.
+    four_over_six: the maximum of a block becomes 4 or 6, whichever has the lower squared error; a tie takes 6.
     """
 
     element: str = "E2M1"
@@ -49,7 +54,6 @@ class ScaledFormat(Format):
     recipe: str = "exact"
     tile: int = 1
     four_over_six: bool = False
-    label: str = ""
 
     def check(self) -> None:
         """Refuse what cannot be. raises: InputError with every problem."""
@@ -66,7 +70,7 @@ class ScaledFormat(Format):
         if (self.four_over_six or self.recipe != "exact") and self.element.upper() != "E2M1":
             problems.append("recipe and four_over_six are for element E2M1")
         if self.four_over_six and (self.tile != 1 or self.recipe != "exact" or self.rounding != "rne"):
-            problems.append("four_over_six goes with recipe exact, rounding rne and no tile")
+            problems.append("four_over_six needs recipe exact, rounding rne and no tile")
         if problems:
             raise InputError(*problems)
 
@@ -75,13 +79,11 @@ class ScaledFormat(Format):
         """The element format."""
         return elements.element(self.element)
 
-    @cached_property
-    def layout(self) -> Layout:
-        """How it lies in memory."""
-        name = self.label or f"{self.table.name.lower()}_e4m3_b{self.block}"
-        return block_layout(name, self.table.name, self.table.bits, self.block, 8, tensor=4)
+    def own_layout(self) -> Layout:
+        """The layout of element and block."""
+        return families.e4m3(self.element, self.block)
 
-    def encode(self, x, axis: int = -1) -> Encoded:
+    def encode(self, x: npt.ArrayLike, axis: int = -1) -> Encoded:
         """Codes, E4M3 scales and the tensor scale of an array of floats, blocks along `axis`."""
         rows, shape, axis = float_rows(x, axis)
         k = rows.shape[1]
@@ -93,7 +95,7 @@ class ScaledFormat(Format):
         top = largest_finite(whole)
         tensor = self.tensor_scale(top)
         s_t = float(tensor)
-        into = float(self._te_encode(top)) if self.recipe == "te" else s_t  # what block maxima meet
+        into = float(self._te_encode(top)) if self.recipe == "te" else s_t  # the scale of block maxima
         fast = whole.dtype == np.float32 and self.rounding == "rne" and self.recipe == "exact"
         if fast and self.block == 16 and self.table.name == "E2M1" and not self.four_over_six:
             given = self.tile > 1
@@ -122,11 +124,11 @@ class ScaledFormat(Format):
     def tensor_scale(self, top: float) -> np.float32:
         """s_t for the largest finite magnitude; 1 for a tensor of zeros or where s_t underflows."""
         if self.recipe == "te":
-            scale = np.float32(1) / self._te_encode(top)
+            scale = float(np.float32(1) / self._te_encode(top))
         else:
             reach = 1536 if self.four_over_six else int(448 * self.table.max_normal)
             shift = max(0, reach.bit_length() - 12)  # 57344 * 448 has more bits than divide_rounded takes
-            scale = divide_rounded(top / 2**shift, reach >> shift, np.float32)[()]
+            scale = float(divide_rounded(top / 2**shift, reach >> shift, np.float32))
         return np.float32(scale) if top > 0 and scale > 0 else np.float32(1)
 
     def _te_encode(self, top: float) -> np.float32:
@@ -134,7 +136,7 @@ class ScaledFormat(Format):
         if top == 0:
             return np.float32(1)
         with np.errstate(over="ignore"):
-            return np.minimum(np.float32(2688) / np.float32(top), np.finfo(np.float32).max)
+            return np.float32(min(np.float32(2688) / np.float32(top), np.finfo(np.float32).max))
 
     def _maxima(self, whole: np.ndarray) -> np.ndarray:
         maxima = np.empty(whole.size // self.block)
@@ -166,7 +168,8 @@ class ScaledFormat(Format):
             else:
                 s = amax / (np.float32(6) * s_t)
                 s = np.where(s == 0, np.float32(1), np.maximum(s, np.float32(2.0**-9)))
-        return np.minimum(s, np.float32(448)).astype(np.float64)
+        scales: np.ndarray = np.minimum(s, np.float32(448)).astype(np.float64)
+        return scales
 
     def _tiled(self, maxima: np.ndarray, s_t: float, shape: tuple[int, ...], axis: int) -> np.ndarray:
         """The scale of each tile, repeated in each of its rows."""
@@ -204,8 +207,10 @@ class ScaledFormat(Format):
         divisors = np.where(s_b > 0, 1.0, 0.0)
         encode_elements(self, scaled, k, self.block, divisors, self.table, codes)
 
-    def _choose_four(self, whole, k: int, maxima, s_t: float, scales: np.ndarray, codes: np.ndarray) -> None:
-        """Replace scale and codes of the blocks that are nearer with their maximum at 4."""
+    def _choose_four(
+        self, whole: np.ndarray, k: int, maxima: np.ndarray, s_t: float, scales: np.ndarray, codes: np.ndarray
+    ) -> None:
+        """Replace scale and codes of the blocks whose error is lower with their maximum at 4."""
         other = self._scales(maxima, s_t, top=4.0)
         other_codes = np.empty_like(codes)
         self._elements(whole, k, other, s_t, other_codes)
@@ -215,18 +220,19 @@ class ScaledFormat(Format):
 
         def error(s: np.ndarray, c: np.ndarray) -> np.ndarray:
             back = values[c.reshape(-1, self.block)] * (_SCALES[s] * s_t)[:, None]
-            return (np.ldexp(x - back, -unit) ** 2).sum(axis=1)
+            squares: np.ndarray = (np.ldexp(x - back, -unit) ** 2).sum(axis=1)
+            return squares
 
         with np.errstate(invalid="ignore"):
             six, four = error(scales, codes), error(other, other_codes)
             better = four < six
             doubtful = (np.abs(four - six) <= 1e-13 * (four + six)) & (four + six > 0)
-        for b in np.flatnonzero(doubtful):  # nearly equal in float64: decided exactly
+        for b in np.flatnonzero(doubtful).tolist():  # nearly equal in float64: decided exactly
 
             def exact(s: int, c: np.ndarray, b: int = b) -> Fraction:
                 d = Fraction(_SCALES[s]) * Fraction(s_t)
                 pairs = zip(x[b].tolist(), values[c.reshape(-1, self.block)[b]].tolist(), strict=True)
-                return sum((Fraction(v) - Fraction(q) * d) ** 2 for v, q in pairs)
+                return sum(((Fraction(v) - Fraction(q) * d) ** 2 for v, q in pairs), Fraction(0))
 
             better[b] = exact(other[b], other_codes) < exact(scales[b], codes)
         scales[better] = other[better]
@@ -234,15 +240,15 @@ class ScaledFormat(Format):
 
     def decode(self, encoded: Encoded) -> np.ndarray:
         """float32 of the original shape, rounded once from q s_b s_t."""
-        scales = _SCALES[encoded.scales] * float(encoded.tensor_scale)
+        scales = _SCALES[present(encoded.scales)] * encoded.tensor_number
         return decode_elements(encoded, np.array(self.table.values), scales, self.block)
 
     def pack(self, encoded: Encoded) -> bytes:
         """The packed bytes, the tensor scale last."""
         body = pack_records(self.layout, encoded.codes, encoded.scales, None, 0, encoded.rows)
-        return body.tobytes() + np.float32(encoded.tensor_scale).astype("<f4").tobytes()
+        return body.tobytes() + np.array(encoded.tensor_scale, "<f4").tobytes()
 
-    def from_bytes(self, data: bytes, shape, axis: int = -1) -> Encoded:
+    def from_bytes(self, data: bytes, shape: Sequence[int], axis: int = -1) -> Encoded:
         """The `Encoded` of packed bytes."""
         body, tail, shape, axis = split_rows(self.layout, data, shape, axis)
         codes, scales, _ = unpack_records(self.layout, body, shape[axis], np.uint8, np.uint8, 0, 0)
@@ -252,3 +258,42 @@ class ScaledFormat(Format):
             scales.reshape(moved_shape(shape, axis, scales.shape[1])),
             tensor_scale=np.frombuffer(tail, "<f4")[0].astype(np.float32),
         )  # fmt: skip
+
+    def operand(self, encoded: Encoded) -> Operand:
+        """Elements under E4M3 scales; the tensor scale comes after the last block."""
+        scales = per_row(_SCALES[present(encoded.scales)], encoded.rows)
+        after = np.full(encoded.rows, encoded.tensor_scale, np.float32)
+        return element_operand(encoded, self.table, self.block, scales, E4M3.mantissa_bits + 1, after)
+
+    def explained(self, row: np.ndarray, encoded: Encoded, decoded: np.ndarray) -> tuple[str, list[BlockStep]]:
+        """The tensor scale, then block by block."""
+        e, table, s_t = self.table, magnitudes(self.table), Fraction(encoded.tensor_number)
+        blocks = []
+        cut = pieces(self.block, row, encoded.codes, decoded, dice(self, len(row)))
+        for scale, (xs, codes, back, rs) in zip(present(encoded.scales).tolist(), cut, strict=True):
+            if scale == _NAN_SCALE:
+                blocks.append(spoiled(xs, codes, e.bits, "0x7F (NaN)"))
+                continue
+            largest, s_b = top(xs), Fraction(E4M3.values[scale])
+            words = f"scale {number(float(s_b))}, code {scale:#04x}"
+            if self.recipe == "exact":
+                lands = Fraction(e.max_normal)
+                if self.four_over_six:
+                    lands = Fraction(min((6, 4), key=lambda n: abs(Fraction(largest) / (n * s_t) - s_b)))
+                    words = f"the lower squared error puts the maximum at {lands}: {words}"
+                quotient = number(float(Fraction(largest) / (lands * s_t)))
+                words = f"maximum / ({number(float(lands))} x tensor scale) = {quotient}; as E4M3: {words}"
+            steps = element_steps(self, xs, [s_b * s_t] * len(xs), table, e.bits, codes, back, rs)
+            blocks.append(BlockStep(largest, (words,), steps))
+        return self._tensor_words(row, s_t), blocks
+
+    def _tensor_words(self, row: np.ndarray, s_t: Fraction) -> str:
+        finite = np.abs(row[np.isfinite(row)])
+        largest = float(finite.max()) if finite.size else 0.0
+        reach = 1536 if self.four_over_six else int(448 * self.table.max_normal)
+        words = f"tensor scale {number(float(s_t))}"
+        if largest > 0 and self.recipe == "exact":
+            words += f" = float32({number(largest)} / {reach})"
+        if self.recipe != "exact":
+            words += f"; recipe {self.recipe}: float32 arithmetic of that library, quotients shown are exact"
+        return words

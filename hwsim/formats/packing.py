@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from hwsim.errors import InputError
 from hwsim.formats import kernels
@@ -13,7 +14,7 @@ from hwsim.formats.format import moved_shape, padded, per_row
 from hwsim.formats.layout import Layout
 
 
-def _as_rows(a: np.ndarray | None, rows: int, dtype) -> np.ndarray:
+def _as_rows(a: np.ndarray | None, rows: int, dtype: npt.DTypeLike) -> np.ndarray:
     if a is None or not a.size:
         return np.zeros((rows, 0), dtype)
     return per_row(a, rows)
@@ -31,14 +32,18 @@ def pack_records(
     sub_blocks = shifts.shape[1] // records if records else 0
     scale_bits = layout.scale_bits - sub_blocks * shift_bits
     scales = _as_rows(scales, rows, np.uint8)
-    kernels.pack_rows(
-        whole, layout.element_bits, scales, scale_bits, shifts, shift_bits, layout.block, sub_blocks, out
-    )
+    kernels.pack_rows(whole, layout.element_bits, scales, scale_bits, shifts, shift_bits, layout.block, sub_blocks, out)
     return out
 
 
 def unpack_records(
-    layout: Layout, data: np.ndarray, k: int, code_type, scale_type, sub_blocks: int, shift_bits: int
+    layout: Layout,
+    data: np.ndarray,
+    k: int,
+    code_type: npt.DTypeLike,
+    scale_type: npt.DTypeLike,
+    sub_blocks: int,
+    shift_bits: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(codes[rows, k], scales[rows, blocks], shifts[rows, blocks * sub_blocks]) of packed rows."""
     rows, records = data.shape[0], -(-k // layout.block)
@@ -52,7 +57,9 @@ def unpack_records(
     return np.ascontiguousarray(codes[:, :k]), scales, shifts
 
 
-def split_rows(layout: Layout, data: bytes, shape: Sequence[int], axis: int) -> tuple[np.ndarray, bytes, tuple, int]:
+def split_rows(
+    layout: Layout, data: bytes, shape: Sequence[int], axis: int
+) -> tuple[np.ndarray, bytes, tuple[int, ...], int]:
     """(uint8[rows, row_nbytes], the tensor scale's bytes, shape, axis >= 0) of packed data.
 
     raises: InputError when the length does not fit the shape.
@@ -65,6 +72,6 @@ def split_rows(layout: Layout, data: bytes, shape: Sequence[int], axis: int) -> 
     rows = math.prod(moved_shape(shape, axis, 1))
     wanted = layout.nbytes(rows, k)
     if len(data) != wanted:
-        raise InputError(f"{layout.name}: {len(data)} bytes given, shape {shape} along axis {axis} takes {wanted}")
+        raise InputError(f"{layout.name}: {len(data)} bytes given, shape {shape} along axis {axis} needs {wanted}")
     body = np.frombuffer(data, np.uint8, rows * layout.row_nbytes(k)).reshape(rows, layout.row_nbytes(k))
     return body, bytes(data[body.size :]), shape, axis

@@ -19,12 +19,12 @@ from hwsim.formats.operand import Operand, dot_block, operand, whole_rows
 
 @dataclass(frozen=True)
 class Aligned:
-    """A tensor core's accumulator: products and sum align to the largest exponent, are cut toward zero below
+    """The accumulator of a tensor core: products and sum align to the largest exponent, are cut toward zero below
     `fraction_bits` and added; the sum is cut toward zero to float32.
 
-    fraction_bits: F. k: elements one instruction adds. group: elements whose products are summed exactly before
+    fraction_bits: F. k: elements per instruction. group: elements whose products are summed exactly before
     aligning (fixed-point formats); 1: each product is aligned by itself. output_bits: fraction bits of the result.
-    promotion: elements after which the sum is added to a float32 one (nearest even) and begins anew; 0: never.
+    promotion: elements after which the sum is added to a float32 one (nearest even) and starts again at 0; 0: never.
     """
 
     fraction_bits: int
@@ -48,7 +48,7 @@ PRESETS: dict[str, Aligned] = {
 """Tensor cores by name. source: MMA-Sim (arXiv 2511.10909), table of fraction bits and output roundings.
 
 Share of dots of N(0,1) whose float32 differs from the exact dot rounded to nearest / cut toward zero, by the addend C
-that the sum begins with: N(0,1) times a share of the dots' standard deviation (300 dots, NVFP4 200, seed 0;
+with which the sum begins: N(0,1) times a share of the dots' standard deviation (300 dots, NVFP4 200, seed 0;
 `test_shares_of_the_presets` measures every figure). A dot alone fits a float32; what is cut off is the addend.
 
     formats, preset                       C = 0            1/90            1/6               1
@@ -78,8 +78,8 @@ def matmul(
     accumulate: "fp32" (sum + exact dot block, rounded once, blocks in ascending k), "exact" (all blocks, rounded
         once), "hopper_fp8", "blackwell_mx", "blackwell_fp4", or an `Aligned`.
     tensor_scale: multiply with the tensor's and rows' scales (one float32 multiplication, nearest even, by the
-        float32 product of both sides' scales); False: what the GEMV engine's y equals (int8: 64 times its y).
-    begin: float32[m, n], finite, what the sums begin with (C of D = A B + C); None: zeros.
+        float32 product of both sides' scales); False: equal to the GEMV machine's y (int8: 64 times its y).
+    begin: float32[m, n], finite, the initial sums (C of D = A B + C); None: zeros.
     raises: InputError for shapes or blocks that do not fit.
     """
     if isinstance(accumulate, str) and accumulate not in _NAMED:
@@ -153,21 +153,16 @@ def _by_blocks(a: Operand, b: Operand, block: int, exact: bool, y: np.ndarray) -
             if spans is not None:
                 slack = np.abs(xb) @ np.abs(wb).T * (2.0**-53 * (block + 4))
                 slack[np.add.outer(spans[0][:, j], spans[1][:, j]) <= room] = 0.0
-        if exact:
-            in_threads(
-                len(xs), len(ws) * 8, None,
-                lambda p, q, j=j, d=dots, s=slack: kernels.add_exactly(
-                    high[p:q], low[p:q], slop[p:q], d[p:q], x_scales[j, p:q], w_scales[j], s[p:q]
-                ),
-            )  # fmt: skip
-            continue
-        in_threads(
-            len(xs), len(ws) * 8, None,
-            lambda p, q, j=j, d=dots, s=slack: kernels.add_blocks(
-                y[p:q], d[p:q], x_scales[j, p:q], w_scales[j], s[p:q], doubt[p:q]
-            ),
-        )  # fmt: skip
-        if spans is not None:
+
+        def add(p: int, q: int, d: np.ndarray = dots, s: np.ndarray = slack, j: int = j) -> None:
+            scales = x_scales[j, p:q], w_scales[j]
+            if exact:
+                kernels.add_exactly(high[p:q], low[p:q], slop[p:q], d[p:q], *scales, s[p:q])
+            else:
+                kernels.add_blocks(y[p:q], d[p:q], *scales, s[p:q], doubt[p:q])
+
+        in_threads(len(xs), len(ws) * 8, None, add)
+        if spans is not None and not exact:
             for m, n in np.argwhere(doubt):
                 total = _exact_dot(xb[m], wb[n], x_scales[j, m] * w_scales[j, n])
                 y[m, n] = _float32(Fraction(float(y[m, n])) + total)
@@ -190,7 +185,8 @@ def _spans(rows: np.ndarray, block: int) -> np.ndarray:
     last = np.frexp((whole & -whole).astype(np.float64))[1] - 1 + exponent - 53
     some = finite != 0
     high = np.where(some, exponent, -(1 << 20)).max(axis=2, initial=-(1 << 20)).astype(np.int64)
-    return np.maximum(high - np.where(some, last, 1 << 20).min(axis=2, initial=1 << 20), 0)
+    spans: np.ndarray = np.maximum(high - np.where(some, last, 1 << 20).min(axis=2, initial=1 << 20), 0)
+    return spans
 
 
 def _float32(exact: Fraction) -> np.float32:
@@ -251,7 +247,9 @@ def _folded(side: Operand, block: int, step: int, how: Aligned) -> tuple[np.ndar
     return significands, np.where(dead, np.int32(_ZERO_EXPONENT), exponents), fraction
 
 
-def _fixed_point(side: Operand, significands: np.ndarray, exponents: np.ndarray, how: Aligned):
+def _fixed_point(
+    side: Operand, significands: np.ndarray, exponents: np.ndarray, how: Aligned
+) -> tuple[np.ndarray, int]:
     """Elements as integers of one unit, and the exponent at which its fraction bits count."""
     live = exponents[significands != 0]
     low = int(live.min()) if live.size else 0

@@ -1,17 +1,19 @@
-"""How near a format stays to what it encodes: QSNR on known distributions and arrays, and the BDR bound."""
+"""The error of a format: QSNR on known distributions and arrays, and the BDR bound."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from hwsim.errors import InputError, nearest
 from hwsim.formats.bdr import BdrFormat
 from hwsim.formats.catalog import get_format
 from hwsim.formats.format import Format, float_rows
+from hwsim.formats.names import FormatSource
 
 DISTRIBUTIONS: dict[str, str] = {
     "normal": "N(0,1)",
@@ -24,18 +26,17 @@ DISTRIBUTIONS: dict[str, str] = {
 SEED_VECTORS = 400
 """Vectors that `qsnr_table` gives to seed formats: the search of 10,000 takes minutes; results say it."""
 
-_OPTIONS = ("scale_rule", "rounding", "recipe", "tile", "four_over_six", "refine")
 _ROWS = 1 << 20  # values whose errors are held at once in float64
 
 
 @dataclass(frozen=True)
 class Qsnr:
-    """The error of one format on one set of vectors.
+    """The error of one format on one collection of vectors.
 
     format: name and the options that are not the default. data: what was encoded.
-    vectors, length: how many counted, and values in each; those of zeros, or with Inf or NaN, do not count.
+    vectors, length: how many count, and values in each; vectors of zeros, or with Inf or NaN, do not count.
     db: -10 log10 of the mean over vectors of |x - q|^2 / |x|^2; inf where nothing is lost.
-    worst_db: the same of the worst vector.
+    worst_db: the same for the worst vector.
     bound_db: Theorem 1's lower bound for vectors of one block or more (BDR formats), else None.
     """
 
@@ -67,17 +68,6 @@ def sample(distribution: str, vectors: int = 10_000, length: int = 1024, seed: i
     return x
 
 
-def label(form: Format) -> str:
-    """`mxfp8_e4m3 rceil`: the name and every option that is not the default."""
-    said = [form.name]
-    for option in fields(form):
-        value = getattr(form, option.name)
-        if option.name in _OPTIONS and value != option.default:
-            number = "" if value is True else f"={value}"
-            said.append(value if isinstance(value, str) else option.name + number)
-    return " ".join(said)
-
-
 def error_ratios(x: np.ndarray, q: np.ndarray) -> np.ndarray:
     """float64[rows]: |x - q|^2 / |x|^2 of each row of x, q: float[rows, k].
 
@@ -104,7 +94,7 @@ def decibels(ratio: float) -> float:
     return -10 * math.log10(ratio) if ratio > 0 else math.inf if ratio == 0 else math.nan
 
 
-def qsnr(form: Format, x, axis: int = -1, data: str = "array") -> Qsnr:
+def qsnr(form: Format, x: npt.ArrayLike, axis: int = -1, data: str = "array") -> Qsnr:
     """QSNR of an array: vectors are its rows, along `axis`, encoded as one tensor.
 
     raises: InputError where every row is zero, or the format cannot hold the values.
@@ -118,17 +108,17 @@ def qsnr(form: Format, x, axis: int = -1, data: str = "array") -> Qsnr:
         raise InputError(f"{data}: every row is zero or holds NaN; QSNR needs something to compare")
     bound = bdr_bound(form, rows.shape[1]) if isinstance(form, BdrFormat) else None
     mean, worst = decibels(counted.mean()), decibels(counted.max())
-    return Qsnr(label(form), data, counted.size, rows.shape[1], mean, worst, bound)
+    return Qsnr(form.title, data, counted.size, rows.shape[1], mean, worst, bound)
 
 
 def qsnr_table(
-    formats: Sequence[str | Mapping[str, object] | Format],
+    formats: Sequence[FormatSource | Format],
     distributions: Sequence[str] = tuple(DISTRIBUTIONS),
     vectors: int = 10_000,
     length: int = 1024,
     seed: int = 0,
 ) -> list[Qsnr]:
-    """One result a format and distribution, formats outermost; seed formats see the first `SEED_VECTORS`."""
+    """One result per format and distribution, formats outermost; seed formats see the first `SEED_VECTORS`."""
     built = [f if isinstance(f, Format) else get_format(f) for f in formats]
     found = {}
     for name in distributions:
@@ -138,10 +128,8 @@ def qsnr_table(
     return [found[i, name] for i in range(len(built)) for name in distributions]
 
 
-def qsnr_of_arrays(
-    formats: Sequence[str | Mapping[str, object] | Format], arrays: Iterable[tuple[str, np.ndarray]]
-) -> list[Qsnr]:
-    """One result a format and named array (a tensor of a file), then one for all arrays; formats outermost.
+def qsnr_of_arrays(formats: Sequence[FormatSource | Format], arrays: Iterable[tuple[str, np.ndarray]]) -> list[Qsnr]:
+    """One result per format and named array (a tensor of a file), then one for all arrays; formats outermost.
 
     Vectors are rows, along the last axis, each array encoded as one tensor.
     arrays: read one at a time, so that a file need not fit in memory; zeros and vectors are left out.
@@ -161,7 +149,7 @@ def qsnr_of_arrays(
         mean = sum(r.vectors * 10 ** (-r.db / 10) for r in found) / vectors
         bounds = [r.bound_db for r in found if r.bound_db is not None]
         found.append(Qsnr(
-            label(form), "all", vectors, max(r.length for r in found), decibels(mean),
+            form.title, "all", vectors, max(r.length for r in found), decibels(mean),
             min(r.worst_db for r in found), min(bounds) if bounds else None,
         ))  # fmt: skip
     return [r for found in results for r in found]
@@ -178,9 +166,9 @@ def bdr_bound(form: BdrFormat, length: int | None = None) -> float:
 
 
 def qsnr_text(results: Sequence[Qsnr]) -> str:
-    """A table: a row a format, a column a set of vectors, in dB; the bound last where there is one.
+    """A table in dB: one row per format, one column per collection of vectors; the bound last where there is one.
 
-    More than six sets (tensors of a file) become rows, and formats columns.
+    More than six collections (tensors of a file) become rows, and formats columns.
     """
     names = list(dict.fromkeys(r.format for r in results))
     data = list(dict.fromkeys(r.data for r in results))

@@ -1,10 +1,10 @@
 """Seed formats: weights stored as LFSR seeds, found by exact search.
 
 *Exact search* of a block: for every seed the least-squares coefficients, quantised; the stored seed has the least
-squared error, then the lowest number. The search skips a seed only where a bound proves it worse: whatever is
-done to the coefficients, the error is at least |w|^2 - |Q^T w|^2, Q an orthonormal basis of the seed's matrix.
-Two uses of it: per seed, in float32 with a slack above its rounding; and per cell of directions, by the triangle
-inequality of angles, so that most seeds are never looked at.
+squared error, then the lowest number. The search skips a seed only where a bound proves it worse: for any
+coefficients, the error is at least |w|^2 - |Q^T w|^2, Q an orthonormal basis of the seed's matrix. The bound is
+used per seed, in float32 with a slack above its rounding, and per cell of directions, by the triangle inequality
+of angles, so that most seeds are never examined.
 
 source: SeedLM (arXiv 2410.10714), Algorithm 3; exponent rule and tensor scale: the design's section 3.
 """
@@ -17,15 +17,21 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from hwsim.errors import InputError, nearest
-from hwsim.formats.format import Encoded, Format, float_rows, moved_shape, padded, restore
+from hwsim.formats.explain import BlockStep, ElementStep, pieces, power, top
+from hwsim.formats.format import Encoded, Format, float_rows, moved_shape, padded, per_row, restore
 from hwsim.formats.layout import Layout, seed_layout
 from hwsim.formats.lfsr import CODECS, SEEDLM3, SEEDLM4, SeedCodec, SeedRecord
+from hwsim.formats.operand import Operand, no_scales
 
 __all__ = ["CODECS", "SEEDLM3", "SEEDLM4", "SeedCodec", "SeedFormat", "SeedRecord", "SeedSearch", "search"]
+
+_T = TypeVar("_T")
 
 REFINES = (None, "exponent")
 _WIDEST_SEARCH = 18  # bits of a seed; the tables of the search grow with 2^K
@@ -35,7 +41,7 @@ _RANK = 1e-12  # a singular value below this share of the largest is a zero of a
 
 @dataclass(frozen=True, eq=False)
 class SeedSearch:
-    """What a search found.
+    """The result of a search.
 
     words: uint64[n], the records. errors: float64[n], squared errors of the blocks as given.
     evaluated: seeds whose quantised fit was computed, all blocks together. bounded: seeds whose bound was.
@@ -125,8 +131,8 @@ def _cells(codec: SeedCodec, count: int, capacity: int) -> _Cells:
     return _Cells(centres, order, offsets)
 
 
-def _in_threads(count: int, step: int, threads: int, work) -> list:
-    """work(first, last) over pieces of a multiple of `step`, a few to each thread; results in order."""
+def _in_threads(count: int, step: int, threads: int, work: Callable[[int, int], _T]) -> list[_T]:
+    """work(first, last) over pieces of a multiple of `step`, a few per thread; results in order."""
     size = max(step, -(-count // (4 * threads) // step) * step)
     edges = [(at, min(at + size, count)) for at in range(0, count, size)]
     if threads == 1 or len(edges) == 1:
@@ -150,45 +156,60 @@ def search(codec: SeedCodec, w: np.ndarray, *, refine: str | None = None, thread
     refine: "exponent" also tries the exponents one below and one above the rule.
     threads: None: as many as there are processors. Never changes a bit.
     """
-    from hwsim.formats import _seed_kernels as kernels
-
     threads = threads or len(os.sched_getaffinity(0))
     n, rows = w.shape
     w = np.pad(np.asarray(w, dtype=np.float64), ((0, 0), (0, codec.C - rows)))
     tables = _tables(codec, rows)
     plan = _plan(codec, n) if rows == codec.C else None
-    cells = _cells(codec, *plan) if plan else _Cells(*_NO_CELLS)
-    lengths = (0,) * codec.C, (0,) * codec.P
+    cells = _cells(codec, *plan) if plan else None
     words = np.full(n, codec.pack(*codec.zero), np.uint64)
     errors = np.zeros(n)
     evaluated = bounded = 0
     for at in range(0, n, _CHUNK):
-        part = w[at : at + _CHUNK]
-        norm2 = np.einsum("ni,ni->n", part, part)
-        unit = (part / np.sqrt(np.where(norm2 > 0, norm2, 1))[:, None]).astype(np.float32)
-        cell, sine2 = np.zeros(len(part), np.int32), np.zeros(len(part), np.float32)
-        if plan:
-            _in_threads(
-                len(part), kernels.LANES, threads,
-                lambda a, b, unit=unit, cell=cell, sine2=sine2: kernels.nearest_centre(
-                    unit, cells.centres, a, b, cell, sine2, lengths[0], (0,)
-                ),
-            )  # fmt: skip
-        # Neighbours in a vector share a cell and reach about equally far.
-        rank = np.argsort(cell + np.clip(sine2, 0, 1).astype(np.float64) / 2, kind="stable")
-
-        def work(a, b, part=part, unit=unit, norm2=norm2, rank=rank, cell=cell, sine2=sine2, at=at):
-            return kernels.search(
-                tables.basis, tables.inverse, tables.values, tables.gain, float(codec.denominator),
-                codec.exponent_range, codec.q_range, refine is not None,
-                part, unit, norm2, rank, a, b, cell, sine2, cells.order, cells.offsets,
-                words[at : at + _CHUNK], errors[at : at + _CHUNK], *lengths,
-            )  # fmt: skip
-
-        for more, bounds in _in_threads(len(part), 1024 if plan else kernels.LANES, threads, work):
-            evaluated += more
-            bounded += bounds
+        part = slice(at, at + _CHUNK)
+        more, bounds = _search_chunk(codec, tables, cells, refine, threads, w[part], words[part], errors[part])
+        evaluated += more
+        bounded += bounds
     return SeedSearch(words, errors, evaluated, bounded)
+
+
+def _search_chunk(
+    codec: SeedCodec,
+    tables: _Tables,
+    cells: _Cells | None,
+    refine: str | None,
+    threads: int,
+    w: np.ndarray,
+    words: np.ndarray,
+    errors: np.ndarray,
+) -> tuple[int, int]:
+    """Fill `words` and `errors` of the blocks w; (seeds evaluated, seeds bounded). cells: None: bound every seed."""
+    from hwsim.formats import _seed_kernels as kernels
+
+    lengths = (0,) * codec.C, (0,) * codec.P
+    norm2 = np.einsum("ni,ni->n", w, w)
+    unit = (w / np.sqrt(np.where(norm2 > 0, norm2, 1))[:, None]).astype(np.float32)
+    cell, sine2 = np.zeros(len(w), np.int32), np.zeros(len(w), np.float32)
+    centres, order, offsets = (cells.centres, cells.order, cells.offsets) if cells else _NO_CELLS
+
+    def near(a: int, b: int) -> None:
+        kernels.nearest_centre(unit, centres, a, b, cell, sine2, lengths[0], (0,))
+
+    if cells:
+        _in_threads(len(w), kernels.LANES, threads, near)
+    # Neighbours in a vector share a cell and reach about equally far.
+    rank = np.argsort(cell + np.clip(sine2, 0, 1).astype(np.float64) / 2, kind="stable")
+
+    def work(a: int, b: int) -> tuple[int, int]:
+        evaluated, bounded = kernels.search(
+            tables.basis, tables.inverse, tables.values, tables.gain, float(codec.denominator),
+            codec.exponent_range, codec.q_range, refine is not None,
+            w, unit, norm2, rank, a, b, cell, sine2, order, offsets, words, errors, *lengths,
+        )  # fmt: skip
+        return evaluated, bounded
+
+    counts = _in_threads(len(w), 1024 if cells else kernels.LANES, threads, work)
+    return sum(e for e, _ in counts), sum(b for _, b in counts)
 
 
 _NO_CELLS = (np.zeros((0, 1), np.float32), np.zeros((0, 1), np.uint16), np.zeros((0, 1), np.int32))
@@ -218,24 +239,22 @@ class SeedFormat(Format):
         if problems:
             raise InputError(*problems)
 
-    @property
-    def layout(self) -> Layout:
-        """How it lies in memory."""
-        codec = self.codec
-        for name, point in CODECS.items():
-            if codec == point:
-                return seed_layout(name, codec.C, codec.P, codec.K)
-        name = f"seed_c{codec.C}_p{codec.P}_k{codec.K}"
-        return Layout(name, "seed", "seed", codec.C, 0, codec.exponent_bits, codec.block_bits, tensor_scale_bytes=1)
+    def own_layout(self) -> Layout:
+        """The layout of the codec; of one that is not published, without a name that `layout` knows."""
+        c = self.codec
+        name = next((name for name, codec in CODECS.items() if codec == c), f"seed_c{c.C}_p{c.P}_k{c.K}")
+        return seed_layout(name, c.C, c.P, c.K, q_bits=c.coefficient_bits, e_bits=c.exponent_bits)
 
-    def encode(self, x, axis: int = -1) -> Encoded:
+    def encode(self, x: npt.ArrayLike, axis: int = -1) -> Encoded:
         """Records of an array of floats, by exact search.
 
         raises: InputError for Inf, NaN or a value beyond float32, and as every format does.
         """
         return self.find(x, axis)[0]
 
-    def find(self, x, axis: int = -1, tell: Callable[[int], None] | None = None) -> tuple[Encoded, SeedSearch]:
+    def find(
+        self, x: npt.ArrayLike, axis: int = -1, tell: Callable[[int], None] | None = None
+    ) -> tuple[Encoded, SeedSearch]:
         """`encode`, with the search's own figures; errors are in units of the tensor scale squared.
 
         tell: called now and then with the number of values that are done.
@@ -243,12 +262,12 @@ class SeedFormat(Format):
         rows, shape, axis = float_rows(x, axis)
         c, k = self.codec.C, rows.shape[1]
         whole, blocks = k // c, -(-k // c)
-        step = max(1, _CHUNK // max(1, blocks))  # rows at once: bounds the memory beside codes and weights
+        step = max(1, _CHUNK // max(1, blocks))  # rows at once: bounds the memory besides codes and weights
         parts = [slice(at, at + step) for at in range(0, len(rows), step)]
         largest, bad = 0.0, 0
         for part in parts:
             w = rows[part]
-            bad += w.size - np.count_nonzero(np.abs(w) <= np.finfo(np.float32).max)
+            bad += w.size - int(np.count_nonzero(np.abs(w) <= np.finfo(np.float32).max))
             if not bad:
                 w = padded(w, c).astype(np.float64).reshape(-1, c)
                 largest = max(largest, math.sqrt(np.einsum("ni,ni->n", w, w).max(initial=0.0)))
@@ -292,7 +311,7 @@ class SeedFormat(Format):
     def decode(self, encoded: Encoded) -> np.ndarray:
         """float32 of the original shape: 2^(s+e) S_i / (2^(K-1) - 1), rounded once."""
         sums, exponents = self.integers(encoded)
-        power = exponents.astype(np.int32)[..., None] + np.int32(encoded.tensor_scale)
+        power = exponents.astype(np.int32)[..., None] + np.int32(encoded.tensor_number)
         values = _rounded_once(sums, power, self.codec.denominator)
         rows = values.reshape(encoded.rows, -(-encoded.row_length // self.codec.C) * self.codec.C)[
             :, : encoded.row_length
@@ -309,7 +328,7 @@ class SeedFormat(Format):
         else:
             each = np.unpackbits(words.view(np.uint8).reshape(rows, blocks, 8), axis=2, bitorder="little", count=bits)
             data = np.packbits(each.reshape(rows, blocks * bits), axis=1, bitorder="little")
-        return data.tobytes() + int(encoded.tensor_scale).to_bytes(1, "little", signed=True)
+        return data.tobytes() + int(encoded.tensor_number).to_bytes(1, "little", signed=True)
 
     def from_bytes(self, data: bytes, shape: Sequence[int], axis: int = -1) -> Encoded:
         """The `Encoded` whose `to_bytes()` is `data`.
@@ -333,6 +352,41 @@ class SeedFormat(Format):
         exponents = (codes >> np.uint64(self.codec.K) & np.uint64((1 << self.codec.exponent_bits) - 1)).astype(np.uint8)
         return Encoded(self, shape, axis, codes, exponents, None, int.from_bytes(tail, "little", signed=True))
 
+    def zero_record(self) -> bytes:
+        """The codec's record of a block of zeros; nothing is searched."""
+        return self.codec.pack(*self.codec.zero).to_bytes(8, "little")
+
+    def operand(self, encoded: Encoded) -> Operand:
+        """The integers S_i 2^e; 2^s / (2^(K-1) - 1) comes after the last block."""
+        k, rows = encoded.row_length, encoded.rows
+        sums, powers = self.integers(encoded)
+        significands = sums.reshape(rows, -1)[:, :k] if k else np.zeros((rows, 0), np.int64)
+        exponents = np.repeat(per_row(powers, rows).astype(np.int32), self.codec.C, axis=1)[:, :k]
+        fraction_bits = self.codec.value_bits - 2
+        after = np.float32(math.ldexp(1.0, int(encoded.tensor_number)) / self.codec.denominator)
+        return Operand(
+            np.ldexp(significands.astype(np.float64), exponents), significands, exponents + fraction_bits,
+            fraction_bits, 0, no_scales(rows), 1, np.full(rows, after), self.codec.value_bits + 15,
+        )  # fmt: skip
+
+    def explained(self, row: np.ndarray, encoded: Encoded, decoded: np.ndarray) -> tuple[str, list[BlockStep]]:
+        """The tensor scale, then each record and its integers."""
+        codec, s = self.codec, int(encoded.tensor_number)
+        sums, _ = self.integers(encoded)
+        blocks = []
+        for b, (xs, back) in enumerate(pieces(codec.C, row, decoded)):
+            record = codec.unpack(int(encoded.codes[b]))
+            words = (
+                f"seed {record.seed}, exponent {record.exponent}, coefficients {' '.join(map(str, record.q))}",
+                f"value = S 2^(exponent {s:+d}) / {codec.denominator}, S the sum of state x coefficient",
+            )
+            steps = tuple(
+                ElementStep(x, None, f"S = {total}", int(encoded.codes[b]), codec.block_bits, y)
+                for x, y, total in zip(xs.tolist(), back.tolist(), sums[b].tolist(), strict=False)
+            )
+            blocks.append(BlockStep(top(xs), words, steps))
+        return f"tensor scale {power(s)}: the largest block norm lands in [32, 64)", blocks
+
 
 def _rounded_once(sums: np.ndarray, power: np.ndarray, denominator: int) -> np.ndarray:
     """float32 of sums / denominator * 2^power, nearest even, subnormals too.
@@ -341,4 +395,5 @@ def _rounded_once(sums: np.ndarray, power: np.ndarray, denominator: int) -> np.n
     least 1 / denominator of half a float32 step away from one, and a float64 step is 2^-29 of a float32 step.
     """
     with np.errstate(over="ignore"):
-        return np.ldexp(sums / denominator, power).astype(np.float32)
+        values: np.ndarray = np.ldexp(sums / denominator, power).astype(np.float32)
+    return values

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hwsim import __version__
 from hwsim.arch import arch_config
 from hwsim.errors import InputError, ModelError
-from hwsim.formats.layout import layout
+from hwsim.formats.names import layout
 from hwsim.mapping.bound import Bound, bound
 from hwsim.result import Result, Row, apportion
 from hwsim.sim.beats import check, run_gemv

@@ -13,7 +13,8 @@ from typing import Any
 
 from hwsim.arch.machine import TileMachine
 from hwsim.errors import InputError, collect
-from hwsim.formats.layout import Layout, layout
+from hwsim.formats.layout import Layout
+from hwsim.formats.names import layout
 from hwsim.mapping.program import DEQUANTISE, REGENERATE
 from hwsim.workload.formatmap import DEFAULT, FormatMap
 from hwsim.workload.language.presets import preset

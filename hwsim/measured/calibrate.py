@@ -27,7 +27,7 @@ from hwsim.arch.kernel_library import (
     rounded,
 )
 from hwsim.errors import InputError
-from hwsim.formats.layout import layout
+from hwsim.formats.names import layout
 from hwsim.mapping.gpu.kernels import Pick, Problem, gemm_times
 from hwsim.measured import predict
 from hwsim.measured.predict import peak

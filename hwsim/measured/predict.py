@@ -24,7 +24,7 @@ from hwsim.arch.cores import (
     PrefillRates,
 )
 from hwsim.errors import InputError
-from hwsim.formats.layout import layout
+from hwsim.formats.names import layout
 from hwsim.jobs.run import gemm as run_gemm
 from hwsim.mapping.gpu import attention, kernels
 from hwsim.measured.sets import Dataset, Row

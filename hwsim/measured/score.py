@@ -15,7 +15,7 @@ import numpy as np
 
 from hwsim.arch import TileMachine, load_tile_machine
 from hwsim.arch.cores import Cores, Family
-from hwsim.formats.layout import layout
+from hwsim.formats.names import layout
 from hwsim.mapping.gpu.kernels import gemm
 from hwsim.measured import calibrate
 from hwsim.measured.predict import calibrated, fit, predicted, shared_with

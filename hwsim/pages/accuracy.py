@@ -24,7 +24,7 @@ from hwsim.files.figure import pyplot, save
 from hwsim.files.tables import table
 from hwsim.files.whole import write_whole
 from hwsim.formats import get_format
-from hwsim.formats.layout import NAMES
+from hwsim.formats.names import NAMES
 from hwsim.formats.quality import decibels, error_ratios
 from hwsim.pages.minilm import PACKAGE, VERSION, Encoder, load_encoder, model_folder, tensor_class
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from hwsim.files.figure import pyplot, save
 from hwsim.files.tables import table
 from hwsim.files.whole import write_whole
-from hwsim.formats.layout import layout
+from hwsim.formats.names import layout
 
 ASKED = {
     "block_dot_mxfp4_e2m1": (640, 180), "block_dot_mxfp6_e2m3": (1750, 180), "block_dot_mxfp6_e3m2": (1900, 150),

@@ -157,7 +157,7 @@ def layout_dict(f: Layout) -> dict[str, Any]:
 
 
 def format_table(layouts: Sequence[Layout]) -> str:
-    """One line a format."""
+    """One line per format."""
     rows = []
     for f in layouts:
         sizes = f"{float(f.bits_per_value):g}", str(f.record_bits), f"{f.nbytes(4096, 4096):,}"

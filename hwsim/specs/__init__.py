@@ -1,10 +1,10 @@
-"""What each hardware unit is: its parameters, its value on integer codes and its timing.
+"""Specs: the parameters of each hardware unit, its value on integer codes and its timing.
 
 A spec has four views. Value: call it (exact integers; the constants are those of `formats`). Time: `timing`, and
-`cycle_model()` for each cycle. Gates: the component of the same name plus `Unit` in `rtl`. Cost: synthesis of those.
+`cycle_model()`, cycle by cycle. RTL: the component in `rtl` with the same name plus `Unit`. Cost: synthesis of that.
 
-`stages` names the pipeline registers a unit has, in the order of its data path; the choices are its `cuts`. The
-latency is their number: the RTL places exactly these, so another depth is another spec.
+`stages` names the pipeline registers of a unit, in the order of its data path; the choices are its `cuts`. The
+latency is their number: the RTL places exactly these registers, so another depth is another spec.
 """
 
 from hwsim.specs.accumulate import FP32_INF, FP32_NAN, Accumulator, add_fp32, round_fp32

@@ -15,16 +15,16 @@ from hwsim.specs.staged import Staged
 class Accumulator(Staged):
     """FP32 sums of exact block results: acc + total 2^exponent, rounded once, to nearest even; in block order.
 
-    dot:        whose results are added; `rows` is what one result needs.
+    dot:        the unit whose results are added.
     interleave: rows in turn (at least `loop_latency`): input n belongs to row n mod interleave; None: the least.
-    stages:     "magnitude", "lead_in" and "norm" bring the total to a leading one; the others are the loop.
+    stages:     "magnitude", "lead_in" and "norm" normalise the total to a leading one; the others are the loop.
 
     A row begins at +0. A total of 0 leaves the sum as it is; exact cancellation gives +0; NaN is 0x7fc00000;
     subnormals are kept; overflow is infinite.
     """
 
     dot: BlockDot
-    interleave: int | None = None
+    interleave: int = None  # type: ignore[assignment]  # __post_init__ fills None
 
     LOOP: ClassVar[tuple[str, ...]] = (
         "read", "compare", "swap", "coarse", "align", "sum", "abs", "lead", "limit", "left", "fine", "guard", "round",
@@ -56,7 +56,7 @@ class Accumulator(Staged):
 
     @property
     def window_bits(self) -> int:
-        """Bits of the larger addend in the adder; three more stand below it."""
+        """Bits of the larger addend in the adder; three more are kept below it."""
         return max(self.magnitude_bits, 24)
 
     def add(self, acc: int, block: BlockSum) -> int:

@@ -1,22 +1,22 @@
-"""`BlockDot`: the exact dot product of two blocks, and how its operands are coded."""
+"""`BlockDot`: the exact dot product of two blocks, and the coding of its operands."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
 from hwsim.errors import InputError
 from hwsim.formats.elements import E4M3, E8M0_NAN, ELEMENTS, Element
-from hwsim.formats.layout import layout
+from hwsim.formats.names import FormatSource, layout, row
 from hwsim.specs.staged import Staged
 
 
 @dataclass(frozen=True)
 class Operand:
-    """How one side of a dot product is coded: its elements, their block's scale, their sub-blocks' shifts.
+    """The coding of one side of a dot product: its elements, their block's scale, their sub-blocks' shifts.
 
     element:        the element format; None: sign-magnitude of `magnitude_bits` (BDR), sign on top.
     scale:          "e8m0", "e4m3" (NVFP4), or "none".
@@ -55,14 +55,14 @@ class Operand:
 
     @property
     def steps(self) -> int:
-        """Places by which the significand of the largest element stands above that of the smallest."""
+        """Widest alignment shift in bits: largest minus smallest element exponent."""
         if self.element is None:
             return self.shift_max
         return 0 if self.element.is_integer else (self.element.max_code >> self.element.mantissa_bits) - 1
 
     @property
     def least_step(self) -> int:
-        """The exponent that the gates count a subnormal's significand at: 1, as max(exponent, 1) is one table."""
+        """The exponent field that the RTL gives a subnormal: 1, as max(exponent, 1) is one lookup table."""
         return 0 if self.element is None or self.element.is_integer else 1
 
     @property
@@ -104,7 +104,7 @@ class Operand:
 
     @property
     def scale_offset(self) -> int:
-        """What is added to the scale's exponent field (at least 1 for E4M3) to give its power of two."""
+        """The scale's power of two less its exponent field (which is at least 1 for E4M3)."""
         return {"e8m0": -127, "e4m3": E4M3.quantum_exponent - 1, "none": 0}[self.scale]
 
     def integer(self, code: int, shift: int = 0) -> int | float:
@@ -127,28 +127,25 @@ class Operand:
         return E4M3.integers[code] >> (exponent - 1), exponent
 
 
-def operand(name: str | Mapping[str, object]) -> tuple[Operand, int]:
-    """How a format's blocks enter a dot product, and their length (0: no scaled blocks).
+def operand(source: FormatSource) -> tuple[Operand, int]:
+    """The coding of a format's blocks in a dot product, and their length (0: no scaled blocks).
 
-    name: as for `get_format`.
-    raises: InputError for a format whose elements are no operand of a block dot product.
+    source: as for `get_format`.
+    raises: InputError for a format that a block dot unit cannot multiply.
     """
-    form, found = layout(name), None
-    block = form.block
-    if form.kind == "block" and form.element.startswith("SM"):
-        from hwsim.formats.catalog import get_format  # the values of formats need numpy
-
-        point = get_format(name)
-        found = Operand(None, "e8m0", point.m, point.k2, point.d2) if point.d1 == 8 else None
-    elif form.kind == "block" and form.scale_bits == 8 and form.element in ELEMENTS:
-        found = Operand(ELEMENTS[form.element], "e4m3" if form.tensor_scale_bytes else "e8m0")
-    elif form.kind == "dense" and form.element_bits == 8:
-        found, block = Operand(ELEMENTS[form.element], "none"), 0
-    if found is None:
-        raise InputError(
-            f"{form.name}: not an operand of a block dot unit; write an MX, NVFP4 or BDR format, fp8 or int8"
-        )
-    return found, block
+    found = row(layout(source))
+    form = found.layout
+    point = {key: value for key, value in found.options.items() if isinstance(value, int)}
+    match found.made_by:
+        case "mx:BlockFormat":
+            return Operand(ELEMENTS[form.element], "e8m0"), form.block
+        case "nvfp4:ScaledFormat":
+            return Operand(ELEMENTS[form.element], "e4m3"), form.block
+        case "bdr:BdrFormat" if point["d1"] == 8:
+            return Operand(None, "e8m0", point["m"], point["k2"], point["d2"]), form.block
+        case "dense:ScaledDenseFormat" if form.kind == "dense":
+            return Operand(ELEMENTS[form.element], "none"), 0
+    raise InputError(f"{form.name}: not an operand of a block dot unit; write an MX, NVFP4 or BDR format, fp8 or int8")
 
 
 class Side(NamedTuple):
@@ -172,7 +169,7 @@ class BlockSum(NamedTuple):
 class BlockDot(Staged):
     """The exact dot product of two blocks: integers, nothing is rounded; exponents of the scales add.
 
-    a, b:   how the two blocks are coded.
+    a, b:   the coding of the two blocks.
     lanes:  elements of a dot block.
     stages: "part..." inside a product, "product", "low_shift" and "shift" by the elements' exponents, "tree1" ...
             after each level of the adder tree, "upper" after the upper bits of the last (see `split`), "scale..." after
@@ -185,8 +182,8 @@ class BlockDot(Staged):
     lanes: int = 32
 
     @classmethod
-    def of(cls, a: str, b: str) -> BlockDot:
-        """The dot unit of two formats by name; its lanes are the smaller scaled block, or 32.
+    def of(cls, a: FormatSource, b: FormatSource) -> BlockDot:
+        """The dot unit of two formats; its lanes are the smaller scaled block, or 32.
 
         raises: InputError for formats without a block dot product, or blocks that do not nest.
         """
@@ -198,12 +195,12 @@ class BlockDot(Staged):
 
     @property
     def both_integer(self) -> bool:
-        """Products of two's complement numbers: the sum has no deferred sign."""
+        """Both sides are two's complement numbers: the sum has no deferred sign."""
         return self.a.is_integer and self.b.is_integer
 
     @property
     def deferred_sign(self) -> bool:
-        """Whether the gates deliver the sum up to a sign, that of the first lane's product, beside it."""
+        """Whether the RTL delivers the sum up to a sign, that of the first lane's product, on a port of its own."""
         return not self.both_integer
 
     @property
@@ -291,7 +288,7 @@ class BlockDot(Staged):
 
     @property
     def exponent_offset(self) -> int:
-        """What is added to that sum to give the power of two of the total's unit."""
+        """The power of two of the total's unit less that sum."""
         a, b = self.a, self.b
         return a.scale_offset + b.scale_offset + a.quantum_exponent + b.quantum_exponent
 
@@ -304,18 +301,17 @@ class BlockDot(Staged):
         exponent = ea + eb + self.exponent_offset
         if sa is None or sb is None:
             return BlockSum(0, exponent, nan=True)
-        products = []
-        for i, (x, y) in enumerate(zip(a.codes, b.codes, strict=True)):
-            x = self.a.integer(x, a.shifts[i // self.a.sub_block] if self.a.sub_block else 0)
-            y = self.b.integer(y, b.shifts[i // self.b.sub_block] if self.b.sub_block else 0)
-            products.append(sa * x * sb * y)
-        if all(isinstance(product, int) for product in products):
-            return BlockSum(sum(products), exponent)
-        total = math.fsum(p for p in products if not isinstance(p, int)) if not _opposed(products) else math.nan
-        return (
-            BlockSum(0, exponent, nan=True) if math.isnan(total) else BlockSum(0, exponent, inf=1 if total > 0 else -1)
-        )
-
-
-def _opposed(products: Sequence[int | float]) -> bool:
-    return math.inf in products and -math.inf in products
+        total, specials = 0, set()
+        for i, (code_a, code_b) in enumerate(zip(a.codes, b.codes, strict=True)):
+            x = self.a.integer(code_a, a.shifts[i // self.a.sub_block] if self.a.sub_block else 0)
+            y = self.b.integer(code_b, b.shifts[i // self.b.sub_block] if self.b.sub_block else 0)
+            product = sa * x * sb * y
+            if isinstance(product, int):
+                total += product
+            else:
+                specials.add("nan" if math.isnan(product) else "inf" if product > 0 else "-inf")
+        if not specials:
+            return BlockSum(total, exponent)
+        if len(specials) > 1 or "nan" in specials:
+            return BlockSum(0, exponent, nan=True)
+        return BlockSum(0, exponent, inf=1 if "inf" in specials else -1)

@@ -1,14 +1,16 @@
-"""`Gemv`: the engine that multiplies a streamed matrix with a vector held on chip, and `Repacker`, its gearbox."""
+"""`Gemv`, which multiplies a streamed matrix with a vector held on chip, and `Repacker`, its gearbox."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 from hwsim.errors import InputError
-from hwsim.formats.layout import Layout, StreamShape, layout, stream_shape
+from hwsim.formats.layout import Layout, StreamShape, stream_shape
 from hwsim.formats.lfsr import CODECS, SeedCodec
+from hwsim.formats.names import layout
 from hwsim.specs.accumulate import Accumulator
 from hwsim.specs.dot import BlockDot
 from hwsim.specs.requantize import Requantizer
@@ -20,8 +22,8 @@ from hwsim.timing import Gearbox, Timing
 class Repacker:
     """Words of one width to words of another, in the order of their bits.
 
-    bits_in, bits_out: widths. unit: bits by which anything moves; divides both widths and every shorter input.
-    spare: words in beyond the depth that its neighbours' rates need.
+    bits_in, bits_out: widths. unit: granularity of all movement in bits; divides both widths and every shorter input.
+    spare: input words held beyond the depth that its neighbours' rates need.
     """
 
     bits_in: int
@@ -45,28 +47,28 @@ class Repacker:
 
 @dataclass(frozen=True)
 class Gemv:
-    """y = W x: W arrives from memory as the engine stream of `formats.stream`, x lies on chip, y leaves as float32.
+    """y = W x: W arrives from memory as the stream of `formats.stream`, x is held on chip, y leaves as float32.
 
         requests -> memory -> FIFO -> unpack -> [decoders -> gather -> requantizers -> turn] -> issue
         issue -> dot units -> accumulators -> result buffer -> y
 
     A beat is requested when its slot in the FIFO is free. From unpack to issue every unit waits for the next one. At
-    issue, one block of each of `dot_units` rows and the block of x enter the dot units together; what is behind issue
-    never waits, because a row's last block is issued only when its result's slot is free. Where a block of the stream
-    makes several blocks of the target (seedlm3: 96 weights), two banks of the turn hold those of `interleave` rows
-    each: written row by row, read block by block, as the accumulators' rows come in turn.
+    issue, one block of each of `dot_units` rows and the block of x enter the dot units together; the units behind issue
+    never wait, because a row's last block is issued only when its result's slot is free. Where a block of the stream
+    makes several blocks of the target (seedlm3: 96 weights), the two banks of the turn buffer hold the blocks of
+    `interleave` rows each: written row by row, read block by block, in the order of the accumulators' rows.
 
-    y is `formats.matmul(x, w, accumulate="fp32", tensor_scale=False)`, bit by bit; of int8, a 64th of it: its elements
-    are those of MXINT8, 2^-6 times an integer, and the row's scale, which comes after y, is to be 64 times as large.
+    y is `formats.matmul(x, w, accumulate="fp32", tensor_scale=False)`, bit by bit; for int8, a 64th of it: its elements
+    are those of MXINT8, 2^-6 times an integer, so the row's scale, applied after y, must be 64 times as large.
 
     weights:     format of the stream: elements of at most 8 bits in blocks of at most 32, or seeds.
     activations: the MX format of x.
-    beat_bytes:  bytes of a beat, 4 to 64.
-    dot_units:   blocks multiplied a cycle, each of another row.
-    interleave:  rows of a dot unit in turn, at least the accumulator's loop latency; None: that.
-    decoders:    seed blocks decoded a cycle (seeds only); None: as many as the dot units take.
-    target:      MX format that seeds are requantised to.
-    fifo:        beats asked for and not yet unpacked, at most; memory latency times bandwidth should fit.
+    beat_bytes:  bytes per beat, 4 to 64.
+    dot_units:   blocks multiplied per cycle, each of another row.
+    interleave:  rows of a dot unit in turn, at least the accumulator's loop latency; None: exactly that.
+    decoders:    seed blocks decoded per cycle (seeds only); None: as many as the dot units take.
+    target:      MX format to which seeds are requantised.
+    fifo:        most beats requested and not yet unpacked; memory latency times bandwidth should fit.
     results:     slots for one result of every dot unit; None: two turns of `interleave`.
     k_max:       elements of the longest x.
     """
@@ -75,11 +77,11 @@ class Gemv:
     activations: str = "mxint8"
     beat_bytes: int = 64
     dot_units: int = 1
-    interleave: int | None = None
-    decoders: int | None = None
+    interleave: int = None  # type: ignore[assignment]  # __post_init__ fills None
+    decoders: int = None  # type: ignore[assignment]  # __post_init__ fills None
     target: str = "mxint8"
     fifo: int = 64
-    results: int | None = None
+    results: int = None  # type: ignore[assignment]  # __post_init__ fills None
     k_max: int = 4096
 
     FIFO_LATENCY = 2
@@ -98,7 +100,7 @@ class Gemv:
             object.__setattr__(self, "decoders", -(-taken // self.parts) if self.codec else 0)
         _ = self.accumulator  # refuses an interleave below the loop
 
-    def _refused(self):
+    def _refused(self) -> Iterator[str]:
         if self.beat_bytes not in (4, 8, 16, 32, 64):
             yield f"Gemv: beat_bytes {self.beat_bytes}; write 4, 8, 16, 32 or 64"
         if not 1 <= self.dot_units <= 64:
@@ -122,7 +124,7 @@ class Gemv:
 
     @cached_property
     def layout(self) -> Layout:
-        """How the weights lie in memory."""
+        """The packed form of the weights."""
         return layout(self.weights)
 
     @cached_property
@@ -133,12 +135,12 @@ class Gemv:
     @cached_property
     def decoder(self) -> SeedDecoder:
         """Each of the decoders (seeds only)."""
-        return SeedDecoder(self.codec)
+        return SeedDecoder(CODECS[self.layout.name])
 
     @cached_property
     def requantizer(self) -> Requantizer:
-        """Each of the requantizers, one a dot unit (seeds only)."""
-        return Requantizer(self.codec, self.target)
+        """Each of the requantizers, one per dot unit (seeds only)."""
+        return Requantizer(CODECS[self.layout.name], self.target)
 
     @cached_property
     def dot(self) -> BlockDot:
@@ -161,7 +163,7 @@ class Gemv:
         return self.columns(self.k_max)
 
     def columns(self, k: int) -> int:
-        """Dot blocks of a row of `k` elements, those included that only fill a block of the stream."""
+        """Dot blocks of a row of `k` elements, including those that only fill up a block of the stream."""
         return self.shape(1, k).row_blocks * self.parts
 
     @cached_property
@@ -175,17 +177,17 @@ class Gemv:
         return 32 // self.dot.lanes
 
     def shape(self, rows: int, k: int) -> StreamShape:
-        """How a matrix of [rows, k] lies in the stream."""
+        """The sizes of a matrix of [rows, k] in the stream."""
         return stream_shape(self.layout, rows, k, self.group_rows, self.beat_bytes)
 
     def tail_bits(self, k: int) -> int:
-        """Bits that count of the last beat of a group of rows of `k` elements."""
+        """Bits used in the last beat of a group of rows of `k` elements."""
         shape = self.shape(1, k)
         return self.interleave * shape.row_blocks * self.step_bits - (shape.group_beats - 1) * self.beat_bits
 
     @cached_property
     def parts(self) -> int:
-        """Dot blocks of a stream block: 1, but of seed formats whose blocks do not fill the target's one by one."""
+        """Dot blocks per stream block: 1, except for seed formats whose blocks do not divide the target's."""
         return self.requantizer.blocks if self.codec else 1
 
     @cached_property
@@ -200,17 +202,17 @@ class Gemv:
 
     @cached_property
     def unpack(self) -> Repacker:
-        """Beats to what the decoders, or else the dot units, take in a cycle."""
+        """From beats to the words that the decoders (without seeds: the dot units) take per cycle."""
         word = self.decoders * self.layout.record_bits if self.codec else self.step_bits
         group = self.interleave * self.step_bits
         return Repacker(self.beat_bits, word, math.gcd(self.beat_bits, word, group))
 
     @cached_property
     def gather(self) -> Repacker | None:
-        """Decoded seed blocks to what the requantizers take, counted in seed blocks; None where both are the same.
+        """From decoded seed blocks to the requantizers' input, in seed blocks; None where both rates are equal.
 
-        With more decoders than are needed it holds a word more: the decoders are rigid, and what a stop of theirs
-        costs, bubbles inside them, has to lie here (without it 19 decoders are 7 % slower than 16).
+        With more decoders than are needed it holds one more word: the decoders are rigid, so a stall leaves bubbles
+        inside them, and this word makes up for those (without it 19 decoders are 7 % slower than 16).
         """
         wanted = self.dot_units * self.requantizer.seed_blocks
         if self.decoders == wanted:
@@ -219,7 +221,7 @@ class Gemv:
 
     @cached_property
     def timing(self) -> Timing:
-        """From the acceptance of the beat that completes a row's last block to its result; a step a cycle."""
+        """From the acceptance of the beat that completes a row's last block to its result; one step per cycle."""
         seeds = self.decoder.timing.latency + self.requantizer.timing.latency if self.codec else 0
         boundaries = bool(self.codec and self.gather) + (self.parts > 1)
         turns = self.interleave * (self.parts - 1)

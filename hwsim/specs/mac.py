@@ -1,4 +1,4 @@
-"""`MxMac` and `SeedMac`: a dot unit with its accumulator, and the same fed by seed records."""
+"""`MxMac`, a dot unit with its accumulator, and `SeedMac`, the same with weights from seed records."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class MxMac:
 
     @property
     def timing(self) -> Timing:
-        """Of a row's last pair; one pair a cycle."""
+        """From a row's last pair to its sum; one pair per cycle."""
         return Timing(self.dot.timing.latency + self.accumulator.timing.latency)
 
     def cycle_model(self) -> Chain:
@@ -46,7 +46,7 @@ class MxMac:
 class SeedMac:
     """Seed records and blocks of activations to float32 sums: decoders, requantizer, dot unit, accumulator.
 
-    requantizer: the weights' path; its seed blocks make one target block at once (C divides it).
+    requantizer: the weights' path; its seed blocks make exactly one target block (C divides it).
     activations: how the other operand's blocks are coded.
     """
 
@@ -77,7 +77,7 @@ class SeedMac:
 
     @property
     def timing(self) -> Timing:
-        """Of a row's last block; one block of weights a cycle."""
+        """From a row's last block to its sum; one block of weights per cycle."""
         parts = (self.decoder, self.requantizer, self.mac)
         return Timing(sum(part.timing.latency for part in parts))
 

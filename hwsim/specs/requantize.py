@@ -9,8 +9,8 @@ from fractions import Fraction
 
 from hwsim.errors import InputError
 from hwsim.formats.elements import ELEMENTS, Element
-from hwsim.formats.layout import layout
 from hwsim.formats.lfsr import SeedCodec
+from hwsim.formats.names import layout
 from hwsim.specs.dot import Operand, Side
 from hwsim.specs.seed import SeedDecoder
 from hwsim.specs.staged import Staged
@@ -25,7 +25,7 @@ class Requantizer(Staged):
     stages: "magnitude", "any" (of each part's magnitudes), "top" (their leading bit), "max1" ..., "distance" (of each
             part below the block's largest), "clamp", "wide" and "narrow" (the shift), "round".
 
-    A part is what a seed block and a target block have in common; it has one exponent.
+    A part is the intersection of a seed block and a target block; it has one exponent.
     """
 
     codec: SeedCodec
@@ -82,7 +82,7 @@ class Requantizer(Staged):
 
     @property
     def kept_bits(self) -> int:
-        """Bits of the fixed-point magnitude that rounding looks at, its leading bit the block's leading bit."""
+        """Bits of the fixed-point magnitude that is rounded; its leading bit is the block's leading bit."""
         return int(math.log2(self.element.max_normal)) - self.element.quantum_exponent + 1
 
     @property
@@ -117,8 +117,9 @@ class Requantizer(Staged):
         import numpy as np
 
         from hwsim.formats.catalog import get_format
+        from hwsim.formats.format import present
 
         weights = [math.ldexp(s, exponent) for exponent, integers in seed_blocks for s in integers]
         encoded = get_format(self.target).encode(np.array(weights, np.float32).reshape(self.blocks, self.block))
-        codes, scales = encoded.codes.reshape(self.blocks, self.block), encoded.scales.reshape(self.blocks)
+        codes, scales = encoded.codes.reshape(self.blocks, self.block), present(encoded.scales).reshape(self.blocks)
         return [Side([int(c) for c in row], int(scale)) for row, scale in zip(codes, scales, strict=True)]

@@ -31,7 +31,7 @@ class LfsrBlock(Staged):
 
     @property
     def states(self) -> int:
-        """States delivered a cycle."""
+        """States delivered per cycle."""
         return self.codec.C * self.codec.P
 
     def __call__(self, seed: int) -> list[int]:
@@ -52,7 +52,7 @@ class SeedDecoder(Staged):
 
     @property
     def cuts(self) -> tuple[str, ...]:
-        """The stream, one cut a coefficient, the last sum."""
+        """The stream, one cut per coefficient, the last sum."""
         return ("stream", *(f"row{p}" for p in range(self.codec.P)), "sum")
 
     @property
@@ -61,7 +61,7 @@ class SeedDecoder(Staged):
         return self.codec.value_bits
 
     def negate(self, word: int) -> bool:
-        """Whether the gates deliver all integers negated: where the first coefficient's low radix-4 digit is < 0."""
+        """Whether the RTL delivers all integers negated: where the first coefficient's low radix-4 digit is < 0."""
         return bool(word >> (self.codec.K + self.codec.exponent_bits + 1) & 1)
 
     def __call__(self, word: int) -> tuple[int, list[int]]:

@@ -1,4 +1,4 @@
-"""What all pipelined units have in common: stages, and a timing that is their number."""
+"""The base of all pipelined units: a selection of stages, whose number is the latency."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Staged(ABC):
     stages: the registers it has, a selection of `cuts` in their order; None: the selection of `default_stages`.
     """
 
-    stages: tuple[str, ...] | None = field(default=None, kw_only=True)
+    stages: tuple[str, ...] = field(default=None, kw_only=True)  # type: ignore[arg-type]  # __post_init__ fills None
 
     def __post_init__(self) -> None:
         name, cuts = type(self).__name__, self.cuts
@@ -35,12 +35,12 @@ class Staged(ABC):
 
     @property
     def default_stages(self) -> tuple[str, ...]:
-        """The registers when none are named: all."""
+        """The registers of a unit for which none are named: all."""
         return self.cuts
 
     @property
     def timing(self) -> Timing:
-        """One input a cycle; the latency is the number of stages."""
+        """One input per cycle; the latency is the number of stages."""
         return Timing(latency=len(self.stages))
 
     def cycle_model(self) -> Rigid:

@@ -13,8 +13,8 @@ import yaml
 from hwsim import run
 from hwsim.arch import arch_config, arch_names, load_arch, load_arch_text
 from hwsim.arch.builtin import arch_folder
-from hwsim.formats.layout import ALIASES, layout
-from hwsim.formats.layout import NAMES as FORMATS
+from hwsim.formats.names import ALIASES, layout
+from hwsim.formats.names import NAMES as FORMATS
 from hwsim.quantities import DURATION, EXAMPLES, quantity
 from hwsim.report.text import yaml_text
 

@@ -223,8 +223,8 @@ def test_overrides():
     ]
     assert problems(GOOD, [("clok", "1 GHz")]) == ["--set clok: unknown; did you mean clock?"]
     assert problems(GOOD, [("clock.x", "1"), ("tiles.9", "1x1x1")]) == [
-        "--set clock.x: nothing lies below a plain value; leave out `.x`",
-        "--set tiles.9: `9` is no place in this list; write a number (0 to 0)",
+        "--set clock.x: a plain value has no keys; leave out `.x`",
+        "--set tiles.9: `9` is not an index of this list; write a number (0 to 0)",
     ]
 
 

@@ -60,7 +60,7 @@ def test_only_true_false_and_decimal_numbers_are_not_text(text, value):
             ["f.yaml:1:3: a: empty; write a value or remove the key"]
             + ["f.yaml:2:4: b: empty; write a value or remove the key"],
         ),
-        ("a: 1\n---\nb: 1\n", ["f.yaml:2:1: a second document begins; write one document a file"]),
+        ("a: 1\n---\nb: 1\n", ["f.yaml:2:1: a second document begins; write one document per file"]),
     ],
 )
 def test_refused_at_its_place(text, expected):
@@ -78,10 +78,10 @@ def test_refused_at_its_place(text, expected):
         ("&x a: 1", "1:1", "a key with an anchor"),
         ("<<: {a: 1}", "1:1", "the merge key"),
         ("? [a]\n: 1", "1:3", "a key that is not a word"),
-        ("a: b: c", "1:5", "a `:` where no key can stand"),
+        ("a: b: c", "1:5", "a `:` where no key is possible"),
         ("a: 1\nb\nc: 1", "2:1", "a line without `:`"),
         ("a: 1\nb\n", "2:1", "a line without `:`"),
-        ("a: 1\n  b: 1", "2:4", "a `:` where no key can stand"),
+        ("a: 1\n  b: 1", "2:4", "a `:` where no key is possible"),
         ("a:\n  b: 1\n c: 1", "3:2", "indent"),
         ("a: [1", "1:6", "check the brackets"),
         ("a: 'x", "1:6", "check the brackets, quotes"),
@@ -184,9 +184,9 @@ def test_override_replaces_adds_and_removes():
     [
         ("", "1", "--set : write a dotted path"),
         ("a..b", "1", "write a dotted path"),
-        ("a.b.c", "1", "--set a.b.c: nothing lies below a plain value; leave out `.c`"),
-        ("c.5", "1", "`5` is no place in this list; write a number (0 to 1)"),
-        ("c.x", "1", "is no place in this list"),
+        ("a.b.c", "1", "--set a.b.c: a plain value has no keys; leave out `.c`"),
+        ("c.5", "1", "`5` is not an index of this list; write a number (0 to 1)"),
+        ("c.x", "1", "is not an index of this list"),
         ("a.b", "[1", "--set a.b: not YAML"),
         ("a.b", "*x", "--set a.b: the alias *x"),
         ("a.b", "{c: 1, c: 2}", "the same key twice"),
@@ -201,9 +201,7 @@ def test_override_refused(path, text, words):
 _words = st.text("abcxyz", min_size=1, max_size=6)
 _tree = st.recursive(
     st.integers(-(10**9), 10**9) | _words | st.booleans(),
-    lambda inner: (
-        st.lists(inner, min_size=1, max_size=4) | st.dictionaries(_words, inner, min_size=1, max_size=4)
-    ),
+    lambda inner: st.lists(inner, min_size=1, max_size=4) | st.dictionaries(_words, inner, min_size=1, max_size=4),
     max_leaves=20,
 )
 

@@ -1,4 +1,4 @@
-"""Rows that find mistakes: the whole exponent range, ties, subnormals, maxima beside powers of two, Inf, NaN."""
+"""Rows that find errors: the whole exponent range, ties, subnormals, maxima next to powers of two, Inf, NaN."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _block(rng: np.random.Generator, low: int, high: int) -> np.ndarray:
 
 
 def maxima(dtype) -> np.ndarray:
-    """[n, 8]: a (partial) block for each maximum at, and one ulp beside, the places where a scale rule may turn."""
+    """[n, 8]: a (partial) block for each maximum at, and one ulp next to, the places where a scale rule may change."""
     turns = [1.0, 1.5, 1.75, 1.875, 1.9375, 1.96875, 1.984375, 1.9921875, 1.998046875, 1.25, 1.03125]
     tops = [t * 2.0**e for t in turns for e in (-149, -130, -127, -126, -120, -3, 0, 4, 119, 126, 127)]
     tops = np.array(tops).astype(dtype)

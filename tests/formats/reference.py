@@ -186,9 +186,7 @@ def nvfp4(rows, rounding: str = "rne", seed: int = 1, reach: int = 2688, four_ov
                 d = E4M3[s] * s_t
                 cs = [0] * 16
                 if d:
-                    cs = [
-                        element_code(x, d, values, bits, False, rounding, rs[b * 16 + i]) for i, x in enumerate(xs)
-                    ]
+                    cs = [element_code(x, d, values, bits, False, rounding, rs[b * 16 + i]) for i, x in enumerate(xs)]
                 error = sum((abs(F(x)) - values[c & 7] * d) ** 2 for x, c in zip(xs, cs, strict=True))
                 tries.append((error, s, d, cs))
             _, s, d, cs = min(tries, key=lambda t: t[0])  # the first, 6, wins a tie
@@ -240,7 +238,7 @@ def bdr(rows, m: int, k1: int, d1: int, k2: int, d2: int, rounding: str, seed: i
 
 
 def scaled(rows, kind: str, rounding: str, seed: int = 1):
-    """(codes, scales as fractions, decoded): fp8_e4m3 one scale, int8 one a row, int4_g128 one a group."""
+    """(codes, scales as fractions, decoded): fp8_e4m3 one scale, int8 one per row, int4_g128 one per group."""
     values, bits, integer = {
         "fp8_e4m3": (E4M3, 8, False),
         "int8": ([F(i) for i in range(128)], 8, True),

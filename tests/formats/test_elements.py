@@ -44,9 +44,7 @@ def test_range(name):
     least_normal = 2.0**it.emin
     assert (it.emax, it.max_normal, least_normal, 2.0**it.quantum_exponent) == TABLE[name]
     finite = np.isfinite(it.values)
-    np.testing.assert_array_equal(
-        np.array(it.values)[finite], np.array(it.integers)[finite] * 2.0**it.quantum_exponent
-    )
+    np.testing.assert_array_equal(np.array(it.values)[finite], np.array(it.integers)[finite] * 2.0**it.quantum_exponent)
 
 
 def test_unknown_element():

@@ -11,8 +11,7 @@ import pytest
 
 from hwsim.errors import InputError
 from hwsim.formats import get_format
-from hwsim.formats.explain import explain
-from hwsim.formats.layout import NAMES
+from hwsim.formats.names import NAMES
 from tests.formats.hard_blocks import hard_rows
 
 MX = ["mxfp8_e5m2", "mxfp8_e4m3", "mxfp6_e3m2", "mxfp6_e2m3", "mxfp4_e2m1", "mxint8"]
@@ -32,7 +31,7 @@ def said(step) -> Fraction | None:
 
 
 def check(form, row):
-    told = explain(form, row)
+    told = form.explain(row)
     encoded = form.encode(np.asarray(row, np.float64))
     steps = [e for block in told.blocks for e in block.elements]
     if form.layout.kind != "seed":
@@ -70,18 +69,18 @@ def test_nvfp4_options(options):
 
 def test_by_hand():
     """Microscaling's best-known question: 957 becomes 896, as floor leaves 957 / 2 beyond E4M3's 448."""
-    (block,) = explain(get_format("mxfp8"), [957.0, 17.0, 19.0]).blocks
+    (block,) = get_format("mxfp8").explain([957.0, 17.0, 19.0]).blocks
     assert block.scale == ("floor: floor(log2 maximum) = 9, less emax 8: 1; scale 2^1, code 128",)
     assert [(e.quotient, e.decoded, e.rounding) for e in block.elements] == [
         (Fraction(957, 2), 896, "beyond 448: saturates"),
         (Fraction(17, 2), 16, "between 8 and 9, a tie: the even code is below"),
         (Fraction(19, 2), 20, "between 9 and 10, a tie: the even code is above"),
     ]
-    (block,) = explain(get_format("mxfp4", scale_rule="even"), [7.0, 1.0]).blocks
+    (block,) = get_format("mxfp4", scale_rule="even").explain([7.0, 1.0]).blocks
     assert "rounded to 1 fraction bits is 8" in block.scale[0]
     assert block.scale[0].endswith("scale 2^1, code 128")
 
 
-def test_mistakes():
+def test_errors():
     with pytest.raises(InputError, match="at least one value"):
-        explain(get_format("mxfp4"), [])
+        get_format("mxfp4").explain([])

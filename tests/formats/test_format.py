@@ -1,4 +1,4 @@
-"""What holds for every format: axes, views, shapes, threads, bytes by hand, options and their mistakes."""
+"""What holds for every format: axes, views, shapes, threads, bytes by hand, options and their errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from hwsim.errors import InputError
 from hwsim.formats import get_format
-from hwsim.formats.layout import NAMES, layout
+from hwsim.formats.names import NAMES, layout
 
 VALUED = [n for n in NAMES if not n.startswith("seed")]
 
@@ -160,7 +160,7 @@ def test_custom_formats(tmp_path):
     assert get_format(q).bits_per_value == Fraction(17, 4)
 
 
-def test_mistakes_of_a_file(tmp_path):
+def test_errors_of_a_file(tmp_path):
     path = tmp_path / "bad.yaml"
     path.write_text("name: bad\nelement: E2M7\nblok: 32\nscale: e8m0\n")
     with pytest.raises(InputError) as error:
@@ -184,12 +184,12 @@ def test_mistakes_of_a_file(tmp_path):
         ("bf16", {"rounding": "zero"}, "nearest even only"),
     ],
 )
-def test_mistakes_in_options(name, options, message):
+def test_errors_in_options(name, options, message):
     with pytest.raises(InputError, match=message):
         get_format(name, **options)
 
 
-def test_mistakes_in_arrays():
+def test_errors_in_arrays():
     form = get_format("mxfp4")
     for bad, axis in ((np.float32(1), -1), (np.ones(3, complex), -1), (np.array(["a"]), -1), (np.ones(3), 1)):
         with pytest.raises(InputError):

@@ -9,7 +9,7 @@ from fractions import Fraction
 import pytest
 
 from hwsim.errors import InputError
-from hwsim.formats.layout import ALIASES, NAMES, layout
+from hwsim.formats.names import ALIASES, NAMES, layout
 
 BITS = {
     "mxfp8_e4m3": "8.25", "mxfp8_e5m2": "8.25", "mxfp6_e3m2": "6.25", "mxfp6_e2m3": "6.25", "mxfp4_e2m1": "4.25",
@@ -51,6 +51,6 @@ def test_an_unknown_name_says_the_nearest():
 
 
 def test_layout_and_names_need_no_numpy():
-    code = "import sys, hwsim.formats; from hwsim.formats.layout import layout; layout('mx9')\n"
+    code = "import sys, hwsim.formats; from hwsim.formats.names import layout; layout('mx9')\n"
     code += "import hwsim.formats.elements; assert not {'numpy', 'numba', 'yaml'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -17,7 +17,7 @@ ORACLE = {
 
 
 def points(values, dtype):
-    """Every value and midpoint of neighbours, what lies past the largest, and one ulp to either side of each."""
+    """Every value and midpoint of neighbours, values past the largest, and one ulp to either side of each."""
     values = np.unique([abs(v) for v in values if np.isfinite(v)])
     middles = (values[1:] + values[:-1]) / 2
     past = values[-1] + (values[-1] - values[-2]) * np.array([0.25, 0.5, 0.75, 1.0])
@@ -27,7 +27,7 @@ def points(values, dtype):
 
 
 def encode_at_scale_one(name, p):
-    """Codes of p under scale 2^0: each beside a value that fixes its block's scale."""
+    """Codes of p under scale 2^0: each next to a value that fixes its block's scale."""
     form = get_format(name)
     blocks = np.zeros((len(p), 2), p.dtype)
     blocks[:, 0], blocks[:, 1] = p, 2.0**form.table.emax

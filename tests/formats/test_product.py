@@ -317,7 +317,7 @@ TABLE = re.findall(r"^    (\w+) +k=(\d+) (\w+) +(\d.*%)$", Path(product.__file__
 
 @pytest.mark.parametrize("name, k, accumulate, shares", TABLE, ids=lambda v: v.split("%")[0].strip())
 def test_shares_of_the_presets(name, k, accumulate, shares):
-    """The table beside PRESETS, measured."""
+    """The table of PRESETS, measured."""
     n, k = 200 if name == "nvfp4" else 300, int(k)
     rng = np.random.default_rng(0)
     x, w = (get_format(name).encode(rng.standard_normal((n, k)).astype(np.float32)) for _ in range(2))
@@ -383,7 +383,7 @@ def test_sums_begin_where_asked():
         ((2, 32), (2, 32), {"accumulate": Aligned(25, k=64, group=64)}, "does not divide"),
     ],
 )
-def test_mistakes(x, w, options, message):
+def test_errors(x, w, options, message):
     with pytest.raises(InputError, match=message):
         matmul(get_format("mxfp8").encode(np.ones(x)), get_format("mxfp8").encode(np.ones(w)), **options)
 

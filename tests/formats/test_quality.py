@@ -80,7 +80,7 @@ def test_the_bound_holds_on_every_block(point):
 
 
 def test_the_bound_is_nearly_met():
-    """The maximum a power of two and every other value half its own step: 0.25 beside it, 0.125 elsewhere."""
+    """The maximum a power of two and every other value half its own step: 0.25 next to it, 0.125 elsewhere."""
     form = get_format("mx4")
     x = np.full((1, 16), 0.125)
     x[0, :2] = 1.0, 0.25

@@ -139,9 +139,7 @@ def test_float64_one_ulp_beside_every_turn(name, rounding):
 def test_bdr(point, rounding, dtype):
     m, k1, d1, k2, d2 = point
     named = {p: n for n, p in POINTS.items()}
-    form = get_format(
-        named.get(point, {"m": m, "k1": k1, "d1": d1, "k2": k2, "d2": d2}), rounding=rounding, seed=77
-    )
+    form = get_format(named.get(point, {"m": m, "k1": k1, "d1": d1, "k2": k2, "d2": d2}), rounding=rounding, seed=77)
     x = rows_of(f"bdr{point}{rounding}", dtype, 4, 88)
     codes, scales, shifts, decoded = reference.bdr(x.tolist(), *point, rounding, 77)
     check(form.encode(x), x, codes, scales, decoded, shifts if d2 else None)

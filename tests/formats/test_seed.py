@@ -225,7 +225,7 @@ def test_bytes_round_trip_for_any_shape(fmt, shape, axis):
 
 
 def test_partial_block_ignores_the_padding():
-    """The last block of a row of 11 fits its 3 real weights, not 5 zeros beside them."""
+    """The last block of a row of 11 fits its 3 real weights, not 5 zeros besides them."""
     x = np.random.default_rng(8).standard_normal((6, 11)).astype(np.float32)
     encoded = SeedFormat().encode(x)
     w = np.ldexp(x[:, 8:].astype(float), -encoded.tensor_scale)

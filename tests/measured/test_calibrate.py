@@ -60,7 +60,7 @@ def test_at_most_eight_numbers_per_chip_and_three_per_family():
 
 
 def test_vector_and_scalar_times_are_one_formula():
-    from hwsim.formats.layout import layout
+    from hwsim.formats.names import layout
     from hwsim.mapping.gpu.kernels import gemm
 
     arch = load_arch("b200")

@@ -27,7 +27,7 @@ def refused(tmp_path, text):
         ("machine.dram.bandwith: [1 GB/s]", "s.yaml:6:3: dram.bandwith: unknown; did you mean bandwidth?"),
         ("machine.drum.bandwidth: [1 GB/s]", "s.yaml:6:3: drum: unknown; did you mean dram?"),
         ("machine.dram.bandwidth: [1 GB/s, 1 GB]", "s.yaml:6:36: dram.bandwidth: `1 GB` is a quantity in B"),
-        ("machine.dot.rates.7.rate: [1 MAC/cycle]", "s.yaml:6:3: `7` is no place in this list"),
+        ("machine.dot.rates.7.rate: [1 MAC/cycle]", "s.yaml:6:3: `7` is not an index of this list"),
         ("model.hiden: [64]", "s.yaml:6:3: hiden: unknown; did you mean hidden?"),
         ("model.hidden: [768, x]", "s.yaml:6:23: hidden: `x`; write a whole number"),
         ("run.batch: [1, 0]", "s.yaml:6:18: run.batch: `0`"),

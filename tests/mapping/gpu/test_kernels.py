@@ -9,7 +9,7 @@ import pytest
 from hwsim.arch import load_arch
 from hwsim.arch.cores import AllReduceRates, CoreTile, DecodeRates, PrefillRates
 from hwsim.errors import InputError
-from hwsim.formats.layout import layout
+from hwsim.formats.names import layout
 from hwsim.jobs.run import gemm, run
 from hwsim.mapping.gpu.attention import decode_attention, decode_shares, prefill_attention
 from hwsim.mapping.gpu.kernels import PLAIN, Kernel, Problem, Wave, all_reduce, gemm_times, grouped

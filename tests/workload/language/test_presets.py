@@ -3,7 +3,7 @@
 import pytest
 
 from hwsim.errors import InputError
-from hwsim.formats.layout import layout
+from hwsim.formats.names import layout
 from hwsim.workload import load_model
 from hwsim.workload.formatmap import FormatMap, split_key
 from hwsim.workload.language.presets import preset, preset_names

@@ -1,4 +1,4 @@
-"""The order in which the GEMV engine reads its weights: group by group, block column by block column."""
+"""The order in which the GEMV machine reads its weights: group by group, block column by block column."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hwsim.formats.layout import stream_shape
 
 
 def stream(w: Encoded, dot_units: int, interleave: int, beat_bytes: int, target_block: int = 32) -> bytes:
-    """The records of w: [n, k] as the engine reads them.
+    """The records of w: [n, k] as the machine reads them.
 
     A group is dot_units * interleave rows. For each group, for kb, for r: block(r, kb), one record, or those that fill
     whole blocks of `target_block` (`stream_shape`), without padding; then zero bits to a whole beat of `beat_bytes`.
@@ -21,7 +21,7 @@ def stream(w: Encoded, dot_units: int, interleave: int, beat_bytes: int, target_
     if len(w.shape) != 2 or w.axis != 1:
         raise InputError(f"shape {w.shape}, axis {w.axis}: write a matrix, blocks along the last axis")
     if min(dot_units, interleave) < 1:
-        raise InputError(f"engine stream: dot_units {dot_units}, interleave {interleave}; write 1 or more")
+        raise InputError(f"weight stream: dot_units {dot_units}, interleave {interleave}; write 1 or more")
     layout, (n, k) = w.format.layout, w.shape
     group_rows = dot_units * interleave
     shape = stream_shape(layout, n, k, group_rows, beat_bytes, target_block)
@@ -43,11 +43,5 @@ def stream(w: Encoded, dot_units: int, interleave: int, beat_bytes: int, target_
 
 def zero_record(form: Format) -> np.ndarray:
     """uint8[record_bits]: the bits of a block of zeros."""
-    layout = form.layout
-    if layout.kind == "seed":
-        codec = form.codec
-        zero = codec.zero
-        data = codec.pack(zero.seed, zero.exponent, zero.q).to_bytes(8, "little")
-    else:
-        data = form.encode(np.zeros((1, layout.block), np.float32)).to_bytes()[layout.row_scale_bytes :]
-    return np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little", count=layout.record_bits)
+    data = np.frombuffer(form.zero_record(), np.uint8)
+    return np.unpackbits(data, bitorder="little", count=form.layout.record_bits)

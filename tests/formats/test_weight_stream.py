@@ -1,4 +1,4 @@
-"""The engine stream, taken apart bit by bit by a reader that follows the definition literally."""
+"""The weight stream, taken apart bit by bit by a reader that follows the definition literally."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import pytest
 
 from hwsim.errors import InputError
 from hwsim.formats import get_format, stream
-from hwsim.formats.layout import layout, stream_shape
+from hwsim.formats.layout import stream_shape
+from hwsim.formats.names import layout
 
 RECORD = {"mxfp4": (32, 136, 1), "mxfp6": (32, 200, 1), "nvfp4": (16, 72, 1), "mx9": (16, 144, 1), "bf16": (1, 16, 32),
           "int8": (1, 8, 32), "int4_g128": (128, 528, 1), "seedlm4": (8, 32, 4), "seedlm3": (12, 36, 8)}  # fmt: skip
@@ -49,7 +50,7 @@ def test_every_bit(name, n, k, units, interleave, beat):
     assert len(data) == stream_shape(layout(name), n, k, group, beat).nbytes
 
 
-def test_mistakes():
+def test_errors():
     w = get_format("mxfp4").encode(np.ones((2, 2, 32)))
     with pytest.raises(InputError, match="write a matrix"):
         stream(w, 1, 1, 64)
