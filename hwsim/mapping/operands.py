@@ -14,7 +14,7 @@ from typing import Any
 from hwsim.arch.machine import TileMachine
 from hwsim.errors import InputError, collect
 from hwsim.formats.layout import Layout
-from hwsim.formats.names import layout
+from hwsim.formats.names import FormatSource, layout
 from hwsim.mapping.program import DEQUANTISE, REGENERATE
 from hwsim.workload.formatmap import DEFAULT, FormatMap
 from hwsim.workload.language.presets import preset
@@ -23,9 +23,6 @@ from hwsim.workload.op import FIXED_CLASSES, WEIGHT_CLASSES, Op, Workload
 WIDE = ("bf16", "fp16", "int8")
 STOCHASTIC = "_sr"
 PUBLISHED = "published-"
-
-#: A format as a user gives it: a name, an alias, a YAML path or an inline mapping; or one that is resolved already.
-Given = str | Mapping[str, object] | Layout
 
 _FIXED = {name: layout(form) for name, form in FIXED_CLASSES.items()}
 _CONV = layout("bf16")
@@ -50,10 +47,10 @@ class Formats:
     @classmethod
     def of(
         cls,
-        weights: Given | Mapping[str, Given] = "bf16",
-        activations: Given | None = None,
-        kv: Given | None = None,
-        state: Given | None = None,
+        weights: FormatSource | Mapping[str, FormatSource] = "bf16",
+        activations: FormatSource | None = None,
+        kv: FormatSource | None = None,
+        state: FormatSource | None = None,
     ) -> Formats:
         """Resolve every name. raises: InputError with all unknown classes and formats."""
         problems: list[str] = []
@@ -112,19 +109,19 @@ class Formats:
         """Plain data: names, None where the machine decides."""
         return {
             "weights": self.published or weights_config(self.weights),
-            "activations": self.activations and self.activations.name,
-            "kv": self.kv and self.kv.name,
+            "activations": self.activations and self.activations.resolved(),
+            "kv": self.kv and self.kv.resolved(),
             "state": self.state and self.state.name + (STOCHASTIC if self.stochastic else ""),
         }
 
 
 def weights_config(weights: FormatMap[Layout]) -> Any:
     """A format map as plain data: {key: format}, or the one format where there is only a default."""
-    table = {rule.key: rule.format.name for rule in weights.rules}
+    table = {rule.key: rule.format.resolved() for rule in weights.rules}
     return table if len(table) > 1 else table[DEFAULT]
 
 
-def _weights(given: Given | Mapping[str, Given], problems: list[str]) -> FormatMap[Layout]:
+def _weights(given: FormatSource | Mapping[str, FormatSource], problems: list[str]) -> FormatMap[Layout]:
     """The weights' map: a mapping whose keys are classes, or one format for all."""
     if not isinstance(given, Mapping) or not _is_map(given):
         found = _resolved("weights", given, problems)
@@ -140,7 +137,7 @@ def _is_map(given: Mapping) -> bool:
     return not {"element", "m", "k1"} & set(given)
 
 
-def _resolved(what: str, given: Given | None, problems: list[str]) -> Layout | None:
+def _resolved(what: str, given: FormatSource | None, problems: list[str]) -> Layout | None:
     """The layout of one format of the run; a problem under its name where it is none."""
     if given is None:
         return None
@@ -182,11 +179,10 @@ def activation_format(arch: TileMachine, weights: Layout, given: Layout | None) 
     """Activations for a weight format: as given, else as the rule of the design says."""
     if given:
         return given
-    if weights.name == "int4_g128" or weights.kind == "seed":
-        return layout(wide(arch))
-    if weights.kind == "dense":
+    if weights.activations == "same":
         return weights
-    return weights if arch.dot.rate(weights.name, weights.name) else layout(wide(arch))
+    listed = weights.activations == "listed" and arch.dot.rate(weights.name, weights.name)
+    return weights if listed else layout(wide(arch))
 
 
 def operands(arch: TileMachine, op: Op, formats: Formats) -> Operands:
