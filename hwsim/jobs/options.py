@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from hwsim.errors import InputError, collect
 from hwsim.mapping.operands import Formats
+from hwsim.result import Result
 from hwsim.sim.engine import DRIVERS
 from hwsim.workload.language.parallel import KINDS
 from hwsim.workload.language.routing import skew_exponent
-from hwsim.workload.op import PHASES, StepOptions
+from hwsim.workload.op import PHASES, StepOptions, Workload
 
 #: The driver of a run that names none.
 DRIVER = "simpy"
+
+
+class Job(Protocol):
+    """A question to one kind of machine: made from a workload's step or from one GEMM, not yet simulated."""
+
+    @classmethod
+    def of(cls, arch: Any, workload: Workload, options: RunOptions) -> Job:
+        """One step of a workload. raises: InputError."""
+
+    @classmethod
+    def gemm(cls, arch: Any, m: int, n: int, k: int, formats: Formats, engine: str | None = None) -> Job:
+        """Y[m,n] = X[m,k] W[n,k]^T. raises: InputError."""
+
+    def result(self) -> Result:
+        """Simulate and account."""
 
 
 @dataclass(frozen=True, slots=True)

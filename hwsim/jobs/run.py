@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hwsim.arch import Arch, GemvMachine, TileMachine, load_arch
+from hwsim.arch.machine import Machine
 from hwsim.errors import InputError, collect
 from hwsim.jobs.gemv import GemvJob
-from hwsim.jobs.options import RunOptions, check_engine, check_positive
+from hwsim.jobs.options import Job, RunOptions, check_engine, check_positive
 from hwsim.jobs.tile import TileJob
 from hwsim.mapping.operands import Formats
 from hwsim.result import Result
@@ -16,10 +17,12 @@ from hwsim.workload import load_model
 from hwsim.workload.op import Workload
 
 Overrides = Sequence[tuple[str, str]]
-Job = TileJob | GemvJob
 
 #: Kind of machine -> the job that simulates it.
-JOBS: dict[type, type[TileJob] | type[GemvJob]] = {TileMachine: TileJob, GemvMachine: GemvJob}
+JOBS: dict[type[Machine], type[Job]] = {
+    TileMachine: TileJob,
+    GemvMachine: GemvJob,
+}
 
 
 def run(

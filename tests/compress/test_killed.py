@@ -200,7 +200,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch):
             stopped = CliRunner().invoke(app, call)
         finally:
             signal.signal(signal.SIGINT, before)
-    assert stopped.exit_code == 130 and "the same command goes on" in stopped.stderr
+    assert stopped.exit_code == 130 and "the same command resumes" in stopped.stderr
     assert not out.exists() and resumed_values(source, out) > 0
 
 

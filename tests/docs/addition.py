@@ -50,6 +50,14 @@ class Copy:
         target.write_text("".join([*lines[:at], text + "\n", *lines[at:]]))
         self.touched.add(path)
 
+    def replace(self, path: str, old: str, new: str) -> None:
+        """Change a text that must be there once."""
+        target = self.folder / path
+        text = target.read_text()
+        assert text.count(old) == 1, old
+        target.write_text(text.replace(old, new))
+        self.touched.add(path)
+
     def run(self, *command: str) -> str:
         """Standard output of Python on the copy. The process must succeed."""
         env = {**os.environ, "PYTHONPATH": str(self.folder)}

@@ -104,4 +104,3 @@ def test_a_workload_is_four_files(tmp_path):
     copy.run("-m", "hwsim", "study", "grid.yaml", "--out", "out", "--workers", "1")
     lines = [json.loads(line) for line in (tmp_path / "out" / "points.jsonl").read_text().splitlines()]
     assert [line["macs"] for line in lines] == [256**2, 2 * 256**2]
-
