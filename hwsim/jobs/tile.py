@@ -28,8 +28,9 @@ from hwsim.workload.op import CACHES, KINDS, Gemm, Op, StepOptions, Workload
 class TileJob:
     """Ops on one machine, formats resolved: choose a tiling, simulate it, account for it.
 
-    tokens: that the step computes (None: no tokens). resident: bytes of weights, KV cache and state that must stay in
-    the DRAM of one chip (None: not counted). chips: that share the step; the ops are those of one of them.
+    tokens: that the step computes (None: no tokens). chips: that share the step; the ops are those of one of them.
+    resident: bytes of weights, KV cache and state that must stay in the DRAM of one chip (None: not counted).
+    notes: what the Result says first.
     """
 
     def __init__(
@@ -45,10 +46,11 @@ class TileJob:
         tokens: int | None = None,
         resident: tuple[int, int, int] | None = None,
         chips: int = 1,
+        notes: Sequence[str] = (),
     ):
         self.arch, self.ops, self.formats, self.engine = arch, ops, formats, engine
         self.name, self.phase, self.config, self.tokens = name, phase, config, tokens
-        self.resident, self.chips = resident, chips
+        self.resident, self.chips, self.notes = resident, chips, notes
         self.pipeline = Pipeline.of(arch)
         self.walked: Outcome | None = None  # of the chosen tiling, once chosen
         # Equal work is tiled and counted once: an op's shape is the op without its name and layer.
@@ -66,10 +68,12 @@ class TileJob:
         step, formats = options.step, options.formats.of_workload(workload)
         if step.chips > 1 and arch.link is None:
             raise InputError(f"{arch.name}: {step.chips} chips need a `link` between them, which this machine lacks")
+        ops = workload.ops(step)
+        formats.check(workload, step, ops)
         shared = f", {step.chips} chips ({step.parallel})" if step.chips > 1 else ""
         return cls(
             arch,
-            workload.ops(step),
+            ops,
             formats,
             options.engine,
             name=f"{step.phase}, batch {step.batch}, context {step.context:,}, {workload.name}{shared}",
@@ -79,6 +83,7 @@ class TileJob:
             | {"chips": step.chips, "parallel": step.parallel, "skew": step.skew},
             resident=resident(arch, workload, step, formats),
             chips=step.chips,
+            notes=beyond(workload, step),
         )
 
     @classmethod
@@ -143,7 +148,7 @@ class TileJob:
             raise ModelError(f"{self.name}: {cycles} cycles beat the bound of {self.bound.bound_cycles}")
         busy = [sum(t.program.work[s] for t in tiled) for s in range(len(SERVERS))]
         seconds = arch.seconds(cycles)
-        notes = dict.fromkeys([*(o.note for o in self.operands if o.note), *arch.warnings])
+        notes = dict.fromkeys([*self.notes, *(note for o in self.operands for note in o.notes), *arch.warnings])
         if memory and not memory.fits:
             notes[f"does not fit: {memory.total / 1e9:.1f} GB needed, {memory.capacity / 1e9:.1f} GB there"] = None
         dram_bytes = sum(t.dram_bytes for t in tiled)
@@ -237,6 +242,14 @@ class TileJob:
             "kv": f.kv_on(self.arch).name,
             "state": state.name + (STOCHASTIC if stochastic else ""),
         }
+
+
+def beyond(workload: Workload, step: StepOptions) -> tuple[str, ...]:
+    """A note where the step's context is longer than the workload was made for."""
+    most = workload.max_context
+    if most is None or step.context <= most:
+        return ()
+    return (f"context {step.context:,} is beyond the {most:,} tokens that {workload.name} was made for",)
 
 
 def resident(arch: TileMachine, workload: Workload, step: StepOptions, formats: Formats) -> tuple[int, int, int]:

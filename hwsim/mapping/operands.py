@@ -6,10 +6,11 @@ a pair that the machine lacks goes through its dequantise server, seeds through 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from hwsim.arch.machine import TileMachine
 from hwsim.errors import InputError, collect
@@ -18,7 +19,7 @@ from hwsim.formats.names import FormatSource, layout
 from hwsim.mapping.program import DEQUANTISE, REGENERATE
 from hwsim.workload.formatmap import DEFAULT, FormatMap
 from hwsim.workload.language.presets import preset
-from hwsim.workload.op import FIXED_CLASSES, WEIGHT_CLASSES, Op, Workload
+from hwsim.workload.op import FIXED_CLASSES, WEIGHT_CLASSES, Op, StepOptions, Workload
 
 WIDE = ("bf16", "fp16", "int8")
 STOCHASTIC = "_sr"
@@ -26,6 +27,9 @@ PUBLISHED = "published-"
 
 _FIXED = {name: layout(form) for name, form in FIXED_CLASSES.items()}
 _CONV = layout("bf16")
+
+#: Formats that every unit reads as they are.
+_NATIVE = ("fp32", "bf16", "fp16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,26 @@ class Formats:
             self.state or more.state,
             self.stochastic if self.state else more.stochastic,
         )
+
+    def check(self, workload: Workload, step: StepOptions, ops: Sequence[Op]) -> None:
+        """raises: InputError naming each class, or layer of a class, that the map names and the workload lacks."""
+        named = {rule.weights for rule in self.weights.rules} - {DEFAULT}
+        found: dict[str, set[int]] = {}
+        for name, layer, *_ in (*workload.stored(step), *((op.weights, op.layer) for op in ops)):
+            found.setdefault(name, set()).add(layer)
+        if "mtp" in named - found.keys():  # of the draft block, which a step may leave out
+            with suppress(InputError):
+                found |= {op.weights: {op.layer} for op in workload.ops(replace(step, phase="draft", new=1))}
+        known = [name for name in WEIGHT_CLASSES if name in found]
+        problems = []
+        for rule in self.weights.rules:
+            if rule.weights != DEFAULT and rule.weights not in found:
+                problems.append(f"weights: {workload.name} has no {rule.weights}; its classes: {', '.join(known)}")
+            elif rule.layers and rule.layers - found.get(rule.weights, set()):
+                lacking = ", ".join(map(str, sorted(rule.layers - found[rule.weights])))
+                problems.append(f"weights: {rule.key}: {workload.name} has no {rule.weights} in layers {lacking}")
+        if problems:
+            raise InputError(*problems)
 
     def of_class(self, name: str, layer: int = -1) -> Layout:
         """Format of one weight class in one layer (-1: outside the layers)."""
@@ -154,8 +178,9 @@ class Operands:
     """One op's formats and path. rate: MACs per cycle of the dot array for this op (None: no dot work).
 
     pair: (weights, activations) as the dot array multiplies them (None: no dot work).
-    converter: server between DRAM and dot array (None: direct); note: what is printed about it.
+    converter: server between DRAM and dot array (None: direct).
     stochastic: what the op writes into its cache passes the rounding units.
+    notes: what was chosen or converted, for the reader of the Result.
     """
 
     weights: Layout | None
@@ -164,9 +189,18 @@ class Operands:
     rate: Fraction | None
     converter: int | None = None
     converter_rate: Fraction | None = None
-    note: str = ""
     stochastic: bool = False
     pair: tuple[str, str] | None = None
+    notes: tuple[str, ...] = ()
+
+
+class _Path(NamedTuple):
+    """From stored weights to the dot array: the pair multiplied there, the server in between and its rate."""
+
+    pair: tuple[str, str] | None = None
+    converter: int | None = None
+    converter_rate: Fraction | None = None
+    note: str = ""
 
 
 def wide(arch: TileMachine) -> str:
@@ -176,13 +210,17 @@ def wide(arch: TileMachine) -> str:
 
 
 def activation_format(arch: TileMachine, weights: Layout, given: Layout | None) -> Layout:
-    """Activations for a weight format: as given, else as the rule of the design says."""
+    """Activations for a weight format: as given; else those of a pair that the machine lists; else by the format.
+
+    Of several listed pairs the fastest, then the one with the most activation bits, then the first in the file.
+    """
     if given:
         return given
-    if weights.activations == "same":
-        return weights
-    listed = weights.activations == "listed" and arch.dot.rate(weights.name, weights.name)
-    return weights if listed else layout(wide(arch))
+    pairs = [r for r in arch.dot.rates if r.weights == weights.name]
+    if pairs:
+        best = max(pairs, key=lambda r: (r.macs_per_cycle, layout(r.activations).bits_per_value))
+        return layout(best.activations)
+    return weights if weights.activations == "same" else layout(wide(arch))
 
 
 def operands(arch: TileMachine, op: Op, formats: Formats) -> Operands:
@@ -192,43 +230,68 @@ def operands(arch: TileMachine, op: Op, formats: Formats) -> Operands:
     acts = activation_format(arch, moving, formats.activations)
     if op.link and not op.weights:  # partial sums and logits travel wide
         acts = layout(wide(arch))
-    state, stochastic = formats.state_on(arch)
-    stochastic = stochastic and op.cache is not None and op.cache.role == "ssm"
-    if stochastic and arch.round is None:
-        raise InputError(f"{arch.name}: state {state.name}_sr needs a `round` server, which this machine lacks")
-    cache = formats.of_cache(op.cache.role, arch) if op.cache else None
-    rate, pair, converter, converter_rate, note = None, None, None, None, ""
-    if op.gemms and stored:
-        pair, converter, converter_rate, note = _path(arch, stored, acts)
-        rate = arch.dot.rate(*pair)
-    elif op.macs:
-        pair = (acts.name, acts.name) if arch.dot.rate(acts.name, acts.name) else (wide(arch), wide(arch))
-        rate = arch.dot.rate(*pair)
-        if rate is None:
-            raise InputError(f"{arch.name}: {op.name}: no dot rate for {acts.name} x {acts.name}{_pairs(arch)}")
     if (op.vector or op.vector_macs) and arch.vector is None:
         raise InputError(f"{arch.name}: {op.name} needs a `vector` server, which this machine lacks")
+    path = _Path()
+    if op.gemms and stored:
+        path = _path(arch, stored, acts)
+        if not path.note and stored != acts and not formats.activations:
+            path = path._replace(
+                note=f"{stored.name} weights meet {acts.name} activations, a pair that {arch.name} lists"
+            )
+    elif op.macs:
+        path = _Path((acts.name, acts.name) if arch.dot.rate(acts.name, acts.name) else (wide(arch), wide(arch)))
+    rate = arch.dot.rate(*path.pair) if path.pair else None
+    if path.pair and rate is None:
+        raise InputError(f"{arch.name}: {op.name}: no dot rate for {' x '.join(path.pair)}{_pairs(arch)}")
+    cache = formats.of_cache(op.cache.role, arch) if op.cache else None
+    stochastic = op.cache is not None and op.cache.role == "ssm" and formats.state_on(arch)[1]
+    notes = [path.note]
+    if op.cache and cache:
+        notes.append(_cache_note(arch, op.cache.role, cache, path.pair, stochastic))
     return Operands(
         stored,
         acts,
         cache,
         rate,
-        converter,
-        converter_rate,
-        f"state rounded stochastically to {state.name}" if stochastic else note,
+        path.converter,
+        path.converter_rate,
         stochastic,
-        pair,
+        path.pair,
+        tuple(note for note in notes if note),
     )
+
+
+def _cache_note(arch: TileMachine, role: str, form: Layout, pair: tuple[str, str] | None, stochastic: bool) -> str:
+    """What becomes of a cache in this format on its way to the units.
+
+    raises: InputError where the machine can neither multiply the format nor convert it, or cannot round to it.
+    """
+    if stochastic:
+        if arch.round is None:
+            raise InputError(f"{arch.name}: state {form.name}_sr needs a `round` server, which this machine lacks")
+        return f"state rounded stochastically to {form.name}"
+    if form.name in _NATIVE or form.name in (pair or ()):
+        return ""
+    if pair and (arch.dot.rate(form.name, pair[1]) or arch.dot.rate(pair[1], form.name)):
+        return ""
+    if arch.cores and role == "kv":  # a library's attention kernels convert 8-bit caches themselves
+        return f"kv {form.name} takes the 8-bit attention kernel at its own bytes" if form.bits_per_value < 8 else ""
+    what, target = ("kv", pair[1] if pair else wide(arch)) if role == "kv" else ("state", "fp32")
+    if arch.dequantise is None and role == "kv":
+        raise InputError(
+            f"{arch.name}: kv {form.name} meets {target} and needs a `dequantise` server, which this machine lacks; "
+            f"write --kv {wide(arch)}"
+        )
+    return f"{what} {form.name} is converted to {target} where it is used; the conversion takes no time here"
 
 
 def _pairs(arch: TileMachine) -> str:
     return "; it lists " + ", ".join(f"{r.weights} x {r.activations}" for r in arch.dot.rates)
 
 
-def _path(
-    arch: TileMachine, weights: Layout, activations: Layout
-) -> tuple[tuple[str, str], int | None, Fraction | None, str]:
-    """(pair on the dot array, converter, its rate, note) from stored weights to the dot array."""
+def _path(arch: TileMachine, weights: Layout, activations: Layout) -> _Path:
+    """The path of weights in one format that meet activations in another. raises: InputError where there is none."""
     stored, acts = weights.name, activations.name
     if weights.kind == "seed":
         unit = arch.regenerate
@@ -237,12 +300,12 @@ def _path(
         pair = (stored, acts) if arch.dot.rate(stored, acts) else (unit.feeds, acts)
         if arch.dot.rate(*pair) is None:
             raise InputError(f"{arch.name}: no dot rate for {unit.feeds} x {acts}{_pairs(arch)}")
-        return pair, REGENERATE, unit.blocks_per_cycle, f"{stored} regenerated to {unit.feeds} x {acts}"
+        return _Path(pair, REGENERATE, unit.blocks_per_cycle, f"{stored} regenerated to {unit.feeds} x {acts}")
     if arch.dot.rate(stored, acts) is not None:
-        return (stored, acts), None, None, ""
+        return _Path((stored, acts))
     target = next((f for f in (acts, wide(arch)) if arch.dot.rate(f, f)), None)
     if arch.dequantise is None or target is None:
         missing = "no `dequantise` server" if arch.dequantise is None else "none to dequantise to"
         raise InputError(f"{arch.name}: no dot rate for {stored} x {acts} and {missing}{_pairs(arch)}")
     note = f"{stored} x {acts} dequantised to {target} x {target}"
-    return (target, target), DEQUANTISE, arch.dequantise.weights_per_cycle, note
+    return _Path((target, target), DEQUANTISE, arch.dequantise.weights_per_cycle, note)

@@ -98,6 +98,10 @@ class Workload(Protocol):
     def name(self) -> str:
         """What results call it."""
 
+    @property
+    def max_context(self) -> int | None:
+        """The longest context that it was made for; None: no limit."""
+
     def ops(self, step: StepOptions) -> tuple[Op, ...]:
         """The kernels of the step in program order. raises: InputError where it cannot be taken."""
 

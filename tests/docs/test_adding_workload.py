@@ -41,6 +41,7 @@ class Stack:
     name: str
     width: int
     depth: int
+    max_context: int | None = None
 
     def ops(self, step: StepOptions) -> tuple[Op, ...]:
         """The layers."""

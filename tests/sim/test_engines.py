@@ -98,8 +98,7 @@ SHIPPED = [
 
 @pytest.mark.parametrize("machine, model, phase, batch, weights", SHIPPED)
 def test_drivers_agree_on_whole_models(machine, model, phase, batch, weights):
-    formats = {"experts": weights, "mlp": weights, "default": weights}
-    run = checked_job(machine, model, phase=phase, batch=batch, context=2048, weights=formats)
+    run = checked_job(machine, model, phase=phase, batch=batch, context=2048, weights=weights)
     want = run.simulate("walk")
     got = run.simulate("simpy")
     assert everything(got) == everything(want)

@@ -150,6 +150,8 @@ class _Config:
 def _width_and_tables(c: _Config, tied: bool) -> None:
     c.put("hidden", "hidden_size")
     c.put("vocab", "vocab_size")
+    if c.given.get("max_position_embeddings") is not None:
+        c.put("max_context", "max_position_embeddings")
     c.put("tied_embeddings", "tie_word_embeddings", default=tied)
 
 

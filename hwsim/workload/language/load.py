@@ -38,6 +38,7 @@ def language_model(document: Document) -> Model:
         vocab=file.vocab,
         tied_embeddings=file.tied_embeddings,
         layers=_letters(file.layers),
+        max_context=file.max_context,
         attention=part(Attention, file.attention),
         mamba2=part(Mamba2, file.mamba2),
         mlp=part(Mlp, file.mlp),

@@ -155,6 +155,7 @@ class Model:
     """A model.
 
     layers:    kinds of the layers in order, as letters of LAYER_KINDS.
+    max_context: the longest context that the model was made for (None: no limit is known).
     mtp:       layers of the multi-token-prediction block, as letters ("": none); not in the totals.
     published: the authors' counts, in parameters (None: not printed); active counts have the head in them
                and, where the name says so, the embedding too.
@@ -166,6 +167,7 @@ class Model:
     vocab: int
     tied_embeddings: bool
     layers: str
+    max_context: int | None = None
     attention: Attention | None = None
     mamba2: Mamba2 | None = None
     mlp: Mlp | None = None

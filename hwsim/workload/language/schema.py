@@ -95,6 +95,9 @@ class ModelFile(FilePart):
     mtp: Layers | None = Field(
         None, description="Layers of the multi-token-prediction block, if there is one.", examples=["*E"]
     )
+    max_context: int | None = Field(
+        None, ge=1, le=10**9, description="Longest context that the model was made for.", examples=[131072]
+    )
     attention: AttentionFile | None = Field(None, description="Of layers * X Y x y.")
     mamba2: Mamba2File | None = Field(None, description="Of layers M.")
     mlp: MlpFile | None = Field(None, description="Of layers - X x.")
