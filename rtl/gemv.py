@@ -1,5 +1,9 @@
-"""`Gemv` in gates."""
+"""`Gemv` as RTL, and the options of its command."""
 
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -10,12 +14,13 @@ from .accumulate import AccumulatorUnit
 from .dot import BlockDotUnit
 from .lane import operand_layout
 from .mac import join
+from .options import Interleave, Options, Target
 from .repack import RepackerUnit
 from .requantize import RequantizerUnit
 from .seed import SeedDecoderUnit, weights_layout
 from .share import place
 
-__all__ = ["GemvUnit", "command", "command_layout", "x_layout"]
+__all__ = ["GemvOptions", "GemvUnit", "command", "command_layout", "x_layout"]
 
 COUNT_BITS = 32
 
@@ -323,3 +328,27 @@ class GemvUnit(wiring.Component):
             m.d.sync += [promised.eq(0), filled.eq(0)]
         with m.Else():
             m.d.sync += [promised.eq(promised + takes - frees), filled.eq(filled + enters - frees)]
+
+
+@dataclass(frozen=True)
+class GemvOptions(Options):
+    """Options of `gemv`."""
+
+    format: Annotated[str, typer.Option("--format", help="Format of the weight stream.")] = "mxint8"
+    activations: Annotated[str, typer.Option("--activations", help="MX format of x.")] = "mxint8"
+    beat: Annotated[int, typer.Option("--beat", help="Bytes of a beat: 4, 8, 16, 32 or 64.")] = 64
+    dot_units: Annotated[int, typer.Option("--dot-units", help="Blocks multiplied per cycle.")] = 1
+    interleave: Interleave = None
+    decoders: Annotated[int | None, typer.Option("--decoders", help="Seed blocks decoded per cycle.")] = None
+    target: Target = "mxint8"
+    fifo: Annotated[int, typer.Option("--fifo", help="Beats in flight or waiting, at most.")] = 64
+    results: Annotated[int | None, typer.Option("--results", help="Slots for results of all dot units.")] = None
+    k_max: Annotated[int, typer.Option("--k-max", help="Elements of the longest x.")] = 4096
+
+    def unit(self) -> tuple[Gemv, str]:
+        """The spec, and the name of the Verilog module."""
+        spec = Gemv(
+            self.format, self.activations, self.beat, self.dot_units, self.interleave, self.decoders, self.target,
+            self.fifo, self.results, self.k_max,
+        )  # fmt: skip
+        return spec, f"gemv_{spec.layout.name}_{spec.activations}_{self.beat}b_{self.dot_units}d"

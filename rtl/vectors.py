@@ -13,7 +13,7 @@ from typing import NamedTuple
 from amaranth.hdl import Shape
 
 from .axi import AxiStreamUnit, tdata_bits
-from .stimulus import cases
+from .catalog import cases
 
 __all__ = ["Cycle", "trace", "write_bench", "write_vectors"]
 

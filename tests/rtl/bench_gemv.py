@@ -8,7 +8,7 @@ import cocotb
 from cocotb.triggers import Timer
 
 from rtl.gemv import command, command_layout, x_layout
-from rtl.stimulus.pack import pack
+from rtl.pack import pack
 from tests.rtl.gemv_cases import Case, data_of
 from tests.rtl.gemv_memory import Memory
 

@@ -25,8 +25,8 @@ EMIT = """
 import sys
 from pathlib import Path
 sys.path[:0] = ["."]
-from tests.rtl.cases import BY_NAME
 from tests.rtl.side_by_side import axi
+from tests.rtl.units import BY_NAME
 from rtl.emit import emit
 for name in {names}:
     print(emit(axi(BY_NAME[name]), name))

@@ -10,10 +10,10 @@ pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 
 from rtl.emit import write
 from rtl.vectors import write_bench
-from tests.rtl.cases import BY_NAME
 from tests.rtl.side_by_side import axi
 from tests.rtl.simulator import build_verilog, icarus_version, run_verilog
 from tests.rtl.test_emit import rtl
+from tests.rtl.units import BY_NAME
 
 NAMES = ["lfsr_seedlm4", "decoder_small", "requantizer_c16", "dot4_e5m2", "dot4_mx9", "acc_two_stages", "mac1_e5m2"]
 

@@ -11,9 +11,8 @@ from typing import NamedTuple
 from hwsim.formats.lfsr import CODECS
 from hwsim.specs import BlockDot, Requantizer, SeedDecoder
 from rtl.axi import AxiStreamUnit
-from rtl.catalog import ALONE, DOTS, WHOLE, build
+from rtl.catalog import ALONE, DOTS, WHOLE, build, cases
 from rtl.emit import write
-from rtl.stimulus import cases
 from rtl.vectors import trace, write_vectors
 from tests.rtl.simulator import build_verilog, icarus_version, run_verilog
 from tests.verification.at_length import PAIRS, every_pair, every_seed, gathers, random_blocks

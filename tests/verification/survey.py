@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tests.rtl.amaranth_bench import run_trial
+from tests.rtl.mutant import AT_LENGTH, Mutant
 from tests.rtl.trial import Trial
-from tests.verification.mutants import AT_LENGTH, Mutant
 
 
 class Share(NamedTuple):
@@ -51,5 +51,5 @@ def survey(mutant: Mutant, seed: int) -> Share:
     n = 2000 if mutant.killed_by == AT_LENGTH else 300
     trial = Survey(unit.spec.cycle_model(), unit.draw(n, seed=seed), 0.9, 0.8, seed=seed)
     reset = {"reset_at": 250, "after": unit.draw(n // 2, seed=seed + 1)} if "reset" in mutant.killed_by else {}
-    run_trial(unit.component(unit.spec), unit.source, unit.sink, trial, **reset)
+    run_trial(unit.build(), trial, **reset)
     return Share(trial.wrong_outputs, trial.delivered, trial.wrong_cycles, trial.cycles)
