@@ -106,7 +106,7 @@ class BlockDotUnit(wiring.Component):
         return Fields(operand, Value.cast(block.codes[lane]), shift)
 
     def _flags(self, pipe: Pipe, lanes, scales):
-        """(nan, inf, its sign), carried; only what the operands can be costs gates."""
+        """(nan, inf, its sign), carried; only what the operands can be costs area."""
         spec = self.spec
         nans, positives, negatives = [scales[0][2] | scales[1][2]], [Const(0, 1)], [Const(0, 1)]
         zero = [Const(0, 1) if scale[0] is None else ~scale[0].any() for scale in scales]

@@ -51,7 +51,7 @@ def sum_word(spec: BlockDot, result: BlockSum, negate: int, last: int) -> int:
 
 
 def first_sign(spec: BlockDot, a: Side, b: Side) -> int:
-    """The sign of the first lane's product, by which the gates turn the total; scales' signs included."""
+    """The sign of the first lane's product, by which the RTL turns the total; scales' signs included."""
     if not spec.deferred_sign:
         return 0
     sign = 0

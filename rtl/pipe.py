@@ -64,7 +64,7 @@ class Pipe:
         self._carried = [each for each in self._carried if each not in carried]
 
     def wire(self, value: Value) -> Signal:
-        """A name for a value that is used more than once: without it, its gates are written at each use."""
+        """A name for a value that is used more than once: without it, its expression is written at each use."""
         named = Signal(Value.cast(value).shape(), name=f"wire{self._wires}")
         self._wires += 1
         self._m.d.comb += named.eq(value)

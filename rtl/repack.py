@@ -1,4 +1,4 @@
-"""`Repacker` in gates: the gearbox."""
+"""`Repacker` as RTL: the gearbox."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring

@@ -32,7 +32,7 @@ class SeedDecoderUnit(wiring.Component):
     """A seed record to C weights, each an exact integer S_i; the weight is S_i 2^exponent.
 
     Latency `len(spec.stages)` (P + 2 by default), interval 1, rigid. Each coefficient is two radix-4 digits; a row
-    is digit times (state - 2^(K-1)), which is the state with its top bit inverted, and costs one table a bit with
+    is digit times (state - 2^(K-1)), which is the state with its top bit inverted, and costs one table per bit with
     its addition. A negative row is an inverted one and a carry. There is one carry chain fewer than rows, so the
     signs of all coefficients are turned such that the first digit is positive: its row needs no carry, and all
     lanes share its tables, as their states are windows of one stream.

@@ -61,7 +61,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Data:
-    """x: records in order. beats: the engine stream in beats. y: float32 bits, one a row."""
+    """x: records in order. beats: the engine stream in beats. y: float32 bits, one per row."""
 
     x: list[int]
     beats: list[int]

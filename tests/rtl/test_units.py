@@ -26,14 +26,13 @@ def test_reset_in_mid_stream_is_a_new_unit(unit):
     assert trial.accepted >= 60
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "unit",
     [BY_NAME[name] for name in ("dot3_e5m2", "dot1_e5m2_int8", "acc4_e5m2_interleave_20", "mac3_int8", "mac1_e5m2")],
     ids=lambda unit: unit.name,
 )
 def test_at_length(unit):
-    """Enough cases for what seldom happens: see the mutants that only this test sees."""
+    """Enough cases for what seldom happens: some mutants are seen by this test alone."""
     trial = Trial(unit.spec.cycle_model(), unit.draw(4000, seed=3), 0.9, 0.9)
     run_trial(unit.build(), trial)
     assert trial.accepted == 4000

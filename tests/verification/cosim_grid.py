@@ -123,7 +123,7 @@ def drawn_machine(draw: random.Random, spec: Gemv, kind: str) -> str:
 
 
 def drawn_case(draw: random.Random, number: int, kind: str) -> Drawn:
-    """A case of the kind. One to four groups of rows, up to 512 elements a row."""
+    """A case of the kind. One to four groups of rows, up to 512 elements per row."""
     spec = ENGINES[number]
     while True:
         machine = drawn_machine(draw, spec, "compute" if kind == "sink" else kind)
