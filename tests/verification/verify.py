@@ -1,10 +1,9 @@
 """`make formal`, `make green`, `make verification`: the suites that take too long for every change.
 
-python -m tests.verification.verify [--suite NAME ...] [--without NAME ...] [--stale] [--record] [--page]
-    [--list] [WORD ...]
+python -m tests.verification.verify [--suite NAME] [--without NAME] [--stale] [--record] [--page] [--list] [WORD ...]
 
-Words pick the rows whose names contain one of them. `--stale` leaves out suites that have passed on the present sources
-and lock by `green.json`, and says so. `--record` notes in it the suites whose every row passes; `--page` also writes
+`--suite` and `--without` may be given more than once. Words pick the rows whose names contain one of them. `--stale`
+leaves out suites that have passed on the present sources and lock by `green.json`, and says so. `--record` notes in it the suites whose every row passes; `--page` also writes
 reports/verification.md. Both take rows that passed before on the same sources from build/verification/, so that a run
 that was interrupted goes on. The status is 1 when a row is not as it must be.
 """
@@ -112,8 +111,8 @@ def chosen(options: argparse.Namespace) -> list[Suite]:
 def main(arguments: list[str]) -> int:
     """Run what is asked; the number of rows that are not as they must be decides the status."""
     parser = argparse.ArgumentParser(prog="python -m tests.verification.verify", description=__doc__.splitlines()[0])
-    parser.add_argument("--suite", nargs="*", default=[], choices=list(SUITES), help="default: all")
-    parser.add_argument("--without", nargs="*", default=[], choices=list(SUITES), help="suites to leave out")
+    parser.add_argument("--suite", action="append", default=[], choices=list(SUITES), help="default: all")
+    parser.add_argument("--without", action="append", default=[], choices=list(SUITES), help="suites to leave out")
     parser.add_argument("--stale", action="store_true", help="leave out suites that green.json has")
     parser.add_argument("--record", action="store_true", help="note in green.json what passes")
     parser.add_argument("--page", action="store_true", help="all suites; write reports/verification.md")
