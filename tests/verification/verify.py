@@ -3,9 +3,10 @@
 python -m tests.verification.verify [--suite NAME] [--without NAME] [--stale] [--record] [--page] [--list] [WORD ...]
 
 `--suite` and `--without` may be given more than once. Words pick the rows whose names contain one of them. `--stale`
-leaves out suites that have passed on the present sources and lock by `green.json`, and says so. `--record` notes in it the suites whose every row passes; `--page` also writes
-reports/verification.md. Both take rows that passed before on the same sources from build/verification/, so that a run
-that was interrupted goes on. The status is 1 when a row is not as it must be.
+leaves out suites that have passed on the present sources and lock by `green.json`, and says so. `--record` notes in it
+the suites whose every row passes; `--page` also writes reports/verification.md. Both take rows that passed before on
+the same sources from build/verification/, so that a run that was interrupted goes on. The status is 1 when a row is not
+as it must be.
 """
 
 from __future__ import annotations
