@@ -26,8 +26,8 @@ COUNT_BITS = 32
 
 
 def command_layout(spec: Gemv) -> data.StructLayout:
-    """One product: rows of y; `spec.columns`; beats in all and of a group; units of `spec.unpack` that the last
-    beat of a group holds."""
+    """One matrix-vector product: rows of y; `spec.columns`; beats in all and of a group; units of `spec.unpack` that
+    the last beat of a group holds."""
     return data.StructLayout(
         {
             "rows": 24,
@@ -72,7 +72,7 @@ class TurnUnit(wiring.Component):
         super().__init__({"rows": In(stream.Signature(row)), "blocks": Out(stream.Signature(spec.dot_units * width))})
 
     def elaborate(self, platform) -> Module:
-        """A row may be read as soon as it is written; a bank is written anew when it is read to its end."""
+        """A row may be read as soon as it is written; a bank is written again when it has been read to its end."""
         m = Module()
         spec, width, turn = self.spec, self.width, self.spec.interleave
         m.submodules.banks = banks = memory.Memory(shape=len(self.rows.payload), depth=2 * turn, init=[])
@@ -105,13 +105,13 @@ class TurnUnit(wiring.Component):
 
 
 class GemvUnit(wiring.Component):
-    """y = W x: W streams in from memory, x lies on chip, y leaves as float32; see `hwsim.specs.Gemv`.
+    """y = W x: W is read from memory, x is held on chip, y leaves as float32; see `hwsim.specs.Gemv`.
 
     Interval of a step 1. Its cycles are those of `hwsim gemm` on a machine that holds the spec.
 
     Ports:
     x        in, stream:  `x_layout`; blocks of x, in any order, before the command that uses them.
-    command  in, stream:  `command_layout`; taken when the product before is done.
+    command  in, stream:  `command_layout`; taken when the previous matrix-vector product is done.
     request  out, stream: the number of a beat of the engine stream, in order; its slot is free.
     beat     in, stream:  the beats asked for, in order; never refused.
     y        out, stream: `value` float32 bits of a row, in order; `last` with the last one.

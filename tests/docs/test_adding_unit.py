@@ -148,7 +148,7 @@ def test_a_unit_is_three_files_and_its_tests(tmp_path):
     assert "parity_12.v: module parity_12, latency 2, interval 1" in said
     assert "s_axis_word_tdata[15:0]" in said and ": 50 inputs, 50 outputs, " in said
     assert "module parity_12(" in (tmp_path / "out" / "parity_12.v").read_text()
-    assert "| `parity_11` | `word`, 16 | `parity`, 8 | handed on | 2 |" in copy.run("-m", "rtl", "units")
+    assert "| `parity_11` | `word`, 16 | `parity`, 8 | passed through | 2 |" in copy.run("-m", "rtl", "units")
     assert "  parity  " in copy.run("-m", "rtl", "--help")
 
 

@@ -1,4 +1,4 @@
-"""The random products of `make cosim`: engines, and cases of three kinds on each."""
+"""The random matrix-vector products of `make cosim`: GEMV units, and cases of three kinds on each."""
 
 import json
 import random

@@ -298,7 +298,7 @@ def write_page(
     figure(folder / "rtl_decoders.svg", curve, experiment)
     parts = [
         opening(first.seed, simulator),
-        f"## Random products\n\n{grids_summary(grids)}",
+        f"## Random matrix-vector products\n\n{grids_summary(grids)}",
         kinds_text(grids),
         engines_table(),
         "## A bench that can fail",
@@ -311,7 +311,7 @@ def write_page(
         free_text(curve),
         "Speed-up over FP16 beside the paper's (arXiv 2410.10714, section 4.2). `seedlm-virtex7` has latencies fitted\n"
         "once, to both formats at 2048. The engine has its memory and the latencies of its own RTL, FP16 keeps the\n"
-        "fitted ones: what the engine takes longer to fill and drain weighs the more the smaller the product.",
+        "fitted ones: what the engine takes longer to fill and drain weighs more, the smaller the matrix.",
         speed_up_table(),
         'The layers of Llama 2 and 3 (simulator), beside "approaches 4x" for 70B, where both have the same shapes:',
         llama_table(),

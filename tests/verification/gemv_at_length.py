@@ -1,4 +1,4 @@
-"""The suite `gemv`: some of the products of `make cosim`, and its mutants."""
+"""The suite `gemv`: some of the matrix-vector products of `make cosim`, and its mutants."""
 
 import tempfile
 from pathlib import Path
@@ -10,12 +10,12 @@ from tests.verification.suite import Row, Suite
 
 
 def agree(folder: Path) -> str:
-    """Six products on one unit: starved, balanced, bound by compute; refresh; a sink that stalls."""
+    """Six matrix-vector products on one unit: starved, balanced, bound by compute; refresh; a sink that stalls."""
     drawn = list(grid(1, [1], each=2))
     (found,) = run(grid_jobs(drawn), folder, 1).values()
     assert {each.kind for each in drawn} == {"starved", "balanced", "compute"} and any(d.disturbed for d in drawn)
     wrong = [f for f in found if f["cycles"] != f["predicted"] or f["wrong"]]
-    return f"{len(wrong)} of {len(found)} products differ: {wrong}" if wrong or len(found) != 6 else ""
+    return f"{len(wrong)} of {len(found)} differ: {wrong}" if wrong or len(found) != 6 else ""
 
 
 def mutants_seen(folder: Path) -> str:
@@ -27,7 +27,7 @@ def mutants_seen(folder: Path) -> str:
     return ", ".join(unseen)
 
 
-CHECKS = {"six products": agree, "mutants": mutants_seen}
+CHECKS = {"six cases": agree, "mutants": mutants_seen}
 
 
 def compare(name: str) -> Row:
