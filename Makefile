@@ -37,10 +37,6 @@ test-all: $(MINILM) ## the slow tests too, and the RTL suites whose sources chan
 	@$(VERIFY) $(STALE) --without formal
 	@$(PY) -m pytest -m '$(or $(ONLY),slow or not slow)'
 
-.PHONY: test-simulator
-test-simulator: $(ALL) ## the tests that depend on the RTL simulator (part of `make test`)
-	@$(PY) -m pytest -m simulator
-
 .PHONY: test-rtl
 test-rtl: $(ALL) ## the tests of the RTL alone (part of `make test`)
 	@$(PY) -m pytest tests/rtl
