@@ -23,7 +23,7 @@ EXPERIMENT = (16, 15, 12, 8, 4)
 
 
 def experiment(decoders: int, size: int = 2048) -> Case:
-    """SeedLM's matrix-vector product on the shipped engine with that many decoders."""
+    """SeedLM's matrix-vector product on the shipped GEMV machine with that many decoders."""
     arch = load_arch("gemv-engine", [("gemv.decoders", str(decoders))])
     return Case(json.dumps(arch_config(arch)), size, size, seed=decoders)
 

@@ -69,7 +69,7 @@ class Wrong:
 
 
 def mutants(drawn: list[Drawn]) -> list[Wrong]:
-    """The cases of the grid on one engine, each time with one thing wrong beside the simulator.
+    """The cases of the grid on one unit, each time with one thing wrong beside the simulator.
 
     Refresh that comes late is run where there is refresh.
     """
@@ -113,7 +113,7 @@ def fresh(folder: Path) -> Path:
 
 
 def grid_jobs(drawn: list[Drawn]) -> list[Job]:
-    """One for each engine."""
+    """One per unit."""
     return [
         Job(f"engine{number}", tuple(d.case for d in drawn if d.engine == number))
         for number in sorted({d.engine for d in drawn})

@@ -57,7 +57,7 @@ def opening(seed: int, simulator: str) -> str:
 `make cosim{f" SEED={seed}" if seed else ""}`, hwsim {hwsim.__version__}, grids of seed {seed} and {seed + 1}; RTL on
 {simulator.capitalize()}; {tools}.
 
-The engine is `specs.Gemv`: the simulator counts its cycles beat by beat (`hwsim gemm` on an engine machine),
+The unit is `specs.Gemv`: the simulator counts its cycles beat by beat (`hwsim gemm` on a GEMV machine),
 `rtl/gemv.py` generates its RTL from the same object, and the bench's memory is driven by the same machine with its own
 code. Every prediction is on disk before the first Verilog of the run is written. Edge 0 accepts the first memory
 request (x is loaded before); cycles = the edge that accepts the last result + 1. y is compared bit by bit with
@@ -67,7 +67,7 @@ case, known to both."""
 
 def engines_table() -> str:
     """What was built."""
-    header = ["engine", "weights x activations", "beat", "dot units", "interleave", "decoders", "FIFO", "results"]
+    header = ["unit", "weights x activations", "beat", "dot units", "interleave", "decoders", "FIFO", "results"]
     rows = []
     for number, e in enumerate(ENGINES):
         decoders = f"{e.decoders} to {e.target}" if e.codec else "-"
@@ -143,7 +143,7 @@ and draining.""")
 
 def cases_table(grid: Grid) -> str:
     """Every case."""
-    header = "case,engine,N x K,B/cycle,latency,refresh,sink,memory/compute,kind,predicted,RTL,error,y".split(",")
+    header = "case,unit,N x K,B/cycle,latency,refresh,sink,memory/compute,kind,predicted,RTL,error,y".split(",")
     rows = []
     for number, (d, f) in enumerate(zip(grid.drawn, grid.found, strict=True)):
         dram, refresh = d.case.arch.dram, "-"
@@ -189,7 +189,7 @@ def experiment_good(found: dict[int, dict]) -> bool:
 
 
 def cycles_of(n: int, k: int) -> tuple[int, int]:
-    """(FP16 on SeedLM's machine, seeds on the engine), simulated."""
+    """(FP16 on SeedLM's machine, seeds on the GEMV unit), simulated."""
     engine = load_arch(MACHINE, [("gemv.k_max", "32768")])
     fp16 = hwsim.gemm("seedlm-virtex7", 1, n, k, weights="fp16", engine="walk").cycles
     return fp16, run_gemv(engine.gemv, engine.dram, n, k).cycles
@@ -227,7 +227,7 @@ def llama_table() -> str:
 
 
 def engine_cycles(size: int, *changes: tuple[str, str]) -> int:
-    """By the simulator, on the shipped engine with these changes."""
+    """By the simulator, on the shipped GEMV machine with these changes."""
     arch = load_arch(MACHINE, list(changes))
     return run_gemv(arch.gemv, arch.dram, size, size).cycles
 
@@ -310,8 +310,8 @@ def write_page(
         "![decoders against cycles](rtl_decoders.svg)",
         free_text(curve),
         "Speed-up over FP16 beside the paper's (arXiv 2410.10714, section 4.2). `seedlm-virtex7` has latencies fitted\n"
-        "once, to both formats at 2048. The engine has its memory and the latencies of its own RTL, FP16 keeps the\n"
-        "fitted ones: what the engine takes longer to fill and drain weighs more, the smaller the matrix.",
+        "once, to both formats at 2048. The GEMV machine has its memory and the latencies of its own RTL, FP16 keeps the\n"
+        "fitted ones: what it takes longer to fill and drain weighs more, the smaller the matrix.",
         speed_up_table(),
         'The layers of Llama 2 and 3 (simulator), beside "approaches 4x" for 70B, where both have the same shapes:',
         llama_table(),

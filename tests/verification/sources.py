@@ -56,6 +56,15 @@ def _named(tree: ast.Module, package: str, wanted: str, root: Path) -> Iterator[
                     yield module
 
 
+def _prefixed(tree: ast.Module, root: Path) -> Iterator[str]:
+    """All modules of the packages that a text such as f"hwsim.formats.{module}" begins with."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
+            package = node.values[0].value.removesuffix(".")
+            if all(part.isidentifier() for part in package.split(".")) and (file := file_of(package, root)):
+                yield from (f"{package}.{path.stem}" for path in file.parent.glob("*.py") if path.stem != "__init__")
+
+
 def _imports(module: str, root: Path) -> Iterator[tuple[str, str]]:
     """(module, the name taken from it: "" for none, `EVERYTHING` where the module itself is used)."""
     file = file_of(module, root)
@@ -72,6 +81,7 @@ def _imports(module: str, root: Path) -> Iterator[tuple[str, str]]:
                 yield (inner, EVERYTHING) if file_of(inner, root) else (origin, each.name)
     if _names_modules(tree) and file.name != "__init__.py":
         yield from ((each, EVERYTHING) for each in _named(tree, package, EVERYTHING, root))
+        yield from ((each, EVERYTHING) for each in _prefixed(tree, root))
 
 
 def _lazily(package: str, name: str, root: Path) -> Iterator[str]:

@@ -42,6 +42,7 @@ def package(tmp_path):
         "q/__init__.py": "",
         "q/one.py": "from lazy import a\n",
         "q/all.py": "import lazy\n",
+        "q/prefix.py": "import importlib\n\n\ndef load(name):\n    return importlib.import_module(f'p.{name}')\n",
         "q/text.py": "import importlib\nROW = 'p.far:Class'\nimportlib.import_module(ROW.split(':')[0])\n",
     }.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -60,7 +61,8 @@ def test_closure_follows_every_import_and_nothing_else(package):
 def test_closure_follows_names_loaded_on_first_use(package):
     assert names(package, "q.one") == {"q/__init__.py", "q/one.py", "lazy/__init__.py", "lazy/first.py"}
     assert names(package, "q.all") == names(package, "q.all") | {"lazy/first.py", "lazy/second.py"}
-    assert "p/far.py" in names(package, "q.text")
+    assert "p/far.py" in names(package, "q.text") and "p/near.py" not in names(package, "q.text")
+    assert "p/near.py" in names(package, "q.prefix")
 
 
 def test_hash_changes_with_code_and_not_with_comments_or_other_files(package):
