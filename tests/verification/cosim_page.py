@@ -310,8 +310,8 @@ def write_page(
         "![decoders against cycles](rtl_decoders.svg)",
         free_text(curve),
         "Speed-up over FP16 beside the paper's (arXiv 2410.10714, section 4.2). `seedlm-virtex7` has latencies fitted\n"
-        "once, to both formats at 2048. The GEMV machine has its memory and the latencies of its own RTL, FP16 keeps the\n"
-        "fitted ones: what it takes longer to fill and drain weighs more, the smaller the matrix.",
+        "once, to both formats at 2048. The GEMV machine has its memory and the latencies of its own RTL, FP16 keeps\n"
+        "the fitted ones: what it takes longer to fill and drain weighs more, the smaller the matrix.",
         speed_up_table(),
         'The layers of Llama 2 and 3 (simulator), beside "approaches 4x" for 70B, where both have the same shapes:',
         llama_table(),
