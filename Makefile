@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; 
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALL := $(PY) -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r
-# .made names the locks it was made for: when one changes, the environment is made anew, without leftovers.
+# .made names the locks it was made for: when one changes, the environment is made again, without leftovers.
 MADE := $(VENV)/.made-$(shell cat requirements/*.txt 2>/dev/null | cksum | cut -d' ' -f1)
 SIM := $(VENV)/.sim
 ALL := $(VENV)/.all
@@ -27,28 +27,39 @@ sim: $(SIM) ## main job: Nemotron 3 Nano on H200, six formats; table, figure and
 test: $(ALL) ## the tests, about ten minutes
 	@$(PY) -m pytest
 
+# Suites of RTL that take long run when their sources or the lock differ from those in tests/verification/green.json,
+# where `make green` notes them; EVERYTHING=1 runs them all. ONLY: the pytest markers of `make test-all`.
+VERIFY := $(PY) -m tests.verification.verify
+STALE := $(if $(EVERYTHING),,--stale)
+
 .PHONY: test-all
-test-all: $(MINILM) ## the slow tests too: exhaustive, whole models
-	@$(PY) -m pytest -m 'slow or not slow'
+test-all: $(MINILM) ## the slow tests too, and the RTL suites whose sources changed (EVERYTHING=1: all)
+	@$(VERIFY) $(STALE) --without formal
+	@$(PY) -m pytest -m '$(or $(ONLY),slow or not slow)'
 
 .PHONY: test-rtl
-test-rtl: $(ALL) ## the tests of the gates alone (part of `make test`)
+test-rtl: $(ALL) ## the tests of the RTL alone (part of `make test`)
 	@$(PY) -m pytest tests/rtl
 
 .PHONY: cosim
-cosim: $(ALL) ## the GEMV engine in gates beside the cycles predicted, reports/rtl_agreement.md (SEED=n: other grids, into build/)
+cosim: $(ALL) ## GEMV units as RTL beside the cycles predicted: reports/rtl_agreement.md (SEED=n: into build/)
 	@$(PY) -m tests.verification.cosim --seed $(or $(SEED),0)
 
 .PHONY: formal
-formal: $(FPGA) ## the proofs on the units, each with a mutated twin that must fail
-	@$(PY) -m tests.verification.verify --formal
+formal: $(ALL) ## if sources changed, the proofs on the units, each with a broken copy that must fail (EVERYTHING=1)
+	@$(VERIFY) $(STALE) --suite formal --list; case $$? in \
+		0) $(MAKE) --no-print-directory $(FPGA) && $(VERIFY) --suite formal ;; 3) ;; *) exit 1 ;; esac
+
+.PHONY: green
+green: $(FPGA) ## run the RTL suites whose sources changed, note what passes in green.json; resumes if interrupted
+	@$(VERIFY) $(STALE) --record
 
 .PHONY: verification
-verification: $(FPGA) ## proofs, mutants, every code at length: reports/verification.md (half an hour of CPU)
-	@$(PY) -m tests.verification.verify --page
+verification: $(FPGA) ## all RTL suites: reports/verification.md and green.json (an hour of CPU; resumes if interrupted)
+	@$(VERIFY) --record --page
 
 .PHONY: rtl
-rtl: $(ALL) ## Verilog and FuseSoC cores of every unit but the engine into build/rtl/
+rtl: $(ALL) ## Verilog and FuseSoC cores of every published unit in build/rtl/
 	@$(PY) -m rtl all -o build/rtl
 
 .PHONY: fpga
@@ -56,11 +67,11 @@ fpga: $(FPGA) ## measure units by synthesis, place and route: hwsim/data/units.j
 	@$(PY) -m rtl.fpga $(if $(ONLY),--only $(ONLY)) $(if $(KIND),--kind $(KIND))
 
 .PHONY: fpga-gemv
-fpga-gemv: $(FPGA) ## the GEMV engine placed and routed, counted beside SeedLM's: reports/gemv_fpga.md (an hour)
+fpga-gemv: $(FPGA) ## GEMV units placed and routed, counted beside SeedLM's: reports/gemv_fpga.md (an hour)
 	@$(PY) -m tests.verification.gemv_fpga
 
 .PHONY: cost
-cost: $(SIM) ## what the measured units weigh: reports/cost.md
+cost: $(SIM) ## area and clock rate of the measured units: reports/cost.md
 	@$(PY) -m hwsim.pages.cost
 
 .PHONY: bench
@@ -70,11 +81,11 @@ bench: $(ALL) ## speed, as ratios against named rivals and limits in the same ru
 STUDIES := $(basename $(notdir $(wildcard arch_configs/studies/*.yaml)))
 
 .PHONY: study
-study: $(SIM) ## the shipped studies (1,106 points); goes on where it was stopped; pages in build/studies/
+study: $(SIM) ## the shipped studies (1,106 points); resumes if interrupted; pages in build/studies/
 	@for s in $(STUDIES); do $(PY) -m hwsim study $$s && $(PY) -m hwsim report build/studies/$$s || exit 1; done
 
 .PHONY: report
-report: study ## pages of the main job and the studies, made anew
+report: study ## regenerate the committed pages of the main job and the studies
 	@$(PY) -m hwsim.pages.main_job --page
 	@for s in $(STUDIES); do $(PY) -m hwsim report build/studies/$$s -o reports/studies || exit 1; done
 
@@ -83,11 +94,11 @@ accuracy: $(MINILM) ## every format on a real model: reports/accuracy.md (about 
 	@$(PY) -m hwsim.pages.accuracy --page
 
 .PHONY: regeneration
-regeneration: $(ALL) ## where weights from LFSR seeds pay: Nano, Super, Ultra; into reports/
+regeneration: $(ALL) ## where weights from LFSR seeds pay off: Nano, Super, Ultra; into reports/
 	@$(PY) -m hwsim.pages.regeneration
 
 .PHONY: validate
-validate: $(ALL) ## predictions against every measured set, into reports/ (about two minutes)
+validate: $(ALL) ## predictions against every measured dataset, into reports/ (about two minutes)
 	@$(PY) -m hwsim.measured.page
 
 .PHONY: lint
@@ -109,9 +120,9 @@ clean: ## remove build/ and .venv
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# -- set-up: one environment, a stamp a lock, made anew when a lock changes --------------------------------
+# -- set-up: one environment, a stamp per lock, made again when a lock changes --------------------------------
 # hwsim itself is not installed but found: a path line relative to the environment, so that a moved checkout still runs.
 
 $(MADE): $(if $(shell test -x $(PY) && echo present),,FORCE)

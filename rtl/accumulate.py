@@ -1,16 +1,20 @@
-"""`Accumulator` in gates."""
+"""`Accumulator` as RTL, its cases and the options of its command."""
+
+from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hwsim.specs import FP32_INF, FP32_NAN, Accumulator
+from hwsim.specs import FP32_INF, FP32_NAN, Accumulator, BlockDot, BlockSum
 
 from .arith import add, extend
 from .dot import sum_layout
+from .dot_cases import sum_word
+from .options import DotOptions, Interleave
 from .pipe import Pipe
 
-__all__ = ["AccumulatorUnit"]
+__all__ = ["AccumulatorOptions", "AccumulatorUnit", "accumulator_cases", "leading_zeros"]
 
 BIAS = 127
 GUARD = 3  # bits below the window: guard, round, sticky
@@ -74,9 +78,7 @@ class AccumulatorUnit(wiring.Component):
         a = Cat(Const(0, window - 24), a_fraction, a_normal)
         a_less, t_less = (e_a - e_t)[: e_width + 1], (e_t - e_a)[:e_width]
         t_above = a_less[-1] & ~empty.value
-        a, t, e_a, e_t, a_less, t_less, t_above = pipe.cut(
-            "compare", a, t, e_a, e_t, a_less[:e_width], t_less, t_above
-        )
+        a, t, e_a, e_t, a_less, t_less, t_above = pipe.cut("compare", a, t, e_a, e_t, a_less[:e_width], t_less, t_above)
         distance = Mux(t_above, t_less, a_less)
         far = Mux(t_above, t_less >= window + GUARD, a_less >= window + GUARD) | empty.value
         small = Mux(t_above, a, t) & ~empty.value.replicate(window) | Mux(
@@ -194,3 +196,61 @@ def shift_right_eights(pipe: Pipe, value: Value, eights: Value, far: Value) -> t
     for n in range(len(groups)):
         total = total | extend(value[8 * n :], len(value)) & hot[n].replicate(len(value))
     return total, lost
+
+
+def draw_sum(dot: BlockDot, acc: int, draw) -> BlockSum:
+    """A block result that is hard to add to `acc`: near its exponent, cancelling it, in the subnormals, a tie."""
+    field, kind = acc >> 23 & 255, draw.randrange(12)
+    most, raw_max = dot.total_max, (1 << dot.exponent_bits) - 1
+    magnitude = draw.choice(
+        [
+            draw.randint(0, most),
+            draw.getrandbits(draw.randint(1, most.bit_length())),
+            most,
+            0,
+            1,
+            1 << draw.randint(0, 60),
+        ]
+    )
+    magnitude = min(magnitude, most)
+    near = field - 127 + draw.choice([0, 1, -1, 2, -2, -23, -24, -25, draw.randint(-60, 60)])
+    exponent = near - magnitude.bit_length() + 1
+    if kind == 0:
+        exponent = draw.randint(0, raw_max) + dot.exponent_offset
+    elif kind == 1:
+        exponent = draw.randint(-185, -120)
+    elif kind == 2 and 0 < field < 255:
+        magnitude, exponent = (acc & 0x7FFFFF) | 0x800000, field - 150
+        shift = max(0, magnitude.bit_length() - most.bit_length())
+        magnitude, exponent = min(magnitude >> shift, most), exponent + shift
+    raw = min(max(exponent - dot.exponent_offset, 0), raw_max)
+    sign = draw.getrandbits(1) if kind != 2 else 1 - (acc >> 31)
+    total = -magnitude if sign else magnitude
+    special = draw.random() * (0.05 if field == 255 else 1)  # what is not finite meets its like
+    nan, inf = special < 0.004, 0 if special < 0.004 or special > 0.012 else draw.choice([1, -1])
+    return BlockSum(total, raw + dot.exponent_offset, nan, inf)
+
+
+def accumulator_cases(spec: Accumulator, n: int, draw):
+    """Rows in turn, each of random length."""
+    sums = [0] * spec.interleave
+    for i in range(n):
+        row = i % spec.interleave
+        block = draw_sum(spec.dot, sums[row], draw)
+        sums[row] = spec.add(sums[row], block)
+        is_last = draw.random() < (0.6 if sums[row] & 0x7F800000 == 0x7F800000 else 0.15)
+        word = sum_word(spec.dot, block, draw.getrandbits(1), int(is_last))
+        yield word, sums[row] if is_last else None
+        if is_last:
+            sums[row] = 0
+
+
+@dataclass(frozen=True)
+class AccumulatorOptions(DotOptions):
+    """Options of `accumulator`."""
+
+    interleave: Interleave = None
+
+    def unit(self) -> tuple[Accumulator, str]:
+        """The spec, and the name of the Verilog module."""
+        return Accumulator(self.dot, self.interleave), f"accumulator_{self.name}"

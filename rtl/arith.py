@@ -1,4 +1,4 @@
-"""Adders and multiplier rows in the shapes that map to one lookup table a bit.
+"""Adders and multiplier rows in the shapes that map to one lookup table per bit.
 
 An FPGA carry chain takes one operand straight (A) and any function of a few inputs on the other (B). So what is
 selected, masked or inverted stands on B here, and A is a register or a sum.
@@ -46,7 +46,7 @@ def booth_digits(y: Value, negate: Value | int = 0) -> list[Value]:
 
 
 def booth_row(x: Value, digit: Value) -> Value:
-    """`row` with row + digit[2] = digit * x: five inputs a bit. One bit more than a signed `x`, signed."""
+    """`row` with row + digit[2] = digit * x: five inputs per bit. One bit more than a signed `x`, signed."""
     x = Value.cast(x)
     width = len(x) + 1 + (not x.shape().signed)
     x1 = extend(x, width)

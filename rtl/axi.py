@@ -27,8 +27,8 @@ class AxiStreamUnit(wiring.Component):
     s_axis_<input>_tvalid, _tready, _tdata, _tlast:   the payload at bit 0 of tdata, zeros above it up to whole bytes.
     m_axis_<output>_tvalid, _tready, _tdata, _tlast:  likewise.
 
-    tlast is the field `last` of the payload, which is not in tdata then. A unit without that field hands tlast on with
-    its item. Sums (`value`) are packets of one word: tlast is 1.
+    tlast is the field `last` of the payload, which is not in tdata then. A unit without that field passes tlast through
+    with its item. Sums (`value`) are packets of one word: tlast is 1.
     """
 
     def __init__(self, unit):

@@ -1,4 +1,11 @@
-"""The published units by name: what `make rtl` writes and `make fpga` measures."""
+"""The units, one row each: spec, component, cases, command, work per cycle, and the published points.
+
+`python -m rtl`, `make fpga`, the benches and the tables loop over these rows; nothing else lists the units.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from amaranth.lib import wiring
 
@@ -17,15 +24,45 @@ from hwsim.specs import (
     operand,
 )
 
-from .accumulate import AccumulatorUnit
-from .dot import BlockDotUnit
-from .gemv import GemvUnit
-from .lfsr import LfsrBlockUnit
-from .mac import MxMacUnit, SeedMacUnit
-from .requantize import RequantizerUnit
-from .seed import SeedDecoderUnit
+from .accumulate import AccumulatorOptions, AccumulatorUnit, accumulator_cases
+from .dot import BlockDotOptions, BlockDotUnit
+from .dot_cases import dot_cases
+from .gemv import GemvOptions, GemvUnit
+from .lfsr import LfsrBlockOptions, LfsrBlockUnit, lfsr_cases
+from .mac import MxMacOptions, MxMacUnit, SeedMacOptions, SeedMacUnit, mx_mac_cases, seed_mac_cases
+from .options import Options
+from .requantize import RequantizerOptions, RequantizerUnit, requantizer_cases
+from .seed import SeedDecoderOptions, SeedDecoderUnit, seed_decoder_cases
 
-__all__ = ["ALONE", "DOTS", "WHOLE", "build"]
+__all__ = ["COMPOSITE_UNITS", "DOTS", "DUAL", "LEAF_UNITS", "UNITS", "Unit", "build", "cases", "row"]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One kind of unit.
+
+    command:     its name on the command line.
+    description: the first line of the command's help.
+    spec:        the class of `hwsim.specs`; the component is built from an object of it.
+    cases:       (spec, n, random.Random) to `n` pairs (payload, answer), special and random. The answer is None where
+                 the input ends inside the unit (a block that does not end its row), or (answer, mask) where some bits
+                 mean nothing. None: a unit of several streams, which has a bench of its own.
+    options:     the command's options.
+    per_cycle:   of a spec, what it does per cycle: states, weights, multiply-adds or sums.
+    published:   the points that `make rtl` writes, by the name of their Verilog module.
+    composite:   whether it is wired from other units; only those that are not are measured.
+    """
+
+    command: str
+    description: str
+    spec: type
+    component: type[wiring.Component]
+    cases: Callable[[object, int, random.Random], Iterator[tuple]] | None
+    options: type[Options]
+    per_cycle: Callable[[object], int]
+    published: Mapping[str, object] = field(default_factory=dict)
+    composite: bool = False
+
 
 TARGETS = ("mxint8", "mxfp4_e2m1")
 FORMATS = (
@@ -45,35 +82,112 @@ E5M3 = Element("E5M3", 9, 5, 3, 15, specials=8)
 """Holds every E4M3 and E5M2 value: the inside of an FP8 unit for both, without the multiplexers at its input."""
 DUAL = BlockDot(Operand(E5M3, "none"), Operand(E5M3, "none"), 64)
 
-ALONE = {
-    **{f"lfsr_block_{name}": LfsrBlock(codec) for name, codec in CODECS.items()},
-    **{f"seed_decoder_{name}": SeedDecoder(codec) for name, codec in CODECS.items()},
-    **{f"block_dot_{name}": dot for name, dot in DOTS.items()},
-    **{f"accumulator_{name}": Accumulator(dot) for name, dot in DOTS.items()},
-    "block_dot_fp8_dual_64": DUAL,
-    "accumulator_fp8_dual_64": Accumulator(DUAL),
-    **{f"requantizer_{name}_{t}": Requantizer(codec, t) for name, codec in CODECS.items() for t in TARGETS},
-}
-"""Specs of units that hold no other: each is measured."""
+UNITS = (
+    Unit(
+        "lfsr-block",
+        "All LFSR states of a seed block in one cycle.",
+        LfsrBlock,
+        LfsrBlockUnit,
+        lfsr_cases,
+        LfsrBlockOptions,
+        per_cycle=lambda spec: spec.states,
+        published={f"lfsr_block_{name}": LfsrBlock(codec) for name, codec in CODECS.items()},
+    ),
+    Unit(
+        "seed-decoder",
+        "A seed record to its weights, exact integers.",
+        SeedDecoder,
+        SeedDecoderUnit,
+        seed_decoder_cases,
+        SeedDecoderOptions,
+        per_cycle=lambda spec: spec.codec.C,
+        published={f"seed_decoder_{name}": SeedDecoder(codec) for name, codec in CODECS.items()},
+    ),
+    Unit(
+        "requantizer",
+        "Decoded seed blocks to whole blocks of an MX format.",
+        Requantizer,
+        RequantizerUnit,
+        requantizer_cases,
+        RequantizerOptions,
+        per_cycle=lambda spec: spec.seed_blocks * spec.codec.C,
+        published={f"requantizer_{name}_{t}": Requantizer(codec, t) for name, codec in CODECS.items() for t in TARGETS},
+    ),
+    Unit(
+        "block-dot",
+        "The exact dot product of two blocks.",
+        BlockDot,
+        BlockDotUnit,
+        dot_cases,
+        BlockDotOptions,
+        per_cycle=lambda spec: spec.lanes,
+        published={**{f"block_dot_{name}": dot for name, dot in DOTS.items()}, "block_dot_fp8_dual_64": DUAL},
+    ),
+    Unit(
+        "accumulator",
+        "FP32 sums of the results of a block dot unit.",
+        Accumulator,
+        AccumulatorUnit,
+        accumulator_cases,
+        AccumulatorOptions,
+        per_cycle=lambda spec: 1,
+        published={
+            **{f"accumulator_{name}": Accumulator(dot) for name, dot in DOTS.items()},
+            "accumulator_fp8_dual_64": Accumulator(DUAL),
+        },
+    ),
+    Unit(
+        "mx-mac",
+        "A block dot unit with its accumulator.",
+        MxMac,
+        MxMacUnit,
+        mx_mac_cases,
+        MxMacOptions,
+        per_cycle=lambda spec: spec.dot.lanes,
+        published={f"mx_mac_{name}": MxMac(Accumulator(dot)) for name, dot in DOTS.items()},
+        composite=True,
+    ),
+    Unit(
+        "seed-mac",
+        "Seed records and blocks of activations to FP32 sums.",
+        SeedMac,
+        SeedMacUnit,
+        seed_mac_cases,
+        SeedMacOptions,
+        per_cycle=lambda spec: spec.requantizer.block,
+        published={f"seed_mac_seedlm4_{t}_{t}": SeedMac(Requantizer(SEEDLM4, t), operand(t)[0]) for t in TARGETS},
+        composite=True,
+    ),
+    Unit(
+        "gemv",
+        "The GEMV unit y = W x, W read from memory.",
+        Gemv,
+        GemvUnit,
+        None,
+        GemvOptions,
+        per_cycle=lambda spec: spec.dot_units * spec.dot.lanes,
+        composite=True,
+    ),
+)
+"""In the order of the data path, which tables keep."""
 
-WHOLE = {
-    **{f"mx_mac_{name}": MxMac(Accumulator(dot)) for name, dot in DOTS.items()},
-    **{f"seed_mac_seedlm4_{t}_{t}": SeedMac(Requantizer(SEEDLM4, t), operand(t)[0]) for t in TARGETS},
-}
-"""Specs of units wired from those."""
+LEAF_UNITS = {name: spec for unit in UNITS if not unit.composite for name, spec in unit.published.items()}
+"""Published specs of units that hold no other: each is measured."""
 
-_COMPONENTS = {
-    LfsrBlock: LfsrBlockUnit,
-    SeedDecoder: SeedDecoderUnit,
-    BlockDot: BlockDotUnit,
-    Accumulator: AccumulatorUnit,
-    Requantizer: RequantizerUnit,
-    MxMac: MxMacUnit,
-    SeedMac: SeedMacUnit,
-    Gemv: GemvUnit,
-}
+COMPOSITE_UNITS = {name: spec for unit in UNITS if unit.composite for name, spec in unit.published.items()}
+"""Published specs of units wired from those."""
+
+
+def row(spec) -> Unit:
+    """The row of a spec."""
+    return next(unit for unit in UNITS if unit.spec is type(spec))
 
 
 def build(spec) -> wiring.Component:
     """The component of a spec."""
-    return _COMPONENTS[type(spec)](spec)
+    return row(spec).component(spec)
+
+
+def cases(spec, n: int, seed: int = 0) -> Iterator[tuple]:
+    """`n` cases of a spec, see `Unit.cases`: special ones first or among the others; the same ones for one seed."""
+    return row(spec).cases(spec, n, random.Random(seed))

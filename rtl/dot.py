@@ -1,4 +1,6 @@
-"""`BlockDot` in gates."""
+"""`BlockDot` as RTL, and the options of its command; its cases are in `dot_cases`."""
+
+from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Const, Module, Mux, Value, signed
 from amaranth.lib import data, stream, wiring
@@ -6,11 +8,13 @@ from amaranth.lib.wiring import In, Out
 
 from hwsim.specs import BlockDot
 
-from .arith import add, booth_digits, booth_row, extend, signed_bits
+from .arith import add, booth_digits, booth_row, extend
 from .lane import Fields, lookup, operand_layout, product_cuts, scale_fields, shift_high, shift_low, shift_onehot
-from .pipe import Carried, Pipe
+from .options import DotOptions
+from .pipe import Pipe
+from .tree import AdderTree
 
-__all__ = ["BlockDotUnit", "pair_layout", "sum_layout"]
+__all__ = ["BlockDotOptions", "BlockDotUnit", "pair_layout", "sum_layout"]
 
 
 def pair_layout(spec: BlockDot) -> data.StructLayout:
@@ -68,17 +72,18 @@ class BlockDotUnit(wiring.Component):
         scale_sign = scales[0][3] ^ scales[1][3]
         flags = self._flags(pipe, lanes, scales)
         factor = self._scale_factor(pipe, scales)
+        tree = AdderTree(spec, self._late)
 
         if spec.both_integer:
             codes = [(pair.a.codes[i], pair.b.codes[i].as_signed()) for i in range(spec.lanes)]
             signs = [booth_digits(y)[0][2] for _, y in codes]
-            first, second = pipe.carry(signs[0]), self._second(pipe, signs)
+            first, second = pipe.carry(signs[0]), tree.second(pipe, signs)
             products = product_cuts(pipe, spec, codes)
         else:
             signs = [a.sign ^ b.sign for a, b in lanes]
-            first, second = pipe.carry(signs[0] ^ scale_sign), self._second(pipe, signs)
+            first, second = pipe.carry(signs[0] ^ scale_sign), tree.second(pipe, signs)
             products = self._shifted(pipe, lanes)
-        total = self._tree(pipe, products, first, second)
+        total = tree.sum(pipe, products, first, second)
         total = self._scaled(pipe, total, factor)
 
         nan, inf, negative = flags.value
@@ -101,7 +106,7 @@ class BlockDotUnit(wiring.Component):
         return Fields(operand, Value.cast(block.codes[lane]), shift)
 
     def _flags(self, pipe: Pipe, lanes, scales):
-        """(nan, inf, its sign), carried; only what the operands can be costs gates."""
+        """(nan, inf, its sign), carried; only what the operands can be costs area."""
         spec = self.spec
         nans, positives, negatives = [scales[0][2] | scales[1][2]], [Const(0, 1)], [Const(0, 1)]
         zero = [Const(0, 1) if scale[0] is None else ~scale[0].any() for scale in scales]
@@ -218,77 +223,6 @@ class BlockDotUnit(wiring.Component):
             return lookup(pipe, Cat(a.steps, b.steps), sums, width)
         return (a.steps + b.steps)[:width]
 
-    def _second(self, pipe: Pipe, signs: list[Value]) -> list[list[Carried]]:
-        """For each level of the tree, what each node does with its second operand, carried there.
-
-        Of two deferred signs, whether they differ; in two's complement, the pending carry of the second one.
-        """
-        levels = []
-        for _ in range(self.spec.levels):
-            pairs = zip(signs[::2], signs[1::2], strict=False)
-            levels.append([pipe.carry(y if self.spec.both_integer else x ^ y) for x, y in pairs])
-            signs = signs[::2]
-        return levels
-
-    def _tree(self, pipe: Pipe, products: list[Value], first: Carried, second: list[list[Carried]]) -> Value:
-        """The sum, up to the sign of the first lane; in two's complement, `first` is that lane's pending carry."""
-        spec = self.spec
-        if spec.split:
-            return self._split_tree(pipe, products, second)
-        nodes = self._leaves(products)
-        if spec.both_integer:
-            nodes[0] = add(0, nodes[0], len(nodes[0]), first.value)
-            pipe.drop([first])
-        for level, held in enumerate(second, 1):
-            width, sums = self._node_bits(level), []
-            for x, y, sub in zip(nodes[::2], nodes[1::2], held, strict=False):
-                if not spec.both_integer:
-                    y = extend(y, width) ^ sub.value.replicate(width)
-                sums.append(add(x, y, width, sub.value))
-            if len(nodes) % 2:
-                sums.append(nodes[-1])
-            pipe.drop(held)
-            nodes = [Value.cast(node) for node in pipe.cut(f"tree{level}", *sums)]
-            nodes = [node if node.shape().signed else extend(node, width).as_signed() for node in nodes]
-        return nodes[0] if nodes[0].shape().signed else Cat(nodes[0], Const(0, 1)).as_signed()
-
-    def _split_tree(self, pipe: Pipe, products: list[Value], second: list[list[Carried]]) -> Value:
-        """The same with each sum cut in two at bit `split`: the bits above are added one stage after those below.
-
-        So the upper tree runs a level behind the lower one, whose nodes hand it their carries.
-        """
-        at, levels = self.spec.split, self.spec.levels
-        kept = [pipe.carry(product) for product in products]
-        lower, upper = self._leaves(products), []
-        for level in range(1, levels + 2):
-            low, high = [], []
-            if level <= levels:
-                for x, y, sub in zip(lower[::2], lower[1::2], second[level - 1], strict=False):
-                    low.append(add(x[:at], y[:at] ^ sub.value.replicate(at), at + 1, sub.value))
-            if level > 1:
-                width = self._node_bits(level - 1) - at
-                for x, y, sub, node in zip(upper[::2], upper[1::2], second[level - 2], lower, strict=False):
-                    high.append(add(x, extend(y, width) ^ sub.value.replicate(width), width, node[at]))
-                high += [extend(node, width).as_signed() for node in upper[2 * len(high) :]]
-                pipe.drop(second[level - 2])
-            low += [extend(node[:at], at + 1) for node in lower[2 * len(low) :]]
-            held = pipe.cut(f"tree{level}" if level <= levels else "upper", *low, *high)
-            lower, upper = held[: len(low)], held[len(low) :]
-            if level == 1:
-                upper = [leaf[at:] for leaf in self._leaves([each.value for each in kept])]
-                pipe.drop(kept)
-        return Cat(lower[0][:at], upper[0]).as_signed()
-
-    def _leaves(self, products: list[Value]) -> list[Value]:
-        """What the first level adds: an odd lane's product with the end of its shift."""
-        if "shift" not in self.spec.cuts:
-            return list(products)
-        return [self._late(product) if i % 2 else product for i, product in enumerate(products)]
-
-    def _node_bits(self, level: int) -> int:
-        """Bits of a node after `level` levels."""
-        return signed_bits(min(1 << level, self.spec.lanes) * self.spec.product_max)
-
     def _scale_factor(self, pipe: Pipe, scales):
         """The product of the scales' significands, carried to the end; None where all are 1."""
         significands = [scale[0] for scale in scales if scale[0] is not None]
@@ -319,3 +253,12 @@ class BlockDotUnit(wiring.Component):
 def _parted(bits: Value, sizes: list[int]) -> list[Value]:
     """`bits` as values of these sizes, from bit 0 up."""
     return [bits[sum(sizes[:i]) :][:size] for i, size in enumerate(sizes)]
+
+
+@dataclass(frozen=True)
+class BlockDotOptions(DotOptions):
+    """Options of `block-dot`."""
+
+    def unit(self) -> tuple[BlockDot, str]:
+        """The spec, and the name of the Verilog module."""
+        return self.dot, f"block_dot_{self.name}"

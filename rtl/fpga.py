@@ -1,6 +1,6 @@
 """`make fpga`: measure the published units; `hwsim/data/units.json` is written after each measure.
 
-A row holds the hash of the unit's Verilog. What is there for that hash and the tools' versions is not measured again.
+A row holds the hash of the unit's Verilog and the tools' versions; what both have been measured for is kept.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import time
 from pathlib import Path
 
 from hwsim.errors import InputError
-from hwsim.specs import BlockDot, LfsrBlock, Requantizer, SeedDecoder
 
-from .catalog import ALONE, build
+from .catalog import LEAF_UNITS, row
 from .emit import emit, sha256
 from .synthesis import MEASURES, measure, tools
 
@@ -31,7 +30,7 @@ def read_rows() -> dict[str, dict]:
 def save(rows: dict[str, dict]) -> None:
     """Write all rows, in the catalogue's order."""
     UNITS.parent.mkdir(exist_ok=True)
-    data = {"about": ABOUT, "units": {name: rows[name] for name in ALONE if name in rows}}
+    data = {"about": ABOUT, "units": {name: rows[name] for name in LEAF_UNITS if name in rows}}
     part = UNITS.with_suffix(".part")
     part.write_text(json.dumps(data, indent=1) + "\n")
     part.replace(UNITS)
@@ -45,29 +44,21 @@ def row_of(name: str, about: dict) -> dict:
     return {**about, **{kind: row[kind] for kind in MEASURES}}
 
 
-def per_cycle(spec) -> int:
-    """What the unit does in a cycle: multiply-adds, weights, states or sums."""
-    if isinstance(spec, Requantizer):
-        return spec.seed_blocks * spec.codec.C
-    if isinstance(spec, SeedDecoder):
-        return spec.codec.C
-    return spec.lanes if isinstance(spec, BlockDot) else spec.states if isinstance(spec, LfsrBlock) else 1
-
-
 def update(only: list[str], kinds: list[str], folder: Path) -> None:
     """Bring the named units' rows up to date, kind by kind: the cheap measures of all units come first."""
-    words = [word for word in only if word not in ALONE]
-    names = [name for name in ALONE if not only or name in only or any(word in name for word in words)]
+    words = [word for word in only if word not in LEAF_UNITS]
+    names = [name for name in LEAF_UNITS if not only or name in only or any(word in name for word in words)]
     if not names:
         raise InputError(f"ONLY={' '.join(only)}: no unit's name holds that; `python -m rtl all` lists them")
     current: dict[str, str] = {}
     for kind in kinds:
         for name in names:
-            unit = build(ALONE[name])
+            spec = LEAF_UNITS[name]
+            unit = row(spec).component(spec)
             if name not in current:
                 current[name] = sha256(emit(unit, name))
-            about = {"verilog_sha256": current[name], "latency": unit.spec.timing.latency}
-            about["per_cycle"] = per_cycle(unit.spec)
+            about = {"verilog_sha256": current[name], "latency": spec.timing.latency}
+            about["per_cycle"] = row(spec).per_cycle(spec)
             found = row_of(name, about)[kind]
             if found and found["tools"] == tools(kind):
                 continue
@@ -78,7 +69,7 @@ def update(only: list[str], kinds: list[str], folder: Path) -> None:
             except InputError as error:
                 said = f"failed: {error}"
             print(f"{name} {kind}: {said} ({time.monotonic() - start:.0f} s)", flush=True)
-            # Read anew: another process may have measured another kind meanwhile.
+            # Read again: another process may have measured another kind meanwhile.
             save({**read_rows(), name: {**row_of(name, about), kind: found}})
 
 

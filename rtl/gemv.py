@@ -1,5 +1,9 @@
-"""`Gemv` in gates."""
+"""`Gemv` as RTL, and the options of its command."""
 
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -10,19 +14,20 @@ from .accumulate import AccumulatorUnit
 from .dot import BlockDotUnit
 from .lane import operand_layout
 from .mac import join
+from .options import Interleave, Options, Target
 from .repack import RepackerUnit
 from .requantize import RequantizerUnit
 from .seed import SeedDecoderUnit, weights_layout
 from .share import place
 
-__all__ = ["GemvUnit", "command", "command_layout", "x_layout"]
+__all__ = ["GemvOptions", "GemvUnit", "command", "command_layout", "x_layout"]
 
 COUNT_BITS = 32
 
 
 def command_layout(spec: Gemv) -> data.StructLayout:
-    """One product: rows of y; `spec.columns`; beats in all and of a group; units of `spec.unpack` that the last
-    beat of a group holds."""
+    """One matrix-vector product: rows of y; `spec.columns`; beats in all and of a group; units of `spec.unpack` that
+    the last beat of a group holds."""
     return data.StructLayout(
         {
             "rows": 24,
@@ -67,7 +72,7 @@ class TurnUnit(wiring.Component):
         super().__init__({"rows": In(stream.Signature(row)), "blocks": Out(stream.Signature(spec.dot_units * width))})
 
     def elaborate(self, platform) -> Module:
-        """A row may be read as soon as it is written; a bank is written anew when it is read to its end."""
+        """A row may be read as soon as it is written; a bank is written again when it has been read to its end."""
         m = Module()
         spec, width, turn = self.spec, self.width, self.spec.interleave
         m.submodules.banks = banks = memory.Memory(shape=len(self.rows.payload), depth=2 * turn, init=[])
@@ -100,13 +105,13 @@ class TurnUnit(wiring.Component):
 
 
 class GemvUnit(wiring.Component):
-    """y = W x: W streams in from memory, x lies on chip, y leaves as float32; see `hwsim.specs.Gemv`.
+    """y = W x: W is read from memory, x is held on chip, y leaves as float32; see `hwsim.specs.Gemv`.
 
     Interval of a step 1. Its cycles are those of `hwsim gemm` on a machine that holds the spec.
 
     Ports:
     x        in, stream:  `x_layout`; blocks of x, in any order, before the command that uses them.
-    command  in, stream:  `command_layout`; taken when the product before is done.
+    command  in, stream:  `command_layout`; taken when the previous matrix-vector product is done.
     request  out, stream: the number of a beat of the engine stream, in order; its slot is free.
     beat     in, stream:  the beats asked for, in order; never refused.
     y        out, stream: `value` float32 bits of a row, in order; `last` with the last one.
@@ -323,3 +328,27 @@ class GemvUnit(wiring.Component):
             m.d.sync += [promised.eq(0), filled.eq(0)]
         with m.Else():
             m.d.sync += [promised.eq(promised + takes - frees), filled.eq(filled + enters - frees)]
+
+
+@dataclass(frozen=True)
+class GemvOptions(Options):
+    """Options of `gemv`."""
+
+    format: Annotated[str, typer.Option("--format", help="Format of the weight stream.")] = "mxint8"
+    activations: Annotated[str, typer.Option("--activations", help="MX format of x.")] = "mxint8"
+    beat: Annotated[int, typer.Option("--beat", help="Bytes of a beat: 4, 8, 16, 32 or 64.")] = 64
+    dot_units: Annotated[int, typer.Option("--dot-units", help="Blocks multiplied per cycle.")] = 1
+    interleave: Interleave = None
+    decoders: Annotated[int | None, typer.Option("--decoders", help="Seed blocks decoded per cycle.")] = None
+    target: Target = "mxint8"
+    fifo: Annotated[int, typer.Option("--fifo", help="Beats in flight or waiting, at most.")] = 64
+    results: Annotated[int | None, typer.Option("--results", help="Slots for results of all dot units.")] = None
+    k_max: Annotated[int, typer.Option("--k-max", help="Elements of the longest x.")] = 4096
+
+    def unit(self) -> tuple[Gemv, str]:
+        """The spec, and the name of the Verilog module."""
+        spec = Gemv(
+            self.format, self.activations, self.beat, self.dot_units, self.interleave, self.decoders, self.target,
+            self.fifo, self.results, self.k_max,
+        )  # fmt: skip
+        return spec, f"gemv_{spec.layout.name}_{spec.activations}_{self.beat}b_{self.dot_units}d"

@@ -138,7 +138,7 @@ def _late_leading(pipe: Pipe, x: Value, y: Value) -> Value:
 
 
 def _booth(pipe: Pipe, spec: BlockDot, pairs: list[tuple[Value, Value]]) -> list[Value]:
-    """Radix-4 rows, each added at one table a bit; two low bits leave the chain with each row.
+    """Radix-4 rows, each added at one table per bit; two low bits leave the chain with each row.
 
     Where both sides are two's complement, the "+1" of a negative first row is left to the adder tree.
     """
@@ -186,7 +186,7 @@ def shift_low(pipe: Pipe, value: Value, steps: Value, most: int) -> Value:
 
 
 def shift_high(value: Value, selects: Value, unit: int = 4) -> Value:
-    """value << (unit * selects), in as many bits as that may take; few sources a bit, so one table a bit."""
+    """value << (unit * selects), in as many bits as that may take; few sources per bit, so one table per bit."""
     n = 1 << len(selects)
     width = len(value) + unit * (n - 1)
     if n <= 2:
@@ -198,7 +198,7 @@ def shift_high(value: Value, selects: Value, unit: int = 4) -> Value:
 
 
 def shift_onehot(value: Value, hot: Value, width: int) -> Value:
-    """value << 4 n where bit n of `hot` is set; at most three sources a bit when `value` has at most 11 bits."""
+    """value << 4 n where bit n of `hot` is set; at most three sources per bit when `value` has at most 11 bits."""
     total = Const(0, width)
     for n in range(len(hot)):
         total = total | extend(Cat(Const(0, 4 * n), value), width) & hot[n].replicate(width)

@@ -1,4 +1,6 @@
-"""`LfsrBlock` in gates."""
+"""`LfsrBlock` as RTL, its cases and the options of its command."""
+
+from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Module, Value
 from amaranth.lib import stream, wiring
@@ -7,9 +9,10 @@ from amaranth.lib.wiring import In, Out
 from hwsim.formats.lfsr import Lfsr
 from hwsim.specs import LfsrBlock
 
+from .options import SeedOptions
 from .pipe import Pipe
 
-__all__ = ["LfsrBlockUnit", "stream_bits"]
+__all__ = ["LfsrBlockOptions", "LfsrBlockUnit", "lfsr_cases", "stream_bits"]
 
 
 def stream_bits(lfsr: Lfsr, seed: Value, n: int) -> Value:
@@ -51,3 +54,20 @@ class LfsrBlockUnit(wiring.Component):
         m.d.comb += self.states.payload.eq(Cat(bits[n : n + width] for n in range(1, spec.states + 1)))
         pipe.finish()
         return m
+
+
+def lfsr_cases(spec, n, draw):
+    """Seeds: the extremes, 0 (which is none), then random."""
+    width = spec.codec.K
+    special = [0, 1, spec.codec.centre, spec.codec.lfsr.period]
+    for seed in [*special, *(draw.getrandbits(width) for _ in range(n - 4))][:n]:
+        yield seed, sum(state << width * i for i, state in enumerate(spec(seed)))
+
+
+@dataclass(frozen=True)
+class LfsrBlockOptions(SeedOptions):
+    """Options of `lfsr-block`."""
+
+    def unit(self) -> tuple[LfsrBlock, str]:
+        """The spec, and the name of the Verilog module."""
+        return LfsrBlock(self.codec), f"lfsr_block_{self.format}"

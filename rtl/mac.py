@@ -1,19 +1,28 @@
-"""`MxMac` and `SeedMac` in gates: the units wired together."""
+"""`MxMac` and `SeedMac` as RTL, the units wired together; their cases and the options of their commands."""
+
+from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Module, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hwsim.specs import MxMac, SeedMac
+from hwsim.errors import InputError
+from hwsim.specs import Accumulator, MxMac, Requantizer, SeedMac, operand
 
 from .accumulate import AccumulatorUnit
 from .dot import BlockDotUnit, pair_layout
+from .dot_cases import draw_side, near_scale, pair_word
 from .lane import operand_layout
+from .options import Activations, DotOptions, Interleave, SeedOptions, Target
+from .pack import pack
 from .pipe import held
 from .requantize import RequantizerUnit
-from .seed import SeedDecoderUnit
+from .seed import SeedDecoderUnit, draw_record
 
-__all__ = ["MxMacUnit", "SeedMacUnit", "records_layout"]
+__all__ = [
+    "MxMacOptions", "MxMacUnit", "SeedMacOptions", "SeedMacUnit", "join", "mx_mac_cases", "records_layout",
+    "seed_mac_cases",
+]  # fmt: skip
 
 
 class MxMacUnit(wiring.Component):
@@ -108,3 +117,69 @@ class SeedMacUnit(wiring.Component):
         ]
         join(m, mac.value, self.value)
         return m
+
+
+def mx_mac_cases(spec: MxMac, n, draw):
+    """Rows in turn, of random length."""
+    interleave, dot = spec.accumulator.interleave, spec.dot
+    sums = [0] * interleave
+    for i in range(n):
+        row, kind = i % interleave, draw.choice(["random", "random", "sparse", "extreme", "special"])
+        kind = "random" if kind == "special" and draw.random() < 0.9 else kind
+        a, b = (near_scale(draw_side(o, dot.lanes, draw, kind), draw, o.scale) for o in (dot.a, dot.b))
+        sums[row] = spec.accumulator.add(sums[row], dot(a, b))
+        last = draw.random() < (0.6 if sums[row] & 0x7F800000 == 0x7F800000 else 0.2)
+        yield pair_word(dot, a, b, int(last)), sums[row] if last else None
+        sums[row] = 0 if last else sums[row]
+
+
+def seed_mac_cases(spec: SeedMac, n, draw):
+    """Rows in turn, of random length; hard records among them."""
+    mac, layout = spec.mac, records_layout(spec)
+    interleave, count = mac.accumulator.interleave, spec.requantizer.seed_blocks
+    sums = [0] * interleave
+    for i in range(n):
+        row = i % interleave
+        words = [draw_record(spec.codec, draw, draw.random() < 0.2) for _ in range(count)]
+        weights = spec.requantizer([spec.decoder(word) for word in words])[0]
+        block = draw_side(spec.activations, spec.requantizer.block, draw, draw.choice(["random", "sparse"]))
+        block = near_scale(block, draw, spec.activations.scale)
+        sums[row] = mac.accumulator.add(sums[row], mac.dot(block, weights))
+        last = draw.random() < 0.2
+        activations = {"scale": block.scale, "shifts": block.shifts, "codes": block.codes}
+        word = pack(layout, {"records": words, "activations": activations, "last": int(last)})
+        yield word, sums[row] if last else None
+        sums[row] = 0 if last else sums[row]
+
+
+@dataclass(frozen=True)
+class MxMacOptions(DotOptions):
+    """Options of `mx-mac`."""
+
+    interleave: Interleave = None
+
+    def unit(self) -> tuple[MxMac, str]:
+        """The spec, and the name of the Verilog module."""
+        return MxMac(Accumulator(self.dot, self.interleave)), f"mx_mac_{self.name}"
+
+
+@dataclass(frozen=True)
+class SeedMacOptions(SeedOptions):
+    """Options of `seed-mac`."""
+
+    target: Target = "mxint8"
+    activations: Activations = None
+
+    def unit(self) -> tuple[SeedMac, str]:
+        """The spec, and the name of the Verilog module.
+
+        raises: InputError for activations whose block is not the target's.
+        """
+        activations = self.activations or self.target
+        side, block = operand(activations)
+        if block not in (0, 32):
+            raise InputError(
+                f"--activations {activations}: blocks of {block} elements; write a format whose block is 32"
+            )
+        spec = SeedMac(Requantizer(self.codec, self.target), side)
+        return spec, f"seed_mac_{self.format}_{self.target}_{activations}"

@@ -64,7 +64,7 @@ class Pipe:
         self._carried = [each for each in self._carried if each not in carried]
 
     def wire(self, value: Value) -> Signal:
-        """A name for a value that is used more than once: without it, its gates are written at each use."""
+        """A name for a value that is used more than once: without it, its expression is written at each use."""
         named = Signal(Value.cast(value).shape(), name=f"wire{self._wires}")
         self._wires += 1
         self._m.d.comb += named.eq(value)
@@ -80,7 +80,7 @@ class Pipe:
             raise AssertionError(f"{type(self._spec).__name__}: cut {stage!r} is out of the order of `cuts`")
         if stage in self._spec.stages:
             self.depth += 1
-            values = self._registers(stage, values)
+            values = self.registers(stage, values)
         else:
             values = [self.wire(value) for value in values]
         for carried in self._carried:
@@ -88,7 +88,8 @@ class Pipe:
                 carried._value = carried._then.pop(0)(carried._value)
         return list(values)
 
-    def _registers(self, stage: str, values) -> list[Value]:
+    def registers(self, stage: str, values) -> list[Value]:
+        """The values one stage later, and with them the valid bit and what is carried."""
         for i, carried in enumerate(self._carried):
             if not isinstance(carried._value, Const):
                 carried._value = self.register(carried._value, f"{stage}_carry{i}")

@@ -1,4 +1,4 @@
-"""`Repacker` in gates: the gearbox."""
+"""`Repacker` as RTL: the gearbox."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
@@ -23,6 +23,8 @@ class RepackerUnit(wiring.Component):
 
     width: bits for each bit of the spec, where the spec counts things of several bits.
 
+    held, level, ended: its registers: the bits, how many units of them count, whether the last word is in.
+
     Ports:
     given  in, stream:  `word_layout`; units that do not count may hold anything.
     taken  out, stream: the bits of a word; after the last word in, one with what is left.
@@ -32,6 +34,8 @@ class RepackerUnit(wiring.Component):
         self.spec, self.width = spec, width
         given, taken = word_layout(spec, width), spec.bits_out * width
         super().__init__({"given": In(stream.Signature(given)), "taken": Out(stream.Signature(taken))})
+        self.held = Signal(spec.depth * width, reset_less=True)
+        self.level, self.ended = Signal(range(spec.depth // spec.unit + 1)), Signal()
 
     def elaborate(self, platform) -> Module:
         """Level, register, rotation."""
@@ -39,8 +43,7 @@ class RepackerUnit(wiring.Component):
         spec, given, taken = self.spec, self.given, self.taken
         bits = spec.unit * self.width
         per_in, per_out, depth = spec.bits_in // spec.unit, spec.bits_out // spec.unit, spec.depth // spec.unit
-        held = Signal(depth * bits, reset_less=True)
-        level, ended = Signal(range(depth + 1)), Signal()
+        held, level, ended = self.held, self.level, self.ended
         leaves, enters = Signal(), Signal()
         m.d.comb += [
             taken.valid.eq((level >= per_out) | ended & level.any()),

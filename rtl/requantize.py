@@ -1,4 +1,6 @@
-"""`Requantizer` in gates."""
+"""`Requantizer` as RTL, its cases and the options of its command."""
+
+from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Const, Module, Mux, Value
 from amaranth.lib import data, stream, wiring
@@ -9,10 +11,12 @@ from hwsim.specs import Requantizer
 from .accumulate import leading_zeros
 from .arith import extend
 from .lane import lookup, operand_layout
+from .options import SeedOptions, Target
+from .pack import pack
 from .pipe import Pipe
 from .seed import weights_layout
 
-__all__ = ["RequantizerUnit", "blocks_layout", "gather_layout"]
+__all__ = ["RequantizerOptions", "RequantizerUnit", "blocks_layout", "gather_layout", "requantizer_cases"]
 
 TOP_BITS = 8  # a leading bit's exponent as the scale's code, never 0: exponents have few bits
 
@@ -174,3 +178,38 @@ class RequantizerUnit(wiring.Component):
         positive = Cat(kept, Const(0, 1))
         inverted = positive ^ sign.replicate(len(positive))
         return (inverted + (up ^ sign))[: len(positive)]
+
+
+def requantizer_cases(spec: Requantizer, n, draw):
+    """Seed blocks as decoded, with exponents near and far, zeros, powers of two and halves, either sign."""
+    limit = spec.codec.P * spec.codec.denominator << (spec.codec.coefficient_bits - 1)
+    low, high = spec.codec.exponent_range
+    for i in range(n):
+        gathered = []
+        # A block whose largest magnitude is all ones is where rounding would leave the target's range.
+        most = draw.choice([limit, limit, (1 << draw.randint(1, limit.bit_length() - 1)) - 1])
+        for _ in range(spec.seed_blocks):
+            size = draw.choice([1, 4, limit.bit_length() - 1, limit.bit_length()])
+            weights = [draw.choice([1, -1]) * min(draw.getrandbits(size), most) for _ in range(spec.codec.C)]
+            if draw.random() < 0.3:
+                near = [(1 << draw.randint(0, 19)) + draw.choice([0, 0, 1, -1]) for _ in weights]
+                weights = [draw.choice([1, -1]) * min(each, most) for each in near]
+            if draw.random() < 0.2 or i == 0:
+                weights = [0] * spec.codec.C
+            exponent = draw.choice([low, high, draw.randint(low, high), 0, 0])
+            gathered.append((exponent, draw.getrandbits(1), weights))
+        blocks = spec([(e, [-w for w in weights] if negate else weights) for e, negate, weights in gathered])
+        given = [{"exponent": e, "negate": negate, "weights": weights} for e, negate, weights in gathered]
+        records = [{"scale": block.scale, "codes": block.codes} for block in blocks]
+        yield pack(gather_layout(spec), given), pack(blocks_layout(spec), records)
+
+
+@dataclass(frozen=True)
+class RequantizerOptions(SeedOptions):
+    """Options of `requantizer`."""
+
+    target: Target = "mxint8"
+
+    def unit(self) -> tuple[Requantizer, str]:
+        """The spec, and the name of the Verilog module."""
+        return Requantizer(self.codec, self.target), f"requantizer_{self.format}_{self.target}"

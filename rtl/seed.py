@@ -1,4 +1,6 @@
-"""`SeedDecoder` in gates."""
+"""`SeedDecoder` as RTL, its cases and the options of its command."""
+
+from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Module, Value, signed
 from amaranth.lib import data, stream, wiring
@@ -8,9 +10,11 @@ from hwsim.specs import SeedDecoder
 
 from .arith import add, booth_digits, booth_row, extend, signed_bits
 from .lfsr import stream_bits
+from .options import SeedOptions
+from .pack import pack
 from .pipe import Pipe
 
-__all__ = ["SeedDecoderUnit", "weights_layout"]
+__all__ = ["SeedDecoderOptions", "SeedDecoderUnit", "draw_record", "seed_decoder_cases", "weights_layout"]
 
 
 def weights_layout(spec: SeedDecoder) -> data.StructLayout:
@@ -28,7 +32,7 @@ class SeedDecoderUnit(wiring.Component):
     """A seed record to C weights, each an exact integer S_i; the weight is S_i 2^exponent.
 
     Latency `len(spec.stages)` (P + 2 by default), interval 1, rigid. Each coefficient is two radix-4 digits; a row
-    is digit times (state - 2^(K-1)), which is the state with its top bit inverted, and costs one table a bit with
+    is digit times (state - 2^(K-1)), which is the state with its top bit inverted, and costs one table per bit with
     its addition. A negative row is an inverted one and a carry. There is one carry chain fewer than rows, so the
     signs of all coefficients are turned such that the first digit is positive: its row needs no carry, and all
     lanes share its tables, as their states are windows of one stream.
@@ -92,3 +96,33 @@ class SeedDecoderUnit(wiring.Component):
         m.d.comb += self.weights.payload.as_value().eq(Cat(exponent.value, negate.value, *weights))
         pipe.finish()
         return m
+
+
+def draw_record(codec, draw, hard: bool) -> int:
+    """A record's word; `hard`: extreme and zero coefficients, extreme exponents."""
+    if not hard:
+        word = draw.getrandbits(codec.block_bits)
+        return word if word & codec.lfsr.period else word + 1  # seed 0 is none
+    q = [draw.choice([*codec.q_range, 0, -1]) for _ in range(codec.P)]
+    seed = draw.choice([1, codec.centre, codec.lfsr.period, draw.randint(1, codec.lfsr.period)])
+    return codec.pack(seed, draw.choice(codec.exponent_range), q)
+
+
+def seed_decoder_cases(spec, n, draw):
+    """Hard records, then random words."""
+    layout = weights_layout(spec)
+    for i in range(n):
+        word = draw_record(spec.codec, draw, i < n // 4)
+        exponent, weights = spec(word)
+        if negate := spec.negate(word):
+            weights = [-weight for weight in weights]
+        yield word, pack(layout, {"exponent": exponent, "negate": negate, "weights": weights})
+
+
+@dataclass(frozen=True)
+class SeedDecoderOptions(SeedOptions):
+    """Options of `seed-decoder`."""
+
+    def unit(self) -> tuple[SeedDecoder, str]:
+        """The spec, and the name of the Verilog module."""
+        return SeedDecoder(self.codec), f"seed_decoder_{self.format}"

@@ -29,9 +29,9 @@ def _row(name: str, spec) -> str:
     unit = AxiStreamUnit(build(spec))
     bits = [tdata_bits(shape) for shape in unit.shapes]
     last = {
-        (True, True): "ends a row, handed on",
-        (True, False): "ends a row; out: always",
-        (False, False): "handed on",
+        (True, True): "marks end of row; passed through",
+        (True, False): "in: end of row; out: always 1",
+        (False, False): "passed through",
     }[tuple(at is not None for at in unit.last_at)]
     taken, given = unit.s_axis.removeprefix("s_axis_"), unit.m_axis.removeprefix("m_axis_")
     return f"| `{name}` | `{taken}`, {bits[0]} | `{given}`, {bits[1]} | {last} | {spec.timing.latency} |"

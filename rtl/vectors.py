@@ -13,7 +13,7 @@ from typing import NamedTuple
 from amaranth.hdl import Shape
 
 from .axi import AxiStreamUnit, tdata_bits
-from .stimulus import cases
+from .catalog import cases
 
 __all__ = ["Cycle", "trace", "write_bench", "write_vectors"]
 
@@ -68,7 +68,7 @@ def trace(model, inputs: Iterable[tuple], p_valid=0.8, p_ready=0.8, seed=0, cycl
 class Lines:
     """Cycles as the lines of the two hex files.
 
-    Where a unit hands tlast on, it is the parity of the payload.
+    Where a unit passes tlast through, it is the parity of the payload.
     """
 
     def __init__(self, unit: AxiStreamUnit):
@@ -77,7 +77,7 @@ class Lines:
         self._last_in, self._last_out = unit.last_at
         self._all = (1 << Shape.cast(sink).width) - 1
         self._in_digits, self._out_digits = self.in_bits // 4 + 1, self.out_bits // 4 + 1
-        self._inside: deque[int] = deque()  # tlast of the items inside a unit that hands it on
+        self._inside: deque[int] = deque()  # tlast of the items inside a unit that passes it through
 
     @staticmethod
     def _split(word: int, at: int) -> tuple[int, int]:

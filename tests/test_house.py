@@ -6,12 +6,14 @@ import sys
 import tomllib
 from pathlib import Path
 
+import grimp
 import pytest
 
 from hwsim.pages import minilm
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 TOP_LEVEL = {
     ".ci", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "arch_configs", "hwsim", "pyproject.toml",
@@ -60,6 +62,66 @@ def distribution(requirement: str) -> str:
 
 def test_rooms_import_only_from_rooms_below():
     run("-c", "from importlinter.cli import lint_imports_command as c; c(['--no-cache'])")
+
+
+def rooms() -> dict[str, set[str]]:
+    """{room of hwsim: the rooms that it imports}, from the import graph of the modules."""
+    graph = grimp.build_graph("hwsim", cache_dir=None)
+    found: dict[str, set[str]] = {child.split(".")[1]: set() for child in graph.find_children("hwsim")}
+    for module in graph.modules - {"hwsim"}:
+        room = module.split(".")[1]
+        inside = {name.split(".")[1] for name in graph.find_modules_directly_imported_by(module) if "." in name}
+        found[room] |= inside - {room}
+    return found
+
+
+def reached(imports: dict[str, set[str]], room: str) -> set[str]:
+    """The rooms that a room imports, directly or not."""
+    found, todo = set(), [room]
+    while todo:
+        new = imports[todo.pop()] - found
+        found |= new
+        todo += new
+    return found
+
+
+def test_rooms_form_no_circle_and_no_long_chain():
+    imports = rooms()
+    assert len(imports) > 15
+    assert [room for room in imports if room in reached(imports, room)] == []
+    length: dict[str, int] = {}
+    while len(length) < len(imports):
+        ready = [room for room in imports if room not in length and imports[room] <= length.keys()]
+        length |= {room: 1 + max((length[below] for below in imports[room]), default=0) for room in ready}
+    assert 5 < max(length.values()) <= 12
+
+
+def test_no_room_imports_upwards_or_a_room_of_its_own_row():
+    (house,) = (c for c in PYPROJECT["tool"]["importlinter"]["contracts"] if c["type"] == "layers")
+    assert len(house["layers"]) == 12 and not [row for row in house["layers"] if ":" in row]
+    row_of = {room.strip(): i for i, row in enumerate(house["layers"]) for room in row.split("|")}
+    imports = rooms()
+    assert row_of.keys() == imports.keys()
+    assert [(a, b) for a, below in imports.items() for b in below if row_of[a] >= row_of[b]] == []
+
+
+def test_every_path_that_the_page_on_adding_names_exists():
+    """From the root or from `hwsim/`; of the files to add, whose names hold `mine`, the folder."""
+    page = ROOT / "docs" / "adding.md"
+    if not page.exists():
+        pytest.skip("docs/adding.md is not written yet")
+    named = [word for text in re.findall(r"`([^`\n]+)`", page.read_text()) for word in text.split()]
+    paths = [
+        word for word in named if re.fullmatch(r"[\w./-]+", word) and "/" in word and not word.startswith(("/", "."))
+    ]
+    assert len(paths) > 5
+    missing = []
+    for path in paths:
+        parts = path.rstrip("/").split("/")
+        at = next((i for i, part in enumerate(parts) if "mine" in part), len(parts))
+        if not any(start.joinpath(*parts[:at]).exists() for start in (ROOT, ROOT / "hwsim")):
+            missing.append(path)
+    assert missing == []
 
 
 def test_ruff_and_docstrings():

@@ -1,17 +1,19 @@
-"""Trials inside Amaranth's own simulator: no build, for units alone and for mutants."""
+"""Trials inside Amaranth's own simulator, which needs no build: for single units and for mutants."""
 
 from amaranth.hdl import ResetInserter, Signal, Value
+from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
 from tests.rtl.trial import Trial
 
 
-def run_trial(unit, source: str, sink: str, trial: Trial, reset_at: int | None = None, after=()) -> Trial:
-    """Run the trial on the unit's streams `source` and `sink`.
+def run_trial(unit, trial: Trial, reset_at: int | None = None, after=()) -> Trial:
+    """Run the trial on the unit's one input stream and its one output stream.
 
     reset_at: the cycle in which the synchronous reset is held, in mid-stream; the cases `after` follow it.
     """
-    taken, given = getattr(unit, source), getattr(unit, sink)
+    members = unit.signature.members.items()
+    (taken,), (given,) = ([getattr(unit, name) for name, m in members if m.flow is way] for way in (In, Out))
     bits_in, bits_out, reset = Value.cast(taken.payload), Value.cast(given.payload), Signal()
     mask_in, mask_out = (1 << len(bits_in)) - 1, (1 << len(bits_out)) - 1
 

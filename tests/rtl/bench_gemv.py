@@ -1,4 +1,4 @@
-"""cocotb: products on one engine, one after the other; cycles and y of each go to a file."""
+"""cocotb: matrix-vector products on one GEMV unit, one after the other; cycles and y of each go to a file."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import cocotb
 from cocotb.triggers import Timer
 
 from rtl.gemv import command, command_layout, x_layout
-from rtl.stimulus.pack import pack
+from rtl.pack import pack
 from tests.rtl.gemv_cases import Case, data_of
 from tests.rtl.gemv_memory import Memory
 
@@ -16,7 +16,7 @@ IDLE_LIMIT = 20_000
 
 
 class Engine:
-    """The ports of the engine; `edge` takes one."""
+    """The ports of the unit; `edge` takes one."""
 
     def __init__(self, dut):
         self.dut = dut
@@ -60,7 +60,7 @@ class Engine:
 
 
 async def product(engine: Engine, case: Case) -> dict:
-    """Run one product: {cycles, y, beats}."""
+    """Run one matrix-vector product: {cycles, y, beats}."""
     spec, data = case.arch.gemv, data_of(case)
     for index, record in enumerate(data.x):
         await engine.send("x", pack(x_layout(spec), {"block": record, "index": index}))
@@ -108,7 +108,7 @@ async def product(engine: Engine, case: Case) -> dict:
 
 
 @cocotb.test()
-async def products(dut):
+async def matrix_vector_products(dut):
     """The cases of HWSIM_GEMV_CASES, their results to HWSIM_GEMV_RESULTS."""
     cases = [Case(**plain) for plain in json.loads(Path(os.environ["HWSIM_GEMV_CASES"]).read_text())]
     engine, found = Engine(dut), []

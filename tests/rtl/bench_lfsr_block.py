@@ -64,7 +64,7 @@ async def random_valid_and_ready(dut):
 
 @cocotb.test()
 async def every_seed(dut):
-    """All 65,535 seeds at full rate: one a cycle, the last output `latency` later."""
+    """All 65,535 seeds at full rate: one per cycle, the last output `latency` later."""
     ports = Ports(dut, AxiStreamUnit(LfsrBlockUnit(SPEC)))
     await reset(ports)
     trial = Trial(SPEC.cycle_model(), all_seeds(), 1, 1)

@@ -9,10 +9,10 @@ from amaranth.hdl import UnusedElaboratable
 from cocotb.clock import Clock
 from cocotbext.axi import AxiStreamBus, AxiStreamSink, AxiStreamSource
 
-from tests.rtl.cases import BY_NAME
 from tests.rtl.drive import Ports, reset, run
 from tests.rtl.side_by_side import axi
 from tests.rtl.trial import Trial
+from tests.rtl.units import BY_NAME
 
 warnings.simplefilter("ignore", UnusedElaboratable)  # units are made here for their ports' names
 UNITS = [BY_NAME[name] for name in os.environ["HWSIM_BENCH_UNITS"].split(",")]

@@ -1,4 +1,4 @@
-"""Products for the GEMV engine: a machine, a shape, a sink, and the data with the y that must come out."""
+"""Cases of the GEMV unit: a machine, a shape, a sink, and the data with the y that must come out."""
 
 import random
 from dataclasses import asdict, dataclass
@@ -15,7 +15,7 @@ from hwsim.sim.beats import run_gemv
 
 @dataclass(frozen=True)
 class Case:
-    """One product. machine: the text of an engine machine; seed: of the data and the sink.
+    """One matrix-vector product. machine: the text of a GEMV machine; seed: of the data and the sink.
 
     p_ready: chance that the sink takes a result at an edge, in spells of a few edges; 1: always.
     late, phase: a mutant's memory: cycles of latency too many, edges by which its refresh comes late.
@@ -61,7 +61,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Data:
-    """x: records in order. beats: the engine stream in beats. y: float32 bits, one a row."""
+    """x: records in order. beats: the engine stream in beats. y: float32 bits, one per row."""
 
     x: list[int]
     beats: list[int]

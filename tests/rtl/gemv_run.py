@@ -1,4 +1,4 @@
-"""Cases of one engine: prediction first, on disk; then the gates."""
+"""Cases of one GEMV unit: prediction first, on disk; then the RTL."""
 
 import json
 from pathlib import Path
@@ -10,19 +10,19 @@ from tests.rtl.simulator import run_bench
 
 
 def predict(cases: list[Case], folder: Path) -> list[int]:
-    """Cycles by the simulator, written to `folder/predicted.json` before anything of the gates is made."""
+    """Cycles by the simulator, written to `folder/predicted.json` before any RTL is made."""
     cycles = [case.predicted() for case in cases]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "predicted.json").write_text(json.dumps(cycles))
     return cycles
 
 
-def run_gates(
+def run_rtl(
     cases: list[Case], folder: Path, monkeypatch, unit: GemvUnit | None = None, runtime: Path | None = None
 ) -> list[dict]:
     """What `bench_gemv` finds of cases that share one engine.
 
-    unit: other gates in its place (a mutant). runtime: as `run_bench` takes it.
+    unit: other RTL in its place (a mutant). runtime: as `run_bench` takes it.
     """
     (engine,) = {case.arch.gemv for case in cases}
     paths = folder / "cases.json", folder / "results.json"

@@ -8,14 +8,14 @@ from rtl.axi import AxiStreamUnit
 
 
 def axi(unit) -> AxiStreamUnit:
-    """The unit of a description of `cases` with AXI4-Stream outside."""
-    return AxiStreamUnit(unit.component(unit.spec))
+    """A unit under test with AXI4-Stream outside."""
+    return AxiStreamUnit(unit.build())
 
 
 class SideBySide(wiring.Component):
     """Units with their ports as `{name}_{port}`.
 
-    units: descriptions with `name`, `spec` and `component`.
+    units: of `tests.rtl.units`.
     """
 
     def __init__(self, units):

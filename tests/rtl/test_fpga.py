@@ -1,6 +1,5 @@
 """The measured units are the units as they are, and as the benches check them; cores and projects for toolchains."""
 
-import json
 import subprocess
 import sys
 
@@ -9,37 +8,25 @@ import yaml
 
 pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 
-from rtl.catalog import ALONE, build
-from rtl.emit import emit, sha256
-from rtl.fpga import UNITS
+from rtl.catalog import LEAF_UNITS
 from rtl.synthesis import critical_path
-from tests.rtl.cases import FULL, SMALL, TOGETHER
 from tests.rtl.test_emit import ROOT, rtl
+from tests.rtl.units import FULL, SMALL, TOGETHER
+from tests.verification import emitted
 
-ROWS = json.loads(UNITS.read_text())["units"]
+ROWS = emitted.ROWS
 WRITTEN_SLOWLY = [name for name in ROWS if "block_dot" in name and ("fp6" in name or "fp8" in name or "int8" in name)]
-
-
-def check_row(name):
-    text = emit(build(ALONE[name]), name)
-    assert ROWS[name]["verilog_sha256"] == sha256(text), f"{name} has changed: run `make fpga ONLY={name}`"
-    assert ROWS[name]["latency"] == ALONE[name].timing.latency
+"""`make green` has these."""
 
 
 @pytest.mark.parametrize("name", [name for name in ROWS if name not in WRITTEN_SLOWLY])
 def test_row_is_of_the_unit_as_it_is(name):
-    check_row(name)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", WRITTEN_SLOWLY)
-def test_row_is_of_the_unit_as_it_is_slow(name):
-    check_row(name)
+    assert not emitted.wrong(name)
 
 
 def test_every_measured_unit_is_checked_by_a_bench():
     benches = [unit.spec for unit in TOGETHER + FULL + SMALL]
-    assert [name for name, spec in ALONE.items() if spec not in benches] == []
+    assert [name for name, spec in LEAF_UNITS.items() if spec not in benches] == []
 
 
 def test_rows_hold_whole_measures():
@@ -96,7 +83,7 @@ def test_project_has_the_verilog_and_the_clock(tool, constraint, tmp_path):
     ("option", "value", "words"),
     [("--tool", "vivado2", "did you mean vivado?"), ("--clock", "5 ns", "write a quantity in Hz")],
 )
-def test_mistakes(option, value, words, tmp_path):
+def test_errors(option, value, words, tmp_path):
     done = rtl("lfsr-block", "-o", str(tmp_path), option, value)
     assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
 

@@ -1,4 +1,4 @@
-"""The engine in gates: y bit by bit, its cycles those that the simulator predicted."""
+"""The GEMV unit as RTL: y bit by bit, its cycles those that the simulator predicted."""
 
 import json
 
@@ -8,10 +8,8 @@ pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 pytest.importorskip("cocotb_tools", reason="pip install 'hwsim[rtl]'")
 
 from tests.rtl.gemv_cases import Case
-from tests.rtl.gemv_run import predict, run_gates
-from tests.verification.cosim import grid_jobs, mutants, run
+from tests.rtl.gemv_run import predict, run_rtl
 from tests.verification.cosim_grid import ENGINES, grid
-from tests.verification.cosim_page import Grid, cases_table
 
 ALL_BANK = {"kind": "all_bank", "period": "97 cycle", "stall": "13 cycle"}
 
@@ -26,7 +24,7 @@ def machine(engine: dict, beat: int, bandwidth: str, latency: int, refresh=None)
 def agree(cases, tmp_path, monkeypatch) -> list[int]:
     """Errors in cycles; y must be equal bit by bit, and every beat asked for once."""
     predicted = predict(cases, tmp_path)
-    found = run_gates(cases, tmp_path, monkeypatch)
+    found = run_rtl(cases, tmp_path, monkeypatch)
     for case, one in zip(cases, found, strict=True):
         assert (one["rows"], one["wrong"], one["beats"]) == (case.n, [], one["beats_stored"])
     return [one["cycles"] - cycles for one, cycles in zip(found, predicted, strict=True)]
@@ -40,27 +38,9 @@ CASES = [
 ]
 
 
-def test_gates_agree_with_the_simulator(tmp_path, monkeypatch):
+@pytest.mark.simulator
+def test_rtl_agrees_with_the_simulator(tmp_path, monkeypatch):
     assert agree(CASES, tmp_path, monkeypatch) == [0, 0, 0]
-
-
-@pytest.mark.slow
-def test_cosim_quick(tmp_path):
-    """Six of `make cosim`'s products on one engine: starved, balanced, bound by compute; refresh; a stalling sink."""
-    drawn = list(grid(1, [1], each=2))
-    (found,) = run(grid_jobs(drawn), tmp_path / "cosim", 1).values()
-    assert {d.kind for d in drawn} == {"starved", "balanced", "compute"} and any(d.disturbed for d in drawn)
-    assert [(f["cycles"], f["wrong"]) for f in found] == [(f["predicted"], []) for f in found]
-    assert cases_table(Grid(1, drawn, found)).count("equal") == len(drawn) == 6
-
-
-@pytest.mark.slow
-def test_mutants_are_seen(tmp_path):
-    wrong = mutants(list(grid(0)))
-    found = run(list(dict.fromkeys(each.job for each in wrong)), tmp_path / "cosim", 2)
-    for each in wrong:
-        assert each.of(found).seen(), each.name
-        assert not any(one["wrong"] for one in each.of(found).found)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,4 +1,4 @@
-"""The LFSR block: every seed in gates, its timing, its Verilog."""
+"""The LFSR block: every seed in RTL, its timing, its Verilog."""
 
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from rtl.lfsr import LfsrBlockUnit
 from tests.rtl import simulator
 from tests.rtl.simulator import run_bench
 
+pytestmark = pytest.mark.simulator
+
 
 def test_every_seed_and_the_timing(tmp_path, monkeypatch):
     verilog = emit(AxiStreamUnit(LfsrBlockUnit(LfsrBlock(SEEDLM4))), "top")
@@ -22,19 +24,19 @@ def test_every_seed_and_the_timing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("gates", "failures"),
+    ("stages", "failures"),
     [(("seed", "states"), 1), (("seed",), 0)],
     ids=["one stage more", "a cut elsewhere"],
 )
-def test_bench_sees_gates_of_another_spec(gates, failures, tmp_path, monkeypatch):
-    """The timing mutant: latency + 1 on the gates' side alone fails; the same latency elsewhere passes."""
-    verilog = emit(AxiStreamUnit(LfsrBlockUnit(LfsrBlock(SEEDLM4, stages=gates))), "top")
+def test_bench_sees_rtl_of_another_spec(stages, failures, tmp_path, monkeypatch):
+    """The timing mutant: latency + 1 on the RTL's side alone fails; the same latency elsewhere passes."""
+    verilog = emit(AxiStreamUnit(LfsrBlockUnit(LfsrBlock(SEEDLM4, stages=stages))), "top")
     only = "random_valid_and_ready"
     assert run_bench("bench_lfsr_block", {"top": verilog}, "top", tmp_path, monkeypatch, only) == failures
 
 
 def test_bench_sees_a_spec_of_another_latency(tmp_path, monkeypatch):
-    """The same mutant on the other side: the gates are the spec's, the bench expects one edge more."""
+    """The same mutant on the other side: the RTL is the spec's, the bench expects one edge more."""
     verilog = emit(AxiStreamUnit(LfsrBlockUnit(LfsrBlock(SEEDLM4))), "top")
     env = {"HWSIM_BENCH_STAGES": "seed,states"}
     only = "random_valid_and_ready"

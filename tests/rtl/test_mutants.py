@@ -4,12 +4,13 @@ import pytest
 
 pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 
+from rtl.catalog import UNITS
 from tests.rtl import test_units
-from tests.verification.mutants import MUTANTS, Mutant
-from tests.verification.mutation import Line, fresh
+from tests.rtl.mutant import Mutant
+from tests.rtl.mutation import Line, fresh
+from tests.rtl.units import MUTANTS
 
 KINDS = {"timing", "rounding", "special", "back-pressure", "data"}
-QUICK = {"lfsr_two_stages", "decoder_small", "dot3_e4m3", "dot3_int8", "gearbox_32_36"}
 
 
 def outcome(mutant: Mutant) -> str | None:
@@ -22,13 +23,7 @@ def outcome(mutant: Mutant) -> str | None:
     return None
 
 
-def is_quick(mutant: Mutant) -> bool:
-    return mutant.unit in QUICK and mutant.killed_by != "test_at_length"
-
-
-@pytest.mark.parametrize(
-    "mutant", [pytest.param(m, id=m.id, marks=[] if is_quick(m) else pytest.mark.slow) for m in MUTANTS]
-)
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.id)
 def test_mutant_is_killed(mutant):
     said = outcome(mutant)
     assert said and said.startswith("cycle "), f"{mutant.id} ({mutant.change}) survives {mutant.killed_by}: {said}"
@@ -39,12 +34,12 @@ def test_change_applies_exactly_once(mutant):
     mutant.build()
 
 
-def test_table_holds_every_kind_for_every_unit():
+def test_every_unit_has_mutants_of_every_kind():
+    """Every unit of the catalogue that has cases; and the gearbox, a part."""
     of_unit: dict[str, list[Mutant]] = {}
     for mutant in MUTANTS:
-        component = test_units.BY_NAME[mutant.unit].component.__name__
-        of_unit.setdefault(component, []).append(mutant)
-    assert len(of_unit) == 8
+        of_unit.setdefault(mutant.unit.kind.__name__, []).append(mutant)
+    assert of_unit.keys() == {unit.component.__name__ for unit in UNITS if unit.cases} | {"RepackerUnit"}
     for mutants in of_unit.values():
         assert len({m.name for m in mutants}) >= 5
         assert {m.kind for m in mutants} >= {"timing", "rounding", "special", "back-pressure"}

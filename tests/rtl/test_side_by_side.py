@@ -6,9 +6,11 @@ pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 pytest.importorskip("cocotb_tools", reason="pip install 'hwsim[rtl]'")
 
 from rtl.emit import emit
-from tests.rtl.cases import FULL, TOGETHER
 from tests.rtl.side_by_side import SideBySide
 from tests.rtl.simulator import run_bench
+from tests.rtl.units import TOGETHER
+
+pytestmark = pytest.mark.simulator
 
 
 def bench(units, count, tmp_path, monkeypatch) -> int:
@@ -20,9 +22,3 @@ def bench(units, count, tmp_path, monkeypatch) -> int:
 
 def test_all_units_in_one_build(tmp_path, monkeypatch):
     assert bench(TOGETHER, 200, tmp_path, monkeypatch) == 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("unit", [*TOGETHER, *FULL], ids=lambda unit: unit.name)
-def test_unit_at_length(unit, tmp_path, monkeypatch):
-    assert bench([unit], 2000, tmp_path, monkeypatch) == 0

@@ -5,15 +5,15 @@ import pytest
 pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 
 from tests.rtl.amaranth_bench import run_trial
-from tests.rtl.cases import BY_NAME, SMALL
 from tests.rtl.trial import Trial
+from tests.rtl.units import BY_NAME, SMALL
 
 
 @pytest.mark.parametrize("unit", SMALL, ids=lambda unit: unit.name)
 def test_value_and_time(unit):
     n = 400 if "acc" in unit.name else 80
     trial = Trial(unit.spec.cycle_model(), unit.draw(n), 0.8, 0.7)
-    run_trial(unit.component(unit.spec), unit.source, unit.sink, trial)
+    run_trial(unit.build(), trial)
     assert trial.accepted == n
 
 
@@ -22,18 +22,17 @@ def test_reset_in_mid_stream_is_a_new_unit(unit):
     """What was inside is lost; what comes after is as if nothing had been, sums of rows included."""
     trial = Trial(unit.spec.cycle_model(), unit.draw(20, seed=1), 0.9, 0.9)
     after = unit.draw(60, seed=2)
-    run_trial(unit.component(unit.spec), unit.source, unit.sink, trial, reset_at=17, after=after)
+    run_trial(unit.build(), trial, reset_at=17, after=after)
     assert trial.accepted >= 60
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "unit",
     [BY_NAME[name] for name in ("dot3_e5m2", "dot1_e5m2_int8", "acc4_e5m2_interleave_20", "mac3_int8", "mac1_e5m2")],
     ids=lambda unit: unit.name,
 )
 def test_at_length(unit):
-    """Enough cases for what seldom happens: see the mutants that only this test sees."""
+    """Enough cases for what seldom happens: some mutants are seen by this test alone."""
     trial = Trial(unit.spec.cycle_model(), unit.draw(4000, seed=3), 0.9, 0.9)
-    run_trial(unit.component(unit.spec), unit.source, unit.sink, trial)
+    run_trial(unit.build(), trial)
     assert trial.accepted == 4000

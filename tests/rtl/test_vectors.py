@@ -10,10 +10,10 @@ pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 
 from rtl.emit import write
 from rtl.vectors import write_bench
-from tests.rtl.cases import BY_NAME
 from tests.rtl.side_by_side import axi
 from tests.rtl.simulator import build_verilog, icarus_version, run_verilog
 from tests.rtl.test_emit import rtl
+from tests.rtl.units import BY_NAME
 
 NAMES = ["lfsr_seedlm4", "decoder_small", "requantizer_c16", "dot4_e5m2", "dot4_mx9", "acc_two_stages", "mac1_e5m2"]
 
@@ -42,6 +42,7 @@ def results(command, folder):
     return {match[1]: match.groups()[1:] for line in lines if (match := re.fullmatch(pattern, line))}
 
 
+@pytest.mark.simulator
 def test_benches_pass_and_see_one_changed_word(tmp_path, monkeypatch):
     """Every kind of unit: as written, then with one bit of one expected word turned, of the data or the handshake."""
     for name in NAMES:
@@ -60,6 +61,7 @@ def test_benches_pass_and_see_one_changed_word(tmp_path, monkeypatch):
     assert results(command, tmp_path) == want
 
 
+@pytest.mark.simulator
 def test_command_writes_what_it_says_to_run(tmp_path):
     done = rtl("block-dot", "--format", "mxfp4", "--lanes", "3", "--vectors", "40", "-o", str(tmp_path / "a b"))
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""What every RTL bench drives and checks, whichever simulator runs the gates.
+"""What every RTL bench drives and checks, whichever simulator runs the RTL.
 
 A trial drives random valid and ready, holds valid until the input is taken, and asserts in each cycle: both
 handshake signals equal the cycle model of `hwsim.timing`; an offered payload equals the next expected one.

@@ -1,4 +1,4 @@
-"""Inputs by the hundred thousand, drawn and answered by numpy: (payload, answer), as `rtl.stimulus` has them.
+"""Inputs by the hundred thousand, drawn and answered by numpy: (payload, answer), as `rtl.catalog.cases` gives them.
 
 The answers are made from the tables of `formats`, not by the specs' own functions; only blocks that hold what is not
 finite are answered by these.
@@ -12,9 +12,9 @@ from hwsim.formats.catalog import get_format
 from hwsim.formats.elements import ELEMENTS
 from hwsim.specs import BlockDot, LfsrBlock, Operand, Requantizer, Side
 from rtl.dot import sum_layout
+from rtl.dot_cases import pair_word, sum_word
+from rtl.pack import pack
 from rtl.requantize import blocks_layout
-from rtl.stimulus.dot import pair_word, sum_word
-from rtl.stimulus.pack import pack
 
 MX = {name: Operand(element) for name, element in ELEMENTS.items()}
 PAIRS = {

@@ -1,4 +1,4 @@
-"""The random products of `make cosim`: engines, and cases of three kinds on each."""
+"""The random matrix-vector products of `make cosim`: GEMV units, and cases of three kinds on each."""
 
 import json
 import random
@@ -9,7 +9,7 @@ from fractions import Fraction
 from hwsim.specs import Gemv
 from tests.rtl.gemv_cases import Case
 
-CASES_EACH = 4  # of a kind and engine
+CASES_EACH = 4  # of a kind and GEMV unit
 
 ENGINES = (
     Gemv("mxint8", "mxint8", 64, fifo=64, k_max=512),
@@ -25,7 +25,7 @@ ENGINES = (
 """One elaboration each: formats, beats of 4 to 64 bytes, one or two dot units, deep and shallow FIFOs."""
 
 MUTATED = 4
-"""The engine with cases that wait for the sink, and of which mutants are made: little FIFO, two dot units."""
+"""The unit with cases that wait for the sink, and of which mutants are made: little FIFO, two dot units."""
 
 RATIOS = {"starved": (1.2, 3), "balanced": (0.93, 1.07), "compute": (0.4, 0.85)}
 """Work of the memory over work of decoders or dot units, as drawn."""
@@ -33,7 +33,7 @@ RATIOS = {"starved": (1.2, 3), "balanced": (0.93, 1.07), "compute": (0.4, 0.85)}
 
 @dataclass(frozen=True)
 class Drawn:
-    """A case of the grid. engine: its number."""
+    """A case of the grid. engine: the number of its unit."""
 
     engine: int
     case: Case
@@ -99,7 +99,7 @@ def beat_cycles(spec: Gemv) -> Fraction:
 
 
 def machine_text(spec: Gemv, bandwidth: Fraction, latency: int, refresh: dict) -> str:
-    """An engine machine around `spec`."""
+    """A GEMV machine around `spec`."""
     fields = "weights activations dot_units interleave decoders target fifo results k_max"
     engine = {name: getattr(spec, name) for name in fields.split()}
     dram = {"bandwidth": f"{float(bandwidth)} B/cycle", "latency": f"{latency} cycle", "beat": f"{spec.beat_bytes} B"}
@@ -123,7 +123,7 @@ def drawn_machine(draw: random.Random, spec: Gemv, kind: str) -> str:
 
 
 def drawn_case(draw: random.Random, number: int, kind: str) -> Drawn:
-    """A case of the kind. One to four groups of rows, up to 512 elements a row."""
+    """A case of the kind. One to four groups of rows, up to 512 elements per row."""
     spec = ENGINES[number]
     while True:
         machine = drawn_machine(draw, spec, "compute" if kind == "sink" else kind)
@@ -136,7 +136,7 @@ def drawn_case(draw: random.Random, number: int, kind: str) -> Drawn:
 
 
 def grid(seed: int, engines: Iterable[int] | None = None, each: int = CASES_EACH) -> Iterator[Drawn]:
-    """`each` cases of a kind and engine: starved; where the beat is wide enough for that, balanced and bound by
+    """`each` cases of a kind and unit: starved; where the beat is wide enough for that, balanced and bound by
     compute too. About a third has refresh, a quarter a sink that stalls. Last, `each` that wait for the sink."""
     draw = random.Random(seed)
     for number in range(len(ENGINES)) if engines is None else engines:

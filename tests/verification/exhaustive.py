@@ -5,18 +5,23 @@ The units of a group stand side by side in one build of plain Verilog, each in t
 
 import itertools
 import re
+import tempfile
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+
+import pytest
 
 from hwsim.formats.lfsr import CODECS
 from hwsim.specs import BlockDot, Requantizer, SeedDecoder
 from rtl.axi import AxiStreamUnit
-from rtl.catalog import ALONE, DOTS, WHOLE, build
+from rtl.catalog import COMPOSITE_UNITS, DOTS, LEAF_UNITS, build, cases
 from rtl.emit import write
-from rtl.stimulus import cases
 from rtl.vectors import trace, write_vectors
 from tests.rtl.simulator import build_verilog, icarus_version, run_verilog
 from tests.verification.at_length import PAIRS, every_pair, every_seed, gathers, random_blocks
+from tests.verification.formal.sby import cpu_seconds
+from tests.verification.suite import Row, Suite
 
 LINE = re.compile(r"(\w+): (\d+) inputs, (\d+) outputs, (\d+) cycles: (\d+) mismatches in data, (\d+) in time: (\w+)")
 ADDED = ("mxfp4_e2m1", "mxfp8_e4m3", "mxfp8_e5m2", "mxint8", "nvfp4")
@@ -26,7 +31,6 @@ WIDE = ("mxfp8_e4m3", "mxfp8_e5m2", "fp8_e4m3", "mxfp8_e4m3_mxfp8_e5m2")
 GROUPS = ("seeds and pairs", "dots of 4 and 6 bits", "dots of 8 bits", "dots of FP8", "sums and requantizers", "macs")
 SHARE = {"verilator": 1, "icarus": 100}
 """One in how many of the random inputs a simulator is given: Icarus is the slower one."""
-RUNS = [(simulator, group) for simulator in SHARE for group in GROUPS]
 
 
 class Count(NamedTuple):
@@ -64,7 +68,7 @@ def experiments(group: str, share: int):
     n = 100_000 // share
     if group == "seeds and pairs":
         for name in CODECS:
-            spec = ALONE[f"lfsr_block_{name}"]
+            spec = LEAF_UNITS[f"lfsr_block_{name}"]
             yield f"lfsr_block_{name}", spec, every_seed(spec), 65535
         for name, (a, b) in PAIRS.items():
             spec = BlockDot(a, b, 2)
@@ -75,7 +79,7 @@ def experiments(group: str, share: int):
         if group == mine:
             yield f"block_dot_{name}", dot, random_blocks(dot, n), n
     if group == "sums and requantizers":
-        for name, spec in ALONE.items():
+        for name, spec in LEAF_UNITS.items():
             if isinstance(spec, Requantizer):
                 gathered = -(-n // spec.blocks)
                 yield name, spec, gathers(spec, gathered), gathered
@@ -83,7 +87,7 @@ def experiments(group: str, share: int):
                 yield name, spec, cases(spec, n), n
     if group == "macs":
         for name in MACS:
-            yield name, WHOLE[name], cases(WHOLE[name], n // 10), n // 10
+            yield name, COMPOSITE_UNITS[name], cases(COMPOSITE_UNITS[name], n // 10), n // 10
 
 
 def run(simulator: str, group: str, folder: Path, monkeypatch) -> dict[str, Count]:
@@ -107,3 +111,27 @@ def run(simulator: str, group: str, folder: Path, monkeypatch) -> dict[str, Coun
         path.unlink()
     print(*(line for line in lines if not line.endswith("PASS")), sep="\n")
     return {name: Count(given[name], *found[name]) for name in given}
+
+
+def compare(group: str, simulator: str) -> Row:
+    """One group of units at length in one simulator."""
+    start = cpu_seconds()
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        found = run(simulator, group, Path(folder), patch)
+    sums, seconds = total(found.values()), cpu_seconds() - start
+    cells = (simulator, group, str(len(found)), *(f"{each:,}" for each in sums), f"{seconds:.0f} s")
+    return Row(cells, sums.inputs > 0 and sums.data == sums.cycles_wrong == 0, seconds)
+
+
+SUITES = tuple(
+    Suite(
+        f"at-length-{simulator}",
+        f"every seed, every pair of codes, random blocks by the hundred thousand, on {simulator.capitalize()}",
+        partial(compare, simulator=simulator),
+        GROUPS,
+        __name__,
+        packages=("amaranth", *(["verilator"] if simulator == "verilator" else [])),
+        missing=partial(missing, simulator),
+    )
+    for simulator in SHARE
+)

@@ -155,12 +155,10 @@ def node_model(rtl, spec: BlockDot) -> Module:
     `product_model` has it.
     """
     m = Module()
-    unit, pipe, most = rtl.dot.BlockDotUnit(spec), _Cutpoints(m), spec.product_max
-    unit._MustUse__used = True  # no warning that of this unit only the tree is built
-    unit._late = lambda product: product
+    tree, pipe, most = rtl.tree.AdderTree(spec, late=lambda product: product), _Cutpoints(m), spec.product_max
     nodes: list[tuple[Value, Value]] = [_lane(m, spec, lane) for lane in range(spec.lanes)]
     products, signs = zip(*nodes, strict=True)
-    result = unit._tree(pipe, list(products), _Fixed(signs[0]), unit._second(pipe, list(signs)))
+    result = tree.sum(pipe, list(products), _Fixed(signs[0]), tree.second(pipe, list(signs)))
     assert spec.lanes == 1 << spec.levels
     if spec.both_integer:  # the first lane's carry has nothing to wait for
         nodes[0] = (nodes[0][0] + nodes[0][1], Const(0, 1))

@@ -15,7 +15,7 @@ __all__ = ["every_pair", "every_seed"]
 
 
 def _run(unit, cases: Iterable, want) -> Verdict:
-    """Feed one case a cycle; FAIL at the first output for which `want(case, output)` is false."""
+    """Feed one case per cycle; FAIL at the first output for which `want(case, output)` is false."""
     source, sink = (getattr(unit, name) for name in unit.signature.members)
     cases, failed = list(cases), []
     latency = unit.spec.timing.latency

@@ -10,21 +10,6 @@ from hwsim.specs import Repacker
 __all__ = ["gearbox_model"]
 
 
-def _made(rtl) -> list[Signal]:
-    """The signals that the module of the gearbox makes from now on."""
-    made = []
-
-    class Recorded:
-        like = staticmethod(Signal.like)
-
-        def __new__(cls, *args, **kwargs):
-            made.append(Signal(*args, **kwargs))
-            return made[-1]
-
-    rtl.repack.Signal = Recorded
-    return made
-
-
 def gearbox_model(rtl, spec: Repacker) -> Module:
     """A gearbox between a source and a sink that do as they like, reset at any time; nothing follows the last word.
 
@@ -32,12 +17,11 @@ def gearbox_model(rtl, spec: Repacker) -> Module:
     word at any place in it, is watched: as many units leave before it as went in before it, and then it, unchanged.
     What is offered and not taken stays, with the units of the payload that count.
     """
-    m, made, unit = Module(), _made(rtl), rtl.repack.RepackerUnit(spec)
+    m, unit = Module(), rtl.repack.RepackerUnit(spec)
     m.submodules.unit = Fragment.get(unit, None)
-    held, level, ended = made[:3]
+    held, level, ended = unit.held, unit.level, unit.ended
     given, taken, bits = unit.given, unit.taken, spec.unit
     per_in, per_out, depth = spec.bits_in // bits, spec.bits_out // bits, spec.depth // bits
-    assert (len(held), len(level), len(ended)) == (spec.depth, depth.bit_length(), 1)
 
     over, word = Signal(), given.payload
     m.d.comb += [

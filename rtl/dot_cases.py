@@ -1,8 +1,8 @@
-"""Random and special cases of block dot products and of their sums."""
+"""Random and special cases of block dot products; blocks and sums as payloads, which other units' cases use too."""
 
-from hwsim.specs import Accumulator, BlockDot, BlockSum, Operand, Side
+from hwsim.specs import BlockDot, BlockSum, Operand, Side
 
-from ..dot import pair_layout, sum_layout
+from .dot import pair_layout, sum_layout
 from .pack import pack
 
 
@@ -51,7 +51,7 @@ def sum_word(spec: BlockDot, result: BlockSum, negate: int, last: int) -> int:
 
 
 def first_sign(spec: BlockDot, a: Side, b: Side) -> int:
-    """The sign of the first lane's product, by which the gates turn the total; scales' signs included."""
+    """The sign of the first lane's product, by which the RTL turns the total; scales' signs included."""
     if not spec.deferred_sign:
         return 0
     sign = 0
@@ -78,48 +78,7 @@ def dot_cases(spec: BlockDot, n: int, draw):
         yield pair_word(spec, a, b, last), (sum_word(spec, result, first_sign(spec, a, b), last), mask)
 
 
-def draw_sum(dot: BlockDot, acc: int, draw) -> BlockSum:
-    """A block result that is hard to add to `acc`: near its exponent, cancelling it, in the subnormals, a tie."""
-    field, kind = acc >> 23 & 255, draw.randrange(12)
-    most, raw_max = dot.total_max, (1 << dot.exponent_bits) - 1
-    magnitude = draw.choice(
-        [
-            draw.randint(0, most),
-            draw.getrandbits(draw.randint(1, most.bit_length())),
-            most,
-            0,
-            1,
-            1 << draw.randint(0, 60),
-        ]
-    )
-    magnitude = min(magnitude, most)
-    near = field - 127 + draw.choice([0, 1, -1, 2, -2, -23, -24, -25, draw.randint(-60, 60)])
-    exponent = near - magnitude.bit_length() + 1
-    if kind == 0:
-        exponent = draw.randint(0, raw_max) + dot.exponent_offset
-    elif kind == 1:
-        exponent = draw.randint(-185, -120)
-    elif kind == 2 and 0 < field < 255:
-        magnitude, exponent = (acc & 0x7FFFFF) | 0x800000, field - 150
-        shift = max(0, magnitude.bit_length() - most.bit_length())
-        magnitude, exponent = min(magnitude >> shift, most), exponent + shift
-    raw = min(max(exponent - dot.exponent_offset, 0), raw_max)
-    sign = draw.getrandbits(1) if kind != 2 else 1 - (acc >> 31)
-    total = -magnitude if sign else magnitude
-    special = draw.random() * (0.05 if field == 255 else 1)  # what is not finite meets its like
-    nan, inf = special < 0.004, 0 if special < 0.004 or special > 0.012 else draw.choice([1, -1])
-    return BlockSum(total, raw + dot.exponent_offset, nan, inf)
-
-
-def accumulator_cases(spec: Accumulator, n: int, draw):
-    """Rows in turn, each of random length."""
-    sums = [0] * spec.interleave
-    for i in range(n):
-        row = i % spec.interleave
-        block = draw_sum(spec.dot, sums[row], draw)
-        sums[row] = spec.add(sums[row], block)
-        is_last = draw.random() < (0.6 if sums[row] & 0x7F800000 == 0x7F800000 else 0.15)
-        word = sum_word(spec.dot, block, draw.getrandbits(1), int(is_last))
-        yield word, sums[row] if is_last else None
-        if is_last:
-            sums[row] = 0
+def near_scale(side: Side, draw, scale: str) -> Side:
+    """The same block with a scale that keeps sums of many blocks within each other's reach; NaN stays."""
+    near = scale == "e8m0" and side.scale != 0xFF and draw.random() < 0.95
+    return side._replace(scale=draw.randint(120, 134)) if near else side

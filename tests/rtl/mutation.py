@@ -1,4 +1,4 @@
-"""A unit with one line changed: the package `rtl` imported once more, around a patched source."""
+"""A unit with one line changed: the package `rtl` imported a second time, around a patched source."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.machinery import PathFinder, SourceFileLoader
-from types import ModuleType, SimpleNamespace
-
-MODULES = ("arith", "pipe", "lfsr", "lane", "dot", "seed", "accumulate", "requantize", "mac", "repack")
+from types import SimpleNamespace
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,8 @@ def fresh(line: Line | None = None) -> SimpleNamespace:
     with _without_rtl():
         sys.meta_path[:0] = finders
         try:
-            modules: dict[str, ModuleType] = {name: importlib.import_module(f"rtl.{name}") for name in MODULES}
+            importlib.import_module("rtl.catalog")  # and with it every unit
+            modules = {name.removeprefix("rtl."): module for name, module in sys.modules.items() if name[:4] == "rtl."}
         finally:
             for finder in finders:
                 sys.meta_path.remove(finder)

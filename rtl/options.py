@@ -1,0 +1,97 @@
+"""Options of the commands of `python -m rtl`: a frozen dataclass per unit, which says what unit is meant."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwsim.errors import InputError, nearest
+from hwsim.formats.lfsr import CODECS, SeedCodec
+from hwsim.specs import BlockDot
+
+__all__ = ["CLOCK", "OUT", "Activations", "DotOptions", "Folder", "Interleave", "Options", "SeedOptions", "Target"]
+
+OUT = Path("build/rtl")
+CLOCK = "150 MHz"
+
+Folder = Annotated[Path, typer.Option("-o", "--out", help="Folder the files are written to.")]
+SeedFormat = Annotated[str, typer.Option("--format", help=f"Seed format: {', '.join(CODECS)}.")]
+Target = Annotated[str, typer.Option("--target", help="Format made: mxint8 or mxfp4_e2m1.")]
+Activations = Annotated[
+    str | None, typer.Option("--activations", help="Format of the activations; default the target.")
+]
+Formats = Annotated[list[str], typer.Option("--format", help="Format; twice for a mixed pair.")]
+Lanes = Annotated[int | None, typer.Option("--lanes", help="Elements of a dot block; default the formats' block.")]
+Interleave = Annotated[int | None, typer.Option("--interleave", help="Rows in turn; default the loop's latency.")]
+Tool = Annotated[str | None, typer.Option("--tool", help="Also a project of vivado, quartus or yosys.")]
+Clock = Annotated[str, typer.Option("--clock", help="Clock of the project's constraint.")]
+Vectors = Annotated[
+    int, typer.Option("--vectors", min=0, max=1_000_000, help="Inputs of a bench in plain Verilog; default none.")
+]
+
+
+@dataclass(frozen=True)
+class Options(ABC):
+    """What every command takes: where the files go, and what is written beside the Verilog.
+
+    A unit's own options are the fields of a subclass. Typer reads them from its signature and makes the object.
+    """
+
+    out: Folder = field(default=OUT, kw_only=True)
+    tool: Tool = field(default=None, kw_only=True)
+    clock: Clock = field(default=CLOCK, kw_only=True)
+    vectors: Vectors = field(default=0, kw_only=True)
+
+    @abstractmethod
+    def unit(self) -> tuple[object, str]:
+        """The spec, and the name of the Verilog module.
+
+        raises: InputError for options that make no unit.
+        """
+
+
+@dataclass(frozen=True)
+class SeedOptions(Options):
+    """Of units that take a seed format."""
+
+    format: SeedFormat = "seedlm4"
+
+    @property
+    def codec(self) -> SeedCodec:
+        """The codec of the seed format.
+
+        raises: InputError with the nearest name.
+        """
+        if self.format not in CODECS:
+            raise InputError(f"--format {self.format}: not a seed format{nearest(self.format, CODECS)}")
+        return CODECS[self.format]
+
+
+@dataclass(frozen=True)
+class DotOptions(Options):
+    """Of units that take the two formats of a block dot product."""
+
+    format: Formats = ("mxfp4_e2m1",)
+    lanes: Lanes = None
+
+    @property
+    def dot(self) -> BlockDot:
+        """The dot unit's spec for one or two formats.
+
+        raises: InputError for more, for a bad format, or for lanes below 1.
+        """
+        if len(self.format) > 2:
+            raise InputError(f"--format: {len(self.format)} given; write one, or two for a mixed pair")
+        spec = BlockDot.of(self.format[0], self.format[-1])
+        if self.lanes is None:
+            return spec
+        if not 1 <= self.lanes <= 1024:
+            raise InputError(f"--lanes {self.lanes}: write 1 to 1024")
+        return replace(spec, lanes=self.lanes, stages=None)
+
+    @property
+    def name(self) -> str:
+        """Formats and lanes, for the unit's name."""
+        return "_".join(dict.fromkeys(self.format)) + (f"_{self.lanes}" if self.lanes is not None else "")
