@@ -1,8 +1,9 @@
-"""Energy and area of a run: bytes and unit operations times what a technology's sources say.
+"""Energy and area of a run: its bytes and unit operations, times the published figures of a technology.
 
 energy = sum bytes x pJ/B + sum unit operations x NAND2-equivalents x activity x pJ per toggle + static power x seconds;
-area = units x NAND2-equivalents x um2 + buffer bits x um2. Gates are those of `hwsim/data/units.json`, which `make
-fpga` measures on the units in `rtl`. A term without a source is None and says what is missing; so is then the total.
+area = units x NAND2-equivalents x um2 + buffer bits x um2. Gate counts are those in `hwsim/data/units.json`, which
+`make fpga` measures on the units in `rtl`. A term without a source is None and says what is missing; then the total
+is None too.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ PJ = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A measured unit: its NAND2-equivalents (None: not measured), what it does a cycle, hash of its Verilog."""
+    """A measured unit: NAND2-equivalents (None: not measured), operations per cycle, hash of its Verilog."""
 
     nand2: int | None
     per_cycle: int
@@ -32,7 +33,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class CostTable:
-    """What a cost is made from. technology: None where the machine names none."""
+    """Inputs of a cost. technology: None if the machine names none."""
 
     units: Mapping[str, Unit]
     technology: Technology | None
@@ -40,7 +41,7 @@ class CostTable:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a run did. macs: by (weights, activations) pair; regenerated: (seed format, fed format) to seed blocks."""
+    """Operations of a run. macs: by (weights, activations); regenerated: seed blocks by (seed format, fed format)."""
 
     seconds: float
     dram_bytes: int
@@ -51,7 +52,7 @@ class Work:
 
 
 def cost_table(arch: TileMachine) -> CostTable:
-    """The shipped unit counts, with the technology that the machine names."""
+    """The measured units of this package, and the technology that the machine names."""
     return CostTable(_units(), TECHNOLOGIES[arch.technology] if arch.technology else None)
 
 
@@ -65,11 +66,11 @@ def _units() -> Mapping[str, Unit]:
 
 
 def cost(table: CostTable, arch: TileMachine, work: Work) -> Cost:
-    """Energy of the run and area of the units it uses at the machine's rates, term by term."""
+    """Energy of the run, and area of as many units as reach the machine's rates, term by term."""
     tech = table.technology
     energy = [
         _moved("dram", work.dram_bytes, tech and tech.dram_pj_per_byte, arch),
-        # Whatever comes from DRAM or goes there is written to a buffer once and read once, at the least.
+        # Every byte to or from DRAM is written to a buffer at least once and read from it at least once.
         _moved("buffers", 2 * work.dram_bytes, tech and tech.buffer_pj_per_byte, arch),
     ]
     area = [_buffers(arch, tech)]
@@ -111,18 +112,18 @@ def _buffers(arch: TileMachine, tech: Technology | None) -> Term:
         return _unknown("buffers", arch)
     held = arch.buffers
     bits = 8 * (held.weights + held.activations + held.outputs)
-    return Term("buffers", bits * tech.bit_um2.value * 1e-6, f"{tech.bit_um2.source}; bit cells alone")
+    return Term("buffers", bits * tech.bit_um2.value * 1e-6, f"{tech.bit_um2.source}; bit cells only")
 
 
 def _find(table: CostTable, kind: str, pair: tuple[str, str]) -> tuple[str, Unit | None]:
-    """The measured unit for a pair in either order."""
+    """The measured unit for a pair of formats, in either order."""
     names = [f"{kind}_" + "_".join(dict.fromkeys(p)) for p in (pair, pair[::-1])]
     name = next((n for n in names if n in table.units), names[0])
     return name, table.units.get(name)
 
 
 def _dot(table: CostTable, arch: TileMachine, pair: tuple[str, str], macs: int) -> tuple[Term, Term]:
-    """Dot units with their accumulators; the published energy of a multiply-add where no unit is measured."""
+    """Dot units with their accumulators; if no unit is measured, the published energy of a multiply-add."""
     tech, name = table.technology, f"dot {pair[0]} x {pair[1]}"
     if tech is None:
         return _unknown(name, arch), _unknown(name, arch)
@@ -139,7 +140,7 @@ def _dot(table: CostTable, arch: TileMachine, pair: tuple[str, str], macs: int) 
 
 
 def _regenerate(table: CostTable, arch: TileMachine, seeds: str, fed: str, blocks: int) -> tuple[Term, Term]:
-    """Seed decoders, and the requantizer behind them where it has a unit for what they feed."""
+    """Seed decoders and the requantizer that converts their weights to the format the dot array takes."""
     tech, name = table.technology, f"regenerate {seeds} to {fed}"
     if tech is None:
         return _unknown(name, arch), _unknown(name, arch)

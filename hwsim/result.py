@@ -1,4 +1,4 @@
-"""Result: what a run found, with everything needed to run it again."""
+"""Result: what a run found, with everything needed to repeat it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Part of a run, by op kind or by layer; the rows' cycles, bytes and macs sum to the total."""
+    """Part of a run, by op kind or by layer; cycles, bytes and macs of all rows sum to the totals."""
 
     name: str
     ops: int
@@ -21,7 +21,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What must lie in DRAM at once, bytes; `fits` compares with one chip's capacity."""
+    """Bytes that must be in DRAM at the same time; `fits` compares them with one chip's capacity."""
 
     weights: int
     kv: int
@@ -42,7 +42,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One part of a cost: joules or mm2, and its source; None, and what is missing."""
+    """One term of a cost in joules or mm2 with its source; value None: `source` says what is missing."""
 
     name: str
     value: float | None
@@ -51,29 +51,29 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Energy of a run in joules and area in mm2, term by term; a total is None where a term is."""
+    """Energy of a run in joules and area in mm2, term by term."""
 
     energy: tuple[Term, ...]
     area: tuple[Term, ...]
 
     @staticmethod
     def total(terms: tuple[Term, ...]) -> float | None:
-        """Sum, if every term has a source."""
+        """The sum of the terms, or None if one of them has no source."""
         return None if any(t.value is None for t in terms) else sum(t.value for t in terms)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One run. Cycles are of the machine's clock; times in seconds; bytes are payload unless `dram_bytes`.
+    """One run. Cycles are cycles of the machine's clock; times are in seconds; bytes are payload, except `dram_bytes`.
 
-    bound_cycles, limited_by: the busiest server's whole work, which no schedule beats.
-    roofline_cycles: sum over ops of per-op maxima; printed, never asserted.
+    bound_cycles, limited_by: the total work of the busiest server, a lower bound of any schedule; and its name.
+    roofline_cycles: sum of each op's own lower bound; printed for comparison, never asserted.
     stalls: cycles of the limiting server by cause; they sum to `cycles`.
-    chips: that share the step; bytes, macs, memory and utilization are of one, the one with the most.
-    distinct_experts: that the step's tokens choose in a layer, unrounded (null: no experts).
+    chips: chips that share the step; bytes, macs, memory and utilization are those of the chip with the most work.
+    distinct_experts: expected number of experts that the step's tokens choose per layer, unrounded (null: no experts).
     utilization: busy share of each server.
-    energy_joules, area_mm2: totals of `cost`, of one chip; null where one of its terms has no source.
-    notes: what a reader must know (dequantised pairs, refresh model, sizing, does not fit).
+    energy_joules, area_mm2: totals of `cost` for one chip; null where one of its terms has no source.
+    notes: what a reader must know (dequantised pairs, refresh model, sizing, memory that does not suffice).
     """
 
     name: str
@@ -106,7 +106,7 @@ class Result:
     version: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON (schema 1), keys in the order of the fields."""
+        """Plain data for JSON (schema 1), with keys in the order of the fields."""
         data = {"schema": SCHEMA, **asdict(self)}
         if self.memory:
             data["memory"] |= {"total": self.memory.total, "fits": self.memory.fits}
@@ -119,10 +119,10 @@ class Result:
 
 
 def apportion(parts: dict[str, int], unit: int, whole: int) -> dict[str, int]:
-    """`parts` in units of `unit`, rounded so that they sum to `whole` exactly.
+    """`parts` in units of `unit`, rounded to whole numbers that sum to `whole` exactly.
 
-    Each running sum is rounded down, so no part is off by a unit or more; the rounding up of the
-    whole goes to the last part that is not zero.
+    Each running sum is rounded down, so every part is within one unit of its exact value; what `whole` was rounded
+    up by is added to the last part that is not zero.
     """
     rounded, ticks, units, last = {}, 0, 0, None
     for name, part in parts.items():

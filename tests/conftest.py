@@ -1,6 +1,6 @@
-"""For all tests: Hypothesis without a deadline (machines are shared), its files in build/, the same draws in CI.
+"""For all tests: Hypothesis without a deadline (machines are shared), with its files in build/, equal examples in CI.
 
-What the benches of the RTL units counted and recorded is printed at the end of the run.
+At the end of the run, it prints what the benches of the RTL units counted and recorded.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Energy and area against the formula in rationals, on a table made up here."""
+"""Energy and area against the formula in rationals, on a table defined here."""
 
 from fractions import Fraction
 
@@ -74,7 +74,7 @@ def test_regenerators_gather_whole_target_blocks():
         ({"units": {**UNITS, "accumulator_int8": Unit(None, 1, "x")}}, "accumulator_int8 is not measured"),
     ],
 )
-def test_what_has_no_source_is_none_and_says_so(change, word):
+def test_a_term_without_a_source_is_none_and_says_what_is_missing(change, word):
     found = cost(table(**change), M0, Work(0.5, 1000, {("int8", "int8"): 64_000}, {}))
     lacking = [t for t in found.energy if t.value is None]
     assert lacking and any(word in t.source for t in lacking)
@@ -89,7 +89,7 @@ def test_every_term_of_a_run_has_a_source():
     assert result.energy_joules == Cost.total(result.cost.energy)
 
 
-def test_shipped_table_lists_the_units_with_their_work():
+def test_shipped_table_has_the_operations_per_cycle_of_each_unit():
     units = cost_table(M0).units
     assert units["block_dot_mxint8"].per_cycle == 32 and units["seed_decoder_seedlm4"].per_cycle == 8
     assert len(units["block_dot_mxint8"].verilog_sha256) == 64
@@ -105,4 +105,4 @@ def test_static_energy_is_the_machines_idle_power():
 def test_each_row_of_weights_begins_a_seed_block():
     job = gemm_job("seedlm-virtex7", 1, 100, 100, weights="seedlm4")
     (op,), (opd,) = job.ops, job.operands
-    assert seed_blocks(op, opd) == 100 * 13  # 8 weights a block
+    assert seed_blocks(op, opd) == 100 * 13  # 8 weights per block

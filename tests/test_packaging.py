@@ -1,4 +1,4 @@
-"""The wheel alone is enough: built without network, installed elsewhere, run from another folder."""
+"""The wheel is complete: built without network, installed elsewhere, run from another folder."""
 
 import json
 import os
@@ -19,7 +19,7 @@ GEMM = ["gemm", "m0", "--m", "1", "--n", "256", "--k", "256", "--weights", "int8
 
 
 def outside(*command: str | Path, cwd: Path) -> str:
-    """Output of a command that knows nothing of the checkout."""
+    """Output of a command that cannot import from the checkout."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_"))}
     done = subprocess.run([*map(str, command)], cwd=cwd, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -36,7 +36,7 @@ def wheel(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory) -> Path:
-    """Folder of the programs of an environment with the wheel; the dependencies are borrowed from this one."""
+    """The bin folder of an environment with the wheel; the dependencies are those of this environment."""
     folder = tmp_path_factory.mktemp("elsewhere")
     venv.create(folder / "venv", with_pip=False, symlinks=True)
     programs = folder / "venv" / "bin"

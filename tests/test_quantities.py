@@ -1,4 +1,4 @@
-"""Quantities: exact against rational arithmetic written out here, and refused with words that help."""
+"""Quantities: exact against rational arithmetic written out here, and refused with messages that help."""
 
 import re
 from fractions import Fraction
@@ -47,7 +47,7 @@ def test_value_and_dimension_are_exact(text, value, dimension):
 
 
 @pytest.mark.parametrize("dimension", DIMENSIONS)
-def test_every_example_is_what_its_dimension_takes(dimension):
+def test_every_example_has_its_dimension(dimension):
     assert quantity(EXAMPLES[dimension], dimension).dimension == dimension
     assert re.search(pattern(dimension), EXAMPLES[dimension])
 
@@ -131,7 +131,7 @@ def test_any_decimal_is_exact(digits, places, prefix, base):
 
 
 @given(st.integers(1, 10**15), st.integers(0, 9), st.integers(0, 9), st.sampled_from(DIMENSIONS))
-def test_what_is_written_reads_back(numerator, twos, fives, dimension):
+def test_written_quantities_read_back(numerator, twos, fives, dimension):
     value = Fraction(numerator, 2**twos * 5**fives)
     text = write(value, dimension)
     assert quantity(text, dimension) == Quantity(value, dimension)

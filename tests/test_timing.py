@@ -71,7 +71,7 @@ def test_gearbox_is_a_queue_of_bits(bits_in, bits_out, spare, signals):
 
 @given(st.integers(1, 40), st.integers(1, 40))
 def test_full_rate_depth_loses_nothing_but_the_rate(bits_in, bits_out):
-    """With willing neighbours, after filling, the side of the larger word moves as often as the rates allow."""
+    """If its neighbours are always ready, the side of the larger word moves at the full rate after filling."""
     model = Gearbox(bits_in, bits_out, Gearbox.full_rate_depth(bits_in, bits_out))
     cycles = 4000
     trace = [model.step(True, True) for _ in range(cycles)]

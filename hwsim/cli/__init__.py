@@ -1,4 +1,4 @@
-"""The `hwsim` command: parse, call, print. Heavy imports stay inside the commands."""
+"""The `hwsim` command: parse, call, print. Heavy imports are inside the commands, so that it starts fast."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from hwsim.errors import InputError
 __all__ = ["app", "main"]
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(wanted: bool) -> None:
+    if wanted:
         from hwsim import __version__
 
         print(f"hwsim {__version__}")
@@ -33,9 +33,9 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; a user's error is printed without a traceback, exit status 2."""
+    """Run the command line; a user's error is printed without a traceback, with exit status 2."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # letters that the locale lacks must not end a run
+        stream.reconfigure(errors="backslashreplace")  # characters that the locale lacks must not end a run
     try:
         try:
             app()
@@ -52,5 +52,5 @@ def main() -> None:
         if error.filename is not None:
             raise
         print(f"hwsim: standard output cannot be written: {error.strerror}", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left must not fail once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered must not fail again
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""What the commands share: the application, options, and how their texts are read."""
+"""Parts shared by the commands: the application, common options, and the parsing of their text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from hwsim.errors import InputError, collect
 
-#: Headings of `hwsim --help`, and the commands under each.
+#: Headings of `hwsim --help` and the commands listed under each.
 GROUPS = {
     "Simulate": ("run", "gemm", "serve", "study"),
     "Read results": ("compare", "report"),
@@ -51,35 +51,41 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-ArchName = Annotated[str, typer.Argument(metavar="ARCH", help="a machine's name (`hwsim arch`) or a YAML path")]
+ArchName = Annotated[
+    str, typer.Argument(metavar="ARCH", help="a machine name (`hwsim arch` lists them) or a YAML file")
+]
 Weights = Annotated[
-    str, typer.Option(help="a format (`hwsim format`), or CLASS=FORMAT,...,default=FORMAT, or published-...")
+    str, typer.Option(help="a format (`hwsim format`); CLASS=FORMAT,...,default=FORMAT; or a preset, published-...")
 ]
 
 
 def one_number(text: str) -> int:
-    """A whole number. raises: typer.BadParameter, which points to studies where several are written."""
+    """Parse a whole number. raises: typer.BadParameter, which points to studies if there are several numbers."""
     try:
         return int(text)
     except ValueError:
         several = "," in text
-        hint = "; one value at a time: for a grid write a study (`hwsim study`)" if several else ""
+        hint = "; write one value, or a study for a grid of values (`hwsim study`)" if several else ""
         raise typer.BadParameter(f"{text!r} is not a whole number{hint}") from None
 
 
-Acts = Annotated[str | None, typer.Option(help="activation format; default: by the weights and the machine")]
-Engine = Annotated[str | None, typer.Option(help="simpy (the default) or walk: the same times, walk is faster")]
+Acts = Annotated[str | None, typer.Option(help="activation format; default: chosen from the weights and the machine")]
+Engine = Annotated[
+    str | None, typer.Option(help="simulation driver: simpy (default) or walk; walk is faster and gives the same times")
+]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="change the machine, for example dram.bandwidth='9.6 TB/s'"),
+    typer.Option(
+        "--set", metavar="PATH=VALUE", help="change one setting of the machine, for example dram.bandwidth='9.6 TB/s'"
+    ),
 ]
-By = Annotated[str | None, typer.Option(help="op or layer: where the time goes")]
-Trace = Annotated[Path | None, typer.Option(help="write a timeline for ui.perfetto.dev to this file")]
+By = Annotated[str | None, typer.Option(help="op or layer: also print where the time is spent")]
+Trace = Annotated[Path | None, typer.Option(help="write a timeline to this file, for ui.perfetto.dev")]
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 
 
 def overrides(settings: list[str] | None) -> tuple[tuple[str, str], ...]:
-    """`PATH=VALUE` texts as pairs. raises: InputError for each without `=`."""
+    """Split `PATH=VALUE` settings into pairs. raises: InputError for each setting without `=`."""
     example = "write PATH=VALUE, for example dram.bandwidth='9.6 TB/s'"
     bad = [f"--set {s}: {example}" for s in settings or () if "=" not in s]
     if bad:
@@ -88,9 +94,9 @@ def overrides(settings: list[str] | None) -> tuple[tuple[str, str], ...]:
 
 
 def weight_map(text: str) -> str | dict[str, str]:
-    """`F` as it is; `experts=F,default=G` (or the same in braces with colons) as a mapping.
+    """Parse --weights: `F` is returned unchanged; `experts=F,default=G` (or `{experts: F, default: G}`) as a mapping.
 
-    raises: InputError for an entry without a format, or a class named twice.
+    raises: InputError for an entry without a format, or a class that is given twice.
     """
     if not any(c in text for c in "=:{"):
         return text
@@ -101,7 +107,7 @@ def weight_map(text: str) -> str | dict[str, str]:
         if not found or not key or not name:
             raise InputError(f"--weights: {part.strip()!r} is not CLASS=FORMAT; write experts=nvfp4,default=fp8")
         if key in table:
-            raise InputError(f"--weights: class {key!r} is named twice")
+            raise InputError(f"--weights: class {key!r} is given twice; write it once")
         table[key] = name
     return table
 
@@ -109,7 +115,7 @@ def weight_map(text: str) -> str | dict[str, str]:
 def read_options(
     weights: str, settings: list[str] | None, by: str | None, problems: list[str]
 ) -> tuple[str | dict[str, str], tuple[tuple[str, str], ...]]:
-    """(weights as `run` takes them, overrides of the machine); what cannot be read is added to `problems`."""
+    """(weights as `run` takes them, overrides of the machine); errors are appended to `problems`."""
     formats: str | dict[str, str] = "bf16"
     changes: tuple[tuple[str, str], ...] = ()
     with collect(problems):

@@ -16,21 +16,22 @@ from hwsim.errors import InputError
 @app.command()
 def run(
     arch: ArchName,
-    model: Annotated[str, typer.Option(help="a model's name (`hwsim model`), a YAML path, or a config.json")],
+    model: Annotated[str, typer.Option(help="a model name (`hwsim model` lists them), a YAML file, or a config.json")],
     phase: Annotated[str, typer.Option(help="decode or prefill")] = "decode",
-    batch: Annotated[int, typer.Option(parser=one_number, metavar="N", help="sequences at once")] = 1,
+    batch: Annotated[int, typer.Option(parser=one_number, metavar="N", help="number of sequences")] = 1,
     context: Annotated[
-        int, typer.Option(parser=one_number, metavar="N", help="tokens cached (decode) or in the prompt (prefill)")
+        int,
+        typer.Option(parser=one_number, metavar="N", help="tokens in the cache (decode) or in the prompt (prefill)"),
     ] = 8192,
     weights: Weights = "bf16",
     activations: Acts = None,
     kv: Annotated[str | None, typer.Option(help="KV cache format")] = None,
     state: Annotated[
-        str | None, typer.Option(help="SSM state format; with _sr behind it, rounded stochastically")
+        str | None, typer.Option(help="SSM state format; the suffix _sr selects stochastic rounding")
     ] = None,
-    chips: Annotated[int, typer.Option(help="chips that share the step over the machine's link")] = 1,
+    chips: Annotated[int, typer.Option(help="number of chips that share the step over the machine's link")] = 1,
     parallel: Annotated[str, typer.Option(help="parallelism: tensor, tensor+expert or data+expert")] = "tensor",
-    skew: Annotated[str, typer.Option(help="how tokens choose experts: even, or zipf(0.8)")] = "even",
+    skew: Annotated[str, typer.Option(help="how tokens choose experts: even or, for example, zipf(0.8)")] = "even",
     engine: Engine = None,
     set_: Set = None,
     by: By = None,
@@ -72,9 +73,9 @@ def run(
 @app.command()
 def gemm(
     arch: ArchName,
-    m: Annotated[int, typer.Option(help="tokens (rows of X)")],
-    n: Annotated[int, typer.Option(help="outputs (rows of W)")],
-    k: Annotated[int, typer.Option(help="reduction")],
+    m: Annotated[int, typer.Option(help="rows of X (tokens)")],
+    n: Annotated[int, typer.Option(help="rows of W (outputs)")],
+    k: Annotated[int, typer.Option(help="columns of X and W (the reduction)")],
     weights: Weights = "bf16",
     activations: Acts = None,
     engine: Engine = None,
@@ -97,14 +98,14 @@ def gemm(
 
 
 def _finish(job, by: str | None, trace: Path | None, as_json: bool) -> None:
-    """Simulate, print, and write the trace where asked."""
+    """Simulate, print the result, and write the trace if one was requested."""
     from hwsim.report.text import result_text
 
     if trace:
         from hwsim.files.whole import check_writable
 
         if not hasattr(job, "simulate"):
-            raise InputError("--trace: a GEMV machine has no tiles to draw; leave it out")
+            raise InputError("--trace: a GEMV machine runs no tiles, so there is no timeline to write; leave it out")
         check_writable(trace)
     result = job.result()
     if trace:
@@ -120,10 +121,16 @@ def _finish(job, by: str | None, trace: Path | None, as_json: bool) -> None:
 
 
 @app.command()
-def compare(a: Path, b: Path, as_json: Json = False) -> None:
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="a result, written by `hwsim run ... --json`")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="the result to compare with A")],
+    as_json: Json = False,
+) -> None:
     """Compare two results, B against A.
 
-    A and B are files written with --json.
+    \b
+    Example:
+      hwsim compare a.json b.json
     """
     from hwsim.report.compare import compare_text, comparison, read_result
 
@@ -133,15 +140,19 @@ def compare(a: Path, b: Path, as_json: Json = False) -> None:
 
 @app.command()
 def study(
-    file: Annotated[str, typer.Argument(metavar="[STUDY]", help="a study's name or a YAML file; none: list")] = "",
-    out: Annotated[Path | None, typer.Option(help="folder of the results; default: build/studies/NAME")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="how many; default: one per core")] = None,
-    executor: Annotated[str, typer.Option(help="where points run (hwsim/study/executors.py)")] = "processes",
+    file: Annotated[
+        str, typer.Argument(metavar="[STUDY]", help="a study name or a YAML file; without one, list the studies")
+    ] = "",
+    out: Annotated[Path | None, typer.Option(help="folder for the results; default: build/studies/NAME")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="number of workers; default: one per core")] = None,
+    executor: Annotated[
+        str, typer.Option(help="what runs the points: a name in hwsim/study/executors.py")
+    ] = "processes",
     as_json: Json = False,
 ) -> None:
     """Simulate a grid of machines, models, options.
 
-    An interrupted study resumes where it left off. Without a name: list the shipped studies.
+    An interrupted study resumes where it left off. Without a study, list the shipped ones.
     """
     from dataclasses import asdict
 
@@ -165,11 +176,11 @@ def study(
 @app.command()
 def serve(
     arch: ArchName,
-    model: Annotated[str, typer.Option(help="a model's name (`hwsim model`), a YAML path, or a config.json")],
+    model: Annotated[str, typer.Option(help="a model name (`hwsim model` lists them), a YAML file, or a config.json")],
     isl: Annotated[int, typer.Option(help="input tokens per request")] = 8192,
     osl: Annotated[int, typer.Option(help="output tokens per request")] = 16384,
-    batch: Annotated[str, typer.Option(help="sequences at once, or max: as many as the memory holds")] = "max",
-    chips: Annotated[int, typer.Option(help="chips that share the model")] = 1,
+    batch: Annotated[str, typer.Option(help="number of sequences, or max: as many as fit in memory")] = "max",
+    chips: Annotated[int, typer.Option(help="number of chips that share the model")] = 1,
     parallel: Annotated[str, typer.Option(help="parallelism: tensor, tensor+expert or data+expert")] = "tensor",
     weights: Weights = "bf16",
     activations: Acts = None,
@@ -178,16 +189,18 @@ def serve(
     keep_windows: Annotated[
         bool, typer.Option("--keep-windows", help="keep the full KV cache for sliding-window layers")
     ] = False,
-    drafts: Annotated[int, typer.Option(help="tokens drafted per step by the model's own block")] = 0,
+    drafts: Annotated[
+        int, typer.Option(help="draft tokens per step, from the model's multi-token-prediction block")
+    ] = 0,
     acceptance: Annotated[
-        str, typer.Option(help="probability that each draft token is accepted, given the earlier ones: 0.9,0.8")
+        str, typer.Option(help="acceptance probability of each draft token, given that the earlier ones are accepted")
     ] = "",
     set_: Set = None,
     as_json: Json = False,
 ) -> None:
     """Serve a model in steady state.
 
-    Prints tokens/s per chip and per user, the time to the first token, and what fits the memory.
+    Prints tokens/s per chip and per user, the time to first token, and how many sequences fit in memory.
 
     \b
     Example:
@@ -203,14 +216,14 @@ def serve(
     if batch != "max":
         sequences = int(batch) if batch.isdecimal() and int(batch) else None
         problems += (
-            [f"--batch: {batch!r}: write a whole number above 0, for example `--batch 64`, or max"]
+            [f"--batch: {batch!r} is not a batch size; write a whole number above 0, for example `--batch 64`, or max"]
             if sequences is None
             else []
         )
     try:
         chances = tuple(float(x) for x in acceptance.split(",") if x)
     except ValueError:
-        problems.append(f"--acceptance: {acceptance!r}: write probabilities, for example 0.9,0.8")
+        problems.append(f"--acceptance: {acceptance!r} is not a list of probabilities; write, for example, 0.9,0.8")
     request = Request(
         model, isl, osl, formats, activations, kv, state, chips, parallel,
         drafts=drafts, acceptance=chances, keep_windows=keep_windows,
@@ -222,7 +235,7 @@ def serve(
 @app.command()
 def calibrate(
     arch: ArchName,
-    data: Annotated[Path, typer.Argument(metavar="DATA.csv", help="measured GEMMs: dtype,m,n,k,us")],
+    data: Annotated[Path, typer.Argument(metavar="DATA.csv", help="measured GEMMs, with columns dtype,m,n,k,us")],
     out: Annotated[Path, typer.Option("-o", "--out", help="calibration file to write")],
     kernels: Annotated[
         bool, typer.Option("--kernels", help="also fit the project's datasets of the machine's other kernels")
@@ -249,14 +262,14 @@ def calibrate(
 
 @app.command()
 def validate(
-    out: Annotated[Path, typer.Option(help="folder of the pages and their figures")] = Path("build/validation"),
+    out: Annotated[Path, typer.Option(help="folder for the pages and their figures")] = Path("build/validation"),
     only: Annotated[
         str | None, typer.Option(metavar="DATASET", help="print the scores of one dataset and write no page")
     ] = None,
 ) -> None:
     """Score predictions against measured datasets.
 
-    Kernels and whole models: errors by dataset, format and size, with figures.
+    Reports errors for kernels and whole models, by dataset, format and size, with figures.
     """
     try:
         from hwsim.measured import page as kernels
@@ -274,13 +287,13 @@ def validate(
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="the results of a study")],
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="folder of the page; default: DIR")] = None,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder with the results of a study")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="folder for the page; default: DIR")] = None,
     as_json: Json = False,
 ) -> None:
     """Draw a study's results as a page.
 
-    A Markdown page with figures, in the study's folder unless --out says otherwise.
+    Writes a Markdown page with figures into the study's folder, or into the folder given by --out.
     """
     from hwsim.study.page import write_page
 

@@ -1,4 +1,4 @@
-"""Commands that show what there is: machines, models, number formats, schemas."""
+"""Commands that list and show machines, models, number formats and schemas."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 @app.command()
 def arch(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="none: list all")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="what to show; without a name, list all")
+    ] = None,
     set_: Set = None,
     as_json: Json = False,
 ) -> None:
-    """List machines, or show some."""
+    """List machines, or show them in full."""
     from hwsim.arch import arch_config, arch_names, load_arch
     from hwsim.report.text import arch_table, yaml_text
 
@@ -39,10 +41,12 @@ def arch(
 
 @app.command()
 def model(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="none: list all")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="what to show; without a name, list all")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """List models with their counts, or show some."""
+    """List models, or show their parameter counts."""
     from hwsim.report.text import model_table, model_text
     from hwsim.workload import load_model, model_names
 
@@ -60,18 +64,22 @@ def format_(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME]... [X]...", help="formats (none: list all), values to explain, .safetensors files"
+            metavar="[NAME]... [X]...", help="formats (without one, list all), values to explain, .safetensors files"
         ),
     ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="show how the values X are encoded")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="show step by step how the values X are encoded")] = False,
     qsnr: Annotated[
-        bool, typer.Option("--qsnr", help="measure QSNR on four distributions, or on a file's tensors")
+        bool, typer.Option("--qsnr", help="measure QSNR on four distributions, or on the tensors of a file")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """List, explain or measure number formats.
 
-    --explain shows how values are encoded; --qsnr measures the error on distributions or on a file's tensors.
+    \b
+    Examples:
+      hwsim format
+      hwsim format mxfp4 --explain 0.3 -1.7 2.4
+      hwsim format mx9 nvfp4 mxfp4 --qsnr
     """
     from hwsim.formats.names import NAMES, layout
     from hwsim.report.text import format_table, layout_dict
@@ -80,9 +88,9 @@ def format_(
     files = [name for name in wanted if name.endswith(".safetensors")]
     wanted = [name for name in wanted if name not in files]
     if files and not qsnr:
-        raise InputError(f"format: {files[0]} is a file; write --qsnr to measure formats on its tensors")
+        raise InputError(f"format: {files[0]} is a file; add --qsnr to measure formats on its tensors")
     if values and not explain:
-        raise InputError(f"format: {values[0]:g} is a value; write --explain to see how it is encoded")
+        raise InputError(f"format: {values[0]:g} is a value; add --explain to see how it is encoded")
     layouts: list[Layout] = []
     problems: list[str] = []
     for name in wanted or NAMES:
@@ -119,7 +127,7 @@ def _values(layouts: list[Layout], values: list[float], files: list[str], explai
 
 
 def _qsnr_of_files(layouts: list[Layout], files: list[str]) -> list[Qsnr]:
-    """QSNR on the floating-point tensors of model files, one tensor in memory at a time."""
+    """QSNR on the floating-point tensors of model files, with one tensor in memory at a time."""
     from hwsim.compress.checkpoint import FLOATS, read_checkpoint
     from hwsim.formats.quality import qsnr_of_arrays
 
@@ -129,7 +137,7 @@ def _qsnr_of_files(layouts: list[Layout], files: list[str]) -> list[Qsnr]:
 
 
 def numbers_apart(words: list[str]) -> tuple[list[str], list[float]]:
-    """Names and values of a mixed list. raises: InputError for an unknown option among them."""
+    """Split a mixed list into names and numbers. raises: InputError for an unknown option in it."""
     names, values = [], []
     for word in words:
         try:
@@ -143,9 +151,9 @@ def numbers_apart(words: list[str]) -> tuple[list[str], list[float]]:
 
 @app.command()
 def schema(
-    what: Annotated[str, typer.Argument(metavar="[machine|model]", help="which file")] = "machine",
+    what: Annotated[str, typer.Argument(metavar="[machine|model]", help="kind of file")] = "machine",
 ) -> None:
-    """Print the JSON Schema of a file, for editors."""
+    """Print a JSON Schema, for editors."""
     from hwsim.arch import json_schema
     from hwsim.jobs.options import check_choice
     from hwsim.workload import model_schema

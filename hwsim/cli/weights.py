@@ -1,4 +1,4 @@
-"""Commands on files of weights."""
+"""Commands on files of weights: compress, decompress, inspect."""
 
 from __future__ import annotations
 
@@ -11,23 +11,36 @@ import typer
 
 from hwsim.cli.options import Json, app
 
-Globs = Annotated[list[str] | None, typer.Option(metavar="GLOB", help="tensor names; may be repeated")]
-Out = Annotated[Path, typer.Option("-o", "--out", help="file (or folder, for a sharded model) to write")]
+Include = Annotated[
+    list[str] | None, typer.Option(metavar="GLOB", help="compress only the tensors with these names; may be repeated")
+]
+Exclude = Annotated[
+    list[str] | None, typer.Option(metavar="GLOB", help="leave out the tensors with these names; may be repeated")
+]
+Out = Annotated[Path, typer.Option("-o", "--out", help="file to write; for a sharded model, a folder")]
 
 
 @app.command()
 def compress(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="a .safetensors file, an index of shards, or a folder")],
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="a .safetensors file, an index of shards, or a folder with either")
+    ],
     out: Out,
-    format: Annotated[str | None, typer.Option(help="a format for the 2-D and 3-D weights")] = None,
-    map: Annotated[Path | None, typer.Option(help="a YAML file of `glob: format` instead")] = None,
-    include: Globs = None,
-    exclude: Globs = None,
+    format: Annotated[str | None, typer.Option(help="one format for all 2-D and 3-D weights")] = None,
+    map: Annotated[
+        Path | None, typer.Option(help="instead of --format: a YAML file with one `glob: format` per line")
+    ] = None,
+    include: Include = None,
+    exclude: Exclude = None,
     as_json: Json = False,
 ) -> None:
     """Write weights in a number format.
 
     An interrupted run resumes where it left off.
+
+    \b
+    Example:
+      hwsim compress in.safetensors --format seedlm4 -o out.safetensors
     """
     from hwsim.compress import compress as job
 
@@ -39,9 +52,11 @@ def compress(
 
 @app.command()
 def decompress(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="what `hwsim compress` wrote")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="a file or folder written by `hwsim compress`")],
     out: Out,
-    dtype: Annotated[str | None, typer.Option(help="F32, F16 or BF16; default: each tensor's own")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="F32, F16 or BF16; default: the original type of each tensor")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Decode a compressed model."""
@@ -52,7 +67,9 @@ def decompress(
 
 @app.command()
 def inspect(
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="a .safetensors file, an index, or a folder")],
+    source: Annotated[
+        Path, typer.Argument(metavar="FILE", help="a .safetensors file, an index of shards, or a folder with either")
+    ],
     as_json: Json = False,
 ) -> None:
     """Print a model's tensors: format, bits, error."""
@@ -62,7 +79,7 @@ def inspect(
 
 
 def _files(job, as_json: bool) -> None:
-    """Run a job over files with a progress bar on a terminal, and print its table."""
+    """Run a job on files, with a progress bar on a terminal, and print the table that it returns."""
     from dataclasses import asdict
 
     from rich.console import Console
@@ -76,7 +93,7 @@ def _files(job, as_json: bool) -> None:
         task = bar.add_task("reading", total=None, rate="")
 
         def advance(p) -> None:
-            free = p.resumed_values + p.copied_values  # they would spoil the rate, and the time left
+            free = p.resumed_values + p.copied_values  # they took no work: counting them would distort the rate
             bar.update(task, description=p.tensor, total=p.values - free, completed=p.done_values - free)
             speed = bar.tasks[0].speed
             bar.update(task, rate=f"{speed / 1e6:.3g} M values/s" if speed else "")
@@ -84,6 +101,6 @@ def _files(job, as_json: bool) -> None:
         try:
             found = job(advance)
         except KeyboardInterrupt:
-            print("hwsim: interrupted; the same command resumes from here", file=sys.stderr)
+            print("hwsim: interrupted; run the same command again to resume", file=sys.stderr)
             raise
     print(json.dumps({"schema": 1} | asdict(found), indent=2, default=str) if as_json else inspect_text(found))

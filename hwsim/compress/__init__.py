@@ -4,8 +4,8 @@
     decompress("small.safetensors", "again.safetensors")
     print(inspect_text(inspect("small.safetensors")))
 
-A compressed tensor is a uint8 tensor under its own name that holds `Encoded.to_bytes()`; the metadata entry
-`hwsim` says its format, shape, data type and error. Every other tensor is copied.
+A compressed tensor is stored under its own name as a uint8 tensor with the bytes of `Encoded.to_bytes()`; the
+metadata entry `hwsim` records its format, shape, data type and error. Every other tensor is copied.
 """
 
 from hwsim.compress.jobs import compress, decompress

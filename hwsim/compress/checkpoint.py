@@ -1,7 +1,7 @@
-"""Checkpoints on disk: one safetensors file, or shards with their index; names, shapes and bytes of tensors.
+"""Checkpoints on disk: one safetensors file, or shards with an index; names, shapes and bytes of tensors.
 
-The safetensors library checks every header before a byte of it is trusted here; data is read by memory map,
-so that only the tensor at hand is in memory.
+The safetensors library checks every header before this module uses it. Data is read through a memory map, so that
+only the current tensor is in memory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hwsim.errors import InputError, MissingExtra
 from hwsim.files.yaml import short
 
 FLOATS = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
-"""Data types that can be compressed, as they are stored; bfloat16 is read as its bits."""
+"""Data types that can be compressed, and how numpy reads them; bfloat16 is read as its bits."""
 
 _INDEX = ".safetensors.index.json"
 _MAX_INDEX_BYTES = 64 << 20
@@ -26,7 +26,7 @@ _MAX_BF16 = np.uint32(0x7F7F0000).view(np.float32)
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor of a file. start: byte in the file. nbytes: as stored."""
+    """One tensor of a file. start: offset in the file, in bytes. nbytes: stored size."""
 
     name: str
     dtype: str
@@ -42,7 +42,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Shard:
-    """One safetensors file. metadata: its text entries. stamp: size and time of its last change."""
+    """One safetensors file. metadata: its text entries. stamp: (size in bytes, time of the last change in ns)."""
 
     path: Path
     tensors: tuple[Tensor, ...]
@@ -50,7 +50,7 @@ class Shard:
     stamp: tuple[int, int]
 
     def data(self, tensor: Tensor) -> np.ndarray:
-        """uint8[nbytes], mapped from the file. raises: InputError if the file can no longer be read."""
+        """uint8[nbytes], mapped from the file. raises: InputError if the file cannot be read any more."""
         if not tensor.nbytes:
             return np.empty(0, np.uint8)
         try:
@@ -59,31 +59,31 @@ class Shard:
             raise InputError(f"{self.path}: {tensor.name} cannot be read: {error}") from error
 
     def values(self, tensor: Tensor) -> np.ndarray:
-        """float32[shape] or float16[shape] of a tensor of one of `FLOATS`; bfloat16 widens exactly."""
+        """float32[shape] or float16[shape] of a tensor whose type is in `FLOATS`; bfloat16 becomes float32, exactly."""
         stored = self.data(tensor).view(FLOATS[tensor.dtype]).reshape(tensor.shape)
         return widen(stored) if tensor.dtype == "BF16" else stored
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All files of a model. index: path of the index of a sharded one, else None."""
+    """All files of a model. index: path of the index if the model is sharded, else None."""
 
     shards: tuple[Shard, ...]
     index: Path | None = None
 
     @property
     def tensors(self) -> list[Tensor]:
-        """Of all shards."""
+        """Tensors of all shards."""
         return [tensor for shard in self.shards for tensor in shard.tensors]
 
 
 def widen(bits: np.ndarray) -> np.ndarray:
-    """float32 of bfloat16 bits, exactly."""
+    """bfloat16 bits, uint16[...], as float32[...], exactly."""
     return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
 def narrow(values: np.ndarray, dtype: str) -> np.ndarray:
-    """float32 values as one of `FLOATS`, rounded to nearest even; finite values stay finite."""
+    """float32 values in a type of `FLOATS`, rounded to nearest even; finite values stay finite."""
     if dtype == "F32":
         return values.astype(FLOATS[dtype], copy=False)
     top = _MAX_BF16 if dtype == "BF16" else np.float32(65504)
@@ -97,9 +97,9 @@ def narrow(values: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def read_shard(path: Path) -> Shard:
-    """The header of one file.
+    """Read the header of one file.
 
-    raises: InputError for a file that safetensors refuses; MissingExtra without that library.
+    raises: InputError for a file that safetensors rejects; MissingExtra if that library is missing.
     """
     try:
         from safetensors import SafetensorError, safe_open
@@ -109,7 +109,7 @@ def read_shard(path: Path) -> Shard:
         raise InputError(f"{path}: no such file")
     try:
         with safe_open(path, framework="numpy"):
-            pass  # the header is well formed: no overlap, no gap, nothing beyond the end
+            pass  # raises unless the header is well formed: no overlap, no gap, nothing past the end
         stat = path.stat()
         with path.open("rb") as f:
             length = int.from_bytes(f.read(8), "little")
@@ -129,17 +129,17 @@ def read_shard(path: Path) -> Shard:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """A `.safetensors` file, an index (`.json`), or a folder that holds either.
+    """Read a `.safetensors` file, an index (`.json`), or a folder that contains either.
 
-    raises: InputError for anything else, for an index that is malformed, names files outside its folder, or
-        names tensors that its files do not hold.
+    raises: InputError for anything else, and for an index that is malformed, names files outside its folder, or
+        names tensors that are not in its files.
     """
     path = Path(path)
     if path.is_dir():
         found = sorted(path.glob("*" + _INDEX)) or sorted(path.glob("*.safetensors"))
         if len(found) != 1:
             names = ", ".join(p.name for p in found[:4]) or "no .safetensors file"
-            raise InputError(f"{path}: {names}; name one file, or an index")
+            raise InputError(f"{path}: contains {names}; write the path of one file, or of an index")
         path = found[0]
     if path.suffix == ".json":
         return _read_index(path)
@@ -149,16 +149,18 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 def _read_index(path: Path) -> Checkpoint:
     try:
         if path.stat().st_size > _MAX_INDEX_BYTES:
-            raise InputError(f"{path}: an index of more than {_MAX_INDEX_BYTES >> 20} MiB")
+            raise InputError(
+                f"{path}: an index of more than {_MAX_INDEX_BYTES >> 20} MiB is not read; write the path of an index"
+            )
         index = json.loads(path.read_bytes())
         places = index["weight_map"]
     except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not an index of shards: {short(repr(error), 120)}") from error
     if not isinstance(places, dict) or not places or not all(isinstance(n, str) for n in places.values()):
-        raise InputError(f"{path}: weight_map: write tensor: file name")
+        raise InputError(f"{path}: weight_map: is not a mapping of tensors to files; write {{tensor: file name}}")
     outside = sorted({n for n in places.values() if PurePath(n).name != n or not n.endswith(".safetensors")})
     if outside:
-        what = "is not the name of a .safetensors file beside it"
+        what = "is not the name of a .safetensors file in the same folder"
         raise InputError(*(f"{path}: weight_map: {short(n)!r} {what}" for n in outside))
     shards = tuple(read_shard(path.parent / name) for name in sorted(set(places.values())))
     held = {(shard.path.name, tensor.name) for shard in shards for tensor in shard.tensors}

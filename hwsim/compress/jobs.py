@@ -1,4 +1,4 @@
-"""`compress` and `decompress`: tensor by tensor, in the memory of the largest one, resumable."""
+"""`compress` and `decompress`: tensor by tensor, so that one tensor at a time is in memory; resumable."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hwsim.formats import get_format
 from hwsim.formats.format import Format
 from hwsim.formats.seed import SeedFormat
 
-_CHUNK = 1 << 20  # values whose errors are held in float64 at once
+_CHUNK = 1 << 20  # number of values whose errors are in float64 at the same time
 
 
 def compress(
@@ -41,18 +41,19 @@ def compress(
     """Write a compressed copy of a model and return its table.
 
     in_path: a .safetensors file, an index of shards, or a folder with either.
-    out_path: a file; for shards the folder that will hold shards and index of the same names (or the path of
-        that index).
-    format: for all chosen tensors; or mapping: globs to formats, the first that matches wins, `keep` for none
-        (a mapping, or the path of a YAML file).
+    out_path: a file; for a sharded model, a folder for the shards and index, which keep their names (or the path
+        of the new index).
+    format: one format for all selected tensors.
+    mapping: used instead of `format`: globs to formats, as a mapping or the path of a YAML file. The first glob
+        that matches a tensor wins; the format `keep` leaves the tensor unchanged.
     include, exclude: globs, see `selection.select`.
-    progress: called before each tensor, within one whose search takes long, and once at the end.
-    raises: InputError for input that cannot be read, weights that are NaN or Inf, unknown formats, globs that
-        match nothing, and a place or disk that takes no file; nothing is left behind. A run that is killed is
-        resumed by the same call.
+    progress: called before each tensor, during a long search, and once at the end.
+    raises: InputError for input that cannot be read, weights that are NaN or infinite, unknown formats, globs that
+        match nothing, and an output that cannot be written; no files are left behind. The same call resumes a run
+        that was killed.
     """
     if (format is None) == (mapping is None):
-        raise InputError("compress: name a format, or a map of globs to formats; not both")
+        raise InputError("compress: write either a format or a map of globs to formats")
     source = read_checkpoint(in_path)
     packed = [shard.path for shard in source.shards if KEY in shard.metadata]
     if packed:
@@ -96,16 +97,17 @@ def decompress(
     threads: int | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Inspection:
-    """The inverse: every compressed tensor decoded, in its own data type or in `dtype` (F32, F16, BF16).
+    """The inverse of `compress`: decode every compressed tensor to its original data type, or to `dtype`.
 
-    paths, progress and errors: as `compress`. raises: InputError too for files that hwsim did not compress.
+    dtype: F32, F16, BF16 or None. Paths, progress and errors: as in `compress`.
+    raises: InputError also for files that hwsim did not compress.
     """
     if dtype is not None and dtype not in FLOATS:
-        raise InputError(f"dtype: {dtype!r}; write one of {', '.join(FLOATS)}")
+        raise InputError(f"dtype: unknown {dtype!r}; write one of {', '.join(FLOATS)}")
     source = read_checkpoint(in_path)
     records = {shard.path: read_records(shard) for shard in source.shards}
     if not any(records.values()):
-        raise InputError(f"{in_path}: holds no tensor that hwsim compressed")
+        raise InputError(f"{in_path}: contains no tensor that hwsim compressed; write the output of `hwsim compress`")
     forms = cache(lambda spec: get_format(json.loads(spec), threads=threads))
 
     def pieces(shard: Shard) -> tuple[list[Piece], dict[str, Record]]:
@@ -132,7 +134,7 @@ def decompress(
 
 
 def _settled(spec: Spec) -> Spec:
-    """A format as the file will name it: canonical name, or the content of a YAML file."""
+    """A format as the output file records it: its canonical name, or the content of its YAML file."""
     if isinstance(spec, str) and spec.endswith((".yaml", ".yml")):
         from hwsim.files.yaml import read
 
@@ -176,11 +178,11 @@ def _write(source: Checkpoint, out_path, pieces, plan: dict, progress) -> None:
 
 
 def _targets(source: Checkpoint, out: Path) -> list[Path]:
-    """Path of each shard to come. raises: InputError where it cannot be written, or is the input."""
+    """Output path of each shard. raises: InputError if it cannot be written, or is the input."""
     if source.index is None:
         out = out / source.shards[0].path.name if out.is_dir() else out
         if out.suffix != ".safetensors":
-            raise InputError(f"{out}: write a name that ends in .safetensors")
+            raise InputError(f"{out}: is not a safetensors file; write a name that ends in .safetensors")
         paths = [out]
     else:
         folder = out.parent if out.suffix == ".json" else out
@@ -189,7 +191,7 @@ def _targets(source: Checkpoint, out: Path) -> list[Path]:
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise InputError(f"{folder}: cannot be made: {error.strerror}") from error
+            raise InputError(f"{folder}: cannot be created: {error.strerror}") from error
         paths = [folder / shard.path.name for shard in source.shards]
     for path, shard in zip(paths, source.shards, strict=True):
         check_writable(path)
@@ -207,7 +209,7 @@ def _copy(shard: Shard, tensor: Tensor) -> Piece:
 
 @contextlib.contextmanager
 def _named(shard: Shard, tensor: Tensor) -> Iterator[None]:
-    """Errors inside say which file and tensor they are about."""
+    """Put the file and tensor in front of every error raised inside."""
     try:
         yield
     except InputError as error:
@@ -215,7 +217,7 @@ def _named(shard: Shard, tensor: Tensor) -> Iterator[None]:
 
 
 def _check_finite(source: Checkpoint, chosen: Mapping[str, Spec]) -> None:
-    """Before hours of search, not at their end. raises: InputError naming every tensor with NaN or Inf."""
+    """Check all weights before the search, which can take hours. raises: InputError for tensors with NaN or Inf."""
     problems = []
     for shard in source.shards:
         for tensor in shard.tensors:
@@ -225,14 +227,14 @@ def _check_finite(source: Checkpoint, chosen: Mapping[str, Spec]) -> None:
                 values = (widen(part) if tensor.dtype == "BF16" else part for part in parts)
                 bad = sum(part.size - np.count_nonzero(np.isfinite(part)) for part in values)
                 if bad:
-                    what = f"{bad} of {tensor.size} weights are NaN or infinite; exclude it, or mend it"
+                    what = f"{bad} of {tensor.size} weights are NaN or infinite; exclude the tensor, or repair it"
                     problems.append(f"{shard.path}: {tensor.name}: {what}")
     if problems:
         raise InputError(*problems[:20])
 
 
 def _encoded(shard: Shard, tensor: Tensor, form: Format, tell: Callable[[int], None]) -> tuple[bytes, str]:
-    """Bytes of a tensor in a format, and its relative error as the note."""
+    """(bytes of a tensor in a format, its relative error as text)."""
     w = shard.values(tensor)
     rows = w.reshape(-1, w.shape[-1])
     step = max(1, _CHUNK // rows.shape[1])
@@ -247,6 +249,6 @@ def _encoded(shard: Shard, tensor: Tensor, form: Format, tell: Callable[[int], N
         exact -= decoded[at : at + step]
         noise += float(np.sum(exact * exact))
     if not math.isfinite(noise):
-        what = f"{form.name} cannot hold its largest weights: they would become infinite; exclude it, or take another"
+        what = f"its largest weights would become infinite in {form.name}; exclude it, or use another format"
         raise InputError(f"{shard.path}: {tensor.name}: {what}")
     return data, error_note(math.sqrt(noise / power) if power else 0.0)

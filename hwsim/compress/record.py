@@ -1,4 +1,4 @@
-"""What a compressed file says of its tensors: the JSON in the metadata entry `hwsim`."""
+"""The record of compressed tensors in a file: JSON in the metadata entry `hwsim`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from hwsim.files.yaml import short
 KEY = "hwsim"
 VERSION = 1
 NOTE_LENGTH = 12
-"""Characters of a relative error in the header: `1.218370e-01`."""
+"""Number of characters of a relative error in the header, for example `1.218370e-01`."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One compressed tensor. format: as `get_format` takes it. shape, dtype: of the original.
+    """One compressed tensor. format: an argument of `get_format`. shape, dtype: those of the original tensor.
 
-    error: ||W - Q|| / ||W||, to 7 digits; None before it is known.
+    error: ||W - Q|| / ||W||, with 7 digits; None until it is known.
     """
 
     format: str | Mapping[str, object]
@@ -31,7 +31,7 @@ class Record:
 
 
 def error_note(error: float) -> str:
-    """An error in exactly `NOTE_LENGTH` characters."""
+    """A relative error as text of exactly `NOTE_LENGTH` characters."""
     return f"{error if error >= 1e-99 else 0.0:.6e}"
 
 
@@ -45,9 +45,9 @@ def write_records(records: Mapping[str, Record], notes: Mapping[str, str], write
 
 
 def read_records(shard: Shard) -> dict[str, Record]:
-    """Name -> record; empty for a file that hwsim did not compress.
+    """Tensor name -> record; empty for a file that hwsim did not compress.
 
-    raises: InputError for an entry of another version, or one that does not fit the tensors of the file.
+    raises: InputError for an entry of another version, or one that contradicts the tensors of the file.
     """
     from hwsim.formats.names import layout
 
@@ -58,7 +58,7 @@ def read_records(shard: Shard) -> dict[str, Record]:
         entry = json.loads(text)
         version = entry["version"]
         if version != VERSION:
-            found = f"compressed files of version {short(version)} are not known here"
+            found = f"is a compressed file of version {short(version)}"
             raise InputError(f"{shard.path}: {found}; this hwsim reads version {VERSION}")
         records = {
             name: Record(t["format"], tuple(int(n) for n in t["shape"]), str(t["dtype"]), float(t["error"]))
@@ -71,13 +71,13 @@ def read_records(shard: Shard) -> dict[str, Record]:
     for name, r in records.items():
         tensor = held.get(name)
         if tensor is None or tensor.dtype != "U8" or r.dtype not in FLOATS or not r.shape or min(r.shape) < 1:
-            problems.append(f"{shard.path}: {short(name)}: its record does not fit the tensor")
+            problems.append(f"{shard.path}: {short(name)}: its record contradicts the tensor")
         elif not isinstance(r.format, str | Mapping) or str(r.format).endswith((".yaml", ".yml")):
             problems.append(f"{shard.path}: {short(name)}: {short(r.format)} is not a format")
         else:
             planned = layout(r.format).nbytes(math.prod(r.shape[:-1]), r.shape[-1])
             if planned != tensor.nbytes:
-                what = f"{tensor.nbytes} bytes, its format and shape need {planned}"
+                what = f"has {tensor.nbytes} bytes, but its format and shape need {planned}"
                 problems.append(f"{shard.path}: {short(name)}: {what}")
     if problems:
         raise InputError(*problems[:20])

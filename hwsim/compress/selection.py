@@ -1,4 +1,4 @@
-"""Which tensors of a checkpoint are compressed, and to what."""
+"""Selection of the tensors of a checkpoint that are compressed, and of their formats."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from hwsim.compress.checkpoint import FLOATS, Tensor
 from hwsim.errors import InputError, nearest
 
 KEEP = "keep"
-"""The format of a map that leaves a tensor as it is."""
+"""The word in a map that leaves a tensor unchanged."""
 
 EXCLUDED = (
     "*embed*", "*wte.*", "*wpe.*", "*lm_head*", "*head.weight", "*router*", "*.gate.weight",
     "*expert_gate*", "*conv*", "*norm*", "*.ln_*", "*bias*", "*a_log",
 )  # fmt: skip
-"""Globs of lower-case names left alone by default: embeddings, heads, routers, convolutions, norms."""
+"""Globs of lower-case names that are not compressed by default: embeddings, heads, routers, convolutions, norms."""
 
 Spec = str | Mapping[str, object]
 
@@ -28,13 +28,13 @@ def select(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
 ) -> dict[str, Spec]:
-    """Tensor name -> format, for those that are compressed.
+    """Tensor name -> format, for the tensors that are compressed.
 
-    formats: one format, or (by_glob) globs to formats: the first that matches wins, `keep` leaves it alone.
-    include: globs that replace the default choice (2-D and 3-D weights without `EXCLUDED`); with a map the
-        map chooses, among all floating-point tensors of two axes or more.
-    exclude: globs taken out again.
-    raises: InputError where nothing is left, or a glob matches nothing.
+    formats: one format, or (by_glob) globs to formats. The first glob that matches a tensor wins; `keep` leaves the
+        tensor unchanged. A map selects among all floating-point tensors of two axes or more.
+    include: globs that replace the default selection, which is all 2-D and 3-D weights except `EXCLUDED`.
+    exclude: globs of tensors to leave out of the selection.
+    raises: InputError if nothing is selected, or a glob matches nothing.
     """
     axes = {t.name: len(t.shape) for t in tensors if t.dtype in FLOATS and len(t.shape) >= 2 and t.size}
     able = list(axes)
@@ -63,7 +63,7 @@ def select(
         if form != KEEP:
             chosen[name] = form
     if not chosen:
-        what = "there are no 2-D or 3-D weights beside those left alone; name some with include"
+        what = "the model has no 2-D or 3-D weights that are compressed by default; select some with include"
         raise InputError(f"no tensor to compress: {what}")
     return chosen
 
@@ -77,7 +77,7 @@ def _left_alone(name: str) -> bool:
 
 
 def read_map(path: str | Path) -> dict[str, Spec]:
-    """A YAML file of `glob: format`, in order. raises: InputError for anything but names or mappings."""
+    """Read a YAML file of `glob: format`, in its order. raises: InputError if a format is no name or mapping."""
     from hwsim.files.yaml import read
 
     document = read(path)

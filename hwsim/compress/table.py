@@ -1,4 +1,4 @@
-"""`inspect`: what is in a safetensors file or a set of shards, compressed or not."""
+"""`inspect`: the tensors of a safetensors file or of all shards of a model, compressed or not."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hwsim.files.tables import bytes_text, table
 
 @dataclass(frozen=True)
 class TensorRow:
-    """One tensor. format: its number format, or its data type where it is stored plainly.
+    """One tensor. format: its number format, or its data type if it is not compressed.
 
-    bits: stored bits a value, scales and padding counted.
-    error: ||W - Q|| / ||W||; None where nothing was lost.
+    bits: stored bits per value, including scales and padding.
+    error: ||W - Q|| / ||W||; None if it is not compressed.
     """
 
     name: str
@@ -29,9 +29,9 @@ class TensorRow:
 
 @dataclass(frozen=True)
 class Inspection:
-    """A model's table.
+    """The tensors of a model.
 
-    nbytes: of all tensors as stored. original_nbytes: before compression. file_bytes: on disk, with headers.
+    nbytes: stored bytes of all tensors. original_nbytes: before compression. file_bytes: on disk, with headers.
     """
 
     path: str
@@ -42,7 +42,7 @@ class Inspection:
 
 
 def inspect(path: str | Path) -> Inspection:
-    """Read headers only. raises: InputError as `checkpoint.read_checkpoint`, and for damaged metadata."""
+    """Read the headers of a model. raises: InputError as `checkpoint.read_checkpoint`, and for damaged metadata."""
     source = read_checkpoint(path)
     rows, original = [], 0
     for shard in source.shards:
@@ -65,7 +65,7 @@ def _format_name(record: Record) -> str:
 
 
 def inspect_text(found: Inspection) -> str:
-    """The table: a line a tensor, a line a format, a total."""
+    """A table with one line per tensor, and the total."""
     lines = [
         [
             r.name,

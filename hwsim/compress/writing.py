@@ -1,10 +1,10 @@
-"""Files written piece by piece, which survive being killed: whole under their name, or not there at all.
+"""Writing files piece by piece, so that a killed run can resume. A file has its final name only when it is complete.
 
-Data goes to `NAME.part`, laid out in full from the start; a journal beside it holds one line a finished piece
-with the checksum of its bytes. A run that finds the journal of an equal run takes over the pieces whose
-checksum still holds. Files get their names when all are complete, in one rename each.
+Data is written to `NAME.part`, which has its full size from the start. A journal next to it has one line per finished
+piece with the checksum of its bytes. A run that finds the journal of an equal run keeps the pieces whose checksum is
+still correct. When all files are complete, each is renamed to its final name.
 
-The header is written here because the safetensors library writes only what is in memory as a whole.
+The header is written here because the safetensors library can write only a model that is in memory as a whole.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _CRC_CHUNK = 1 << 24
 
 @dataclass(frozen=True)
 class Piece:
-    """One tensor to come.
+    """One tensor to be written.
 
-    make: its bytes, and a note for the header of exactly `note_length` characters; it may tell its argument how
-        many of its values are done.
-    values: how many it holds, in the progress. copied: it takes no work.
+    make: returns its bytes and a note for the header of exactly `note_length` characters; it may call its argument
+        with the number of values that are done.
+    values: number of values, for the progress. copied: it is copied and takes no work.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class NewFile:
-    """One safetensors file to come. metadata: text entries of its header, from the pieces' notes by name."""
+    """One safetensors file to be written. metadata: notes by piece name -> text entries of the header."""
 
     path: Path
     pieces: tuple[Piece, ...]
@@ -55,15 +55,15 @@ class NewFile:
 
     @property
     def part(self) -> Path:
-        """Where it grows."""
+        """Path of the file until it is complete."""
         return self.path.with_name(self.path.name + ".part")
 
     def ordered(self) -> list[Piece]:
-        """Pieces as they lie: wide elements first, so that all are aligned; then by name."""
+        """Pieces in file order: wide elements first, so that all are aligned, then by name."""
         return sorted(self.pieces, key=lambda p: (-_width(p), p.name))
 
     def header(self, notes: dict[str, str]) -> bytes:
-        """Length and JSON, padded to 8 bytes; its length does not depend on the notes."""
+        """Length and JSON, padded to 8 bytes; the length does not depend on the content of the notes."""
         entries: dict[str, object] = {}
         metadata = self.metadata(notes)
         if metadata:
@@ -80,11 +80,11 @@ class NewFile:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """Progress of a run.
 
-    tensor: the one at work; empty once all are done. done_values, values: finished ones, and of all tensors.
-    resumed_values, copied_values: those of the finished that took no work: taken over from a run that was cut
-        off, or the same in both files.
+    tensor: the current tensor; empty once all are done. done_values, values: finished values, and values in all.
+    resumed_values, copied_values: finished values that took no work, because an interrupted run had finished them, or
+        because they are copied.
     """
 
     tensor: str
@@ -101,12 +101,13 @@ def write_files(
     progress: Callable[[Progress], None] | None = None,
     last: tuple[Path, str] | None = None,
 ) -> None:
-    """Write all files, then give them their names, then write `last` (path, text).
+    """Write all files, then rename them to their final names, then write `last` (path, text).
 
-    journal: where the finished pieces are remembered; gone at the end.
-    identity: what makes two runs equal: inputs, formats, version.
-    raises: InputError for a full disk, a place that cannot be written, or another run at work on it; whatever
-        a piece raises. Then parts and journal are removed; a kill or Ctrl-C leaves them to be resumed.
+    journal: the file that records the finished pieces; it is removed at the end.
+    identity: text that is the same for two runs with equal inputs, formats and version.
+    raises: InputError for a full disk, a path that cannot be written, or another run that writes there; and
+        whatever a piece raises. Then parts and journal are removed; after a kill or Ctrl-C they remain, so that the
+        next run can resume.
     """
     try:
         with _locked(journal) as log:
@@ -121,24 +122,24 @@ def write_files(
     except OSError as error:
         what = f"{files[0].path}: cannot be written: {error.strerror or error}"
         if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
-            what += f"; {sum(p.nbytes for f in files for p in f.pieces)} bytes are needed there"
+            what += f"; {sum(p.nbytes for f in files for p in f.pieces)} bytes are needed"
         raise InputError(what) from error
 
 
 @contextlib.contextmanager
 def _locked(journal: Path) -> Iterator[TextIO]:
-    """The journal, open for reading and writing; the system frees the lock of a process that dies."""
+    """The journal, open for reading and writing, and locked; the system releases the lock of a process that dies."""
     while True:
         log = open(journal, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed below
         try:
             fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             log.close()
-            what = "another run is writing there; wait for it, or write elsewhere"
+            what = "another run is writing these files; wait for it to end, or write to another place"
             raise InputError(f"{journal}: {what}") from None
         if journal.exists() and os.path.samestat(os.fstat(log.fileno()), journal.stat()):
             break
-        log.close()  # the other run ended between open and lock, and took the journal away
+        log.close()  # the other run ended between open and lock, and removed the journal
     try:
         yield log
     finally:
@@ -163,7 +164,7 @@ def _write(
             progress(Progress(piece.name, at_value + done, total, resumed, copied))
 
     try:
-        for number, file in enumerate(files):  # the space of all is taken before any work is spent
+        for number, file in enumerate(files):  # reserve the space of all files before doing any work
             opened.append((file, _open_part(file, done.get(number, {}))))
         for number, (file, part) in enumerate(opened):
             finished, found = done.get(number, {}), {}
@@ -178,7 +179,7 @@ def _write(
                     copied += piece.values if piece.copied else 0
                     data = memoryview(data).cast("B")
                     if len(data) != piece.nbytes or len(note) != piece.note_length:
-                        raise AssertionError(f"{piece.name}: {len(data)} bytes, {piece.nbytes} were planned")
+                        raise AssertionError(f"{piece.name}: {len(data)} bytes, expected {piece.nbytes}")
                     _write_at(part, data, at)
                     log.write(json.dumps([number, piece.name, note, zlib.crc32(data)]) + "\n")
                     log.flush()
@@ -197,7 +198,7 @@ def _write(
     if progress:
         progress(Progress("", at_value, total, resumed, copied))
     if last:
-        last[0].unlink(missing_ok=True)  # an index must not name files of two runs
+        last[0].unlink(missing_ok=True)  # an index must never name files of two different runs
     for file, part in opened:
         if part is not None:
             os.replace(file.part, file.path)
@@ -221,13 +222,9 @@ def _width(piece: Piece) -> int:
 
 
 def _open_part(file: NewFile, finished: dict) -> int | None:
-    """The part, its space taken; None where a killed run had already given it its name."""
+    """The part file with its space reserved; None if a killed run had already renamed it to its final name."""
     size = len(file.header(_blank(file))) + sum(piece.nbytes for piece in file.pieces)
-    if (
-        not file.part.exists()
-        and all(piece.name in finished for piece in file.pieces)
-        and _is_whole(file, finished)
-    ):
+    if not file.part.exists() and all(piece.name in finished for piece in file.pieces) and _is_whole(file, finished):
         return None
     part = os.open(file.part, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -241,7 +238,7 @@ def _open_part(file: NewFile, finished: dict) -> int | None:
 
 
 def _is_whole(file: NewFile, finished: dict) -> bool:
-    """Whether what carries the final name is what the journal says, to the last byte."""
+    """Whether the file under the final name is exactly the one that the journal describes."""
     with contextlib.suppress(OSError):
         whole = os.open(file.path, os.O_RDONLY)
         try:
@@ -266,7 +263,7 @@ def _write_at(handle: int, data: memoryview, at: int) -> None:
 
 
 def _crc(handle: int, at: int, nbytes: int) -> int:
-    """Checksum of the bytes as they are on disk."""
+    """Checksum of `nbytes` bytes from offset `at`, as they are on disk."""
     crc, end = 0, at + nbytes
     while at < end:
         data = os.pread(handle, min(_CRC_CHUNK, end - at), at)
@@ -277,12 +274,12 @@ def _crc(handle: int, at: int, nbytes: int) -> int:
 
 
 def _read_journal(log: TextIO, identity: str) -> dict[int, dict[str, tuple[str, int]]]:
-    """File number -> piece -> (note, checksum) of an equal run; a journal of another run is emptied."""
+    """File number -> piece -> (note, checksum) of an equal run; the journal of a different run is emptied."""
     log.seek(0)
     lines = log.read().split("\n")
     done: dict[int, dict[str, tuple[str, int]]] = {}
     if lines[0] == identity:
-        for line in lines[1:]:  # the last may be cut off
+        for line in lines[1:]:  # the last line may be incomplete
             with contextlib.suppress(ValueError, TypeError):
                 number, name, note, crc = json.loads(line)
                 done.setdefault(number, {})[name] = (note, crc)

@@ -1,1 +1,1 @@
-"""Jobs: one question, one answer."""
+"""Jobs: one question answered by one result: a run, a GEMM, a deployment, a timeline."""

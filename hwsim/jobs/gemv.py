@@ -1,4 +1,4 @@
-"""One matrix-vector product on a GEMV machine: simulate it beat by beat, bound it, account for it -> Result."""
+"""A matrix-vector product on a GEMV machine: simulate it beat by beat, compute its bound, make the Result."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class GemvJob:
-    """y[n] = W[n, k] x on the unit of `arch`, not yet simulated.
+    """y[n] = W[n, k] x on the unit of `arch`, ready to be simulated.
 
-    raises: InputError where the product is not one that the unit was built for.
+    raises: InputError if the unit was not built for this matrix shape.
     """
 
     def __init__(self, arch: GemvMachine, n: int, k: int):
@@ -33,7 +33,7 @@ class GemvJob:
 
     @classmethod
     def of(cls, arch: GemvMachine, workload: Workload, options: RunOptions) -> GemvJob:
-        """A workload's step. raises: InputError always: the machine computes one product."""
+        """A step of a workload. raises: InputError always: the machine computes only matrix-vector products."""
         raise InputError(
             f"{arch.name}: computes a single matrix-vector product and cannot run a model; "
             f"use `hwsim gemm {arch.name} --m 1 ...`"
@@ -41,26 +41,26 @@ class GemvJob:
 
     @classmethod
     def gemm(cls, arch: GemvMachine, m: int, n: int, k: int, formats: Formats, engine: str | None = None) -> GemvJob:
-        """Y[1,n] = X[1,k] W[n,k]^T. raises: InputError with every reason why the machine cannot."""
+        """Y[1,n] = X[1,k] W[n,k]^T. raises: InputError with every reason why the machine cannot compute it."""
         spec, problems = arch.gemv, []
         if engine is not None:
             problems.append(
-                f"{arch.name}: engine: this machine is simulated beat by beat, without a driver; leave it out"
+                f"{arch.name}: engine: this machine is simulated beat by beat and has no choice of engine; leave it out"
             )
         if m != 1:
-            problems.append(f"{arch.name}: m {m}; the machine multiplies by one vector, write 1")
+            problems.append(f"{arch.name}: m {m}: the machine multiplies by one vector; write 1")
         given = dict.fromkeys(rule.format.name for rule in formats.weights.rules)
         if list(given) != [spec.layout.name]:
-            problems.append(f"{arch.name}: weights {', '.join(given)}; the machine takes {spec.weights}")
+            problems.append(f"{arch.name}: weights {', '.join(given)}: the machine takes {spec.weights}; write that")
         acts = formats.activations
         if acts is not None and acts.name != layout(spec.activations).name:
-            problems.append(f"{arch.name}: activations {acts.name}; the machine holds {spec.activations}")
+            problems.append(f"{arch.name}: activations {acts.name}: the machine takes {spec.activations}; write that")
         if problems:
             raise InputError(*problems)
         return cls(arch, n, k)
 
     def bound(self) -> Bound:
-        """What no schedule beats: the matrix's own bytes, seed blocks and dot blocks at full rate."""
+        """Lower bound of any schedule: the bytes, seed blocks and dot blocks of the matrix, each at full rate."""
         spec, shape = self.arch.gemv, self.shape
         work = {"dram": Fraction(shape.record_bytes) / self.arch.dram.bytes_per_cycle}
         if spec.codec:
@@ -69,7 +69,7 @@ class GemvJob:
         return bound([work])
 
     def result(self) -> Result:
-        """Run and account. raises: ModelError if the result beats its bound."""
+        """Simulate and make the Result. raises: ModelError if the simulated time is below the bound."""
         arch, spec, shape = self.arch, self.arch.gemv, self.shape
         run = run_gemv(spec, arch.dram, self.n, self.k)
         limit = self.bound()
@@ -101,8 +101,8 @@ class GemvJob:
             by_layer=(Row("outside layers", 1, run.cycles, shape.record_bytes, macs),),
             memory=None,
             notes=(
-                f"{spec.weights} x {spec.activations}, x of {x_bytes} B on chip; beat by beat, as the gates count",
-                f"{shape.padding_bytes} B of the stream only fill blocks, groups of {spec.group_rows} rows and beats",
+                f"{spec.weights} x {spec.activations}; the vector ({x_bytes} B) is on chip; cycles as in the RTL",
+                f"{shape.padding_bytes} B of the stream are padding (blocks, groups of {spec.group_rows} rows, beats)",
                 *arch.warnings,
             ),
             tiling=f"groups of {spec.group_rows} rows",

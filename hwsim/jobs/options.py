@@ -1,4 +1,4 @@
-"""Options of a run: what is asked of the workload, in which formats, on which driver."""
+"""Options of a run: the step to simulate, the formats, the simulation driver."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hwsim.workload.language.parallel import KINDS
 from hwsim.workload.language.routing import skew_exponent
 from hwsim.workload.op import PHASES, StepOptions, Workload
 
-#: The driver of a run that names none.
+#: The driver that is used when a run names none.
 DRIVER = "simpy"
 
 
@@ -35,9 +35,9 @@ class Job(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """Everything about a run but the machine and the workload.
+    """Everything about a run except the machine and the workload.
 
-    engine: the simulation driver, "simpy" or "walk": the same times to the tick.
+    engine: the simulation driver, "simpy" or "walk"; both give the same times to the tick.
     """
 
     step: StepOptions
@@ -60,7 +60,7 @@ class RunOptions:
         parallel: str = "tensor",
         skew: str = "even",
     ) -> RunOptions:
-        """Options from words and names, as `hwsim.run` takes them. raises: InputError with every problem found."""
+        """Options from the arguments of `hwsim.run`. raises: InputError with every error found."""
         problems: list[str] = []
         with collect(problems):
             check_choice("phase", phase, PHASES)
@@ -84,7 +84,7 @@ class RunOptions:
         return replace(self, step=replace(self.step, **changes))
 
     def config(self) -> dict[str, Any]:
-        """Plain data, formats by name."""
+        """Plain data, with formats as names."""
         step = self.step
         return {
             "phase": step.phase,
@@ -99,20 +99,21 @@ class RunOptions:
 
 
 def check_positive(**sizes: int) -> None:
-    """raises: InputError naming every size that is not a positive whole number."""
-    bad = [f"{name}: {value!r} is not a positive whole number" for name, value in sizes.items() if value < 1]
+    """raises: InputError for every size that is not a positive whole number."""
+    rule = "is not a positive whole number; write 1 or more"
+    bad = [f"{name}: {value!r} {rule}" for name, value in sizes.items() if value < 1]
     if bad:
         raise InputError(*bad)
 
 
 def check_choice(name: str, value: str, known: Sequence[str]) -> None:
-    """raises: InputError naming the words that may be written."""
+    """raises: InputError with the words that are allowed."""
     if value not in known:
         expected = f"{', '.join(known[:-1])} or {known[-1]}"
         raise InputError(f"{name}: unknown {value!r}; expected {expected}")
 
 
 def check_engine(engine: str | None) -> None:
-    """raises: InputError for the name of no simulation driver; None is the default."""
+    """raises: InputError for an unknown simulation driver; None selects the default."""
     if engine is not None:
         check_choice("engine", engine, tuple(DRIVERS))

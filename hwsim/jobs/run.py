@@ -1,4 +1,4 @@
-"""`run` and `gemm`: the machine's kind decides which job answers. No numpy on this path."""
+"""`run` and `gemm`: the kind of machine decides which job simulates it. This path imports no numpy."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def run(
 ) -> Result:
     """Simulate one step of `model` on `arch`.
 
-    phase:   "decode": one token per sequence over `context` cached tokens; "prefill": a prompt of
-             `context` tokens, cache empty, head for the last position.
-    weights: a format, {class: format, "default": format}, or a model's `published-...` preset.
-    state:   a format; with `_sr` behind it, rounded stochastically by the machine's units.
-    engine:  "simpy" or "walk": the same times to the tick.
+    phase:   "decode": one token per sequence, with `context` tokens in the cache; "prefill": a prompt of
+             `context` tokens with an empty cache; the head computes the last position only.
+    weights: a format, {class: format, "default": format}, or a preset of the model, `published-...`.
+    state:   a format; the suffix `_sr` selects stochastic rounding by the machine's units.
+    engine:  "simpy" or "walk"; both give the same times to the tick.
     chips, parallel: how many chips share the step, and how: "tensor", "tensor+expert" or "data+expert".
-    skew:    how tokens choose experts: "even", or "zipf(a)" by popularity.
-    raises:  InputError for unknown names, bad sizes, or a pair the machine has no path for.
+    skew:    how tokens choose experts: "even", or "zipf(a)": unequally, by popularity.
+    raises:  InputError for unknown names, bad sizes, or a pair of formats that the machine cannot multiply.
     """
     given = {"weights": weights, "activations": activations, "kv": kv, "state": state, "engine": engine}
     several = {"chips": chips, "parallel": parallel, "skew": skew}
@@ -68,8 +68,8 @@ def gemm(
 ) -> Result:
     """Simulate Y[m,n] = X[m,k] W[n,k]^T on `arch`.
 
-    engine: as in `run`, on machines that are simulated tile by tile; None is the default.
-    raises: InputError as `run` does.
+    engine: as in `run`, for machines that are simulated tile by tile; None selects the default.
+    raises: InputError, as in `run`.
     """
     return gemm_job(arch, m, n, k, weights, activations, engine).result()
 
@@ -81,10 +81,10 @@ def checked_job(
     found: Sequence[str] = (),
     **options: Any,
 ) -> Job:
-    """The job of names and words as a user gives them; all that is wrong with them is reported at once.
+    """The job for a user's arguments; all errors in them are reported together.
 
-    overrides: of the machine, where `arch` is a name. options: those of `RunOptions.of`.
-    found: problems that the caller found already, reported with the others. raises: InputError.
+    overrides: settings of the machine, used if `arch` is a name. options: arguments of `RunOptions.of`.
+    found: errors that the caller has found already; they are reported with the others. raises: InputError.
     """
     problems = list(found)
     machine, workload, resolved = arch, model, None
@@ -100,7 +100,7 @@ def checked_job(
 
 
 def run_job(arch: Arch, workload: Workload, options: RunOptions) -> Job:
-    """The step that `run` simulates, not yet simulated. raises: InputError."""
+    """The job that simulates one step of `workload`. raises: InputError."""
     return JOBS[type(arch)].of(arch, workload, options)
 
 
@@ -115,7 +115,7 @@ def gemm_job(
     overrides: Overrides = (),
     found: Sequence[str] = (),
 ) -> Job:
-    """The GEMM that `gemm` simulates, not yet simulated; overrides, found and errors as in `checked_job`."""
+    """The job that simulates one GEMM; `overrides`, `found` and errors as in `checked_job`."""
     problems = list(found)
     formats, machine = Formats.of(), arch
     with collect(problems):
@@ -127,7 +127,7 @@ def gemm_job(
     with collect(problems):
         formats = Formats.of(weights, activations)
         if formats.published:
-            raise InputError(f"weights: {formats.published} is a preset of a model; write a format")
+            raise InputError(f"weights: {formats.published} is a preset of a model; for a GEMM, write a format")
     if problems:
         raise InputError(*problems)
     return JOBS[type(machine)].gemm(machine, m, n, k, formats, engine)

@@ -1,8 +1,9 @@
 """`hwsim serve`: a model in steady state on a machine: tokens/s per chip and per user, time to first token, memory.
 
-Continuous batching: `batch` sequences at all ages, so the mean decode step is the mean over the contexts of one
-sequence; each sequence needs one prefill, during which decoding is blocked. Steps are simulated at a few contexts and
-integrated by Simpson's rule; the difference to half as many points bounds the error of the integration.
+The model is continuous batching: the `batch` sequences are at all stages of their answers, so the mean decode step is
+the mean over the context lengths of one sequence. Each sequence needs one prefill, during which decoding is blocked.
+Steps are simulated at a few context lengths and integrated by Simpson's rule; the difference from the result with
+half as many intervals bounds the integration error.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from hwsim.jobs.tile import TileJob
 from hwsim.result import Cost, Memory, Term
 from hwsim.workload import load_model
 
-#: Contexts at which a decode step is simulated, from the prompt's length to the last token's.
+#: Number of context lengths at which a decode step is simulated, from the prompt to the last token.
 POINTS = 9
-#: Share of the memory that a server gives to weights and caches (vLLM's default for gpu_memory_utilization).
+#: Share of the memory that is available to weights and caches (vLLM's default for gpu_memory_utilization).
 MEMORY_SHARE = 0.9
 #: Prompts shorter than this are prefilled together (TensorRT-LLM's default for max_num_tokens).
 PREFILL_TOKENS = 8192
@@ -30,12 +31,12 @@ PREFILL_TOKENS = 8192
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is served: prompts of `isl` tokens, answers of `osl` tokens, formats as in `run`.
+    """The load to serve: prompts of `isl` tokens, answers of `osl` tokens, formats as in `run`.
 
-    drafts: tokens that the model's own block drafts per step. acceptance: probability that the i-th draft token is
-    accepted, given that those before it were; one per draft. keep_windows: the KV cache holds every position of layers
-    that attend through a window, as TensorRT-LLM's does unless `KvCacheConfig.max_attention_window` is set; only the
-    window is read.
+    drafts: tokens that the model's multi-token-prediction block drafts per step.
+    acceptance: probability that each draft token is accepted, given that the earlier ones were; one per draft token.
+    keep_windows: the KV cache of sliding-window layers keeps every position, as TensorRT-LLM's does unless
+        `KvCacheConfig.max_attention_window` is set; only the window is read.
     """
 
     model: str
@@ -55,10 +56,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One operating point. Seconds and tokens.
+    """One operating point. Times are in seconds, sizes in bytes.
 
-    energy: joules an output token, all chips, term by term with its source, prompts included; a term without a source
-    is null, and so is the total.
+    energy: joules per output token on all chips, prompts included, term by term with its source. A term without a
+    source is null, and then the total is null too.
     """
 
     machine: str
@@ -84,7 +85,7 @@ class Served:
 
 
 class Deployment:
-    """A machine that serves one kind of request; each step is simulated once."""
+    """A machine that serves one kind of request. Each distinct step is simulated once."""
 
     def __init__(
         self,
@@ -93,9 +94,9 @@ class Deployment:
         overrides: Sequence[tuple[str, str]] = (),
         found: Sequence[str] = (),
     ):
-        """raises: InputError with every problem found.
+        """raises: InputError with every error found.
 
-        overrides: of the machine, where `arch` is a name. found: problems that the caller found already.
+        overrides: settings of the machine, used if `arch` is a name. found: errors that the caller has found already.
         """
         r, problems = request, list(found)
         machine, model, options = arch, None, None
@@ -111,7 +112,7 @@ class Deployment:
                 chips=r.chips, parallel=r.parallel, skew=r.skew,
             )  # fmt: skip
         if min(r.isl, r.osl) < 1:
-            problems.append("isl, osl: write whole numbers of tokens above 0")
+            problems.append("isl, osl: a request needs input and output tokens; write whole numbers above 0")
         if len(r.acceptance) < r.drafts or any(not 0 <= a <= 1 for a in r.acceptance):
             problems.append(f"acceptance: write {r.drafts} probabilities between 0 and 1, one per draft token")
         if problems:
@@ -121,11 +122,11 @@ class Deployment:
         self._energy: dict[tuple, list[Term]] = {}
 
     def job(self, phase: str, batch: int, context: int, **more: Any) -> TileJob:
-        """The step as `run` makes it. more: further fields of StepOptions."""
+        """One step, simulated as `run` does. more: further fields of StepOptions."""
         return TileJob.of(self.arch, self.model, self.options.at(phase=phase, batch=batch, context=context, **more))
 
     def seconds(self, phase: str, batch: int, context: int) -> float:
-        """A step: the device's time and what of the software is not hidden behind it."""
+        """Duration of a step: the device's time and the software time that is not hidden behind it."""
         key = (phase, batch, context)
         if key not in self._steps:
             self._energy[key] = []
@@ -136,7 +137,7 @@ class Deployment:
         return self._steps[key]
 
     def energy(self, steps: Sequence[tuple[float, tuple]]) -> tuple[Term, ...]:
-        """Terms of the energy of `steps`, (how often, phase, batch and context), on all chips."""
+        """Energy terms of `steps`, given as (number of times, (phase, batch, context)), on all chips."""
         found: dict[str, Term] = {}
         for often, key in steps:
             self.seconds(*key)
@@ -159,7 +160,7 @@ class Deployment:
         return seconds
 
     def _verified(self, key: tuple) -> float:
-        """A step that verifies the drafts of each sequence, and the drafts themselves."""
+        """Seconds of a step that verifies the draft tokens of each sequence, and of drafting them."""
         drafts = self.request.drafts
         _, batch, context = key
         draft = self._simulated(self.job("draft", batch, context), key, drafts)
@@ -167,11 +168,11 @@ class Deployment:
 
     @property
     def tokens_per_step(self) -> float:
-        """Tokens a step adds to a sequence: one, and each draft that stands with all before it."""
-        total, stands = 1.0, 1.0
+        """Expected tokens per step and sequence: one, and every draft token that is accepted with all earlier ones."""
+        total, accepted = 1.0, 1.0
         for chance in self.request.acceptance[: self.request.drafts]:
-            stands *= chance
-            total += stands
+            accepted *= chance
+            total += accepted
         return total
 
     def contexts(self) -> list[int]:
@@ -183,7 +184,7 @@ class Deployment:
         return [first + (steps - 1) * i // (POINTS - 1) for i in range(POINTS)] if steps else []
 
     def decode(self, batch: int) -> tuple[float, float]:
-        """(mean decode step over a sequence's contexts, bound of the integration's error), seconds."""
+        """(mean decode step over a sequence's context lengths, bound of the integration error), in seconds."""
         steps = [self.seconds("decode", batch, c) for c in self.contexts()]
         if not steps:
             return 0.0, 0.0
@@ -195,12 +196,12 @@ class Deployment:
         r = self.request
         step = ("decode", batch, r.isl + r.osl - 2) if r.osl > 1 else ("prefill", batch, r.isl)
         found = self.job(*step, keep_windows=r.keep_windows).memory()
-        assert found is not None  # a workload's step always counts it
+        assert found is not None  # a step of a workload always counts its memory
         return found
 
     @cached_property
     def batch_by_memory(self) -> int:
-        """The most sequences that fit, each at its full length; 0 where the weights alone do not."""
+        """The largest number of full-length sequences that fit; 0 if the weights alone do not fit."""
         few = self.request.chips if self.request.parallel == "data+expert" else 1  # sequences that fill all chips alike
         one, two = self.memory(few), self.memory(2 * few)
         held = one.kv + one.state + one.activations
@@ -209,13 +210,14 @@ class Deployment:
         return max(0, few * floor(free / each))
 
     def serve(self, batch: int | None = None) -> Served:
-        """Steady state at `batch` sequences (None: what fits). raises: InputError where not even one fits."""
+        """Steady state with `batch` sequences (None: as many as fit). raises: InputError if not even one fits."""
         r, most = self.request, self.batch_by_memory
         if most < 1:
             raise InputError(
-                f"{self.model.name}: one sequence does not fit {self.arch.name} ({r.chips} chips); use more chips"
+                f"{self.model.name}: one sequence does not fit in the memory of {self.arch.name} ({r.chips} chips); "
+                "use more chips"
             )
-        notes = [f"batch {batch} asked for, {most} fit"] if batch and batch > most else []
+        notes = [f"batch {batch} requested, only {most} sequences fit"] if batch and batch > most else []
         batch = min(batch or most, most)
         step, error = self.decode(batch)
         middle = ("decode", batch, r.isl + r.osl // 2) if r.osl > 1 else ("prefill", batch, r.isl)
@@ -250,14 +252,14 @@ class Deployment:
 
 
 def simpson_weights(points: int) -> list[float]:
-    """Weights of an odd number of equally spaced values in the mean of a function: Simpson's rule."""
+    """Simpson's rule: weights of an odd number of equally spaced values, for the mean of a function."""
     if points % 2 == 0:
-        raise ValueError("an odd number of values")
+        raise ValueError("Simpson's rule needs an odd number of values")
     return [w / (3 * (points - 1)) for w in (1, *([4, 2] * (points // 2))[:-1], 1)]
 
 
 def simpson(values: Sequence[float]) -> float:
-    """Mean of a function from an odd number of equally spaced values, exact for cubics."""
+    """Mean of a function from an odd number of equally spaced values; exact for cubics."""
     return sum(w * v for w, v in zip(simpson_weights(len(values)), values, strict=True))
 
 
@@ -268,5 +270,5 @@ def serve(
     overrides: Sequence[tuple[str, str]] = (),
     found: Sequence[str] = (),
 ) -> Served:
-    """`request` on `arch` in steady state; batch None: as many sequences as fit. The rest as in `Deployment`."""
+    """`request` on `arch` in steady state; batch None: as many sequences as fit. Other arguments: see `Deployment`."""
     return Deployment(arch, request, overrides, found).serve(batch)

@@ -1,4 +1,4 @@
-"""A run on a tile machine: choose a tiling, simulate it, account for it -> Result. No numpy on this path."""
+"""A run on a tile machine: choose a tiling, simulate it, make the Result. This path imports no numpy."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ from hwsim.workload.op import CACHES, KINDS, Gemm, Op, StepOptions, Workload
 
 
 class TileJob:
-    """Ops on one machine, formats resolved: choose a tiling, simulate it, account for it.
+    """Ops on one machine with formats resolved: choose a tiling, simulate it, make the Result.
 
-    tokens: that the step computes (None: no tokens). chips: that share the step; the ops are those of one of them.
+    tokens:   tokens that the step computes (None: it computes no tokens).
     resident: bytes of weights, KV cache and state that must stay in the DRAM of one chip (None: not counted).
-    notes: what the Result says first.
+    chips:    chips that share the step; the ops are those of one of them.
+    notes:    the first notes of the Result.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class TileJob:
         self.resident, self.chips, self.notes = resident, chips, notes
         self.pipeline = Pipeline.of(arch)
         self.walked: Outcome | None = None  # of the chosen tiling, once chosen
-        # Equal work is tiled and counted once: an op's shape is the op without its name and layer.
+        # Equal ops are tiled and counted once. The shape of an op is the op without its name and layer.
         stored = [formats.of_class(op.weights, op.layer) if op.weights else None for op in ops]
         self.shapes = [(replace(op, name="", layer=-1), name) for op, name in zip(ops, stored, strict=True)]
         known = {shape: operands(arch, op, formats) for shape, op in zip(self.shapes, ops, strict=True)}
@@ -67,7 +68,9 @@ class TileJob:
         """One step of a workload. raises: InputError."""
         step, formats = options.step, options.formats.of_workload(workload)
         if step.chips > 1 and arch.link is None:
-            raise InputError(f"{arch.name}: {step.chips} chips need a `link` between them, which this machine lacks")
+            raise InputError(
+                f"{arch.name}: {step.chips} chips need a `link`, which this machine lacks; add one to its file"
+            )
         ops = workload.ops(step)
         formats.check(workload, step, ops)
         shared = f", {step.chips} chips ({step.parallel})" if step.chips > 1 else ""
@@ -100,7 +103,7 @@ class TileJob:
         )
 
     def tiled(self, policy: Policy) -> list[Tiled] | None:
-        """Every op under one policy, or None where some op does not fit."""
+        """Every op tiled under one policy; None if one of them does not fit."""
         known: dict[tuple[Op, Layout | None], Tiled | None] = {}
         for shape, opd in zip(self.shapes, self.operands, strict=True):
             if shape not in known:
@@ -111,7 +114,7 @@ class TileJob:
 
     @cached_property
     def choice(self) -> tuple[Policy, list[Tiled]]:
-        """The policy with the least simulated time; the first of equals."""
+        """The policy with the shortest simulated time; of equal ones, the first."""
         best, seen = None, set()
         for policy in policies(self.pipeline):
             tiled = self.tiled(policy)
@@ -126,20 +129,20 @@ class TileJob:
                 best, self.walked = (outcome.ticks, policy, tiled), outcome
         if best is None:
             raise InputError(
-                f"{self.arch.name}: no tile of its menu fits the buffers with these formats; "
+                f"{self.arch.name}: none of the listed tile shapes fits the buffers with these formats; "
                 f"list a smaller tile or enlarge the buffers"
             )
         return best[1], best[2]
 
     def simulate(self, engine: str | None = None, reuse: bool = True, trace: bool = False) -> Outcome:
-        """The chosen tiling on the engine asked for; the choice has walked it already."""
+        """Simulate the chosen tiling on an engine; for "walk", reuse the outcome from choosing the tiling."""
         programs, engine = [t.program for t in self.choice[1]], engine or self.engine
         if engine == "walk" and reuse and not trace:
             return self.walked
         return simulate(self.pipeline, programs, self.limiting, engine, reuse, trace)
 
     def result(self) -> Result:
-        """Run and account. raises: ModelError if the result beats its bound."""
+        """Simulate and make the Result. raises: ModelError if the simulated time is below the bound."""
         arch, q, memory = self.arch, self.pipeline.q, self.memory()
         policy, tiled = self.choice
         outcome = self.simulate()
@@ -150,11 +153,12 @@ class TileJob:
         seconds = arch.seconds(cycles)
         notes = dict.fromkeys([*self.notes, *(note for o in self.operands for note in o.notes), *arch.warnings])
         if memory and not memory.fits:
-            notes[f"does not fit: {memory.total / 1e9:.1f} GB needed, {memory.capacity / 1e9:.1f} GB there"] = None
+            needed, there = memory.total / 1e9, memory.capacity / 1e9
+            notes[f"does not fit: needs {needed:.1f} GB, one chip has {there:.1f} GB"] = None
         dram_bytes = sum(t.dram_bytes for t in tiled)
         spent = self.spent(seconds)
         if self.chips > 1:
-            notes["bytes, MACs and memory are those of one chip, the one with the most"] = None
+            notes["bytes, MACs and memory are those of the chip with the most work"] = None
         return Result(
             name=self.name,
             machine=arch.name,
@@ -188,12 +192,12 @@ class TileJob:
         )
 
     def spent(self, seconds: float) -> Cost:
-        """Energy and area of a run of so many seconds, of one chip."""
+        """Energy and area of one chip for a run that lasts `seconds`."""
         dram_bytes = sum(t.dram_bytes for t in self.choice[1])
         return cost(cost_table(self.arch), self.arch, self._work(seconds, dram_bytes))
 
     def _work(self, seconds: float, dram_bytes: int) -> Work:
-        """What `cost` counts: operations by format, of one chip."""
+        """The operations of one chip by format, as `cost` counts them."""
         macs: dict[tuple[str, str], int] = {}
         regenerated: dict[tuple[str, str], int] = {}
         dequantised = vector = 0
@@ -209,7 +213,7 @@ class TileJob:
         return Work(seconds, dram_bytes, macs, regenerated, dequantised, vector)
 
     def memory(self) -> Memory | None:
-        """What must stay in the DRAM of one chip, activations included."""
+        """What must stay in the DRAM of one chip, including activations."""
         if self.resident is None:
             return None
         acts = max(
@@ -245,7 +249,7 @@ class TileJob:
 
 
 def beyond(workload: Workload, step: StepOptions) -> tuple[str, ...]:
-    """A note where the step's context is longer than the workload was made for."""
+    """A note if the context of the step is longer than the workload supports."""
     most = workload.max_context
     if most is None or step.context <= most:
         return ()
@@ -253,7 +257,7 @@ def beyond(workload: Workload, step: StepOptions) -> tuple[str, ...]:
 
 
 def resident(arch: TileMachine, workload: Workload, step: StepOptions, formats: Formats) -> tuple[int, int, int]:
-    """Bytes of weights, KV cache and state in the DRAM of one chip at the end of the step; caches in whole rows."""
+    """Bytes of weights, KV cache and state in one chip's DRAM at the end of the step; caches count whole rows."""
     weights = sum(
         ceil(each.elements * formats.of_class(each.weights, each.layer).bits_per_value / 8)
         for each in workload.stored(step)

@@ -1,4 +1,4 @@
-"""Timeline of a run as Chrome JSON, one track a server: drop the file on ui.perfetto.dev."""
+"""Timeline of a run as Chrome JSON, one track per server; ui.perfetto.dev opens it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ EVENT_CAP = 200_000
 
 
 def trace_events(job, cap: int = EVENT_CAP) -> dict:
-    """Every stay of every tile on every server, in microseconds of the machine's clock.
+    """One event per tile and server that it occupies, in microseconds of the machine's clock.
 
-    cap: at most this many events, the earliest; `truncated` says whether some were left out.
+    cap: keep at most this many events, the earliest ones; `truncated` says whether some were dropped.
     """
     outcome = job.simulate(trace=True)
     tick_us = 1e6 / float(job.arch.clock_hz) / job.pipeline.q
@@ -43,6 +43,6 @@ def trace_events(job, cap: int = EVENT_CAP) -> dict:
 
 
 def write_trace(path: Path, job, result) -> None:
-    """Write the timeline of `job` to `path`, the run's name in its metadata."""
+    """Write the timeline of `job` to `path`, with the name of the run in its metadata."""
     data = trace_events(job) | {"otherData": {"run": result.name, "machine": result.machine}}
     write_whole(path, json.dumps(data, separators=(",", ":")))

@@ -1,7 +1,7 @@
-"""Which format each operand of an op has on a machine, which servers it passes, and how fast.
+"""The format of each operand of an op on a machine, the servers that it passes, and their rates.
 
-The rules of "formats in a run": weights by class, activations and caches by default or by request;
-a pair that the machine lacks goes through its dequantise server, seeds through its regenerators.
+Weights have a format per class; activations and caches have a default or the requested format. A pair of formats that
+the machine cannot multiply passes its dequantise server; seeds pass its regenerators.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _NATIVE = ("fp32", "bf16", "fp16")
 
 @dataclass(frozen=True, slots=True)
 class Formats:
-    """Formats of a run, resolved; None means the machine's and the format's default.
+    """Formats of a run, resolved; None means the default of the machine or of the weight format.
 
-    weights:    by class; empty while `published` is not looked up.
-    stochastic: state is rounded to its format stochastically (`_sr` behind the name).
-    published:  the preset of the model's that the run asked for ("": none); see `of_workload`.
+    weights:    by class; empty until the preset `published` has been looked up.
+    stochastic: state is rounded to its format stochastically (suffix `_sr` of the name).
+    published:  the requested preset of the model ("": none); see `of_workload`.
     """
 
     weights: FormatMap[Layout]
@@ -56,7 +56,7 @@ class Formats:
         kv: FormatSource | None = None,
         state: FormatSource | None = None,
     ) -> Formats:
-        """Resolve every name. raises: InputError with all unknown classes and formats."""
+        """Resolve every name. raises: InputError for all unknown classes and formats."""
         problems: list[str] = []
         published = weights if isinstance(weights, str) and weights.startswith(PUBLISHED) else ""
         table: FormatMap[Layout] = FormatMap(())
@@ -76,7 +76,7 @@ class Formats:
         return cls(table, *found, stochastic, published)
 
     def of_workload(self, workload: Workload) -> Formats:
-        """The formats with a published preset looked up. raises: InputError where the workload has none of the name."""
+        """The formats with the published preset looked up. raises: InputError if the workload has no such preset."""
         if not self.published:
             return self
         known = preset(workload, self.published)
@@ -114,7 +114,7 @@ class Formats:
         return _FIXED[name] if name in _FIXED else self.weights.of_class(name, layer)
 
     def of_cache(self, role: str, arch: TileMachine) -> Layout:
-        """Format of what a workload keeps under that role, by `workload.op.CACHES`."""
+        """Format of a cache or state of the workload; role: a key of `workload.op.CACHES`."""
         if role == "conv":
             return _CONV
         return self.kv_on(arch) if role == "kv" else self.state_on(arch)[0]
@@ -130,7 +130,7 @@ class Formats:
         return layout(arch.state.removesuffix(STOCHASTIC)), arch.state.endswith(STOCHASTIC)
 
     def config(self) -> dict[str, Any]:
-        """Plain data: names, None where the machine decides."""
+        """Plain data: names; None where the machine decides."""
         return {
             "weights": self.published or weights_config(self.weights),
             "activations": self.activations and self.activations.resolved(),
@@ -140,29 +140,29 @@ class Formats:
 
 
 def weights_config(weights: FormatMap[Layout]) -> Any:
-    """A format map as plain data: {key: format}, or the one format where there is only a default."""
+    """A format map as plain data: {key: format}, or a single format name if there is only a default."""
     table = {rule.key: rule.format.resolved() for rule in weights.rules}
     return table if len(table) > 1 else table[DEFAULT]
 
 
 def _weights(given: FormatSource | Mapping[str, FormatSource], problems: list[str]) -> FormatMap[Layout]:
-    """The weights' map: a mapping whose keys are classes, or one format for all."""
+    """The format map of the weights, from a mapping of classes or from one format for all."""
     if not isinstance(given, Mapping) or not _is_map(given):
         found = _resolved("weights", given, problems)
         return FormatMap.of({DEFAULT: found}) if found else FormatMap(())
     table = {key: _resolved(f"weights: {key}", form, problems) for key, form in given.items()}
-    with collect(problems, "weights: "):  # the keys are checked too where a format is already a problem
+    with collect(problems, "weights: "):  # check the keys even if a format is already an error
         return FormatMap.of({key: form or _CONV for key, form in table.items()})
     return FormatMap(())
 
 
 def _is_map(given: Mapping) -> bool:
-    """Whether a mapping gives formats by class, and is not itself the inline definition of one format."""
+    """Whether a mapping gives formats by class, rather than defining one format inline."""
     return not {"element", "m", "k1"} & set(given)
 
 
 def _resolved(what: str, given: FormatSource | None, problems: list[str]) -> Layout | None:
-    """The layout of one format of the run; a problem under its name where it is none."""
+    """The layout of one format of the run, or None; an error is appended under the option's name."""
     if given is None:
         return None
     with collect(problems, f"{what}: "):
@@ -175,12 +175,13 @@ def _resolved(what: str, given: FormatSource | None, problems: list[str]) -> Lay
 
 @dataclass(frozen=True, slots=True)
 class Operands:
-    """One op's formats and path. rate: MACs per cycle of the dot array for this op (None: no dot work).
+    """Formats of one op and its path through the machine.
 
-    pair: (weights, activations) as the dot array multiplies them (None: no dot work).
-    converter: server between DRAM and dot array (None: direct).
-    stochastic: what the op writes into its cache passes the rounding units.
-    notes: what was chosen or converted, for the reader of the Result.
+    rate:       MACs per cycle of the dot array for this op (None: no dot work).
+    pair:       (weights, activations) as the dot array multiplies them (None: no dot work).
+    converter:  server between DRAM and dot array (None: direct).
+    stochastic: values that the op writes into its cache pass the rounding units.
+    notes:      formats that were chosen or converted, for the notes of the Result.
     """
 
     weights: Layout | None
@@ -210,9 +211,9 @@ def wide(arch: TileMachine) -> str:
 
 
 def activation_format(arch: TileMachine, weights: Layout, given: Layout | None) -> Layout:
-    """Activations for a weight format: as given; else those of a pair that the machine lists; else by the format.
+    """Activation format for a weight format: the given one; else that of a pair that the machine lists; else a default.
 
-    Of several listed pairs the fastest, then the one with the most activation bits, then the first in the file.
+    Of several listed pairs, the fastest; of equal ones, that with the most activation bits; then the first in the file.
     """
     if given:
         return given
@@ -224,11 +225,11 @@ def activation_format(arch: TileMachine, weights: Layout, given: Layout | None) 
 
 
 def operands(arch: TileMachine, op: Op, formats: Formats) -> Operands:
-    """Resolve one op on a machine. raises: InputError naming the server or pair that is missing."""
+    """Resolve one op on a machine. raises: InputError naming the missing server or pair of formats."""
     stored = formats.of_class(op.weights, op.layer) if op.weights else None
     moving = stored if stored and (op.gemms or op.weights in WEIGHT_CLASSES) else formats.weights.default
     acts = activation_format(arch, moving, formats.activations)
-    if op.link and not op.weights:  # partial sums and logits travel wide
+    if op.link and not op.weights:  # partial sums and logits are exchanged in the wide format
         acts = layout(wide(arch))
     if (op.vector or op.vector_macs) and arch.vector is None:
         raise InputError(f"{arch.name}: {op.name} needs a `vector` server, which this machine lacks")
@@ -237,7 +238,7 @@ def operands(arch: TileMachine, op: Op, formats: Formats) -> Operands:
         path = _path(arch, stored, acts)
         if not path.note and stored != acts and not formats.activations:
             path = path._replace(
-                note=f"{stored.name} weights meet {acts.name} activations, a pair that {arch.name} lists"
+                note=f"{stored.name} weights times {acts.name} activations, a pair that {arch.name} lists"
             )
     elif op.macs:
         path = _Path((acts.name, acts.name) if arch.dot.rate(acts.name, acts.name) else (wide(arch), wide(arch)))
@@ -263,7 +264,7 @@ def operands(arch: TileMachine, op: Op, formats: Formats) -> Operands:
 
 
 def _cache_note(arch: TileMachine, role: str, form: Layout, pair: tuple[str, str] | None, stochastic: bool) -> str:
-    """What becomes of a cache in this format on its way to the units.
+    """The note on the conversion of a cache in this format on its way to the units.
 
     raises: InputError where the machine can neither multiply the format nor convert it, or cannot round to it.
     """
@@ -276,11 +277,11 @@ def _cache_note(arch: TileMachine, role: str, form: Layout, pair: tuple[str, str
     if pair and (arch.dot.rate(form.name, pair[1]) or arch.dot.rate(pair[1], form.name)):
         return ""
     if arch.cores and role == "kv":  # a library's attention kernels convert 8-bit caches themselves
-        return f"kv {form.name} takes the 8-bit attention kernel at its own bytes" if form.bits_per_value < 8 else ""
+        return f"kv {form.name} uses the 8-bit attention kernel, with its own bytes" if form.bits_per_value < 8 else ""
     what, target = ("kv", pair[1] if pair else wide(arch)) if role == "kv" else ("state", "fp32")
     if arch.dequantise is None and role == "kv":
         raise InputError(
-            f"{arch.name}: kv {form.name} meets {target} and needs a `dequantise` server, which this machine lacks; "
+            f"{arch.name}: kv {form.name} times {target} needs a `dequantise` server, which this machine lacks; "
             f"write --kv {wide(arch)}"
         )
     return f"{what} {form.name} is converted to {target} where it is used; the conversion takes no time here"
@@ -291,7 +292,7 @@ def _pairs(arch: TileMachine) -> str:
 
 
 def _path(arch: TileMachine, weights: Layout, activations: Layout) -> _Path:
-    """The path of weights in one format that meet activations in another. raises: InputError where there is none."""
+    """The path of weights in one format to activations in another. raises: InputError if there is none."""
     stored, acts = weights.name, activations.name
     if weights.kind == "seed":
         unit = arch.regenerate
@@ -305,7 +306,7 @@ def _path(arch: TileMachine, weights: Layout, activations: Layout) -> _Path:
         return _Path((stored, acts))
     target = next((f for f in (acts, wide(arch)) if arch.dot.rate(f, f)), None)
     if arch.dequantise is None or target is None:
-        missing = "no `dequantise` server" if arch.dequantise is None else "none to dequantise to"
+        missing = "no `dequantise` server" if arch.dequantise is None else "no pair to dequantise to"
         raise InputError(f"{arch.name}: no dot rate for {stored} x {acts} and {missing}{_pairs(arch)}")
     note = f"{stored} x {acts} dequantised to {target} x {target}"
     return _Path((target, target), DEQUANTISE, arch.dequantise.weights_per_cycle, note)

@@ -1,1 +1,1 @@
-"""Pages: this project's committed reports."""
+"""Pages: programs that write this project's committed reports."""

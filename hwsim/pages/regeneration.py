@@ -1,7 +1,7 @@
-"""Where do weights regenerated from LFSR seeds pay? `make regeneration`: reports/regeneration.md and its figure.
+"""`make regeneration`: when do weights regenerated from LFSR seeds pay? Writes reports/regeneration.md and a figure.
 
 Nemotron 3 Nano, Super and Ultra, decode at context 8,192, experts in each format and the rest in FP8, on the
-hypothetical h200-sxm-regen with its memory's bandwidth and its regenerators varied, kernels ideal.
+hypothetical machine h200-sxm-regen with varied memory bandwidth and number of regenerators, and with ideal kernels.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ MODELS = {"Nano": "nemotron3-nano-30b-a3b", "Super": "nemotron3-super-120b-a12b"
 FORMATS = ("fp8", "nvfp4", "mxfp4", "seedlm4", "seedlm3")
 BATCHES = (1, 16, 256)
 BANDWIDTHS = (2.4, 4.8, 9.6)
-#: Seed decoders for each TB/s; 136.6 read 4-bit seeds (4 B, 1.83 GHz) at the memory's peak rate.
+#: Seed decoders per TB/s; 136.6 decode 4-bit seeds (4 B, 1.83 GHz) at the peak rate of the memory.
 UNITS = (34, 69, 138, 275)
-#: Weights that the machine's other unit converts a cycle and TB/s, as it has: 8448 at 4.8 TB/s.
+#: Weights that the dequantise server converts per cycle and TB/s, as in the machine file: 8448 at 4.8 TB/s.
 DEQUANTISE = 1760
 CONTEXT = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One run. units: regenerators a TB/s (0: none needed)."""
+    """One run. units: regenerators per TB/s (0: none needed)."""
 
     model: str
     weights: str
@@ -41,7 +41,7 @@ class Point:
 
 
 def points(progress: Callable[[str], None]) -> list[Point]:
-    """Every combination; formats without seeds once for all numbers of regenerators."""
+    """Every combination. Formats without seeds run once, as they need no regenerators."""
     found = []
     for bandwidth in BANDWIDTHS:
         for units in UNITS:
@@ -68,12 +68,12 @@ def points(progress: Callable[[str], None]) -> list[Point]:
                                 r.limited_by,
                             )
                         )
-            progress(f"{bandwidth} TB/s, {units} regenerators a TB/s")
+            progress(f"{bandwidth} TB/s, {units} regenerators per TB/s")
     return found
 
 
 def gain(found: list[Point], model: str, weights: str, batch: int, bandwidth: float, units: int) -> float:
-    """Tokens a second over the faster of nvfp4 and mxfp4, less one."""
+    """Gain in tokens per second over the faster of nvfp4 and mxfp4, as a fraction."""
 
     def rate(name, n):
         return next(
@@ -86,7 +86,7 @@ def gain(found: list[Point], model: str, weights: str, batch: int, bandwidth: fl
 
 
 def figure(found: list[Point], path: Path) -> None:
-    """Gain over four-bit floats against regenerators, a panel a model, at 4.8 TB/s."""
+    """Gain over four-bit floats against the number of regenerators, one panel per model, at 4.8 TB/s."""
     plt = pyplot(8)
     drawing, axes = plt.subplots(1, 3, figsize=(9, 3), sharey=True, layout="constrained")
     for axis, model in zip(axes, MODELS, strict=True):
@@ -95,7 +95,7 @@ def figure(found: list[Point], path: Path) -> None:
                 gains = [100 * gain(found, model, weights, batch, 4.8, n) for n in UNITS]
                 axis.plot(UNITS, gains, style, color=color, marker="o", ms=3, label=f"{weights}, batch {batch}")
         axis.axhline(0, color="black", lw=0.8)
-        axis.set(title=model, xscale="log", xlabel="regenerators a TB/s")
+        axis.set(title=model, xscale="log", xlabel="regenerators per TB/s")
         axis.set_xticks(UNITS, [str(n) for n in UNITS])
         axis.minorticks_off()
     axes[0].set_ylabel("tokens/s over the better of nvfp4, mxfp4, %")
@@ -104,7 +104,7 @@ def figure(found: list[Point], path: Path) -> None:
 
 
 def report(found: list[Point]) -> str:
-    """The page: one figure, one paragraph, the numbers."""
+    """The page: one figure, one paragraph, the table."""
     enough, few = UNITS[2], UNITS[0]
     at = [(m, w, b, bw) for m in MODELS for w in ("seedlm4", "seedlm3") for b in BATCHES for bw in BANDWIDTHS]
     full = {key: gain(found, *key, enough) for key in at}
@@ -115,7 +115,7 @@ def report(found: list[Point]) -> str:
         mine = [100 * g for key, g in gains.items() if key[1] == weights]
         return f"{min(mine):+.0f} to {max(mine):+.0f} %"
 
-    rows = ["| model | weights | TB/s | regenerators a TB/s | " + " | ".join(f"batch {b}" for b in BATCHES) + " |"]
+    rows = ["| model | weights | TB/s | regenerators per TB/s | " + " | ".join(f"batch {b}" for b in BATCHES) + " |"]
     rows.append("|" + " --- |" * (4 + len(BATCHES)))
     for model in MODELS:
         for bandwidth in BANDWIDTHS:
@@ -129,25 +129,26 @@ def report(found: list[Point]) -> str:
                     cells = " | ".join(f"{p.tokens_per_second:,.0f} ({p.limited_by})" for p in mine)
                     rows.append(f"| {model} | {weights} | {bandwidth} | {units or '-'} | {cells} |")
     return f"""\
-# Where regenerated weights pay
+# When regenerated weights pay
 
 `make regeneration` (hwsim {__version__}) wrote this page: decode, context {CONTEXT:,}, KV fp8, state fp16, experts in
-the format named and the rest in fp8, on the **hypothetical** h200-sxm-regen with ideal kernels, its dequantise unit
-scaled with the memory and 1 TB of it (the machine has 141 GB). Energy and accuracy are not in it.
+the named format and the rest in fp8, on the **hypothetical** machine h200-sxm-regen with ideal kernels. Its dequantise
+unit is scaled with the memory bandwidth, and it is given 1 TB of memory (its file says 141 GB). Energy and accuracy are
+not considered.
 
 ![gain over four-bit floats](regeneration.svg)
 
-With {enough} seed decoders a TB/s, which read 4-bit seeds as fast as the memory brings them, seedlm4 gains
-{span(full, "seedlm4")} over the better of nvfp4 and mxfp4 and seedlm3 {span(full, "seedlm3")};
-the most, {100 * full[best]:+.0f} %, at {best[0]}, batch {best[2]}, {best[3]} TB/s.
-The gain is that of the experts' bytes and no more: 4 bits against 4.25 and 4.5 is little, 3 bits is a third of the
-experts' stream. It is small where few experts are read beside weights kept in fp8, and where KV and state outweigh
-weights. With {few} decoders a TB/s seeds lose
-({span(starved, "seedlm4")}; {span(starved, "seedlm3")}): a decoder makes 8 or 12 weights a cycle and no more,
-so at its peak rate the memory waits below 137 a TB/s (4 B a block, seedlm4) or 121 (4.5 B, seedlm3); refresh takes
-7 % of that rate.
+With {enough} seed decoders per TB/s, which decode 4-bit seeds as fast as the memory delivers them, seedlm4 gains
+{span(full, "seedlm4")} over the better of nvfp4 and mxfp4, and seedlm3 gains {span(full, "seedlm3")}.
+The largest gain is {100 * full[best]:+.0f} %, for {best[0]} with batch {best[2]} at {best[3]} TB/s.
+The gain comes only from the experts' bytes: 4 bits instead of 4.25 or 4.5 save little, and 3 bits save about a third
+of them. It is small where few experts are read and most bytes are weights in fp8, and where KV and state
+outweigh the weights. With {few} decoders per TB/s seeds are slower
+({span(starved, "seedlm4")}; {span(starved, "seedlm3")}): a decoder makes at most 8 or 12 weights per cycle, so
+decoding is slower than the memory's peak rate below 137 decoders per TB/s (4 B per block, seedlm4) or 121 (4.5 B,
+seedlm3). Refresh takes 7 % of that rate.
 
-Tokens/s (server with the most work):
+Tokens/s (in parentheses: the server with the most work):
 
 {chr(10).join(rows)}
 """

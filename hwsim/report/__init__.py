@@ -1,1 +1,1 @@
-"""Reports: results as text, tables, figures and files. Nothing here decides a number."""
+"""Reports: results as text for a terminal or a pipe. Nothing here computes a result."""

@@ -14,20 +14,20 @@ FIGURES = ("cycles", "seconds", "bound_cycles", "tokens_per_second", "dram_bytes
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """A result written with `--json`. raises: InputError if the file is not one."""
+    """Read a result written with `--json`. raises: InputError if the file does not hold one."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: is not JSON ({error}); write it with `hwsim run ... --json > {path}`") from error
+        raise InputError(f"{path}: is not JSON ({error}); create it with `hwsim run ... --json > {path}`") from error
     if not isinstance(data, dict) or data.get("schema") != SCHEMA or "cycles" not in data:
-        raise InputError(f"{path}: is not a result of schema {SCHEMA}; write it with `hwsim run ... --json > {path}`")
+        raise InputError(f"{path}: is not a result of schema {SCHEMA}; create it with `hwsim run ... --json > {path}`")
     return data
 
 
 def comparison(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
-    """Figures of both and the ratio b/a, then the settings in which they differ."""
+    """The figures of both results with the ratio b/a, and the settings in which the two differ."""
     figures = {}
     for key in FIGURES:
         x, y = a.get(key), b.get(key)
@@ -38,7 +38,7 @@ def comparison(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
 
 
 def flat(tree: Any, path: str = "") -> dict[str, Any]:
-    """Nested mappings and lists as one mapping of dotted paths."""
+    """Nested mappings and lists as one flat mapping with dotted paths as keys."""
     if isinstance(tree, dict):
         parts = [flat(v, f"{path}.{k}" if path else str(k)) for k, v in tree.items()]
     elif isinstance(tree, list):

@@ -1,4 +1,4 @@
-"""A bar with the time left, on a terminal; nothing where output is piped."""
+"""A progress bar with the time left, shown on a terminal only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Yields a function of (done, total) that moves the bar."""
+    """Yield a function of (done, total) that updates the bar."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -20,8 +20,8 @@ def served_text(s: Served) -> str:
     energy = energy_lines(s)
     rows = [
         ("tokens/s", f"{s.tokens_per_second_per_chip:,.0f} per chip, {s.tokens_per_second_per_user:,.1f} per user"),
-        ("first token", f"{seconds_text(s.time_to_first_token)}, without a queue"),
-        ("decode step", step + (f"; {s.tokens_per_step:.2f} tokens" if r.drafts else "")),
+        ("first token", f"{seconds_text(s.time_to_first_token)}, without queueing"),
+        ("decode step", step + (f"; {s.tokens_per_step:.2f} tokens per step" if r.drafts else "")),
         ("prefill", f"{seconds_text(s.prefill_seconds)} per prompt"),
         ("batch", f"{s.batch:,} (memory allows {s.batch_by_memory:,})"),
         ("memory", f"{used / 1e9:.1f} of {m.capacity / 1e9:.0f} GB per chip ({parts})"),
@@ -36,7 +36,7 @@ def served_text(s: Served) -> str:
 
 
 def _integration(seconds: float) -> str:
-    """How exact the mean over context lengths is."""
+    """Error bound of the mean over context lengths."""
     return f"integration error < {seconds_text(max(seconds, 1e-9))}"
 
 

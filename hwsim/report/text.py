@@ -1,4 +1,4 @@
-"""Results and catalogues as text for a terminal or a pipe."""
+"""Results and lists as text for a terminal or a pipe."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def formats_text(formats: dict[str, Any]) -> str:
-    """`experts=nvfp4, default=fp8 x bf16`."""
+    """`weights experts=nvfp4, default=fp8, activations bf16`."""
     weights = formats["weights"]
     if isinstance(weights, dict):
         weights = ", ".join(f"{c}={f}" for c, f in weights.items())
-    return f"{weights} weights x {formats['activations']}"
+    return f"weights {weights}, activations {formats['activations']}"
 
 
 def result_text(result: Result, by: str | None = None) -> str:
-    """One run: time, bound and what limits it, where the cycles above the bound went, bytes, memory."""
+    """One run: time, bound and limiting server, causes of the cycles above the bound, bytes, memory, energy, area."""
     r = result
     clock = r.cycles / r.seconds
     mark = " (hypothetical machine)" if r.hypothetical else ""
@@ -35,14 +35,14 @@ def result_text(result: Result, by: str | None = None) -> str:
     say("cycles", f"{r.cycles:,}", f"{seconds_text(r.seconds)} at {clock / 1e9:.4g} GHz")
     busy = ", ".join(f"{s} {100 * u:.1f} %" for s, u in r.utilization.items())
     say("bound", f"{r.bound_cycles:,}", f"{r.limited_by} (busy: {busy})")
-    say("roofline", f"{r.roofline_cycles:,}", "sum over ops of each op's own limit")
+    say("roofline", f"{r.roofline_cycles:,}", "sum of each op's own lower bound")
     say("over bound", f"{100 * r.over_bound:.2f} %", causes_text(r))
     if r.tokens_per_second:
         say("tokens/s", f"{r.tokens_per_second:,.1f}")
     if r.distinct_experts is not None:
-        say("experts", f"{r.distinct_experts:,.2f}", "distinct ones expected in a layer; whole ones are read")
+        say("experts", f"{r.distinct_experts:,.2f}", "expected distinct experts per layer; each is read in full")
     moved = ", ".join(f"{kind} {bytes_text(n)}" for kind, n in r.bytes.items() if n)
-    say("bytes", bytes_text(sum(r.bytes.values())), f"{moved}; {bytes_text(r.dram_bytes)} in whole beats")
+    say("bytes", bytes_text(sum(r.bytes.values())), f"{moved}; {bytes_text(r.dram_bytes)} transferred in whole beats")
     say("MACs", f"{r.macs:,}")
     if r.memory:
         m = r.memory
@@ -50,7 +50,8 @@ def result_text(result: Result, by: str | None = None) -> str:
         held = {k: getattr(m, k) for k in ("weights", "kv", "state", "activations")}
         parts = ", ".join(f"{k} {bytes_text(n)}" for k, n in held.items() if n)
         say("memory", bytes_text(m.total), f"of {bytes_text(m.capacity)}: {verdict} ({parts})")
-    say("tiling", r.tiling, f"refresh: {r.config['machine']['dram']['refresh']['kind']}")
+    say("tiling", r.tiling)
+    say("refresh", r.config["machine"]["dram"]["refresh"]["kind"])
     lines += cost_lines(r)
     lines += [f"  note        {note}" for note in r.notes]
     if by:
@@ -60,11 +61,11 @@ def result_text(result: Result, by: str | None = None) -> str:
 
 
 def cost_lines(r: Result) -> list[str]:
-    """Energy a token (or of the run) and area, in total and term by term, with sources; "-" and what is missing."""
+    """Energy (per token, or of the run) and area: totals and sourced terms; "-" where a source is missing."""
     if r.cost is None:
-        return [f"  {'energy':<11} {'-':<18} not counted for an FPGA engine: no public pJ of a LUT that switches"]
+        return [f"  {'energy':<11} {'-':<18} not counted for an FPGA: no published switching energy per LUT"]
     tokens = r.tokens_per_second * r.seconds if r.tokens_per_second else None
-    each = "a token" if tokens else "the run"
+    each = "per token" if tokens else "of the run"
     lines = []
     for key, terms, share, unit in (
         ("energy", r.cost.energy, tokens or 1, "J"),
@@ -73,8 +74,8 @@ def cost_lines(r: Result) -> list[str]:
         known = sum(t.value for t in terms if t.value is not None)
         lacking = sum(t.value is None for t in terms)
         whole = "-" if lacking else f"{known / share:.4g} {unit}"
-        rest = (each if key == "energy" else "units at the machine's rates") + (
-            f"; {known / share:.4g} {unit} without what has no source" if lacking and known else ""
+        rest = (each if key == "energy" else "of as many units as the machine's rates need") + (
+            f"; {known / share:.4g} {unit} excluding terms without a published source" if lacking and known else ""
         )
         lines.append(f"  {key:<11} {whole:<18} {rest}")
         lines += [f"    {t.name:<28} {t.value / share:<10.4g} {t.source}" for t in terms if t.value is not None]
@@ -85,7 +86,7 @@ def cost_lines(r: Result) -> list[str]:
 
 
 def causes_text(result: Result) -> str:
-    """Share of the bound that each cause adds, largest first."""
+    """What each cause adds, as a share of the bound, largest first."""
     bound = result.bound_cycles
     causes = [(n / bound, cause) for cause, n in result.stalls.items() if cause != "busy" and n]
     shown = [f"{cause} {100 * share:.2f} %" for share, cause in sorted(causes, reverse=True)]
@@ -93,7 +94,7 @@ def causes_text(result: Result) -> str:
 
 
 def by_table(rows: Sequence[Row], by: str, result: Result) -> str:
-    """Where the time goes, by op kind or by layer; the last line is the sum."""
+    """Where the time is spent, by op kind or by layer; the last line is the total."""
     body = []
     for r in rows:
         share = f"{100 * r.cycles / result.cycles:.1f}"
@@ -116,23 +117,23 @@ def arch_table(machines: Sequence[Arch]) -> str:
 
 
 def yaml_text(config: dict[str, Any]) -> str:
-    """Plain data as YAML, in its own order."""
+    """Plain data as YAML, with its keys in their given order."""
     import yaml
 
     return yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=110)
 
 
 def model_table(models: Sequence[Model]) -> str:
-    """One line a model."""
+    """One line per model."""
     rows = []
     for m in models:
         counts = f"{m.total / 1e9:,.3f}", f"{m.active_with_head / 1e9:,.3f}", f"{m.kv_elements_per_token:,}"
         rows.append([m.name, str(len(m.layers)), *counts])
-    return table(["model", "layers", "parameters, 1e9", "active with head, 1e9", "KV elements a token"], rows)
+    return table(["model", "layers", "parameters, 1e9", "active with head, 1e9", "KV elements per token"], rows)
 
 
 def model_text(model: Model) -> str:
-    """One model: counts by weight class, and the published totals beside ours."""
+    """One model: elements by weight class, our totals and the published total."""
     rows = [[name, f"{count:,}"] for name, count in model.parameters()]
     rows.append(["total", f"{model.total:,}"])
     rows.append(["active, head included", f"{model.active_with_head:,}"])

@@ -1,7 +1,7 @@
-"""Where the points of a study run: named ways to get a `concurrent.futures.Executor`.
+"""Executors that run the points of a study, by name; each is a `concurrent.futures.Executor`.
 
-An executor must be able to pickle `simulate_point` and its arguments, or run them in this process. Each way is a
-context manager that is given the number of workers and closes what it opened.
+An executor must either pickle `simulate_point` and its arguments or run them in this process. Each entry is a context
+manager that takes the number of workers, yields the executor, and closes it at the end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Opener = Callable[[int], AbstractContextManager[Executor]]
 
 @contextmanager
 def processes(workers: int) -> Iterator[Executor]:
-    """Fresh interpreters: a fork would hold open the pipes by which the others see that this process died."""
+    """New interpreters. Forked workers would keep open the pipes by which the others notice that this process died."""
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
     try:
         yield pool
@@ -28,14 +28,14 @@ def processes(workers: int) -> Iterator[Executor]:
 
 
 def _start_worker() -> None:
-    """Leave ^C to the parent, and do not outlive it: a killed parent cannot tell its workers to stop."""
+    """Leave Ctrl-C to the parent, and exit when it dies: a killed parent cannot stop its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
-    assert parent is not None  # this runs in a worker
+    assert parent is not None  # this function runs in a worker
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
-#: By the name that `hwsim study --executor` takes.
+#: Executors by the name that `hwsim study --executor` takes.
 EXECUTORS: dict[str, Opener] = {
     "processes": processes,
 }

@@ -1,4 +1,4 @@
-"""Figures of a study as SVG, the same bytes for the same results. Colours are told apart without red and green."""
+"""Figures of a study as SVG; equal results give equal bytes. Colours can be told apart without red and green."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 from hwsim.files.figure import pyplot, save
 from hwsim.study.grid import Grid, Line, ends, number
 
-#: Okabe and Ito's eight (jfly.uni-koeln.de/color), without yellow on white; dashes tell repeats apart.
+#: Okabe and Ito's eight colours (jfly.uni-koeln.de/color), without yellow; dashes mark their second use.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX*<>hd"
 DASHES = ("-", "--")
-#: Paul Tol's muted scheme (personal.sron.nl/~pault) for the parts of a bar; hatches tell neighbours apart in print.
+#: Paul Tol's muted scheme (personal.sron.nl/~pault) for the parts of a bar; hatches separate neighbours in print.
 PARTS = ("#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499", "#BBBBBB")
 SMALL_PART = 0.02
 
 
 def canvas():
-    """pyplot as these figures want it. raises: MissingExtra."""
+    """pyplot with the settings of these figures. raises: MissingExtra."""
     return pyplot(
         **{
             "axes.spines.top": False,
@@ -43,7 +43,7 @@ def style(i: int) -> dict[str, Any]:
 
 
 def fits(line: Line) -> bool:
-    """Whether the run fits the machine's memory."""
+    """Whether the run fits in the machine's memory."""
     return not line["memory"] or line["memory"]["fits"]
 
 
@@ -60,7 +60,7 @@ def _legend(figure: Any, handles: Iterable[Any], labels: Iterable[str], title: s
 
 
 def _axis_scale(ax: Any, grid: Grid) -> None:
-    """A logarithmic x axis with the study's own values as ticks, thinned until they stand apart."""
+    """Make the x axis logarithmic, with values of the study as ticks, few enough not to overlap."""
     from matplotlib.ticker import NullLocator
 
     numbers = sorted(grid.x.numbers)
@@ -72,7 +72,7 @@ def _axis_scale(ax: Any, grid: Grid) -> None:
 
 
 def _plain_log(axis: Any) -> None:
-    """A logarithmic axis with plain numbers: 1, 2, 5 of each decade where there are few decades, else the decades."""
+    """Label a logarithmic axis with plain numbers: 1, 2, 5 of each decade if there are few decades, else 1."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = axis.get_view_interval()
@@ -82,7 +82,7 @@ def _plain_log(axis: Any) -> None:
 
 
 def _apart(numbers: list[float], least: float = 1.9) -> list[float]:
-    """Numbers at least a factor apart, from the smallest on; wider where there would be more than seven."""
+    """At most seven of the numbers, from the smallest, each at least a factor above the previous one."""
     while True:
         kept = [numbers[0]]
         for n in numbers[1:]:
@@ -94,7 +94,7 @@ def _apart(numbers: list[float], least: float = 1.9) -> list[float]:
 
 
 def tick(n: float) -> str:
-    """`1.5 T`, `8 Ki`: powers of two from 1,024 on in binary prefixes, the rest in decimal ones."""
+    """`1.5 T`, `8 Ki`: powers of two from 1,024 have binary prefixes, other numbers decimal ones."""
     if n >= 1024 and n == int(n) and int(n) & (int(n) - 1) == 0:
         power = (int(n).bit_length() - 1) // 10
         return f"{int(n) >> 10 * power} {['', 'Ki', 'Mi', 'Gi', 'Ti'][power]}"
@@ -106,7 +106,7 @@ def tick(n: float) -> str:
 
 
 def lines_figure(grid: Grid, path: Path, command: str) -> None:
-    """Tokens a second along x, a line for each series, a panel for some choices on the other axes."""
+    """Tokens per second over x, one line per series, one panel for each of some choices on the other axes."""
     plt = canvas()
     panels = grid.panels()
     figure, axes = _panels(plt, len(panels))
@@ -133,13 +133,13 @@ def lines_figure(grid: Grid, path: Path, command: str) -> None:
     labels = [grid.series.label(grid.series.values[s]) for s in sorted(handles)] if grid.series else []
     shown = [handles[s] for s in sorted(handles)]
     if misfit is not None:
-        shown, labels = [*shown, misfit], [*labels, "does not fit the memory"]
+        shown, labels = [*shown, misfit], [*labels, "does not fit in memory"]
     _legend(figure, shown if labels else [], labels, grid.series.name if grid.series else None)
     save(figure, path, command, bbox_inches="tight")
 
 
 def by_op_figure(grid: Grid, path: Path, command: str) -> None:
-    """Where one step's time goes: a bar for each series, stacked by op kind, a panel for some x."""
+    """Time of a step: one bar per series, stacked by op kind; one panel for each of some x."""
     plt = canvas()
     panel = grid.panels()[len(grid.panels()) // 2]
     cells = list(grid.at(panel))
@@ -189,7 +189,7 @@ def _part(times: dict[str, float], kind: str, large: list[str]) -> float:
 
 
 def machine_roof(line: Line) -> tuple[float, dict[str, float]]:
-    """Bytes a second of the memory, and MACs a second by pair of formats, of a point's machine."""
+    """(bytes per second of the memory, MACs per second by pair of formats) of a point's machine."""
     machine = line["config"]["machine"]
     clock, bandwidth = number(machine["clock"]), machine["dram"]["bandwidth"]
     rate = (number(bandwidth) or 0.0) * (clock if "cycle" in bandwidth else 1)
@@ -202,7 +202,7 @@ def machine_roof(line: Line) -> tuple[float, dict[str, float]]:
 
 
 def roofline_figure(grid: Grid, path: Path, command: str) -> None:
-    """Each point's MACs a second over its MACs a DRAM byte, under the roofs of its machine."""
+    """MACs per second of each point over its MACs per DRAM byte, under the rooflines of its machine."""
     plt = canvas()
     figure, ax = plt.subplots(figsize=(7.6, 4.6), layout="constrained")
     panels = grid.panels()
@@ -235,7 +235,7 @@ def roofline_figure(grid: Grid, path: Path, command: str) -> None:
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlim(left, right)
-    ax.set_xlabel("MACs a DRAM byte")
+    ax.set_xlabel("MACs per DRAM byte")
     ax.set_ylabel("TMAC/s, whole step")
     _plain_log(ax.xaxis)
     _plain_log(ax.yaxis)
@@ -250,7 +250,7 @@ def roofline_figure(grid: Grid, path: Path, command: str) -> None:
 
 
 def front(points: list[tuple[float, float, Any]]) -> list[tuple[float, float, Any]]:
-    """Points that no other beats: less of the first, more of the second; by the first, ascending."""
+    """The Pareto front: points to which no other is at least as good in both the first (low) and second (high)."""
     kept: list[tuple[float, float, Any]] = []
     for point in sorted(points, key=lambda p: (p[0], -p[1])):
         if not kept or point[1] > kept[-1][1]:
@@ -259,18 +259,18 @@ def front(points: list[tuple[float, float, Any]]) -> list[tuple[float, float, An
 
 
 def cost_of(grid: Grid) -> tuple[str, Callable[[Line], float]]:
-    """What a token costs: energy where every point knows it, else DRAM bytes."""
+    """Cost per token, as (axis label, function): energy if every point has it, else DRAM bytes."""
 
     def tokens(line: Line) -> float:
         return line["tokens_per_second"] * line["seconds"]
 
     if all(line["energy_joules"] is not None for line in grid.lines.values()):
-        return "energy of a token, mJ", lambda line: 1e3 * line["energy_joules"] / tokens(line)
-    return "DRAM bytes of a token, MB", lambda line: line["dram_bytes"] / tokens(line) / 1e6
+        return "energy per token, mJ", lambda line: 1e3 * line["energy_joules"] / tokens(line)
+    return "DRAM bytes per token, MB", lambda line: line["dram_bytes"] / tokens(line) / 1e6
 
 
 def choices(grid: Grid) -> list[tuple[float, float, tuple[int, int]]]:
-    """(cost of a token, tokens/s of one sequence, place) of the points of the middle panel that fit their memory."""
+    """(cost per token, tokens/s per sequence, (series, x)) of the points of the middle panel that fit in memory."""
     cost, panel = cost_of(grid)[1], grid.panels()[len(grid.panels()) // 2]
     return [
         (cost(line), line["tokens_per_second"] / line["config"]["batch"], (s, x))
@@ -280,7 +280,7 @@ def choices(grid: Grid) -> list[tuple[float, float, tuple[int, int]]]:
 
 
 def pareto_figure(grid: Grid, path: Path, command: str) -> None:
-    """Speed of one sequence against what a token costs; the points that none beats are joined."""
+    """Tokens/s per sequence against cost per token; the points of the Pareto front are joined."""
     plt = canvas()
     figure, ax = plt.subplots(figsize=(7.6, 4.4), layout="constrained")
     name, panel, points = cost_of(grid)[0], grid.panels()[len(grid.panels()) // 2], choices(grid)
@@ -298,18 +298,18 @@ def pareto_figure(grid: Grid, path: Path, command: str) -> None:
     ax.set_yscale("log")
     ax.margins(x=0.16, y=0.1)
     ax.set_xlabel(name)
-    ax.set_ylabel("tokens/s of one sequence")
+    ax.set_ylabel("tokens/s per sequence")
     _plain_log(ax.xaxis)
     _plain_log(ax.yaxis)
     if grid.title(panel):
         ax.set_title(grid.title(panel), fontsize=9)
     labels = [grid.series.label(grid.series.values[s]) for s in sorted(handles)] if grid.series else []
-    _legend(figure, [*[handles[s] for s in sorted(handles)][: len(labels)], edge], [*labels, "none is better in both"])
+    _legend(figure, [*[handles[s] for s in sorted(handles)][: len(labels)], edge], [*labels, "Pareto front"])
     save(figure, path, command, bbox_inches="tight")
 
 
 def cache_figure(grid: Grid, path: Path, command: str, held: dict[int, list[tuple[int, int, int]]], cross) -> None:
-    """Bytes of KV cache and SSM state that one sequence holds, along the context, and where they cross."""
+    """Bytes of KV cache and SSM state per sequence over the context, and the points where they cross."""
     plt = canvas()
     figure, ax = plt.subplots(figsize=(7.6, 4.2), layout="constrained")
     for s, rows in sorted(held.items()):
@@ -327,7 +327,7 @@ def cache_figure(grid: Grid, path: Path, command: str, held: dict[int, list[tupl
     ax.set_yscale("log")
     _axis_scale(ax, grid)
     ax.set_xlabel(grid.x.name)
-    ax.set_ylabel("MB held by one sequence")
+    ax.set_ylabel("MB per sequence")
     _plain_log(ax.yaxis)
     ax.legend(fontsize=8, frameon=False)
     save(figure, path, command, bbox_inches="tight")

@@ -1,4 +1,4 @@
-"""A study's results as a grid: which axis goes along x, which is series, which panels, and the numbers of each."""
+"""The results of a study as a grid: the choice of x axis, series and panels, and the numbers on each axis."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hwsim.study.work import GRID, POINTS
 
 NAMES = {
     "machine.dram.bandwidth": "memory bandwidth",
-    "machine.regenerate.rate": "regenerators (seed blocks a cycle)",
+    "machine.regenerate.rate": "regenerators (seed blocks per cycle)",
     "machine": "machine",
     "model": "model",
     "run.batch": "batch (sequences)",
@@ -31,28 +31,28 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One axis of a study: values as in its file, and `numbers` where they are numbers or quantities, else None."""
+    """One axis of a study, with its values as they are in the study file."""
 
     path: str
     values: tuple[Any, ...]
 
     @property
     def name(self) -> str:
-        """What a figure calls it."""
+        """Its label in figures."""
         return NAMES.get(self.path, self.path.partition(".")[2].replace("_", " ") or self.path)
 
     @property
     def numbers(self) -> tuple[float, ...] | None:
-        """The values as numbers of the base unit."""
+        """The values as numbers in the base unit; None if one is neither a number nor a quantity."""
         found = [number(value) for value in self.values]
         return None if None in found else tuple(found)
 
     def label(self, value: Any) -> str:
-        """One value in a few characters."""
+        """A short label of one value."""
         if isinstance(value, dict):
             rest = value.get("default", "")
             return ", ".join(f"{f} {k}" for k, f in value.items() if k != "default") + (f" + {rest}" if rest else "")
-        unit = " block/cycle" if self.path == "machine.regenerate.rate" else ""  # its name says so
+        unit = " block/cycle" if self.path == "machine.regenerate.rate" else ""  # the name of the axis gives the unit
         return f"{value:,}" if isinstance(value, int) else str(value).removesuffix(unit)
 
 
@@ -60,7 +60,7 @@ class Axis:
 class Grid:
     """The finished points of a study by their settings.
 
-    x: the axis drawn along x (None: no axis of numbers); series: lines or bars of one figure; panels: the others.
+    x: the axis along x (None: no axis has numbers); series: the axis of the lines or bars; panels: the other axes.
     """
 
     name: str
@@ -74,23 +74,23 @@ class Grid:
 
     @property
     def x(self) -> Axis | None:
-        """Batch or context where the study varies them, else the axis with the most numbers."""
+        """Batch or context if the study varies one of them, else the longest axis of numbers."""
         found = [a for a in self.axes if a.numbers and len(a.values) > 1]
         return next((a for p in _FIRST for a in found if a.path == p), max(found, key=_size, default=None))
 
     @property
     def series(self) -> Axis | None:
-        """The first axis of names beside x, else the first of any kind."""
+        """The first axis of names, else the first axis of any kind other than x."""
         rest = [a for a in self.axes if a != self.x and 1 < len(a.values) <= _MOST_SERIES]
         return next((a for a in rest if not a.numbers), rest[0] if rest else None)
 
     @property
     def others(self) -> tuple[Axis, ...]:
-        """Axes that are neither."""
+        """Axes that are neither x nor series."""
         return tuple(a for a in self.axes if a not in (self.x, self.series))
 
     def panels(self, most: int = _PANELS) -> list[dict[str, int]]:
-        """Choices on the other axes, at most `most`: first, middle and last of the longest, the middle of the rest."""
+        """At most `most` choices on the other axes: first, middle, last of the longest axis, middle of the others."""
         choice = {a.path: len(a.values) // 2 for a in self.others}
         wide = max(self.others, key=_size, default=None)
         if wide is None:
@@ -98,7 +98,7 @@ class Grid:
         return [choice | {wide.path: i} for i in ends(len(wide.values), most)]
 
     def title(self, panel: dict[str, int]) -> str:
-        """The choice of a panel in words."""
+        """The title of a panel: its choice on the other axes."""
         return ", ".join(f"{a.name} {a.label(a.values[panel[a.path]])}" for a in self.others if len(a.values) > 1)
 
     def at(self, panel: dict[str, int]) -> Iterator[tuple[int, int, Line]]:
@@ -114,14 +114,14 @@ def _size(axis: Axis) -> int:
 
 
 def ends(n: int, most: int = _PANELS) -> list[int]:
-    """At most `most` of n places: first, evenly between, last."""
+    """At most `most` of n indices: the first, the last, and evenly spaced ones between."""
     if n <= most:
         return list(range(n))
     return [n // 2] if most == 1 else [round(i * (n - 1) / (most - 1) + 0.1) for i in range(most)]
 
 
 def number(value: Any) -> float | None:
-    """A number, or a quantity in its base unit; None for anything else."""
+    """A number, or a quantity as a number in its base unit; None for anything else."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     try:
@@ -131,14 +131,14 @@ def number(value: Any) -> float | None:
 
 
 def read_grid(folder: Path) -> Grid:
-    """The results of a study in the order of its grid. raises: InputError if `folder` holds none."""
+    """Read the results of a study, in grid order. raises: InputError if `folder` has none."""
     try:
         data = json.loads((folder / GRID).read_text(encoding="utf-8"))
     except OSError:
-        beside = {str(path.parent) for path in folder.parent.glob(f"*/{GRID}")}
-        close = nearest(str(folder), beside) if beside else ""
-        hint = close if "did you mean" in close else f"; write `hwsim study STUDY --out {folder}`"
-        raise InputError(f"{folder}: holds no results of a study{hint}") from None
+        others = {str(path.parent) for path in folder.parent.glob(f"*/{GRID}")}
+        close = nearest(str(folder), others) if others else ""
+        hint = close if "did you mean" in close else f"; run `hwsim study STUDY --out {folder}` first"
+        raise InputError(f"{folder}: contains no results of a study{hint}") from None
     except ValueError as error:
         raise InputError(f"{folder / GRID}: is not JSON ({error}); run the study again") from None
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
@@ -159,5 +159,5 @@ def read_grid(folder: Path) -> Grid:
                 choice.append(i)
             lines[tuple(reversed(choice))] = line
     if not lines:
-        raise InputError(f"{folder}: no point of the study has a result yet; write `hwsim study {data['source']}`")
+        raise InputError(f"{folder}: no point of the study has a result yet; run `hwsim study {data['source']}`")
     return Grid(data["name"], data["description"], data["source"], data["version"], axes, lines, tuple(failed), missing)

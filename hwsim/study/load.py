@@ -1,7 +1,7 @@
-"""Study files to points: every combination of the grid resolved to a machine, a model and run options.
+"""Study files to points: every combination of the grid is resolved to a machine, a model and run options.
 
-What no point can use is refused with its place in the file before anything runs. A combination of values that
-contradict one another (each fine with others) becomes a point with an error, and the rest go on.
+A value that no point can use is an error, with its place in the file, before anything runs. A combination of values
+that contradict one another, but work in other combinations, becomes a point with an error; the other points run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from hwsim.workload.op import Workload
 
 MAX_POINTS = 100_000
 
-#: First parts of paths that are often written without `machine.`, `model.` or `run.` before them.
+#: First parts of paths that users often write without the prefix `machine.`, `model.` or `run.`.
 _PARTS = {"machine": TileMachineFile.model_fields, "model": MODEL_PARTS, "run": RunFile.model_fields}
 
 Choice = tuple[int, ...]
@@ -46,9 +46,9 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One combination. `settings`: value by axis; `key`: hash of all that decides its result.
+    """One combination. settings: value by axis; key: hash of everything that its result depends on.
 
-    arch, model, options: what `run_job` takes; None where they contradict one another, then `error` says how.
+    arch, model, options: arguments of `run_job`; None if the settings contradict one another, as `error` then says.
     """
 
     settings: dict[str, Any]
@@ -61,7 +61,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """A study file, resolved. `source` is the shipped name or the path that it was asked for by."""
+    """A study file, resolved. source: the name of a shipped study, or the path of the file."""
 
     name: str
     description: str
@@ -81,7 +81,7 @@ def study_names() -> list[str]:
 
 
 def load_study(name_or_path: str | Path) -> Study:
-    """The study of a shipped name, or of the YAML file at a path. raises: InputError with every problem found.
+    """The shipped study of that name, or the study in a YAML file. raises: InputError with every error found.
 
     Machine and model paths in the file are relative to its folder.
     """
@@ -89,11 +89,12 @@ def load_study(name_or_path: str | Path) -> Study:
     if text in study_names():
         return _Reader(read(study_folder() / f"{text}.yaml"), text).study()
     if not text.endswith((".yaml", ".yml")) and "/" not in text:
-        raise InputError(f"unknown study {short(text)}{nearest(text[:60], study_names())}; or write a YAML file's path")
+        hint = nearest(text[:60], study_names())
+        raise InputError(f"unknown study {short(text)}{hint} (a path to a YAML file also works)")
     return _Reader(read(name_or_path), text).study()
 
 
-#: Code that no result depends on: a change here leaves the finished points of a study valid.
+#: Code that no result depends on: when it changes, the finished points of a study remain valid.
 NOT_DIGESTED = (
     "cli",
     "files/figure.py",
@@ -108,7 +109,7 @@ NOT_DIGESTED = (
 
 @cache
 def code_digest() -> str:
-    """Hash of the package's code, so that a changed simulator does not pass off old results as its own."""
+    """Hash of the package's code, so that results of an earlier simulator are not taken for those of this one."""
     package, digest = Path(__file__).resolve().parents[1], hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         name = path.relative_to(package)
@@ -118,7 +119,7 @@ def code_digest() -> str:
 
 
 class _Reader:
-    """One study document; results of equal choices on equal axes are kept."""
+    """One study document. Equal choices on the same axes are resolved once."""
 
     def __init__(self, document: Document, asked: str):
         self.document, self.asked = document, asked
@@ -147,7 +148,7 @@ class _Reader:
         return Study(file.name, file.description, self.asked, tuple(self.axes), tuple(points))
 
     def _refused(self) -> Iterator[str]:
-        """Axes that name nothing, values that stand there twice, a grid that is too large."""
+        """Errors of the grid: unknown axes, repeated values, too many points."""
         say, size = self.document.problem, 1
         for axis in self.axes:
             here = ("grid", axis.path)
@@ -158,14 +159,14 @@ class _Reader:
                 close = nearest(axis.path, [*options, "machine", "model"])
                 hint = f"; did you mean {below[head]}?" if head in below else close
                 hint = hint if "did you mean" in hint else "; write machine.PATH, model.PATH or run.OPTION"
-                yield say(here, f"names no part of machine, model or run{hint}", key=True)
+                yield say(here, f"is not a setting of machine, model or run{hint}", key=True)
             elif head == "run" and rest.split(".")[0] not in RunFile.model_fields:
                 yield say(here, f"unknown{nearest(axis.path, options)}", key=True)
             for i, value in enumerate(axis.values):
                 if axis.path in ("machine", "model") and not isinstance(value, str):
-                    yield say((*here, i), f"is {kind(value)}; write a {head}'s name or path")
+                    yield say((*here, i), f"is {kind(value)}; write the name or path of a {head}")
                 if any(_same(value, earlier) for earlier in axis.values[:i]):
-                    yield say((*here, i), "stands there twice; remove one")
+                    yield say((*here, i), "is listed twice; remove one")
             size *= len(axis.values)
         for part, names in (("machine", arch_names()), ("model", model_names())):
             if isinstance(self.document.data.get(part), str):
@@ -177,10 +178,10 @@ class _Reader:
                 example = StudyFile.model_fields[part].examples[0]
                 yield say((), f"{part}: missing; write `{part}: {example}`")
         if size > MAX_POINTS:
-            yield say(("grid",), f"has {size:,} points; write a grid of at most {MAX_POINTS:,}", key=True)
+            yield say(("grid",), f"has {size:,} points; write a grid with at most {MAX_POINTS:,}", key=True)
 
     def _refuse_useless(self, failed: list[tuple[Choice, tuple[str, ...]]]) -> None:
-        """raises: InputError for values with which no point can be resolved."""
+        """raises: InputError for values that work in no combination."""
         problems: dict[str, None] = {}
         for i, axis in enumerate(self.axes):
             for j in range(len(axis.values)):
@@ -207,7 +208,7 @@ class _Reader:
         return Point(settings, key, arch, model, options), ()
 
     def _part(self, part: str, choice: Choice, load: Callable) -> tuple[Any, tuple[str, ...]]:
-        """`load` of the axes that change `part`, once for each choice on them: (value, problems)."""
+        """(value, errors) of `load` for the axes that change `part`; each choice on them is loaded once."""
         mine = [(axis.path, j) for axis, j in zip(self.axes, choice, strict=True) if axis.path.split(".")[0] == part]
         key = (part, *mine)
         if key not in self.known:
@@ -218,7 +219,7 @@ class _Reader:
         return self.known[key]
 
     def _placed(self, mine: list[tuple[str, int]], drop: str) -> tuple[tuple[str, Placed], ...]:
-        """The values of the axes below `drop` as overrides."""
+        """The values of the axes whose path begins with `drop`, as overrides."""
         return tuple(
             (path.removeprefix(drop), Placed(self.document, ("grid", path, j), ("grid", path)))
             for path, j in mine
@@ -226,7 +227,7 @@ class _Reader:
         )
 
     def _source(self, part: str, mine: list[tuple[str, int]], names: list[str]) -> str:
-        """The name, or the path of the file, that a point's machine or model is read from."""
+        """The name or file path of a point's machine or model."""
         loc: Loc = next((("grid", path, j) for path, j in mine if path == part), (part,))
         name = Placed(self.document, loc, loc).value
         if name in names:
@@ -255,7 +256,7 @@ class _Reader:
         return options, _hash(options.config())
 
     def _preset_problems(self, choice: Choice, model: tuple[Workload, str], run: tuple[RunOptions, str]) -> list[str]:
-        """A published format map that the model does not have."""
+        """Errors for a published format map that the model does not have."""
         try:
             run[0].formats.of_workload(model[0])
         except InputError as error:

@@ -1,4 +1,4 @@
-"""`hwsim report`: a study's results as one Markdown page with figures."""
+"""`hwsim report`: the results of a study as one Markdown page with figures."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ ENOUGH = 0.99
 
 
 def write_page(folder: Path, out: Path | None = None) -> list[Path]:
-    """The page NAME.md and its figures NAME_*.svg in `out` (None: `folder`); returns what was written.
+    """Write the page NAME.md and its figures NAME_*.svg into `out` (None: `folder`); return the paths.
 
-    raises: InputError if `folder` holds no results or `out` cannot be written; MissingExtra without matplotlib.
+    raises: InputError if `folder` has no results or `out` cannot be written; MissingExtra without matplotlib.
     """
     grid, out = read_grid(folder), out or folder
     matplotlib = draw.canvas().matplotlib.__version__
@@ -35,18 +35,22 @@ def write_page(folder: Path, out: Path | None = None) -> list[Path]:
         parts.append(f"![{caption}]({path.name})\n\n{caption}")
 
     if grid.x:
-        figure("tokens", f"Tokens a second along {_plain(grid.x.name)}.", draw.lines_figure)
+        figure("tokens", f"Tokens per second by {_plain(grid.x.name)}.", draw.lines_figure)
     held = cache_rows(grid)
     if held:
         cross = {s: found for s, rows in held.items() if (found := crossing(rows))}
-        figure("cache", "KV cache and SSM state that one sequence holds.", draw.cache_figure, held, cross)
+        figure("cache", "Bytes of KV cache and SSM state per sequence.", draw.cache_figure, held, cross)
         parts.append(crossing_table(grid, held, cross))
-    figure("by_op", "Where the time of a step goes, by op kind; below 2 % everywhere: other.", draw.by_op_figure)
-    caption = "Roofline: lines are the machine's limits at its peaks, each point is a whole simulated step."
+    figure("by_op", "Time of a step by op kind; kinds below 2 % in every bar are summed as other.", draw.by_op_figure)
+    caption = "Roofline: lines are the machine's peak rates; each point is one whole simulated step."
     figure("roofline", caption, draw.roofline_figure)
-    if len(draw.front(draw.choices(grid))) > 2:  # else there is nothing to trade
+    if len(draw.front(draw.choices(grid))) > 2:  # with fewer points there is no trade-off to show
         cost = draw.cost_of(grid)[0].partition(",")[0]
-        figure("pareto", f"Speed of one sequence against {cost}; joined: none is better in both.", draw.pareto_figure)
+        figure(
+            "pareto",
+            f"Speed of one sequence against {cost}; the joined points are the Pareto front.",
+            draw.pareto_figure,
+        )
     page = [
         f"# {grid.name}: {grid.description}" if grid.description else f"# {grid.name}",
         f"    {commands[0]}\n    {commands[1]}\n    # hwsim {grid.version}, matplotlib {matplotlib}; no random numbers",
@@ -66,7 +70,7 @@ def _plain(name: str) -> str:
 
 
 def _asked(grid: Grid) -> str:
-    """The grid in words, and what is common to all points."""
+    """The grid in words, and the facts that hold for all points."""
     axes = [f"- {_plain(a.name)} (`{a.path}`): {'; '.join(a.label(v) for v in a.values)}" for a in grid.axes]
     some = next(iter(grid.lines.values()))
     total = len(grid.lines) + len(grid.failed) + grid.missing
@@ -80,7 +84,7 @@ def _asked(grid: Grid) -> str:
 
 
 def _table(grid: Grid) -> str:
-    """Tokens a second: a row for each series, a column for some x; and the least x that is enough."""
+    """Tokens per second: one row per series, one column for each of some x; and the smallest sufficient x."""
     panels = grid.panels()
     if not grid.x:
         panels = panels[len(panels) // 2 :][:1]
@@ -90,9 +94,9 @@ def _table(grid: Grid) -> str:
     head = [first, "tokens/s"]
     if grid.x:
         head = [f"{first}, by {_plain(grid.x.name)}", *(grid.x.label(grid.x.values[x]) for x in xs)]
-    head += [f"{100 * ENOUGH:.0f} % of the most from"] if numeric else []
+    head += [f"{100 * ENOUGH:.0f} % of the maximum from"] if numeric else []
     regenerators = numeric and grid.x.path == "machine.regenerate.rate"
-    head += ["that is, a TB/s"] if regenerators else []
+    head += ["per TB/s"] if regenerators else []
     out = []
     for panel in panels if numeric else panels[len(panels) // 2 :][:1]:
         rows: dict[int, dict[int, Line]] = {}
@@ -100,7 +104,7 @@ def _table(grid: Grid) -> str:
             rows.setdefault(s, {})[x] = line
         title = grid.title(panel)
         rule = _row(["---"] + ["---:"] * (len(head) - 1))
-        lines = [f"Tokens a second{f', {title}' if title else ''}:", "", _row(head), rule]
+        lines = [f"Tokens per second{f', {title}' if title else ''}:", "", _row(head), rule]
         for s, found in sorted(rows.items()):
             cells = [_speed(found.get(x)) for x in xs]
             if numeric:
@@ -125,14 +129,14 @@ def _row(cells: list[str]) -> str:
 
 
 def enough(grid: Grid, found: dict[int, Line]) -> int:
-    """The place of the least x that gives 99 % of the most tokens a second."""
+    """Index of the smallest x that gives 99 % of the maximum tokens per second."""
     most = max(line["tokens_per_second"] for line in found.values())
     good = [x for x, line in found.items() if line["tokens_per_second"] >= ENOUGH * most]
     return min(good, key=lambda x: grid.x.numbers[x])
 
 
 def cache_rows(grid: Grid) -> dict[int, list[tuple[int, int, int]]]:
-    """Series -> (context, KV bytes, SSM state bytes) that one sequence holds, where a study varies the context."""
+    """Series -> (context, KV bytes, SSM state bytes) per sequence; empty unless the study varies the context."""
     if not grid.x or grid.x.path != "run.context":
         return {}
     panel, rows = grid.panels()[len(grid.panels()) // 2], {}
@@ -145,7 +149,7 @@ def cache_rows(grid: Grid) -> dict[int, list[tuple[int, int, int]]]:
 
 
 def conv_bytes(line: Line) -> int:
-    """Bytes of convolution state that a point holds beside its SSM state, bf16: the last inputs of each channel."""
+    """Bytes of convolution state of a point: the last inputs of each channel, in bf16."""
     model, batch = line["config"]["model"], line["config"]["batch"]
     m = model["mamba2"]
     channels = m["heads"] * m["head_dim"] + 2 * m["groups"] * m["state"]
@@ -153,7 +157,7 @@ def conv_bytes(line: Line) -> int:
 
 
 def crossing(rows: list[tuple[int, int, int]]) -> tuple[float, float] | None:
-    """(tokens, bytes) where the KV cache overtakes the state, linear between the two points around it."""
+    """(tokens, bytes) at which the KV cache becomes larger than the state, interpolated linearly between two points."""
     for (c0, kv0, s0), (c1, kv1, s1) in zip(rows, rows[1:], strict=False):
         if kv0 < s0 and kv1 >= s1:
             share = Fraction(s0 - kv0, (kv1 - kv0) - (s1 - s0))
@@ -162,8 +166,11 @@ def crossing(rows: list[tuple[int, int, int]]) -> tuple[float, float] | None:
 
 
 def crossing_table(grid: Grid, held: dict[int, list[tuple[int, int, int]]], cross: dict[int, tuple]) -> str:
-    """Where the two are equal, held and moved: a decode step reads the cache once, and reads and writes the state."""
-    lines = [_row(["model", "SSM state, MB", "KV, B a token", "held alike at", "a step moves alike at"])]
+    """Context lengths at which KV cache and state are equal in memory, and equal in the traffic of a decode step.
+
+    A decode step reads the cache once, and reads and writes the state.
+    """
+    lines = [_row(["model", "SSM state, MB", "KV, B per token", "equal in memory at", "equal in traffic per step at"])]
     lines.append(_row(["---"] + ["---:"] * 4))
     for s, rows in sorted(held.items()):
         (c0, kv0, _), (c1, kv1, state) = rows[0], rows[-1]
@@ -175,7 +182,7 @@ def crossing_table(grid: Grid, held: dict[int, list[tuple[int, int, int]]], cros
 
 
 def _failures(grid: Grid) -> list[str]:
-    """What failed and why, each cause once."""
+    """The failed points, with each cause once."""
     causes: dict[str, list[Line]] = {}
     for line in grid.failed:
         causes.setdefault(line["error"]["message"], []).append(line)

@@ -1,7 +1,7 @@
-"""The file of finished points: JSON Lines, one whole line a point, readable at any moment of a study.
+"""The file of finished points: JSON Lines, one line per point; it can be read while a study runs.
 
-A line is appended and synced; what a killed run left half written is cut off by the next. Of two lines with one
-key the later counts.
+Each line is appended and synced. The next run removes an incomplete last line that a killed run left. If two lines
+have the same key, the later one counts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hwsim.errors import InputError
 
 
 def read_points(path: Path) -> dict[str, dict[str, Any]]:
-    """Key -> line of every whole line; lines that are no points are passed over. raises: InputError if unreadable."""
+    """Key -> line, for every complete line; other lines are skipped. raises: InputError if the file cannot be read."""
     found: dict[str, dict[str, Any]] = {}
     try:
         with path.open("rb") as file:
@@ -42,7 +42,7 @@ def _point(line: bytes) -> dict[str, Any] | None:
 
 
 class Record:
-    """The file opened for appending, by one run at a time. raises: InputError if another holds it."""
+    """The file, opened for appending by one run at a time. raises: InputError if another run has it open."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -55,7 +55,9 @@ class Record:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._file)
-            raise InputError(f"{path}: another study is writing it; wait for it, or give --out") from None
+            raise InputError(
+                f"{path}: another run is writing this file; wait for it to end, or choose another folder with --out"
+            ) from None
         self._end = self._cut()
 
     def __enter__(self) -> Record:
@@ -65,7 +67,7 @@ class Record:
         os.close(self._file)
 
     def _cut(self) -> int:
-        """Take off a last line without its end; returns the size."""
+        """Remove an incomplete last line; return the size of the file."""
         end = os.fstat(self._file).st_size
         keep = end
         while keep:
@@ -80,7 +82,7 @@ class Record:
         return keep
 
     def append(self, line: str) -> None:
-        """One line, on the disk when this returns. raises: InputError if the disk refuses."""
+        """Write one line; it is on the disk when this returns. raises: InputError if it cannot be written."""
         rest = line.encode() + b"\n"
         try:
             while rest:

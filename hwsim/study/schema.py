@@ -1,4 +1,4 @@
-"""The study file, field by field: what may stand where, and what it means."""
+"""The study file, field by field: allowed values and their meaning."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from hwsim.workload.language.routing import skew_exponent
 
 
 def _readable(what: str) -> Any:
-    """A validator for a format option, by the rules of a run."""
+    """A validator for a format option, with the rules of a run."""
 
     def read(value: Any) -> Any:
         try:
             Formats.of(**({"weights": "bf16"} | {what: value}))
-        except InputError as error:  # for one format the option's name is enough, and the file's path has it
+        except InputError as error:  # the path in the file already names the option
             raise InputError(*(p.partition(": ")[2] if isinstance(value, str) else p for p in error.problems)) from None
         return value
 
@@ -31,41 +31,49 @@ def _skew(text: str) -> str:
 
 
 class RunFile(FilePart):
-    """Options of `hwsim run`, by the same names."""
+    """Options of `hwsim run`, under the same names."""
 
-    phase: Literal["decode", "prefill"] = Field("decode", description="Step.", examples=["decode"])
-    batch: int = Field(1, ge=1, le=10**6, description="Sequences at once.", examples=[8])
-    context: int = Field(8192, ge=1, le=10**9, description="Tokens cached, or of the prompt.", examples=[8192])
+    phase: Literal["decode", "prefill"] = Field("decode", description="Kind of step.", examples=["decode"])
+    batch: int = Field(1, ge=1, le=10**6, description="Number of sequences.", examples=[8])
+    context: int = Field(
+        8192, ge=1, le=10**9, description="Tokens in the cache (decode) or in the prompt (prefill).", examples=[8192]
+    )
     weights: Annotated[str | dict[str, str], _readable("weights")] = Field(
         "bf16",
         description="A format, {class: format, default: format}, or a preset of the model.",
         examples=[{"experts": "nvfp4", "default": "fp8"}],
     )
     activations: Annotated[str, _readable("activations")] | None = Field(
-        None, description="Activation format; else by weights and machine.", examples=["bf16"]
+        None, description="Activation format; default: chosen from weights and machine.", examples=["bf16"]
     )
     kv: Annotated[str, _readable("kv")] | None = Field(None, description="KV cache format.", examples=["fp8"])
     state: Annotated[str, _readable("state")] | None = Field(None, description="SSM state format.", examples=["fp32"])
-    chips: int = Field(1, ge=1, le=10**4, description="Chips that share the step.", examples=[4])
+    chips: int = Field(1, ge=1, le=10**4, description="Number of chips that share the step.", examples=[4])
     parallel: Literal["tensor", "tensor+expert", "data+expert"] = Field(
-        "tensor", description="How the chips share it.", examples=["tensor+expert"]
+        "tensor", description="How the chips share the step.", examples=["tensor+expert"]
     )
     skew: Annotated[str, AfterValidator(asked(_skew))] = Field(
         "even", description="How tokens choose experts.", examples=["zipf(0.8)"]
     )
-    engine: Literal["walk", "simpy"] = Field("walk", description="Same times; walk is faster.", examples=["walk"])
+    engine: Literal["walk", "simpy"] = Field(
+        "walk", description="Simulation driver; both give the same times, walk is faster.", examples=["walk"]
+    )
 
 
 class StudyFile(FilePart):
-    """A grid: every combination of the listed values is one point."""
+    """A study: every combination of the values in its grid is one point."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="Names the results.", examples=["my-study"])
-    description: str = Field("", description="What the study asks.", examples=["What does bandwidth buy?"])
-    machine: str | None = Field(None, description="A machine's name or a YAML path.", examples=["h200-sxm"])
-    model: str | None = Field(None, description="A model's name or a path.", examples=["nemotron3-nano-30b-a3b"])
-    run: RunFile = Field(RunFile(), description="Options that all points share.")
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$",
+        description="Name of the study and of its results.",
+        examples=["my-study"],
+    )
+    description: str = Field("", description="The question of the study.", examples=["What does bandwidth buy?"])
+    machine: str | None = Field(None, description="A machine name or a YAML file.", examples=["h200-sxm"])
+    model: str | None = Field(None, description="A model name or a file.", examples=["nemotron3-nano-30b-a3b"])
+    run: RunFile = Field(RunFile(), description="Options of all points.")
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
         min_length=1,
-        description="Dotted path of machine, model or run -> values.",
+        description="Dotted path of a setting of machine, model or run -> its values.",
         examples=[{"run.batch": [1, 8], "machine.dram.bandwidth": ["2.4 TB/s", "4.8 TB/s"]}],
     )

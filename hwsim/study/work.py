@@ -1,6 +1,6 @@
-"""Running a study: worker processes simulate points, this process writes their lines.
+"""Running a study: worker processes simulate points, and this process writes one line per point.
 
-A point is done when its line is on the disk, so a kill at any moment costs the points in flight and nothing else.
+A point is finished when its line is on the disk, so that a kill loses only the points that are being simulated.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ from hwsim.study.record import Record, read_points
 
 POINTS, GRID = "points.jsonl", "study.json"
 
-#: Points handed to each worker ahead of need; more would only be lost at a kill.
-_AHEAD = 4
+#: Points in the queue of each worker; a kill loses them, so there are few.
+_QUEUED = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a run of a study did. points: of the grid; ran: simulated now; kept: finished before; failed: with errors.
+    """Summary of one run of a study.
 
-    file: the JSON Lines. errors: (message, how many points), the commonest first.
+    points: points of the grid. ran: simulated now. kept: finished earlier. failed: with errors.
+    file: the JSON Lines. errors: (message, number of points), the most frequent first.
     """
 
     study: str
@@ -52,12 +53,12 @@ def run_study(
     executor: Executor | str = "processes",
     progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
-    """Simulate the points of `study` that `out` does not hold yet.
+    """Simulate the points of `study` that are not in the folder `out` yet.
 
-    workers:  how many (None: one per core that this process may use; 1 process: this one).
+    workers:  number of workers (None: one per core that this process may use). One worker process is this process.
     executor: a name of `study.executors`, or any `concurrent.futures.Executor`, on one machine or many.
-    progress: called with (points done, points in all).
-    raises:   InputError if `out` cannot be written, is in use, or a worker died.
+    progress: called with (finished points, all points).
+    raises:   InputError if `out` cannot be written or is in use, or if a worker dies.
     """
     if isinstance(executor, str) and executor not in EXECUTORS:
         raise InputError(f"executor: unknown {executor!r}{nearest(executor, EXECUTORS)}")
@@ -89,7 +90,7 @@ def run_study(
 
 
 def write_grid(study: Study, path: Path) -> None:
-    """What the study asked, and the keys of its points in the order of the grid, for reports."""
+    """Write the axes of the study, and the keys of its points in grid order, for reports."""
     data = {
         "schema": SCHEMA,
         "name": study.name,
@@ -99,25 +100,25 @@ def write_grid(study: Study, path: Path) -> None:
         "axes": [asdict(axis) for axis in study.axes],
         "keys": [point.key for point in study.points],
     }
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-        os.replace(beside, path)
+        part.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        os.replace(part, path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def simulate_point(study: str, point: Point) -> str:
-    """The line of one point; what goes wrong in it is its `error`, not an exception."""
+    """Simulate one point and return its line. A failure is recorded as `error` in the line, not raised."""
     line: dict[str, Any] = {"schema": SCHEMA, "study": study, "key": point.key, "point": point.settings, "error": None}
     if point.error is not None:
         line["error"] = {"kind": "InputError", "message": point.error}
         return json.dumps(line | {"config": None, "version": __version__}, separators=(",", ":"))
     try:
         result = run_job(point.arch, point.model, point.options).result().to_dict()
-        del result["by_layer"]  # half the line, and by_op answers most questions; `hwsim run --by layer` has it
+        del result["by_layer"]  # half of the line; by_op is kept, and `hwsim run --by layer` shows it
         line |= result
-    except Exception as error:  # whatever it is belongs to this point, and the other points go on
+    except Exception as error:  # any failure concerns this point only; the other points run
         line["error"] = {"kind": type(error).__name__, "message": str(error)}
         line["config"] = point.options.config() | {"model": point.model.config(), "machine": arch_config(point.arch)}
         line["version"] = __version__
@@ -125,39 +126,39 @@ def simulate_point(study: str, point: Point) -> str:
 
 
 def _final(line: dict[str, Any]) -> bool:
-    """Whether running a point again would say the same: a result, or a mistake in the input."""
+    """Whether running a point again would give the same line: it has a result, or an error in its input."""
     return line["error"] is None or line["error"]["kind"] == "InputError"
 
 
 def _lines(name: str, todo: list[Point], workers: int | None, executor: Executor | str) -> Iterator[str]:
-    """Lines of the points as they are done."""
+    """Lines of the points, in the order in which they finish."""
     if isinstance(executor, Executor):
-        yield from _spread(executor, 2 * _AHEAD * (os.cpu_count() or 1), name, todo)
+        yield from _spread(executor, 2 * _QUEUED * (os.cpu_count() or 1), name, todo)
         return
     workers = min(workers or len(os.sched_getaffinity(0)), len(todo))
     if workers <= 1 and executor == "processes":
         yield from (simulate_point(name, point) for point in todo)
         return
     with EXECUTORS[executor](max(workers, 1)) as pool:
-        yield from _spread(pool, _AHEAD * max(workers, 1), name, todo)
+        yield from _spread(pool, _QUEUED * max(workers, 1), name, todo)
 
 
 def _spread(executor: Executor, most: int, name: str, todo: Iterable[Point]) -> Iterator[str]:
-    """At most `most` points in flight."""
-    rest, flying = iter(todo), set()
+    """Lines of the points, with at most `most` submitted at a time."""
+    rest, submitted = iter(todo), set()
     try:
         while True:
             for point in rest:
-                flying.add(executor.submit(simulate_point, name, point))
-                if len(flying) >= most:
+                submitted.add(executor.submit(simulate_point, name, point))
+                if len(submitted) >= most:
                     break
-            if not flying:
+            if not submitted:
                 return
-            done, flying = wait(flying, return_when=FIRST_COMPLETED)
+            done, submitted = wait(submitted, return_when=FIRST_COMPLETED)
             for future in done:
                 yield future.result()
     except BrokenProcessPool:
         raise InputError(
-            "a worker process died, perhaps for want of memory; the finished points are kept: "
+            "a worker process died, perhaps because memory ran out; the finished points are kept: "
             "run the same command again, with fewer --workers"
         ) from None

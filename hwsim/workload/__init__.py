@@ -1,4 +1,4 @@
-"""Workloads: files in, frozen workloads out, which answer a step with `Op`s. Names load on first use."""
+"""Workloads: files are read into frozen workloads, which describe a step as `Op`s. Names load on first use."""
 
 from __future__ import annotations
 

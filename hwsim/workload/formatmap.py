@@ -1,7 +1,7 @@
-"""Format maps: which weight class, in which layers, is stored in which format.
+"""Format maps: the format in which each weight class of each layer is stored.
 
-A key is a weight class, a class of some layers only (`mamba_in@4,11`), or `default` for the classes that no other key
-names; the most particular key that fits decides. What a format is does not matter here: a name, or a layout.
+A key is a weight class, a class in some layers only (`mamba_in@4,11`), or `default` for the classes that no other key
+names; the most specific key that matches decides. A format may be a name or a layout here.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ class Rule(NamedTuple, Generic[F]):
 
 @dataclass(frozen=True)
 class FormatMap(Generic[F]):
-    """Rules, one of which is the default."""
+    """Rules; exactly one of them is the default."""
 
     rules: tuple[Rule[F], ...]
 
     @classmethod
     def of(cls, table: Mapping[str, F]) -> FormatMap[F]:
-        """The map of {key: format}, sorted by key. raises: InputError for every bad key, and for a missing default."""
+        """The map of {key: format}, sorted by key. raises: InputError for every bad key and for a missing default."""
         problems: list[str] = []
         rules = []
         for key, form in sorted(table.items(), key=lambda item: item[0]):
             with collect(problems):
                 rules.append(Rule(key, *split_key(key), form))
         if DEFAULT not in table:
-            problems.append("no `default`; write one, for example {experts: nvfp4, default: fp8}")
+            problems.append("there is no `default`; write one, for example {experts: nvfp4, default: fp8}")
         if problems:
             raise InputError(*problems)
         return cls(tuple(rules))

@@ -1,4 +1,4 @@
-"""Workload files to workloads: a shipped name, a YAML path or a Hugging Face config.json."""
+"""Load a workload: by the name of a shipped model, from a YAML file, or from a Hugging Face config.json."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from hwsim.workload.op import Workload
 
 Overrides = Iterable[tuple[str, str | Placed]]
 
-#: Kinds of workload: a top-level key that only files of the kind have, and what makes one of such a document.
+#: Kinds of workload: a top-level key that only files of this kind have -> function from the document to the workload.
 KINDS: dict[str, Callable[[Document], Workload]] = {
     "layers": language_model,
 }
 
-#: Parts of a model file that a study may set.
+#: Parts of a model file that a study may vary.
 MODEL_PARTS: tuple[str, ...] = tuple(ModelFile.model_fields)
 
 
@@ -38,11 +38,11 @@ def model_names() -> list[str]:
 
 
 def load_model(name_or_path: str | Path, overrides: Overrides = ()) -> Workload:
-    """The workload of a shipped name, of a YAML file, of a Hugging Face config.json or the folder that holds it.
+    """The shipped workload of that name, or the workload in a YAML file, a Hugging Face config.json or its folder.
 
-    overrides: (dotted path, YAML text) pairs put into the file's tree first, e.g. `("moe.top_k", "8")`;
-               a text may instead be a value of another file.
-    raises:    InputError with every problem found.
+    overrides: (dotted path, YAML text) pairs that replace values of the file, e.g. `("moe.top_k", "8")`; instead of a
+               text, a value of another file.
+    raises:    InputError with every error found.
     """
     text, path = str(name_or_path), Path(name_or_path)
     if isinstance(name_or_path, str) and text in model_names():
@@ -50,7 +50,7 @@ def load_model(name_or_path: str | Path, overrides: Overrides = ()) -> Workload:
         return _load(read(os.path.relpath(shipped) if shipped.is_relative_to(Path.cwd()) else shipped), overrides)
     try:
         folder = path.is_dir() and (path / "config.json").is_file()
-    except (OSError, ValueError):  # a name too long, or with a null in it
+    except (OSError, ValueError):  # the name is too long, or contains a null
         folder = False
     if folder:
         return _load(huggingface.read(path / "config.json"), overrides)
@@ -58,7 +58,7 @@ def load_model(name_or_path: str | Path, overrides: Overrides = ()) -> Workload:
         return _load(huggingface.read(path), overrides)
     if isinstance(name_or_path, str) and not text.endswith((".yaml", ".yml")) and os.sep not in text:
         known = nearest(text[:60], model_names())
-        raise InputError(f"unknown model {short(text)}{known}; or write the path of a YAML file or a config.json")
+        raise InputError(f"unknown model {short(text)}{known} (a path to a YAML file or a config.json also works)")
     return _load(read(name_or_path), overrides)
 
 

@@ -1,14 +1,14 @@
-"""What is computed: a workload answers a step with ops, counted in elements; formats and machines come later."""
+"""What is computed: a workload describes a step as ops, counted in elements, independent of formats and machines."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-#: Steps that a user can ask for.
+#: Phases that a user can choose.
 PHASES = ("decode", "prefill")
 
-#: Op kinds, in the order tables print them.
+#: Op kinds, in the order in which tables print them.
 KINDS = (
     "embedding",
     "norm",
@@ -28,7 +28,7 @@ KINDS = (
     "gemm",
 )
 
-#: Weight classes a format map may name, and those it may not (fixed formats).
+#: Weight classes that a format map may name, and those with a fixed format.
 WEIGHT_CLASSES = (
     "embedding",
     "head",
@@ -44,20 +44,21 @@ WEIGHT_CLASSES = (
 )
 FIXED_CLASSES = {"norm": "bf16", "conv": "bf16", "ssm": "bf16", "router": "fp32"}
 
-#: What a workload keeps from one step to the next, by role -> the kind of bytes that a Result counts it as.
+#: Roles of caches that a workload keeps from one step to the next -> the kind of bytes in a Result.
 CACHES = {"kv": "kv", "ssm": "state", "conv": "state"}
 
 
 @dataclass(frozen=True, slots=True)
 class StepOptions:
-    """What is asked of a workload.
+    """The step that a workload is asked to describe.
 
-    phase:    "decode": one token per sequence over `context` cached ones; "prefill": a prompt of `context` tokens,
-              the cache empty, the head for the last position; "draft": one token of the model's own draft block.
-    chips, parallel: how many chips share the step, and how: "tensor", "tensor+expert" or "data+expert".
-    skew:     how tokens choose experts: "even", or "zipf(a)" by popularity.
-    new:      tokens per sequence in a decode step: 1, or 1 + the draft tokens that the step verifies.
-    keep_windows: caches keep every position, also where a layer reads only the last ones.
+    phase:    "decode": one token per sequence, with `context` tokens in the cache; "prefill": a prompt of `context`
+              tokens with an empty cache, and the head for the last position only; "draft": one token of the model's
+              multi-token-prediction block.
+    chips, parallel: number of chips that share the step, and how: "tensor", "tensor+expert" or "data+expert".
+    skew:     how tokens choose experts: "even", or "zipf(a)": unequally, by popularity.
+    new:      tokens per sequence in a decode step: 1, or 1 + the number of draft tokens that the step verifies.
+    keep_windows: caches keep every position, even for layers that read only the last ones.
     """
 
     phase: str = "decode"
@@ -71,12 +72,12 @@ class StepOptions:
 
     @property
     def tokens(self) -> int:
-        """Tokens that the step computes."""
+        """Number of tokens that the step computes."""
         return self.batch * (self.context if self.phase == "prefill" else self.new)
 
 
 class Stored(NamedTuple):
-    """Weights that must stay in one chip's memory: elements of one weight class in one layer (-1: outside them)."""
+    """Weights in one chip's memory: elements of one weight class in one layer (-1: outside the layers)."""
 
     weights: str
     layer: int
@@ -84,7 +85,7 @@ class Stored(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What one chip keeps from one step to the next: `rows` rows of `row` elements, in the format of its role."""
+    """A cache that one chip keeps from step to step: `rows` rows of `row` elements, in the format of its role."""
 
     role: str
     rows: int
@@ -92,32 +93,32 @@ class Kept(NamedTuple):
 
 
 class Workload(Protocol):
-    """Anything that hwsim can run: a name, and answers to three questions about one step on one chip."""
+    """Anything that hwsim can run: it has a name and answers three questions about one step on one chip."""
 
     @property
     def name(self) -> str:
-        """What results call it."""
+        """The name that results print."""
 
     @property
     def max_context(self) -> int | None:
         """The longest context that it was made for; None: no limit."""
 
     def ops(self, step: StepOptions) -> tuple[Op, ...]:
-        """The kernels of the step in program order. raises: InputError where it cannot be taken."""
+        """The ops of the step in program order. raises: InputError if the workload cannot take this step."""
 
     def stored(self, step: StepOptions) -> tuple[Stored, ...]:
-        """Weights in memory, whether the step reads them or not."""
+        """The weights in memory, whether or not the step reads them."""
 
     def kept(self, step: StepOptions) -> tuple[Kept, ...]:
-        """Caches and state in memory at the end of the step."""
+        """The caches and state in memory at the end of the step."""
 
     def config(self) -> dict[str, Any]:
-        """The workload as plain data, for the Result and for the key of a study's point."""
+        """The workload as plain data, for the Result and for the key of a point in a study."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gemm:
-    """`count` GEMMs Y[m,n] = X[m,k] W[n,k]^T, each with a weight matrix of its own."""
+    """`count` GEMMs Y[m,n] = X[m,k] W[n,k]^T, each with its own weight matrix."""
 
     m: int
     n: int
@@ -137,7 +138,7 @@ class Gemm:
 
 @dataclass(frozen=True, slots=True)
 class AttentionCore:
-    """Shape of an attention core: `new` tokens of each sequence after `cached` ones; window 0: all positions."""
+    """Shape of an attention core: per sequence, `new` tokens after `cached` ones; window 0: all positions."""
 
     sequences: int
     new: int
@@ -150,7 +151,7 @@ class AttentionCore:
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """What an op reads of a cache and writes to it, in elements of rows of `row` (blocks run along a row)."""
+    """Elements that an op reads from and writes to a cache with rows of `row` elements; blocks run along a row."""
 
     role: str
     row: int
@@ -160,19 +161,19 @@ class Cache:
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """Work of one step of one layer; every count is in elements of the whole batch.
+    """Part of the work of one layer in one step; every count is in elements of the whole batch.
 
-    weights:     weight class: the format of `gemms` and `params` is looked up by it ("" = none).
-    gemms:       weight matrices on the dot array.
-    macs:        dot-array work on tensors that are not weights (attention core, chunked scan).
-    vector:      element passes on the vector unit (sourced table in `vector.py`).
-    vector_macs: multiply-adds on the vector unit (router, conv), one pass each, beside `vector`.
-    params:      weight elements read beside `gemms` (gains, conv taps, embedding rows, router).
-    cache:       what it reads and writes of a cache or a state (None: nothing).
+    weights:     weight class, which determines the format of `gemms` and `params` ("": none).
+    gemms:       GEMMs with weight matrices on the dot array.
+    macs:        multiply-adds on the dot array with tensors that are not weights (attention core, chunked scan).
+    vector:      element passes on the vector unit (table with sources in `vector.py`).
+    vector_macs: multiply-adds on the vector unit (router, conv), one pass each, in addition to `vector`.
+    params:      weight elements read in addition to `gemms` (gains, conv taps, embedding rows, router).
+    cache:       elements read from and written to a cache or state (None: none).
     inputs, outputs: activation elements in and out.
-    link:        collective between `peers` chips ("" = none) on a vector of link_elements (`arch.link`).
-    core:        of an attention core, its shape.
-    distinct:    of experts, how many different ones the step is expected to choose, unrounded.
+    link:        collective between `peers` chips ("": none) on a vector of link_elements (`arch.link`).
+    core:        shape of the attention core, if the op is one.
+    distinct:    expected number of distinct experts that the step chooses, unrounded, if the op computes experts.
     """
 
     name: str
@@ -200,10 +201,10 @@ class Op:
 
     @property
     def cached(self) -> int:
-        """Elements that the op writes into its cache."""
+        """Elements that the op writes to its cache."""
         return self.cache.write if self.cache else 0
 
     @property
     def weight_elements(self) -> int:
-        """Weight elements that the op reads once."""
+        """Weight elements that the op reads, each once."""
         return self.params + sum(g.weights for g in self.gemms)

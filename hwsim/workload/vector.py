@@ -1,9 +1,9 @@
-"""Passes of the vector unit for each elementwise function: a pass is one operation on one element.
+"""Passes of the vector unit for each elementwise function; a pass is one operation on one element.
 
-How each was counted stands above it. A transcendental (exp, log, rsqrt, reciprocal) counts as one pass, as on
-units that have it as one instruction; GPUs issue those at a fraction of the rate of an add (CUDA C++
-Programming Guide, table of arithmetic throughput: 16 against 128 a cycle and SM), so that they are slower on
-softmax and silu than these counts say.
+The comment above each constant says how it was counted. A transcendental (exp, log, rsqrt, reciprocal) counts as one
+pass, as on units that have it as one instruction. GPUs issue those at a fraction of the rate of an add (CUDA C++
+Programming Guide, table of arithmetic throughput: 16 against 128 per cycle and SM), so they are slower on softmax and
+silu than these counts say.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ RESIDUAL = 1
 BIAS = 1
 #: max, subtract, exp, sum, divide (Milakov and Gimelshein, arXiv 1805.02867, algorithm 2).
 SOFTMAX = 5
-#: exp of the sink logit, its share of the sum: a query head and token (gpt-oss model card, arXiv 2508.10925).
+#: Per query head and token: exp of the sink logit, its share of the sum (gpt-oss model card, arXiv 2508.10925).
 SINK = 2
-#: two multiplies and an add for each element of a rotated pair (Su et al., arXiv 2104.09864, equation 34).
+#: two multiplies and an add per element of a rotated pair (Su et al., arXiv 2104.09864, equation 34).
 ROPE = 3
 #: x * sigmoid(x): negate, exp, add one, divide (Elfwing et al., arXiv 1702.03118).
 SILU = 4
@@ -27,30 +27,30 @@ SILU = 4
 SILU_CLAMPED = 8
 #: max(x, 0), square (So et al., arXiv 2109.08668).
 RELU2 = 2
-#: one multiply with the other half (Shazeer, arXiv 2002.05202).
+#: one multiply by the other half (Shazeer, arXiv 2002.05202).
 GATE = 1
-#: sigmoid or softmax of a score (negate or subtract, exp, add, divide), one comparison of the selection.
+#: sigmoid or softmax of a score (negate or subtract, exp, add, divide), one comparison for the selection.
 ROUTER_SCORE = 5
-#: weighted sum over the chosen experts: a multiply and an add for each expert's result.
+#: weighted sum over the chosen experts: a multiply and an add per expert's result.
 COMBINE = 2
 
 # Mamba-2 (Dao and Gu, arXiv 2405.21060).
-#: A head and token: softplus(dt + bias) is add, exp, add one, log; dt*A, exp.
+#: Per head and token: softplus(dt + bias) is add, exp, add one, log; dt*A, exp.
 SSM_STEP = 6
-#: A channel and token: dt*x; y + D*x is a multiply and an add.
+#: Per channel and token: dt*x; y + D*x is a multiply and an add.
 SSM_CHANNEL = 3
-#: A state element and token: S <- exp(dt A) S + (dt x) B, two multiplies, an add; y = S C, another of each.
+#: Per state element and token: S <- exp(dt A) S + (dt x) B, two multiplies and an add; y = S C, one of each.
 SSM_UPDATE = 5
-#: Prefill, a head and token beside SSM_STEP: running sum of dt*A, difference to the chunk's last, its exp.
+#: Prefill, per head and token in addition to SSM_STEP: running sum of dt*A, difference from the chunk's last, its exp.
 SSD_STEP = 3
-#: Prefill, a channel and token beside SSM_CHANNEL: x times decay in, S C times decay out, sum of the two.
+#: Prefill, per channel and token in addition to SSM_CHANNEL: x times decay in, S C times decay out, their sum.
 SSD_CHANNEL = 3
-#: Prefill, a head and pair of positions in a chunk: difference of the running sums, exp, times C B^T.
+#: Prefill, per head and pair of positions in a chunk: difference of the running sums, exp, times C B^T.
 SSD_PAIR = 3
 
 ACTIVATION = {"silu": SILU, "silu_clamped": SILU_CLAMPED, "relu2": RELU2}
 
 
 def feed_forward(activation: str, gated: bool) -> int:
-    """Passes for each intermediate element."""
+    """Passes per intermediate element of a feed-forward block."""
     return ACTIVATION[activation] + (GATE if gated else 0)

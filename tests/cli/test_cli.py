@@ -1,4 +1,4 @@
-"""The command line as a user meets it: whole processes, exit codes, what they import and print."""
+"""The command line as a user sees it: exit codes, output and imports of whole processes."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def hwsim(*args, cwd=ROOT):
 
 
 def loaded_by(code):
-    """Modules that `code` leaves in sys.modules, in a process of its own."""
+    """Modules in sys.modules after a new process has run `code`."""
     tail = "\nimport sys; print(*sorted(sys.modules), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code + tail], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
@@ -50,7 +50,7 @@ class TestImports:
     def test_a_run_needs_no_arrays_compiler_or_plots(self, call):
         assert not loaded_by(f"import hwsim; {call}") & {"numpy", "numba", "matplotlib"}
 
-    def test_importing_hwsim_costs_nothing(self):
+    def test_importing_hwsim_loads_nothing_else(self):
         got = loaded_by("import hwsim, hwsim.arch, hwsim.workload, hwsim.formats")
         assert not got & {"numpy", "numba", "pydantic", "yaml", "simpy", "typer"}
 
@@ -80,7 +80,7 @@ class TestResults:
         data = json.loads(hwsim(*args).stdout)
         assert data["tokens_per_second"] == pytest.approx(1024 / data["seconds"])
 
-    def test_does_not_fit_is_printed_not_dropped(self):
+    def test_a_run_that_does_not_fit_says_so(self):
         done = hwsim("run", "h200-sxm", "--model", "llama3-8b", "--batch", 256)
         assert done.returncode == 0
         assert "DOES NOT FIT" in done.stdout and "does not fit: " in done.stdout
@@ -114,12 +114,12 @@ class TestResults:
         cycles = json.loads(done.stdout)["cycles"]
         events = [e for e in json.loads(path.read_text())["traceEvents"] if e["ph"] == "X"]
         end = max(e["ts"] + e["dur"] for e in events)
-        assert end <= cycles / 1000 and end > 0.99 * cycles / 1000  # m0 runs at 1 GHz: 1000 cycles a us
+        assert end <= cycles / 1000 and end > 0.99 * cycles / 1000  # m0 runs at 1 GHz: 1000 cycles per us
         for track in {e["tid"] for e in events}:
             spans = sorted((e["ts"], e["ts"] + e["dur"]) for e in events if e["tid"] == track)
             assert all(a[1] <= b[0] + 1e-6 for a, b in zip(spans, spans[1:], strict=False))
 
-    def test_catalogues(self):
+    def test_lists(self):
         for command, word in (("arch", "m0"), ("model", "llama3-8b"), ("format", "nvfp4")):
             assert word in hwsim(command).stdout
             assert json.loads(hwsim(command, "--json").stdout)["schema"] == 1
@@ -175,7 +175,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize("line, first, second", MISTAKES)
-def test_a_mistake_says_what_to_write(line, first, second):
+def test_an_error_says_what_to_write(line, first, second):
     done = hwsim(*line.split())
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr and done.stdout == ""
@@ -195,13 +195,13 @@ def test_many_errors_at_once_with_places(tmp_path):
 
 
 class TestFormatValues:
-    def test_explain_shows_the_way_of_each_value(self):
-        """0.3 and -1.7 in MXFP4: amax 1.7, floor(log2) 0, less emax 2: scale 2^-2; quotients 1.2 and -6.8."""
+    def test_explain_shows_each_step_of_the_encoding(self):
+        """0.3 and -1.7 in MXFP4: amax 1.7, floor(log2) 0, minus emax 2: scale 2^-2; quotients 1.2 and -6.8."""
         done = hwsim("format", "mxfp4", "--explain", "0.3", "-1.7")
         assert done.returncode == 0, done.stderr
         assert "2^-2" in done.stdout and "1.2" in done.stdout and "-6.8" in done.stdout
 
-    def test_values_without_explain_and_unknown_options_are_mistakes(self):
+    def test_values_without_explain_and_unknown_options_are_errors(self):
         for line in ("format mxfp4 1.5", "format mxfp4 --bogus", "format --explain"):
             done = hwsim(*line.split())
             assert done.returncode == 2 and "Traceback" not in done.stderr and "hwsim: format: " in done.stderr
@@ -223,7 +223,7 @@ class TestFiles:
         measured = hwsim("format", "mxfp4", "in.safetensors", "--qsnr", cwd=tmp_path)
         assert measured.returncode == 0 and "layer.up.weight" in measured.stdout, measured.stderr
 
-    def test_a_missing_file_is_a_mistake(self, tmp_path):
+    def test_a_missing_file_is_an_error(self, tmp_path):
         done = hwsim("compress", "no.safetensors", "--format", "mxfp4", "-o", "out.safetensors", cwd=tmp_path)
         assert done.returncode == 2 and "Traceback" not in done.stderr and list(tmp_path.iterdir()) == []
 

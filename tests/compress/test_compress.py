@@ -1,4 +1,4 @@
-"""Compressed models: what is written and read back, seen through the safetensors library and the formats."""
+"""Compressed models, written and read back, against the safetensors library and the formats."""
 
 import json
 
@@ -16,7 +16,7 @@ BF16 = ml_dtypes.bfloat16
 
 
 def model(seed=0, dtype=np.float32):
-    """Tensors as a decoder names them; one weight has rows that are no multiple of any block."""
+    """Tensors with the names of a decoder model; the rows of one weight are not a multiple of any block."""
     rng = np.random.default_rng(seed)
 
     def weight(*shape):
@@ -71,9 +71,7 @@ def test_a_file_in_every_format(source, tmp_path, name):
             assert after[tensor].dtype == w.dtype and (after[tensor] == encoded.decode()).all()
             assert rows[tensor].format == name and rows[tensor].shape == w.shape
             assert rows[tensor].bits == 8 * len(encoded.to_bytes()) / w.size
-            assert rows[tensor].error == pytest.approx(
-                relative_error(w, encoded.decode()), rel=1e-6, abs=1e-12
-            )
+            assert rows[tensor].error == pytest.approx(relative_error(w, encoded.decode()), rel=1e-6, abs=1e-12)
         else:
             assert stored[tensor].tobytes() == w.tobytes() == after[tensor].tobytes()
             assert rows[tensor].error is None
@@ -88,7 +86,7 @@ def test_a_file_in_every_format(source, tmp_path, name):
 
 
 def write_bf16(tensors, path):
-    """A bfloat16 file, which the library's numpy side cannot write: its bytes as a float16 file, renamed."""
+    """A bfloat16 file. The library cannot write one from numpy, so write float16 and change the type in the header."""
     save_file({name: w.view(np.float16) for name, w in tensors.items()}, path)
     data = path.read_bytes()
     length = int.from_bytes(data[:8], "little")
@@ -103,9 +101,7 @@ def test_half_precision_in_and_out(tmp_path, dtype, name, form):
     path, out, back = (tmp_path / f"{n}.safetensors" for n in ("in", "out", "back"))
     (write_bf16 if dtype is BF16 else save_file)(tensors, path)
     compress(path, out, form)
-    assert all(
-        row.format == (get_format(form).name if row.name in CHOSEN else name) for row in inspect(out).rows
-    )
+    assert all(row.format == (get_format(form).name if row.name in CHOSEN else name) for row in inspect(out).rows)
     decompress(out, back)
     with safe_open(back, "numpy") as f:
         assert {f.get_slice(k).get_dtype() for k in f.keys()} == {name}  # noqa: SIM118 - not a mapping
@@ -168,7 +164,7 @@ def test_a_map_of_formats(source, tmp_path):
         "model.embed_tokens.weight": "int8",
         "model.layers.0.mlp.down_proj.weight": "odd",
     }
-    (tmp_path / "mine.yaml").unlink()  # the compressed file needs no other
+    (tmp_path / "mine.yaml").unlink()  # the compressed file does not need it
     decompress(out, tmp_path / "back.safetensors")
     w = load_file(source)["model.layers.0.mlp.experts.gate_up_proj"]
     want = get_format({"name": "mine", "element": "E2M1", "block": 16, "scale": "e8m0"}).quantize(w)
@@ -222,7 +218,7 @@ def test_same_input_same_bytes_and_progress_to_the_end(source, tmp_path):
 
 
 def test_progress_moves_within_a_long_search(tmp_path, monkeypatch):
-    monkeypatch.setattr(seed, "_CHUNK", 64)  # blocks at once, so that a small tensor takes several turns
+    monkeypatch.setattr(seed, "_CHUNK", 64)  # blocks per batch, so that a small tensor needs several batches
     path, seen = tmp_path / "in.safetensors", []
     w = np.random.default_rng(0).standard_normal((40, 64)).astype(np.float32)
     save_file({"a.weight": w, "b.weight": w[:8]}, path)

@@ -1,4 +1,4 @@
-"""Runs that are killed at any moment: no half file under a final name, and a next run ends as if unbroken."""
+"""Runs killed at any moment: no incomplete file has a final name, and the next run ends as if uninterrupted."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def small_model(folder, shards=1):
 
 
 def start(call):
-    """`call` in a child of its own; returns its process id."""
+    """Run `call` in a child process; return its process id."""
     child = os.fork()
     if child == 0:
         try:
@@ -46,13 +46,13 @@ def start(call):
 
 
 def final_files(out):
-    """Name -> bytes of what carries a final name."""
+    """Name -> bytes of the files with a final name."""
     paths = [out] if out.suffix else sorted(out.glob("*")) if out.exists() else []
     return {p.name: p.read_bytes() for p in paths if p.exists() and p.suffix in (".safetensors", ".json")}
 
 
 def kill_and_resume(tmp_path, shards, kills):
-    """Kill at `kills` moments, uniform over a run; returns how many hit, and values taken over each time."""
+    """Kill at `kills` moments, uniform over a run; return how many hit, and the values reused after each."""
     source = small_model(tmp_path, shards)
     suffix = "" if shards > 1 else ".safetensors"
     compress(source, tmp_path / f"whole{suffix}", "seedlm4")
@@ -71,7 +71,7 @@ def kill_and_resume(tmp_path, shards, kills):
         hit += os.WIFSIGNALED(os.waitpid(child, 0)[1])
         found = final_files(out)
         assert all(whole.get(name.replace(f"out{i}", "whole")) == data for name, data in found.items())
-        # an index appears only when every file it names has its name
+        # an index exists only when every file that it names has its final name
         assert not any(name.endswith(".json") for name in found) or len(found) == len(whole)
         seen = []
         compress(source, out, "seedlm4", progress=seen.append)
@@ -95,17 +95,17 @@ def test_a_hundred_kills_of_a_file(tmp_path):
 
 
 @pytest.mark.slow
-def test_kills_of_a_set_of_shards(tmp_path):
+def test_kills_of_a_sharded_model(tmp_path):
     hit, _ = kill_and_resume(tmp_path, 3, 25)
     assert hit > 10
 
 
 class Cut(BaseException):
-    """What stops a run like a kill: no clean-up sees it."""
+    """Ends a run as a kill does: no clean-up code catches it."""
 
 
 def cut_after(monkeypatch, name, calls):
-    """Make an os function end the process, so to say, after so many calls."""
+    """Make an os function end the run, as a kill would, after this many calls."""
     original, left = getattr(os, name), [calls]
 
     def counted(*args, **kwargs):
@@ -139,7 +139,7 @@ def test_cut_at_every_kind_of_step(tmp_path, monkeypatch, name, calls):
 def test_cut_between_the_names_of_shards(tmp_path, monkeypatch, names_given):
     source = small_model(tmp_path, 3)
     compress(source, tmp_path / "whole", "mxfp4")
-    compress(source, tmp_path / "out", "mxfp8")  # an older set in the same place
+    compress(source, tmp_path / "out", "mxfp8")  # an older model in the same place
     with monkeypatch.context() as patch:
         cut_after(patch, "replace", names_given)
         with pytest.raises(Cut):
@@ -152,8 +152,8 @@ def test_cut_between_the_names_of_shards(tmp_path, monkeypatch, names_given):
 
 
 @pytest.mark.parametrize("where", ["header", "data", "length", "nothing"])
-def test_a_file_changed_after_a_kill_is_made_anew(tmp_path, monkeypatch, where):
-    """Killed between the rename and the end of the journal, then the file is tampered with."""
+def test_a_file_changed_after_a_kill_is_written_again(tmp_path, monkeypatch, where):
+    """Killed between the rename and the end of the journal, then the file is changed."""
     source, out = small_model(tmp_path), tmp_path / "out.safetensors"
     compress(source, tmp_path / "whole.safetensors", "mxfp4")
     with monkeypatch.context() as patch:
@@ -178,7 +178,7 @@ def test_a_file_changed_after_a_kill_is_made_anew(tmp_path, monkeypatch, where):
 
 
 def interrupted(source, out, form="mxfp4", after=9):
-    """A run cut off before its tensor number `after` + 1."""
+    """A run that is interrupted before tensor number `after` + 1."""
     count = []
 
     def stop(progress):
@@ -190,17 +190,17 @@ def interrupted(source, out, form="mxfp4", after=9):
         compress(source, out, form, progress=stop)
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch):
+def test_ctrl_c_says_how_to_resume(tmp_path, monkeypatch):
     source, out = small_model(tmp_path), tmp_path / "out.safetensors"
     with monkeypatch.context() as patch:
         patch.setattr(writing.os, "fsync", lambda _: signal.raise_signal(signal.SIGINT))
         call = ["compress", str(source), "--format", "mxfp4", "-o", str(out)]
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
         try:
             stopped = CliRunner().invoke(app, call)
         finally:
             signal.signal(signal.SIGINT, before)
-    assert stopped.exit_code == 130 and "the same command resumes" in stopped.stderr
+    assert stopped.exit_code == 130 and "run the same command again to resume" in stopped.stderr
     assert not out.exists() and resumed_values(source, out) > 0
 
 
@@ -210,7 +210,7 @@ def resumed_values(source, out, form="mxfp4"):
     return seen[-1].resumed_values
 
 
-def test_what_is_not_taken_over(tmp_path):
+def test_what_the_next_run_cannot_reuse(tmp_path):
     source, out = small_model(tmp_path), tmp_path / "out.safetensors"
     compress(source, tmp_path / "whole.safetensors", "mxfp4")
     whole = (tmp_path / "whole.safetensors").read_bytes()
@@ -242,7 +242,7 @@ def test_what_is_not_taken_over(tmp_path):
     assert resumed_values(source, out) == 2 * 32 and out.read_bytes() == whole
     out.unlink()
 
-    for cut in (0, 10, 70, 100, 200):  # a journal torn anywhere
+    for cut in (0, 10, 70, 100, 200):  # a journal that ends anywhere
         interrupted(source, out)
         journal.write_bytes(journal.read_bytes()[:cut])
         resumed_values(source, out)

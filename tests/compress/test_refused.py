@@ -1,4 +1,4 @@
-"""What compress, decompress and inspect refuse: one clear error, and nothing left behind."""
+"""Inputs that compress, decompress and inspect refuse: one clear error, and no files left behind."""
 
 import errno
 import fcntl
@@ -19,15 +19,13 @@ from hwsim.errors import InputError
 def source(tmp_path):
     path = tmp_path / "in.safetensors"
     rng = np.random.default_rng(0)
-    save_file(
-        {f"layers.{i}.weight": rng.standard_normal((16, 32)).astype(np.float32) for i in range(4)}, path
-    )
+    save_file({f"layers.{i}.weight": rng.standard_normal((16, 32)).astype(np.float32) for i in range(4)}, path)
     return path
 
 
 @pytest.fixture
 def refused(tmp_path):
-    """Call that must raise InputError with all the texts, and leave the folder as it was."""
+    """The call must raise InputError with all these texts, and leave the folder unchanged."""
 
     def check(call, *texts):
         before = sorted(str(p) for p in tmp_path.rglob("*"))
@@ -78,9 +76,7 @@ def test_hostile_headers(tmp_path, refused, what):
     path = tmp_path / "bad.safetensors"
     path.write_bytes(HOSTILE[what])
     for call in (compress, decompress):
-        message = refused(
-            lambda call=call: call(path, tmp_path / "out.safetensors", *["mxfp4"][: call is compress])
-        )
+        message = refused(lambda call=call: call(path, tmp_path / "out.safetensors", *["mxfp4"][: call is compress]))
         assert message.startswith(f"{path}: ") and len(message) < 500
     refused(lambda: inspect(path), str(path))
 
@@ -114,7 +110,7 @@ def test_weights_beyond_a_format(source, tmp_path, refused):
     save_file(tensors, source)
     refused(
         lambda: compress(source, tmp_path / "o.safetensors", "fp16"),
-        "layers.1.weight: fp16 cannot hold its largest weights",
+        "layers.1.weight: its largest weights would become infinite in fp16",
     )
     compress(source, tmp_path / "o.safetensors", "bf16")
 
@@ -144,18 +140,14 @@ def test_names_of_formats_and_globs(source, tmp_path, refused):
     )
     refused(lambda: compress(source, out, mapping={"*": "keep"}), "no tensor to compress")
     refused(lambda: compress(source, out, mapping={}), "no tensor to compress")
-    refused(
-        lambda: compress(source, out, "mxfp4", include=["layer.0.weight"]), "did you mean layers.0.weight?"
-    )
+    refused(lambda: compress(source, out, "mxfp4", include=["layer.0.weight"]), "did you mean layers.0.weight?")
     refused(lambda: compress(source, out, "mxfp4", exclude=["embed*"]), "exclude: 'embed*'")
     refused(lambda: compress(source, out, "mxfp4", exclude=["*"]), "no tensor to compress")
-    refused(lambda: compress(source, out), "name a format")
-    refused(lambda: compress(source, out, "mxfp4", mapping={"*": "mxfp4"}), "not both")
+    refused(lambda: compress(source, out), "write either a format or a map")
+    refused(lambda: compress(source, out, "mxfp4", mapping={"*": "mxfp4"}), "write either a format or a map")
     refused(lambda: compress(source, out, tmp_path.name + ".yaml"), "no such file")
     (tmp_path / "map.yaml").write_text('"*": 3\n')
-    refused(
-        lambda: compress(source, out, mapping=tmp_path / "map.yaml"), "map.yaml:1:6", "write a format name"
-    )
+    refused(lambda: compress(source, out, mapping=tmp_path / "map.yaml"), "map.yaml:1:6", "write a format name")
     refused(
         lambda: compress(source, out, mapping={"*": {"element": "E9M9", "block": 32, "scale": "e8m0"}}),
         "element",
@@ -177,9 +169,7 @@ def test_places_that_cannot_be_written(source, tmp_path, refused):
     refused(lambda: compress(source, source, "mxfp4"), "is the input")
     (tmp_path / "link.safetensors").symlink_to(source)
     refused(lambda: compress(source, tmp_path / "link.safetensors", "mxfp4"), "is the input")
-    refused(
-        lambda: compress(tmp_path / "none.safetensors", tmp_path / "o.safetensors", "mxfp4"), "no such file"
-    )
+    refused(lambda: compress(tmp_path / "none.safetensors", tmp_path / "o.safetensors", "mxfp4"), "no such file")
     refused(lambda: inspect(tmp_path / "nothing"), "no such file")
 
 
@@ -197,7 +187,7 @@ def test_a_real_limit_on_file_size(source, tmp_path):
             os._exit(0)
     os.waitpid(child, 0)
     message = os.read(reading, 10_000).decode()
-    assert "cannot be written: File too large; 2112 bytes are needed there" in message
+    assert "cannot be written: File too large; 2112 bytes are needed" in message
     assert [p.name for p in tmp_path.iterdir()] == ["in.safetensors"]
 
 
@@ -219,19 +209,19 @@ def test_two_runs_at_once(source, tmp_path, refused):
     journal = tmp_path / "o.resume"
     with journal.open("a") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        refused(lambda: compress(source, tmp_path / "o.safetensors", "mxfp4"), "another run is writing there")
+        refused(lambda: compress(source, tmp_path / "o.safetensors", "mxfp4"), "another run is writing these files")
     compress(source, tmp_path / "o.safetensors", "mxfp4")
     assert not journal.exists()
 
 
-def test_indexes_that_lie(source, tmp_path, refused):
+def test_indexes_that_contradict_their_files(source, tmp_path, refused):
     index = tmp_path / "m.safetensors.index.json"
     for text, say in [
         ("", "not an index"),
         ("[]", "not an index"),
         ('{"weight_map": 3}', "weight_map"),
         ('{"weight_map": {}}', "weight_map"),
-        ('{"weight_map": {"a": "../in.safetensors"}}', "not the name of a .safetensors file beside it"),
+        ('{"weight_map": {"a": "../in.safetensors"}}', "not the name of a .safetensors file in the same folder"),
         ('{"weight_map": {"a": "/etc/passwd"}}', "not the name"),
         ('{"weight_map": {"a": "none.safetensors"}}', "no such file"),
         ('{"weight_map": {"a": "in.safetensors"}}', "a is not in in.safetensors"),
@@ -244,10 +234,10 @@ def test_indexes_that_lie(source, tmp_path, refused):
     index.write_text(json.dumps({"weight_map": places}))
     refused(lambda: compress(index, tmp_path / "out", "mxfp4"), "more than one file")
     index.unlink()
-    refused(lambda: inspect(tmp_path), "in.safetensors, two.safetensors; name one file")
+    refused(lambda: inspect(tmp_path), "in.safetensors, two.safetensors; write the path of one file")
 
 
-def test_a_failed_set_of_shards_leaves_none_of_them(source, tmp_path, refused, monkeypatch):
+def test_a_failure_in_one_shard_leaves_no_shard(source, tmp_path, refused, monkeypatch):
     folder = tmp_path / "set"
     folder.mkdir()
     tensors, places = load_file(source), {}
@@ -270,17 +260,15 @@ def test_a_failed_set_of_shards_leaves_none_of_them(source, tmp_path, refused, m
     refused(lambda: compress(folder, tmp_path / "out.safetensors", "mxfp4"), "in shards; write a folder")
 
 
-def test_compressed_files_that_do_not_fit(source, tmp_path, refused):
+def test_damaged_compressed_files(source, tmp_path, refused):
     out, bad = tmp_path / "o.safetensors", tmp_path / "bad.safetensors"
-    refused(lambda: decompress(source, bad), "holds no tensor that hwsim compressed")
+    refused(lambda: decompress(source, bad), "contains no tensor that hwsim compressed")
     compress(source, out, "seedlm4")
     refused(lambda: compress(out, bad, "mxfp4"), "already compressed")
     refused(lambda: decompress(out, tmp_path / "b.safetensors", dtype="fp32"), "dtype")
     stored = load_file(out)
     text = json.loads(
-        json.loads(out.read_bytes()[8 : 8 + int.from_bytes(out.read_bytes()[:8], "little")])["__metadata__"][
-            "hwsim"
-        ]
+        json.loads(out.read_bytes()[8 : 8 + int.from_bytes(out.read_bytes()[:8], "little")])["__metadata__"]["hwsim"]
     )
 
     def damaged(change, say, tensors=stored):
@@ -295,13 +283,13 @@ def test_compressed_files_that_do_not_fit(source, tmp_path, refused):
     damaged(lambda whole: whole.pop("tensors"), "damaged")
     damaged(
         lambda whole: whole["tensors"].update({"x": whole["tensors"]["layers.0.weight"]}),
-        "x: its record does not fit",
+        "x: its record contradicts the tensor",
     )
     damaged(lambda t: t.pop("shape"), "damaged")
     damaged(lambda t: t.update(shape=[16, "many"]), "damaged")
     damaged(lambda t: t.update(shape=[2**40, 2**40]), "its format and shape need")
-    damaged(lambda t: t.update(shape=[0, 32]), "does not fit")
-    damaged(lambda t: t.update(dtype="I8"), "does not fit")
+    damaged(lambda t: t.update(shape=[0, 32]), "contradicts the tensor")
+    damaged(lambda t: t.update(dtype="I8"), "contradicts the tensor")
     damaged(lambda t: t.update(format="seedlm3"), "its format and shape need")
     damaged(lambda t: t.update(format="/etc/hostname.yaml"), "is not a format")
     damaged(lambda t: t.update(format=4), "is not a format")

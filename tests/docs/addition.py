@@ -1,4 +1,4 @@
-"""A contributor's addition, made in a copy: exactly the files and rows that a section of docs/adding.md lists."""
+"""An addition made in a copy of the project: exactly the files and rows that a section of docs/adding.md lists."""
 
 import os
 import re
@@ -12,14 +12,14 @@ PAGE = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
 
 
 def listed(section: str) -> set[str]:
-    """Paths in the table of the section whose heading begins with `section`."""
+    """Paths in the table of the section whose heading starts with `section`."""
     body = re.split(r"^## ", PAGE, flags=re.M)
     (text,) = [part for part in body if part.startswith(section)]
     return set(re.findall(r"^\| `([^`]+)` \|", text, re.M))
 
 
 class Copy:
-    """`hwsim/`, `rtl/` and `arch_configs/` in a temporary folder; remembers which files were written."""
+    """`hwsim/`, `rtl/` and `arch_configs/` in a temporary folder; records which files are written."""
 
     def __init__(self, folder: Path, *more: str):
         self.folder, self.touched = folder, set()
@@ -27,7 +27,7 @@ class Copy:
             shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
 
     def new(self, path: str, text: str) -> None:
-        """Write a file that is not there yet."""
+        """Write a new file."""
         target = self.folder / path
         assert not target.exists(), path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ class Copy:
         self.touched.add(path)
 
     def row(self, path: str, after: str, line: str) -> None:
-        """Put a line behind the one that holds `after`, which must be there once."""
+        """Insert a line after the only line that contains `after`."""
         target = self.folder / path
         lines = target.read_text().splitlines(keepends=True)
         (at,) = [i for i, text in enumerate(lines) if after in text]
@@ -43,7 +43,7 @@ class Copy:
         self.touched.add(path)
 
     def before(self, path: str, mark: str, text: str) -> None:
-        """Put a text before the line that holds `mark`, which must be there once."""
+        """Insert a text before the only line that contains `mark`."""
         target = self.folder / path
         lines = target.read_text().splitlines(keepends=True)
         (at,) = [i for i, line in enumerate(lines) if mark in line]
@@ -59,7 +59,7 @@ class Copy:
         self.touched.add(path)
 
     def run(self, *command: str) -> str:
-        """Standard output of Python on the copy. The process must succeed."""
+        """Run Python on the copy, which must succeed; return its standard output."""
         env = {**os.environ, "PYTHONPATH": str(self.folder)}
         done = subprocess.run(
             [sys.executable, *command], cwd=self.folder, env=env, capture_output=True, text=True, check=False

@@ -19,7 +19,7 @@ def mine(workers: int) -> Iterator[Executor]:
 
 def test_an_executor_is_one_file(tmp_path):
     copy = Copy(tmp_path)
-    copy.before("hwsim/study/executors.py", "#: By the name", THREADS)
+    copy.before("hwsim/study/executors.py", "#: Executors by the name", THREADS)
     copy.row("hwsim/study/executors.py", '"processes": processes,', '    "mine": mine,')
     assert copy.touched == listed("(e)")
     (tmp_path / "grid.yaml").write_text(STUDY)

@@ -1,4 +1,4 @@
-"""Figures that others published or that follow from arithmetic, against whole runs."""
+"""Whole runs against published figures and against arithmetic."""
 
 import pytest
 
@@ -19,7 +19,7 @@ class TestSeedLmFpga:
         assert fp16 / seed == pytest.approx(published, rel=0.005)
 
     def test_result_does_not_depend_on_the_tile(self):
-        """Cut-through: the tile size is no hidden latency."""
+        """Cut-through: the tile size adds no latency."""
         from dataclasses import replace
 
         arch = hwsim.load_arch("seedlm-virtex7")
@@ -31,7 +31,7 @@ class TestSeedLmFpga:
 
 
 class TestM0:
-    """128 x 128 INT8 MACs at 1 GHz, 100 bytes a cycle: bounds by hand."""
+    """128 x 128 INT8 MACs at 1 GHz, 100 bytes per cycle: bounds by hand."""
 
     def test_compute_bound_gemm(self):
         got = hwsim.gemm("m0", 512, 4096, 4096, weights="int8")

@@ -9,7 +9,7 @@ from hwsim.workload.op import KINDS
 
 L = 1 << 20
 NANO, SUPER = "nemotron3-nano-30b-a3b", "nemotron3-super-120b-a12b"
-#: attention layers, K and V elements a token and layer; Mamba-2 layers, state and conv elements a layer.
+#: attention layers, K and V elements per token and layer; Mamba-2 layers, state and conv elements per layer.
 SHAPES = {NANO: (6, 2 * 2 * 128, 23, 64 * 64 * 128, 6144 * 3), SUPER: (8, 2 * 2 * 128, 40, 128 * 64 * 128, 10240 * 3)}
 
 
@@ -26,7 +26,7 @@ SHAPES = {NANO: (6, 2 * 2 * 128, 23, 64 * 64 * 128, 6144 * 3), SUPER: (8, 2 * 2 
 def test_decode_after_a_million_tokens(model, weights, kv, state, state_bytes, held, fits):
     layers, width, mamba, elements, taps = SHAPES[model]
     result = run("h200-sxm", model, context=L, weights=weights, kv=kv, state=state, engine="walk")
-    assert result.bytes["kv"] == (L + 1) * layers * width  # one byte an element; the new token is written
+    assert result.bytes["kv"] == (L + 1) * layers * width  # one byte per element; the new token is written
     assert result.bytes["state"] == 2 * mamba * (elements * state_bytes + taps * 2)
     assert result.memory.kv == (L + 1) * layers * width
     assert result.memory.state == mamba * (elements * state_bytes + taps * 2)
@@ -39,7 +39,7 @@ def test_decode_after_a_million_tokens(model, weights, kv, state, state_bytes, h
 
 
 def test_kv_and_state_cross_where_the_formulas_do():
-    """FP8 KV passes FP32 state at 15.7K tokens in Nano and 41.0K in Super."""
+    """FP8 KV becomes larger than FP32 state at 15.7K tokens in Nano and 41.0K in Super."""
     for model, crossing in ((NANO, 15_700), (SUPER, 40_960)):
         layers, width, mamba, elements, _ = SHAPES[model]
         assert 4 * mamba * elements / (layers * width) == pytest.approx(crossing, rel=2e-3)

@@ -9,9 +9,9 @@ from hwsim import run
 from hwsim.errors import InputError
 
 NANO = "nemotron3-nano-30b-a3b"
-STATE, CONV = 64 * 64 * 128, (4096 + 2 * 8 * 128) * 3  # elements a layer and sequence: heads x head dim x state; taps
-ROW = 128  # elements of a row of state, and of a K or V head
-BYTES = {  # of a row, scales included
+STATE, CONV = 64 * 64 * 128, (4096 + 2 * 8 * 128) * 3  # elements per layer and sequence
+ROW = 128  # elements per row of state, and per K or V head
+BYTES = {  # bytes per row, including scales
     "fp32": 4 * ROW,
     "fp16": 2 * ROW,
     "bf16": 2 * ROW,
@@ -37,13 +37,13 @@ def test_state_is_read_and_written_in_its_format(state):
 @pytest.mark.parametrize("kv", BYTES)
 def test_kv_is_read_and_written_in_its_format(kv):
     result = walk(batch=3, context=100, kv=kv)
-    rows = 6 * 3 * 2 * 2  # layers, sequences, K and V, heads; for each token
+    rows = 6 * 3 * 2 * 2  # per token: layers, sequences, K and V, heads
     assert result.bytes["kv"] == (100 + 1) * rows * BYTES[kv]
     assert result.memory.kv == 101 * rows * BYTES[kv]
 
 
 @pytest.mark.parametrize("name", ["fp16", "fp8", "int8"])
-def test_stochastic_rounding_is_a_server_on_the_way_of_state_to_memory(name):
+def test_stochastic_rounding_is_a_server_between_state_and_memory(name):
     plain, rounded = (walk(batch=8, context=100, state=name + s) for s in ("", "_sr"))
     assert rounded.bytes == plain.bytes and rounded.memory == plain.memory
     assert "round" not in plain.utilization
@@ -54,7 +54,7 @@ def test_stochastic_rounding_is_a_server_on_the_way_of_state_to_memory(name):
     assert rounded.config["formats"]["state"].endswith("_sr")
 
 
-def test_few_rounding_units_are_what_limits():
+def test_few_rounding_units_are_the_limit():
     from hwsim.arch import load_arch
 
     slow = load_arch("h200-sxm-regen", [("round.rate", "1 element/cycle")])
@@ -64,7 +64,7 @@ def test_few_rounding_units_are_what_limits():
     assert sum(result.stalls.values()) == result.cycles
 
 
-def test_prefill_rounds_the_state_it_leaves():
+def test_prefill_rounds_the_final_state():
     result = walk(phase="prefill", context=512, state="fp16_sr")
     assert result.utilization["round"] * result.cycles == pytest.approx(23 * STATE / 1320, rel=1e-3)
 
@@ -76,7 +76,7 @@ def test_prefill_rounds_the_state_it_leaves():
         ("h200-sxm", {"state": "fp61_sr"}, "state: unknown format 'fp61'; did you mean fp16"),
         ("h200-sxm", {"state": "seedlm4_sr"}, "state: seedlm4 is a weight format"),
         ("h200-sxm", {"kv": "fp16_sr"}, "kv: unknown format 'fp16_sr'"),
-        ("h200-sxm", {"skew": "zipf"}, "skew: `zipf` is no distribution"),
+        ("h200-sxm", {"skew": "zipf"}, "skew: `zipf` is not a distribution"),
     ],
 )
 def test_refused(machine, options, expected):
@@ -86,7 +86,7 @@ def test_refused(machine, options, expected):
 
 
 @pytest.mark.parametrize("a", [0.5, 0.8, 1.2])
-def test_skew_reads_fewer_experts_by_the_sum_over_their_popularity(a):
+def test_skewed_routing_reads_fewer_experts(a):
     even, skewed = (walk(batch=64, context=100, weights="fp8", skew=s) for s in ("even", f"zipf({a})"))
     weights = [i**-a for i in range(1, 129)]
     full = next(f for f in range(129) if weights[f] * (6 - f) / sum(weights[f:]) <= 1)
@@ -99,7 +99,7 @@ def test_skew_reads_fewer_experts_by_the_sum_over_their_popularity(a):
     assert skewed.macs == even.macs
 
 
-def test_the_result_says_all_that_was_asked_and_dense_models_have_no_experts():
+def test_the_result_records_all_options_and_dense_models_have_no_experts():
     result = walk(skew="zipf(0.5)", batch=2)
     assert result.config["skew"] == "zipf(0.5)" and result.config["chips"] == 1
     assert json.loads(json.dumps(result.to_dict()))["distinct_experts"] == result.distinct_experts

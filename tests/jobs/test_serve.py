@@ -1,4 +1,4 @@
-"""Serving: integration, acceptance, memory and steady state against arithmetic of their own."""
+"""Serving: integration, acceptance, memory and steady state against independent arithmetic."""
 
 import time
 from dataclasses import replace
@@ -27,7 +27,7 @@ def test_acceptance_by_position():
     assert Deployment("b200", drafting).tokens_per_step == pytest.approx(1 + 0.9 + 0.45 + 0.09)
 
 
-def test_drafts_cost_less_than_steps_and_more_than_nothing():
+def test_drafts_cost_time_but_less_than_steps():
     """Verifying four tokens reads more experts than one, and fewer than four steps read."""
     plain = Request("nemotron3-super-120b-a12b", 1000, 100, "fp8")
     drafted = Request("nemotron3-super-120b-a12b", 1000, 100, "fp8", drafts=3, acceptance=(1, 1, 1))
@@ -35,7 +35,7 @@ def test_drafts_cost_less_than_steps_and_more_than_nothing():
     assert one < four < 4 * one
 
 
-def test_what_fits_fits_and_one_more_does_not():
+def test_the_largest_batch_fits_and_one_more_does_not():
     server = Deployment("h200-sxm-trtllm", NANO)
     most = server.batch_by_memory
 
@@ -46,7 +46,7 @@ def test_what_fits_fits_and_one_more_does_not():
     assert used(most) <= 0.9 * 141e9 < used(most + 1)
 
 
-def test_windows_that_are_kept_cost_memory_and_no_reading():
+def test_kept_windows_cost_memory_but_no_traffic():
     freed = Request("gpt-oss-20b", 1024, 8192, "published-mxfp4")
     one, two = (Deployment("h200-sxm-trtllm", r) for r in (freed, replace(freed, keep_windows=True)))
     each = 9215 * 12 * 2 * 8 * 64 * 2  # twelve window layers, bf16; the last output token is never cached
@@ -69,8 +69,8 @@ def test_steady_state_is_steps_and_prefills():
     assert found.tokens_per_second_per_chip == pytest.approx(64 * 16384 / answer, rel=1e-3)
 
 
-def test_energy_of_a_token_is_that_of_its_steps_and_its_share_of_the_prompt():
-    """Term by term; null where a term has no source, with what is missing."""
+def test_energy_per_token_is_that_of_its_steps_and_its_share_of_the_prompt():
+    """Term by term; a term without a source is null and says what is missing."""
     request = Request("mamba2-1.3b", 512, 2, "int8")
     found = Deployment("tpu-v4i", request).serve(2)
     step, prompt = (

@@ -21,7 +21,7 @@ def encoder():
 
 
 @needs_model
-def test_similarities_are_those_published_for_the_model(encoder):
+def test_similarities_are_the_published_ones(encoder):
     """Hugging Face, documentation of the inference API, sentence similarity: this model, these sentences."""
     first, *others = encoder.embed(
         ["That is a happy person", "That is a happy dog", "That is a very happy person", "Today is a sunny day"]
@@ -32,7 +32,7 @@ def test_similarities_are_those_published_for_the_model(encoder):
 
 
 @needs_model
-def test_a_sentence_is_embedded_alike_in_any_company(encoder):
+def test_an_embedding_does_not_depend_on_the_other_sentences(encoder):
     together = encoder.embed(job.SENTENCES[:6])
     alone = np.concatenate([encoder.embed([sentence]) for sentence in job.SENTENCES[:6]])
     np.testing.assert_allclose(together, alone, atol=2e-6)
@@ -48,7 +48,7 @@ def test_tokens_are_those_of_the_tokenizers_library(encoder):
         assert encoder.tokenizer(text) == oracle.encode(text).ids
 
 
-def test_tokens_of_words_known_in_part():
+def test_tokens_of_partly_known_words():
     tokenize = minilm.Tokenizer({w: i for i, w in enumerate("[PAD] [UNK] [CLS] [SEP] play ##ing ##s ! e".split())})
     assert tokenize("Playing plays!") == [2, 4, 5, 4, 6, 7, 3]
     assert tokenize("É zz") == [2, 8, 1, 3]
@@ -68,7 +68,7 @@ def test_classes_hold_every_weight_matrix(encoder):
 
 
 @needs_model
-def test_measure_is_the_definition_and_more_bits_are_nearer(encoder):
+def test_errors_follow_their_definition_and_more_bits_have_smaller_ones(encoder):
     sentences = job.SENTENCES[:4]
     reference = encoder.embed(sentences)
     found = {n: job.measure(n, encoder, reference, sentences) for n in ("fp32", "bf16", "mxfp8", "mxfp4")}
@@ -77,7 +77,7 @@ def test_measure_is_the_definition_and_more_bits_are_nearer(encoder):
     assert all(c.relative_error == 0 and c.qsnr_db == np.inf for c in exact.classes.values())
     order = [found[n].linears.mean for n in ("bf16", "mxfp8", "mxfp4")]
     assert order == sorted(order, reverse=True) and order[-1] > 0.9
-    # bf16 by rational truth: its relative step is 2^-8, uniform error within a binade
+    # bf16 by arithmetic: its relative step is 2^-8, uniform error within a binade
     error = found["bf16"].classes["mlp"].relative_error
     assert 2.0**-9 / np.sqrt(3) * 0.8 < error < 2.0**-8 / np.sqrt(3)
     w = [w for n, w in encoder.weights.items() if minilm.tensor_class(n) == "attention_out"]
@@ -96,7 +96,7 @@ def test_measure_is_the_definition_and_more_bits_are_nearer(encoder):
 @needs_model
 @pytest.mark.slow
 def test_seed_formats_on_the_real_model(encoder):
-    """Real weights lie near the Gaussian figures: 0.122 and 0.223."""
+    """Errors of real weights are near those of Gaussian ones: 0.122 and 0.223."""
     reference = encoder.embed(job.SENTENCES)
     found = job.measure("seedlm4", encoder, reference, job.SENTENCES)
     assert all(0.119 < c.relative_error < 0.13 for c in found.classes.values())

@@ -1,4 +1,4 @@
-"""What `make cost` says of rows made up here."""
+"""The page of `make cost`, for rows defined here."""
 
 import pytest
 
@@ -56,9 +56,9 @@ def test_seed_points_add_decoders_and_requantizers():
 def test_misses_name_the_slowest_path():
     said = misses(ROWS | {"block_dot_mxfp8_e5m2": row(None) | {"ecp5": None}})
     assert said == [
-        "- block_dot_mxint8: 1,801 LUT, asked 1,800",
-        "- block_dot_mxfp8_e5m2: MHz not measured, asked 150",
-        "- seed_decoder_seedlm4: 179.9 MHz, asked 180; slowest path from here to there: 2.0 ns of logic in 3 levels, "
+        "- block_dot_mxint8: 1,801 LUT, target 1,800",
+        "- block_dot_mxfp8_e5m2: MHz not measured, target 150",
+        "- seed_decoder_seedlm4: 179.9 MHz, target 180; slowest path from here to there: 2.0 ns of logic in 3 levels, "
         "5.5 ns of routing",
     ]
 

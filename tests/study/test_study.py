@@ -1,4 +1,4 @@
-"""Studies: points equal single runs, keys follow what decides a result, failures stay with their points."""
+"""Studies: points equal single runs, keys change with every input of a result, a failure affects its point only."""
 
 import concurrent.futures
 import inspect
@@ -48,7 +48,7 @@ class TestPoints:
     def test_every_option_of_a_run_is_one_of_a_study(self):
         assert set(inspect.signature(hwsim.run).parameters) == {"arch", "model", *RunFile.model_fields}
 
-    def test_a_point_is_the_run_it_names(self, tmp_path):
+    def test_a_point_equals_the_run_with_its_settings(self, tmp_path):
         asked = study(tmp_path)
         found = lines(run_study(asked, tmp_path / "out", workers=1))
         assert len(found) == 4
@@ -59,13 +59,13 @@ class TestPoints:
             del alone["by_layer"]
             assert {k: line[k] for k in alone} == json.loads(json.dumps(alone))
 
-    def test_two_workers_find_the_same_lines(self, tmp_path):
+    def test_two_workers_write_the_same_lines(self, tmp_path):
         asked = study(tmp_path)
         one = run_study(asked, tmp_path / "one", workers=1)
         two = run_study(asked, tmp_path / "two", workers=2)
         assert sorted(Path(one.file).read_text().splitlines()) == sorted(Path(two.file).read_text().splitlines())
 
-    def test_any_executor_will_do(self, tmp_path):
+    def test_any_executor_works(self, tmp_path):
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             summary = run_study(study(tmp_path), tmp_path / "out", executor=pool)
         assert (summary.ran, summary.failed, len(lines(summary))) == (4, 0, 4)
@@ -95,13 +95,13 @@ class TestPoints:
         asked = study(tmp_path, grid)
         assert len({p.key for p in asked.points}) == len(asked.points) == 2
 
-    def test_two_spellings_of_one_thing_share_a_key_and_run_once(self, tmp_path):
+    def test_two_spellings_of_one_value_share_a_key_and_run_once(self, tmp_path):
         grid = {"run.weights": ["mxint8", {"default": "mxint8"}], "machine.dram.bandwidth": ["0.1 TB/s", "100 GB/s"]}
         asked = study(tmp_path, grid, machine="h200-sxm")
         assert len(asked.points) == 4 and len({p.key for p in asked.points}) == 1
         assert run_study(asked, tmp_path / "out", workers=1).ran == 1
 
-    def test_the_key_has_the_version_and_the_code_in_it(self, tmp_path, monkeypatch):
+    def test_the_key_depends_on_the_version_and_the_code(self, tmp_path, monkeypatch):
         key = study(tmp_path).points[0].key
         monkeypatch.setattr("hwsim.study.load.__version__", "9.9.9")
         other = study(tmp_path).points[0].key
@@ -124,7 +124,7 @@ class TestPoints:
 
 
 class TestFailures:
-    def test_a_failing_point_is_recorded_and_the_rest_go_on(self, tmp_path):
+    def test_a_failing_point_is_recorded_and_the_others_run(self, tmp_path):
         asked = study(tmp_path, {"run.weights": ["int8", "seedlm4"], "run.batch": [1, 2]})  # m0 has no regenerators
         summary = run_study(asked, tmp_path / "out", workers=2)
         assert (summary.ran, summary.failed) == (4, 2)
@@ -149,7 +149,7 @@ class TestFailures:
         assert (second.ran, second.failed) == (4, 0)
         assert all(line["error"] is None for line in read_points(Path(second.file)).values())
 
-    def test_a_dead_worker_is_told_in_words(self, tmp_path, monkeypatch):
+    def test_a_dead_worker_is_an_input_error(self, tmp_path, monkeypatch):
         asked = study(tmp_path)
         dying = concurrent.futures.ProcessPoolExecutor(1)
         monkeypatch.setattr("hwsim.study.work.simulate_point", die)
@@ -157,10 +157,10 @@ class TestFailures:
             run_study(asked, tmp_path / "out", executor=dying)
 
     def test_one_writer_at_a_time(self, tmp_path):
-        with Record(tmp_path / "points.jsonl"), pytest.raises(InputError, match="another study is writing it"):
+        with Record(tmp_path / "points.jsonl"), pytest.raises(InputError, match="another run is writing this file"):
             Record(tmp_path / "points.jsonl")
 
-    def test_a_full_disk_is_told_in_words(self, tmp_path):
+    def test_a_full_disk_is_an_input_error(self, tmp_path):
         with Record(tmp_path / "p") as record:
             os.close(record._file)
             record._file = os.open("/dev/full", os.O_RDWR)
@@ -169,7 +169,7 @@ class TestFailures:
 
 
 class TestRecord:
-    def test_a_half_line_is_cut_off_at_every_length(self, tmp_path):
+    def test_an_incomplete_line_of_any_length_is_removed(self, tmp_path):
         whole = b'{"key":"a","error":null}\n{"key":"b","error":null}\n'
         for size in range(len(whole) + 1):
             path = tmp_path / f"{size}.jsonl"
@@ -180,14 +180,14 @@ class TestRecord:
                 record.append('{"key":"c","error":null}')
             assert path.read_bytes() == whole[:keep] + b'{"key":"c","error":null}\n'
 
-    def test_a_long_half_line_is_cut_off(self, tmp_path):
+    def test_a_long_incomplete_line_is_removed(self, tmp_path):
         path = tmp_path / "p.jsonl"
         path.write_bytes(b'{"key":"a","error":null}\n' + b"x" * 200_000)
         with Record(path):
             pass
         assert list(read_points(path)) == ["a"] and path.read_bytes().endswith(b"}\n")
 
-    def test_rubbish_lines_are_passed_over(self, tmp_path):
+    def test_lines_that_are_no_points_are_skipped(self, tmp_path):
         path = tmp_path / "p.jsonl"
         path.write_bytes(b'\x00\xff\n[]\n{"key":3}\n{"key":"a","error":null}\n\n' + b"[" * 9999 + b"\n")
         assert list(read_points(path)) == ["a"]
@@ -221,7 +221,7 @@ class TestCommand:
         code, out, _ = command("study", tmp_path / "s.yaml", "--out", tmp_path / "o", "--workers", 1)
         assert code == 2 and "2 failed" in out
 
-    def test_a_terminal_sees_a_bar_with_the_time_left(self, tmp_path):
+    def test_a_terminal_shows_a_bar_with_the_time_left(self, tmp_path):
         study(tmp_path)
         main, terminal = pty.openpty()
         args = [sys.executable, "-m", "hwsim", "study", tmp_path / "s.yaml", "--out", tmp_path / "o", "--workers", "1"]

@@ -1,4 +1,4 @@
-"""A study killed at any moment loses nothing that was finished, and the next run ends as if unbroken."""
+"""A study killed at any moment loses nothing that was finished, and the next run ends as if uninterrupted."""
 
 import os
 import random
@@ -25,7 +25,7 @@ STUDY = {
 
 
 def start(folder, workers):
-    """The command in a session of its own; nothing else of it may survive."""
+    """The command in a session of its own, no other process of which may survive."""
     args = [sys.executable, "-m", "hwsim", "study", folder / "s.yaml", "--out", folder / "o", "--workers", workers]
     return subprocess.Popen(list(map(str, args)), stdout=subprocess.DEVNULL, cwd=ROOT, start_new_session=True)
 
@@ -44,7 +44,7 @@ def in_session(sid):
 
 
 def kill_until_done(folder, workers, kills):
-    """Kill at `kills` random moments after lines begin to appear, then let it end; returns lines at each kill."""
+    """Kill at `kills` random moments after the first line, then let it end; return the lines at each kill."""
     (folder / "s.yaml").write_text(yaml.safe_dump(STUDY, sort_keys=False))
     whole = run_study(load_study(folder / "s.yaml"), folder / "whole", workers=1)
     expected = sorted(Path(whole.file).read_bytes().splitlines())
@@ -65,7 +65,7 @@ def kill_until_done(folder, workers, kills):
         begin = time.monotonic()
         while in_session(child.pid) and time.monotonic() - begin < 20:
             time.sleep(0.02)
-        assert in_session(child.pid) == []  # workers do not outlive it
+        assert in_session(child.pid) == []  # no worker is left
     last = start(folder, workers)
     assert last.wait(120) == 0
     assert sorted(points.read_bytes().splitlines()) == expected
@@ -88,7 +88,7 @@ def test_kill_often(tmp_path):
     assert len({n for n in done if 0 < n < 40}) >= 3
 
 
-def test_a_kill_between_the_bytes_of_a_line(tmp_path):
+def test_a_kill_within_a_line(tmp_path):
     """The file as a kill leaves it, cut at random places: the next run ends with the same points."""
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(STUDY | {"grid": {"run.batch": [1, 2, 3]}}))
     asked, rng = load_study(tmp_path / "s.yaml"), random.Random(1)

@@ -1,4 +1,4 @@
-"""Pages of studies: the crossover by the formula, the same bytes again, figures that say what they are."""
+"""Pages of studies: the crossover by a formula, equal bytes on a second run, figures with their commands."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def small(tmp_path, grid, **changes):
 
 
 class TestCrossover:
-    """From nothing but the published shapes: state elements x 4 B against K and V elements a token x 1 B."""
+    """From the published shapes alone: state elements x 4 B against K and V elements per token x 1 B."""
 
     NANO = 23 * 64 * 64 * 128 * 4 / (6 * 2 * 2 * 128)  # 15.7 K
     SUPER = 40 * 128 * 64 * 128 * 4 / (8 * 2 * 2 * 128)  # 41.0 K
@@ -92,11 +92,11 @@ class TestPage:
         assert f"{line['tokens_per_second']:,.0f}" in row
 
     def test_no_results_no_page(self, tmp_path):
-        with pytest.raises(InputError, match="holds no results of a study; write `hwsim study STUDY --out"):
+        with pytest.raises(InputError, match="contains no results of a study; run `hwsim study STUDY --out"):
             write_page(tmp_path)
 
-    def test_a_misspelt_folder(self, folder):
-        with pytest.raises(InputError, match="holds no results of a study; did you mean .*/o[?]"):
+    def test_a_misspelled_folder(self, folder):
+        with pytest.raises(InputError, match="contains no results of a study; did you mean .*/o[?]"):
             write_page(folder.with_name("oo"))
 
     @pytest.mark.parametrize(
@@ -115,11 +115,9 @@ class TestPage:
 
 
 class TestParts:
-    def test_front_is_what_nothing_beats(self):
+    def test_front_has_the_points_that_no_other_dominates(self):
         points = [(x, y, None) for x, y in [(1, 1), (2, 3), (2, 2), (3, 3), (4, 9), (5, 8), (1, 0)]]
-        beaten = [
-            p for p in points if any(q[0] <= p[0] and q[1] >= p[1] and q[:2] != p[:2] for q in points)
-        ]
+        beaten = [p for p in points if any(q[0] <= p[0] and q[1] >= p[1] and q[:2] != p[:2] for q in points)]
         assert front(points) == sorted(set(points) - set(beaten))
 
     def test_numbers_of_values(self):
@@ -132,7 +130,7 @@ class TestParts:
     def test_ticks(self):
         assert [tick(n) for n in (1024, 1 << 20, 192, 2.4e12, 0.5)] == ["1 Ki", "1 Mi", "192", "2.4 T", "0.5"]
 
-    def test_enough_is_the_least_that_gives_99_percent(self, tmp_path):
+    def test_enough_is_the_smallest_x_that_gives_99_percent(self, tmp_path):
         rates = ["10 GB/s", "100 GB/s", "50 TB/s", "500 TB/s"]
         grid = read_grid(small(tmp_path, {"machine.dram.bandwidth": rates}))
         found = {x: line for _, x, line in grid.at(grid.panels()[0])}

@@ -1,4 +1,4 @@
-"""Model files: sources, schema, configs that read back, and each mistake at its line and column."""
+"""Model files: sources, schema, configs that can be read back, and each error with its line and column."""
 
 import json
 import subprocess
@@ -55,13 +55,13 @@ def problems(text, overrides=()):
     return list(caught.value.problems)
 
 
-def test_the_good_one_is_good():
+def test_the_valid_file_is_accepted():
     assert load_model_text(GOOD).layers == "M*E-xy"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_number_has_a_source(name):
-    """On its line or the line before; a tag in brackets is explained at the top of the file."""
+    """On its line or the line before; the top of the file explains the tags in brackets."""
     lines = (MODELS / f"{name}.yaml").read_text().splitlines()
     assert lines[0] == "# yaml-language-server: $schema=model.schema.json"
     legend = " ".join(line[2:] for line in lines if line.startswith("#")) + " "
@@ -84,7 +84,7 @@ def test_the_config_of_a_result_reads_back_to_the_same_model(name):
     assert load_model_text(yaml.safe_dump(model.config(), sort_keys=False)) == model
 
 
-def test_the_committed_schema_is_the_one_of_the_reader():
+def test_the_committed_schema_is_current():
     assert json.loads((MODELS / "model.schema.json").read_text()) == model_schema()
     jsonschema.Draft202012Validator.check_schema(model_schema())
 
@@ -107,17 +107,17 @@ def test_shipped_files_pass_the_schema(name):
         ("hidden: 256", "hidden: 99999999", "f.yaml:3:9: hidden: "),
         ("tied_embeddings: false", "tied_embeddings: 1", "f.yaml:5:18: tied_embeddings: `1`; write true or false"),
         ("M*E- xy", "M*Q", "f.yaml:6:9: layers: `M*Q`"),
-        ("M*E- xy", '" "', "f.yaml:6:9: layers: holds no layer; write"),
-        ('"*E"', "ME", "f.yaml:7:6: mtp: has Mamba-2 layers, whose state a draft cannot take back; write"),
+        ("M*E- xy", '" "', "f.yaml:6:9: layers: has no layer; write"),
+        ('"*E"', "ME", "f.yaml:7:6: mtp: has Mamba-2 layers, whose state a rejected draft token would spoil; write"),
         ("activation: silu", "activation: gelu", "f.yaml:24:15: mlp.activation: `gelu` is not known; write"),
-        ("  window: 16\n", "", "f.yaml:6:9: layers: has layers x or y, which attend through a window; write"),
+        ("  window: 16\n", "", "f.yaml:6:9: layers: has layers x or y, which attend through a window; add"),
         ("top_k: 2", "top_k: 9", "f.yaml:27:10: moe.top_k: is more than the 8 experts; write 8 or less"),
-        ("q_heads: 4", "q_heads: 3", "f.yaml:9:12: attention.q_heads: is no multiple of the 2 kv_heads; write"),
-        ("groups: 2", "groups: 3", "f.yaml:15:10: mamba2.heads: is no multiple of the 3 groups; write"),
+        ("q_heads: 4", "q_heads: 3", "f.yaml:9:12: attention.q_heads: is not a multiple of the 2 kv_heads; write"),
+        ("groups: 2", "groups: 3", "f.yaml:15:10: mamba2.heads: is not a multiple of the 3 groups; write"),
         ("moe:\n", "moe: 5\nmore:\n", "f.yaml:25:6: moe: `5`; write a mapping with the keys experts, top_k"),
     ],
 )
-def test_a_mistake_is_named_with_its_place_and_what_to_write(old, new, expected):
+def test_an_error_names_its_place_and_what_to_write(old, new, expected):
     assert old in GOOD
     found = problems(GOOD.replace(old, new, 1))
     assert any(p.startswith(expected) for p in found), found
@@ -126,19 +126,19 @@ def test_a_mistake_is_named_with_its_place_and_what_to_write(old, new, expected)
 def test_parts_that_the_layers_need():
     head = GOOD[: GOOD.index("attention:")]
     assert problems(head) == [
-        f"f.yaml:{place}: has {part} layers; write the mapping `{part}:`"
+        f"f.yaml:{place}: has {part} layers; add the mapping `{part}:`"
         for place, parts in (("6:9: layers", "attention mamba2 mlp moe"), ("7:6: mtp", "attention moe"))
         for part in parts.split()
     ]
 
 
-def test_all_mistakes_come_at_once():
+def test_all_errors_are_reported_at_once():
     text = GOOD.replace("hidden: 256", "hidden: x").replace("vocab: 1000", "vocab: 0").replace("rope", "ropes")
     assert len(problems(text)) == 3
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "name: [\n", "a: 1\na: 2\n", "\tname: x\n", "name: !!python/object x\n"])
-def test_what_is_no_model_file(text):
+def test_other_texts_are_refused(text):
     assert all(p.startswith("f.yaml") for p in problems(text))
 
 
@@ -160,14 +160,14 @@ def test_overrides():
         ("a\0b", "unknown model a"),
     ],
 )
-def test_names_that_are_not_there(name, message):
+def test_names_of_no_model(name, message):
     with pytest.raises(InputError) as caught:
         load_model(name)
     assert str(caught.value).startswith(message)
     assert len(str(caught.value)) < 500
 
 
-def test_importing_the_room_is_free_and_loading_needs_no_numpy():
+def test_importing_the_package_loads_nothing_and_loading_a_model_needs_no_numpy():
     code = (
         "import sys, hwsim.workload; assert not {'numpy', 'pydantic', 'yaml'} & set(sys.modules);"
         "hwsim.workload.load_model('gpt-oss-20b').ops(hwsim.workload.StepOptions());"

@@ -1,4 +1,4 @@
-"""The table of vector passes, each entry against its function run on numbers that count operations."""
+"""The table of vector passes: each entry against its function, run on numbers that count their operations."""
 
 import math
 
@@ -9,7 +9,7 @@ from tests.workload.language.shapes import lower
 
 
 class Number:
-    """A number whose every operation, a transcendental too, adds one to `Number.passes`."""
+    """A number; every operation on it, including a transcendental, adds one to `Number.passes`."""
 
     passes = 0
 
@@ -142,14 +142,14 @@ N = 1000
         (vector.SSM_UPDATE, lambda: ssm_update(numbers(N), ONE, ONE, numbers(N), numbers(N))),
     ],
 )
-def test_passes_an_element(passes, function):
+def test_passes_per_element(passes, function):
     Number.passes = 0
     function()
     assert Number.passes / N == pytest.approx(passes, abs=2.5 / N)
 
 
 def test_ssm_passes_of_a_prompt():
-    """A chunk of q positions, one head of p channels: what is not a matrix product, position by position."""
+    """A chunk of q positions, one head of p channels: the work that is not a GEMM, position by position."""
     q, p = 60, 8
     Number.passes = 0
     running = []

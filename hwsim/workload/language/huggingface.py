@@ -1,4 +1,4 @@
-"""A Hugging Face config.json as a document in the layout of our model files, values with their place in it.
+"""A Hugging Face config.json as a document in the layout of our model files; each value keeps its place in the JSON.
 
 Keys and their defaults: the configuration classes of huggingface/transformers (models/llama, qwen3_moe,
 gpt_oss, mamba2, nemotron_h) and, for the Mamba-2 checkpoints of its authors, state-spaces/mamba (MambaConfig,
@@ -27,7 +27,7 @@ _BLOCKS = {
 
 
 def read(path: Path) -> Document:
-    """The file as a document of our layout. raises: InputError with every problem found."""
+    """Read a config.json as a document in our layout. raises: InputError with every error found."""
     source = str(path)
     try:
         raw = path.open("rb").read(MAX_BYTES + 1)
@@ -49,9 +49,9 @@ def translate(text: str, source: str, name: str) -> Document:
         data = json.loads(text)
     except json.JSONDecodeError as error:
         place = f"{source}:{error.lineno}:{error.colno}"
-        raise InputError(f"{place}: not JSON ({error.msg.lower()}); mend the file or download it again") from None
+        raise InputError(f"{place}: not JSON ({error.msg.lower()}); repair the file or download it again") from None
     except (ValueError, RecursionError):
-        raise InputError(f"{source}: not JSON of a configuration; mend the file or download it again") from None
+        raise InputError(f"{source}: not JSON of a configuration; repair the file or download it again") from None
     if not isinstance(data, dict):
         raise InputError(f"{source}:1:1: not an object; write the path of a model's config.json")
     config = _Config(data, text, source)
@@ -61,7 +61,7 @@ def translate(text: str, source: str, name: str) -> Document:
         kind = "state-spaces"
     known = [k for k in _KINDS if k != "state-spaces"]
     if not isinstance(kind, str):
-        raise InputError(f"{source}:1:1: model_type: missing; this is read: {', '.join(known)}")
+        raise InputError(f"{source}:1:1: model_type: missing; known: {', '.join(known)}")
     if kind not in _KINDS:
         near = nearest(short(kind), known)
         also = f"; known: {', '.join(known)}" if "known:" not in near else ""
@@ -75,7 +75,7 @@ def translate(text: str, source: str, name: str) -> Document:
 
 
 class _Config:
-    """The JSON on one side, our layout on the other."""
+    """The given JSON, and the document in our layout that is made from it."""
 
     def __init__(self, given: dict[str, Any], text: str, source: str):
         self.given, self.text, self.source = given, text, source
@@ -84,7 +84,7 @@ class _Config:
         self.problems: list[str] = []
 
     def mark(self, key: str) -> Mark:
-        """Where the key stands (its first occurrence), else the file."""
+        """Place of the first occurrence of the key, or of the start of the file."""
         found = re.search(rf'"{re.escape(key)}"\s*:', self.text)
         if not found:
             return Mark(self.source, 1, 1)
@@ -92,30 +92,30 @@ class _Config:
         return Mark(self.source, before.count("\n") + 1, found.start() - before.rfind("\n"))
 
     def get(self, *keys: str, default: Any = None) -> Any:
-        """The value of the first key that is there and not null; else the default, or a problem."""
+        """The value of the first key that exists and is not null; else the default. Without a default: an error."""
         for key in keys:
             if self.given.get(key) is not None:
                 return self.given[key]
         if default is None:
-            self.problems.append(f"{self.source}:1:1: {keys[0]}: missing; write the model's number")
+            self.problems.append(f"{self.source}:1:1: {keys[0]}: missing; write the number of the model")
         return default
 
     def size(self, *keys: str, default: int | None = None) -> int:
-        """A number that we calculate with; 1 where the file has none, which is a problem already."""
+        """A whole number for a calculation; 1 if the file has none, which is already an error."""
         value = self.get(*keys, default=default)
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 10**9:
             return value
         if value is not None:
             key = next(k for k in keys if self.given.get(k) is not None)
-            self.problems.append(f"{self.mark(key)}: {key}: is not a whole number; write the model's number")
+            self.problems.append(f"{self.mark(key)}: {key}: is not a whole number; write the number of the model")
         return 1
 
     def put(self, where: str, *keys: str, default: Any = None) -> None:
-        """The value of a key at a dotted place of ours."""
+        """Copy the value of a key to a dotted path of our layout."""
         self.set(where, self.get(*keys, default=default), *keys)
 
     def set(self, where: str, value: Any, *keys: str) -> None:
-        """A value at a dotted place of ours, that came from one of the keys."""
+        """Set a dotted path of our layout to a value that came from one of the keys."""
         *parents, last = where.split(".")
         node = self.data
         for i, parent in enumerate(parents):
@@ -127,14 +127,14 @@ class _Config:
             self.values[(*parents, last)] = self.mark(key) if key else Mark(self.source, 1, 1)
 
     def refuse(self, key: str, wanted: Any) -> None:
-        """A problem where the file asks for something that is not modelled."""
+        """Add an error if the file has a value that is not modelled."""
         value = self.given.get(key)
         if value is not None and value != wanted:
             shown = f"{short(json.dumps(value))} is not modelled, only {json.dumps(wanted)} is"
             self.problems.append(f"{self.mark(key)}: {key}: {shown}; write the model as a YAML file if it can be")
 
     def blocks(self, pattern: str, names: str, default: str | None = None) -> str | None:
-        """Letters of a nemotron_h layer pattern, or of the list of names that newer files have."""
+        """Letters of a nemotron_h layer pattern, or of the list of layer names in newer files."""
         listed = self.given.get(names)
         if not isinstance(listed, list):
             value = self.get(pattern, default=default)

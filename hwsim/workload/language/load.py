@@ -1,4 +1,4 @@
-"""Model files to `Model`: what a document says, checked as a whole."""
+"""Model files to `Model`, with checks that involve several fields."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hwsim.files.yaml import Document, raise_problems
 from hwsim.workload.language.model import LAYER_KINDS, Attention, Mamba2, Mlp, Model, Moe
 from hwsim.workload.language.schema import ModelFile
 
-#: Part of a layer -> the mapping of the file that describes it.
+#: Part of a layer -> the mapping in the file that describes it.
 _MAPPINGS = {
     "attention": "attention",
     "window_attention": "attention",
@@ -22,7 +22,7 @@ _MAPPINGS = {
 
 
 def language_model(document: Document) -> Model:
-    """The model that a document describes. raises: InputError with every problem found."""
+    """The model that a document describes. raises: InputError with every error found."""
     file = validate(document, ModelFile)
     problems = list(_contradictions(document, file))
     if problems:
@@ -55,23 +55,26 @@ def _letters(pattern: str | None) -> str:
 
 
 def _contradictions(document: Document, file: ModelFile) -> Iterable[str]:
-    """What no single field shows: parts that are missing, numbers that do not go together."""
+    """Errors that involve several fields: missing parts, numbers that contradict one another."""
     say = document.problem
     for key in ("layers", "mtp"):
         text = _letters(getattr(file, key))
         if not text and getattr(file, key) is not None:
-            yield say((key,), "holds no layer; write a letter for each, for example `MEMEM*`")
+            yield say((key,), "has no layer; write one letter per layer, for example `MEMEM*`")
         parts = {part for letter in text for part in LAYER_KINDS[letter]}
         for mapping in sorted({_MAPPINGS[part] for part in parts}):
             if getattr(file, mapping) is None:
-                yield say((key,), f"has {mapping} layers; write the mapping `{mapping}:`")
+                yield say((key,), f"has {mapping} layers; add the mapping `{mapping}:`")
         if "window_attention" in parts and file.attention and not file.attention.window:
-            yield say((key,), "has layers x or y, which attend through a window; write `attention.window`")
+            yield say((key,), "has layers x or y, which attend through a window; add `attention.window`")
         if key == "mtp" and "mamba" in parts:
-            yield say((key,), "has Mamba-2 layers, whose state a draft cannot take back; write letters of *E-XYxy")
+            yield say(
+                (key,),
+                "has Mamba-2 layers, whose state a rejected draft token would spoil; write letters of *E-XYxy",
+            )
     if file.moe and file.moe.top_k > file.moe.experts:
         yield say(("moe", "top_k"), f"is more than the {file.moe.experts} experts; write {file.moe.experts} or less")
     if file.attention and file.attention.q_heads % file.attention.kv_heads:
-        yield say(("attention", "q_heads"), f"is no multiple of the {file.attention.kv_heads} kv_heads; write one")
+        yield say(("attention", "q_heads"), f"is not a multiple of the {file.attention.kv_heads} kv_heads; write one")
     if file.mamba2 and file.mamba2.heads % file.mamba2.groups:
-        yield say(("mamba2", "heads"), f"is no multiple of the {file.mamba2.groups} groups; write one")
+        yield say(("mamba2", "heads"), f"is not a multiple of the {file.mamba2.groups} groups; write one")

@@ -1,8 +1,8 @@
-"""Model -> ops: one step (decode or prefill) as the kernels that run, in program order.
+"""Model -> ops: one step (decode or prefill) in program order.
 
 Decode: each of `batch` sequences adds one token to `context` cached ones; it reads their K and V, attends to
-context + 1 positions and writes one. Prefill: a prompt of `context` tokens with an empty cache, causal (each
-position attends to itself and those before), head for the last position only.
+context + 1 positions and writes one. Prefill: a prompt of `context` tokens with an empty cache; attention is causal
+(each position attends to itself and to earlier ones), and the head computes the last position only.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from hwsim.errors import InputError
 from hwsim.workload import vector as passes
 from hwsim.workload.language.model import LAYER_KINDS, Attention, Mamba2, Model, matrices
 from hwsim.workload.language.parallel import Parallel, check, chip_model
-from hwsim.workload.language.routing import deal, expected_distinct, groups, skew_exponent
+from hwsim.workload.language.routing import expected_distinct, first_chip, groups, skew_exponent
 from hwsim.workload.op import FIXED_CLASSES, AttentionCore, Cache, Gemm, Op, StepOptions
 
 ALONE = Parallel()
 
 
 def lower(model: Model, step: StepOptions) -> tuple[Op, ...]:
-    """The ops of one step on the chip that has the most to do, collectives among them.
+    """The ops of one step on the chip with the most work, including collectives.
 
     With `step.new` above 1, the head runs for each new token, and SSM and convolution state are written after each,
     so that any of them can be kept.
 
-    raises: InputError for an unknown phase or skew, `new` in prefill, chips that cannot share the model, or a draft
-            of a model without a multi-token-prediction block.
+    raises: InputError for an unknown phase or skew, for `new` in prefill, for chips that cannot share the model, and
+            for drafting with a model that has no multi-token-prediction block.
     """
     skew_exponent(step.skew)
     parallel = Parallel(step.chips, step.parallel)
@@ -34,10 +34,10 @@ def lower(model: Model, step: StepOptions) -> tuple[Op, ...]:
     if step.phase == "draft":
         return _draft(model, step, parallel)
     if step.phase not in ("decode", "prefill"):
-        raise InputError(f"phase: {step.phase!r} is none of decode, prefill")
+        raise InputError(f"phase: unknown {step.phase!r}; expected decode or prefill")
     prefill = step.phase == "prefill"
     if prefill and step.new != 1:
-        raise InputError("new: prefill verifies nothing; leave it out")
+        raise InputError("new: prefill verifies no draft tokens; leave it out")
     cached, new = (0, step.context) if prefill else (step.context, step.new)
     shapes = _Step(model, step.batch, cached, new, prefill, step.skew, parallel)
     ops = shapes.embedding()
@@ -47,14 +47,14 @@ def lower(model: Model, step: StepOptions) -> tuple[Op, ...]:
 
 
 def _draft(model: Model, step: StepOptions, parallel: Parallel) -> tuple[Op, ...]:
-    """The ops of one draft token by the multi-token-prediction block, with `step.context` tokens in its cache.
+    """The ops of one draft token of the multi-token-prediction block, with `step.context` tokens in its cache.
 
-    Embedding of the last token and the previous hidden state are normed, joined and projected to one width;
-    the block's layers, its final norm and the model's own head follow (arXiv 2512.20856). Its matrices are of
-    class `mtp`.
+    The embedding of the last token and the previous hidden state are normalized, concatenated and projected to the
+    hidden width; the layers of the block, its final norm and the head of the model follow (arXiv 2512.20856). The
+    matrices of the block are of class `mtp`.
     """
     if not model.mtp:
-        raise InputError(f"{model.name} has no multi-token-prediction block; leave drafting out")
+        raise InputError(f"{model.name} has no multi-token-prediction block; use no draft tokens")
     shapes, h = _Step(model, step.batch, step.context, 1, skew=step.skew, parallel=parallel), model.hidden
     batch = shapes.batch
     joined = Op(
@@ -74,10 +74,10 @@ def _draft(model: Model, step: StepOptions, parallel: Parallel) -> tuple[Op, ...
 
 
 class _Step:
-    """Shapes of one step: `new` tokens of each sequence join the `cached` ones.
+    """Shapes of one step: each sequence adds `new` tokens to its `cached` ones.
 
-    prefill: the cache is empty, and only the last position of a sequence goes on to the head.
-    parallel: model and batch become one chip's; `routed` stays the tokens of all chips.
+    prefill: the cache is empty, and the head computes only the last position of each sequence.
+    parallel: model and batch are reduced to those of one chip; `routed` remains the tokens of all chips.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class _Step:
         self.heads = batch if prefill else self.tokens
 
     def collective(self, name: str, layer: int, kind: str, elements: int, weights: str = "") -> list[Op]:
-        """The chips exchange a vector of `elements`; nothing on one chip, or where they share no tensors."""
+        """A collective on a vector of `elements`; no op if there is one chip, or if the chips share no tensors."""
         chips = self.parallel.chips if kind == "all_to_all" else self.parallel.tensors
         if chips == 1:
             return []
@@ -105,18 +105,18 @@ class _Step:
         return [Op(name, "link", layer, weights, inputs=elements, outputs=elements, **moving)]
 
     def summed(self, layer: int, ops: list[Op]) -> list[Op]:
-        """Ops whose last leaves partial sums on each chip, and their sum."""
+        """`ops`, whose last leaves partial sums on each chip, followed by the all_reduce of these sums."""
         n = self.tokens * self.model.hidden
         return ops + self.collective(f"{ops[-1].name}_sum", layer, "all_reduce", n)
 
     def embedding(self) -> list[Op]:
-        """One row of the table for each token; a chip has those of its part of the vocabulary."""
+        """One row of the table per token; each chip reads the rows in its part of the vocabulary."""
         n = self.parallel.share(self.tokens) * self.model.hidden
         out = self.tokens * self.model.hidden
         return self.summed(-1, [Op("embedding", "embedding", weights="embedding", params=n, outputs=out)])
 
     def layer(self, layer: int, letter: str) -> list[Op]:
-        """Each part of the layer behind its norm."""
+        """The parts of a layer, each after its norm."""
         ops = []
         for part in LAYER_KINDS[letter]:
             first = not layer and not ops
@@ -125,7 +125,7 @@ class _Step:
         return ops
 
     def norm(self, name: str, layer: int = -1, residual: bool = True) -> Op:
-        """RMS norm; all but the first add the residual before it, all but the last hand the sum on."""
+        """RMS norm. All but the first add the residual first; all but the last also output this sum."""
         n = (self.tokens if layer >= 0 else self.heads) * self.model.hidden
         return Op(
             name,
@@ -139,13 +139,13 @@ class _Step:
         )
 
     def head(self) -> list[Op]:
-        """Logits: of the last position of each prompt, of every new token in decode."""
+        """Logits of the last position of each prompt (prefill), or of every new token (decode)."""
         m, n, k = self.heads, self.model.vocab, self.model.hidden
         head = Op("head", "head", weights="head", gemms=(Gemm(m, n, k),), inputs=m * k, outputs=m * n)
         return [head, *self.collective("logits", -1, "all_gather", m * n * self.parallel.tensors)]
 
     def linear(self, name: str, kind: str, layer: int, weights: str, n: int, k: int, bias: bool = False) -> Op:
-        """[tokens, k] x [n, k]^T, with a bias of n."""
+        """[tokens, k] x [n, k]^T, with an optional bias of n."""
         t = self.tokens
         params, work = (n, passes.BIAS * t * n) if bias else (0, 0)
         gemms = (Gemm(t, n, k),)
@@ -154,7 +154,7 @@ class _Step:
     # -- attention ---------------------------------------------------------------------------------
 
     def attention(self, layer: int, window: int = 0) -> list[Op]:
-        """QKV projection (with QK norm and rotation), attention core over the cache, output projection."""
+        """QKV projection (with QK norm and rotation), attention core on the cache, output projection."""
         a, h, t = self.model.attention, self.model.hidden, self.tokens
         qkv = self.linear("qkv", "attention_proj", layer, "attention_qkv", a.qkv_width, h, a.bias)
         out = self.linear("attention_out", "attention_proj", layer, "attention_out", h, a.q_width, a.bias)
@@ -168,11 +168,11 @@ class _Step:
         return [qkv, norm, self._core(a, layer, window), out]
 
     def window_attention(self, layer: int) -> list[Op]:
-        """Attention to the last positions only."""
+        """Sliding-window attention: only the last positions."""
         return self.attention(layer, self.model.attention.window)
 
     def _core(self, a: Attention, layer: int, window: int) -> Op:
-        """Q K^T, softmax, product with V: two MACs for a pair of positions, query head and head element."""
+        """Q K^T, softmax, times V: two MACs per pair of positions, query head and head element."""
         pairs = self.batch * causal_pairs(self.cached, self.new, window)
         kept = min(self.cached, window - 1) if window else self.cached
         written = min(self.new, window) if window else self.new
@@ -194,7 +194,7 @@ class _Step:
     # -- feed-forward ------------------------------------------------------------------------------
 
     def mlp(self, layer: int) -> list[Op]:
-        """Up (and gate) projection with the activation, down projection."""
+        """Up (and gate) projection with the activation, then down projection."""
         f = self.model.mlp
         return self._feed_forward("mlp", layer, f.intermediate, f.gated, f.activation, f.bias)
 
@@ -208,9 +208,9 @@ class _Step:
         return [replace(up, vector=work, outputs=t * width), down]
 
     def moe(self, layer: int) -> list[Op]:
-        """Router, latent projection, chosen experts and their sum, back projection, shared expert.
+        """Router, latent projection, chosen experts and their sum, projection back, shared expert.
 
-        The router hands on weight and number of each chosen expert; the shared expert adds the others' sum.
+        The router outputs the weight and number of each chosen expert; the shared expert adds the sum of the others.
         """
         e, h, t = self.model.moe, self.model.hidden, self.tokens
         router = Op(
@@ -239,7 +239,7 @@ class _Step:
 
     def _experts(self, layer: int, width: int) -> list[Op]:
         e, t = self.model.moe, self.tokens
-        rows_of = deal(groups(e.experts, e.top_k, self.routed, self.skew), self.parallel.experts)
+        rows_of = first_chip(groups(e.experts, e.top_k, self.routed, self.skew), self.parallel.experts)
         chosen, distinct = sum(n * rows for n, rows in rows_of), sum(n for n, _ in rows_of)
         travels = self.parallel.sequences > 1
         arriving = chosen if travels else t
@@ -329,7 +329,7 @@ class _Step:
         return [into, conv, scan, norm, out]
 
     def _scan_passes(self, s: Mamba2) -> int:
-        """Vector work of the state: every element each token in decode, pairs inside a chunk in prefill."""
+        """Vector passes of the state: every element per token in decode, pairs inside each chunk in prefill."""
         t = self.tokens
         work = passes.SSM_STEP * t * s.heads + passes.SSM_CHANNEL * t * s.inner
         if not self.prefill:
@@ -339,7 +339,7 @@ class _Step:
 
 
 def causal_pairs(cached: int, new: int, window: int = 0) -> int:
-    """(query, key) pairs of a sequence: new token i, from 1, sees cached + i positions, or the window."""
+    """(query, key) pairs of a sequence: new token i, counted from 1, sees cached + i positions, or the window."""
     if not window:
         return new * cached + new * (new + 1) // 2
     growing = min(new, max(0, window - cached))
@@ -347,21 +347,21 @@ def causal_pairs(cached: int, new: int, window: int = 0) -> int:
 
 
 def chunks(s: Mamba2, tokens: int) -> int:
-    """Chunks that the scan cuts a sequence into."""
+    """Number of chunks into which the scan divides a sequence."""
     return -(-tokens // s.chunk)
 
 
 def chunk_pairs(s: Mamba2, tokens: int) -> int:
-    """Causal pairs of positions inside the chunks of one sequence, the diagonal included."""
+    """Causal pairs of positions inside the chunks of one sequence, including the diagonal."""
     full, rest = divmod(tokens, s.chunk)
     return full * causal_pairs(0, s.chunk) + causal_pairs(0, rest)
 
 
 def scan_macs(s: Mamba2, tokens: int) -> int:
-    """Dot-array work of the chunked scan over one sequence and layer (arXiv 2405.21060, section 6).
+    """Multiply-adds on the dot array of the chunked scan of one sequence and layer (arXiv 2405.21060, section 6).
 
-    A pair inside a chunk: C B^T (N a group) and its product with x (P a head), the half above the diagonal
-    skipped. A token: state in and out, 2 N P a head. The scan over chunks, N P a head and chunk, is
-    elementwise: `vector_macs`.
+    Per pair inside a chunk: C B^T (N per group) and its product with x (P per head), without the half above the
+    diagonal. Per token: state in and out, 2 N P per head. The scan over chunks, N P per head and chunk, is
+    elementwise and counted in `vector_macs`.
     """
     return chunk_pairs(s, tokens) * (s.groups * s.state + s.inner) + 2 * tokens * s.state_elements

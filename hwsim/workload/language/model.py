@@ -1,7 +1,7 @@
-"""Model: the shape of a language model, and every count that follows from it.
+"""Model: the shape of a language model, and the counts that follow from it.
 
-Counts are elements: parameters or cache entries. `Model.parameters` has the formulas; the model files hold the
-authors' own totals, and tests compare the two.
+Counts are numbers of elements: parameters or cache entries. `Model.parameters` has the formulas. The model files
+contain the totals that the authors publish, and tests compare the two.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 from hwsim.workload.op import Kept, Op, StepOptions, Stored
 
-#: Letters of a layer pattern, and the parts that one layer of each holds. Each part has a norm before it.
-#: Letters M E * - are those of the nemotron_h configurations; a small letter attends through the window only.
+#: Letters of a layer pattern, and the parts of such a layer. Each part has a norm before it. The letters M E * - are
+#: those of the nemotron_h configurations; layers with lower-case letters use sliding-window attention.
 LAYER_KINDS = {
     "M": ("mamba",),
     "E": ("moe",),
@@ -31,10 +31,10 @@ class Attention:
     """Grouped-query attention: `q_heads` share `kv_heads`.
 
     rope:    queries and keys are rotated by position.
-    qk_norm: RMS norm of each query and key head.
+    qk_norm: each query and key head has an RMS norm.
     bias:    the four projections add a bias.
-    sinks:   a learned logit a query head joins each softmax.
-    window:  positions that the windowed layers attend to, their own included (0: there are none).
+    sinks:   each softmax includes one learned logit per query head.
+    window:  positions that sliding-window layers attend to, including their own (0: there are no such layers).
     """
 
     q_heads: int
@@ -53,7 +53,7 @@ class Attention:
 
     @property
     def kv_width(self) -> int:
-        """K and V elements of one token and layer."""
+        """K and V elements per token and layer."""
         return 2 * self.kv_heads * self.head_dim
 
     @property
@@ -64,9 +64,9 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class Mamba2:
-    """Mamba-2 mixer (arXiv 2405.21060): `heads` of `head_dim` channels, `state` elements a channel.
+    """Mamba-2 mixer (arXiv 2405.21060): `heads` of `head_dim` channels, `state` elements per channel.
 
-    groups: heads in one group share B and C. chunk: positions that prefill scans at once.
+    groups: heads in one group share B and C. chunk: positions per chunk of the scan in prefill.
     """
 
     heads: int
@@ -93,18 +93,18 @@ class Mamba2:
 
     @property
     def state_elements(self) -> int:
-        """SSM state of one layer and sequence."""
+        """SSM state elements per layer and sequence."""
         return self.inner * self.state
 
     @property
     def conv_elements(self) -> int:
-        """Convolution state of one layer and sequence: the last kernel - 1 inputs."""
+        """Convolution state elements per layer and sequence: the last kernel - 1 inputs of each channel."""
         return self.conv_channels * (self.conv_kernel - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Mlp:
-    """Feed-forward block; gated: a third matrix multiplies the activation (SwiGLU)."""
+    """Feed-forward block. gated: the activation is multiplied by the output of a third matrix (SwiGLU)."""
 
     intermediate: int
     gated: bool
@@ -112,16 +112,16 @@ class Mlp:
     bias: bool = False
 
     def parameters(self, width: int) -> int:
-        """Weights and biases of one block between `width` inputs and outputs."""
+        """Weights and biases of one block with `width` inputs and outputs."""
         return feed_forward(self.gated, width, self.intermediate, self.bias)
 
 
 @dataclass(frozen=True, slots=True)
 class Moe:
-    """Mixture of experts: `top_k` of `experts` a token, and a shared expert (width 0: none).
+    """Mixture of experts: `top_k` of `experts` per token, and a shared expert (width 0: none).
 
-    latent: the routed experts work on a projection of this width (LatentMoE, arXiv 2601.18089; 0: on the
-            hidden state); router and shared expert see the hidden state.
+    latent: the routed experts take a projection of this width (LatentMoE, arXiv 2601.18089; 0: the hidden state);
+            router and shared expert take the hidden state.
     bias:   router and experts add a bias.
     """
 
@@ -140,7 +140,7 @@ class Moe:
 
 
 def matrices(gated: bool) -> int:
-    """Weight matrices of a feed-forward block: up and down, and a gate."""
+    """Number of weight matrices of a feed-forward block: up, down and, if gated, a gate."""
     return 3 if gated else 2
 
 
@@ -152,13 +152,13 @@ def feed_forward(gated: bool, width: int, intermediate: int, bias: bool) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model.
+    """A language model.
 
     layers:    kinds of the layers in order, as letters of LAYER_KINDS.
     max_context: the longest context that the model was made for (None: no limit is known).
     mtp:       layers of the multi-token-prediction block, as letters ("": none); not in the totals.
-    published: the authors' counts, in parameters (None: not printed); active counts have the head in them
-               and, where the name says so, the embedding too.
+    published: parameter counts of the authors (None: not published); active counts include the head and, where the
+               name says so, the embedding.
     """
 
     name: str
@@ -180,13 +180,13 @@ class Model:
     # -- the answers of a workload -----------------------------------------------------------------
 
     def ops(self, step: StepOptions) -> tuple[Op, ...]:
-        """The kernels of one step in program order; see `lower`."""
+        """The ops of one step in program order; see `lower`."""
         from hwsim.workload.language.lower import lower
 
         return lower(self, step)
 
     def stored(self, step: StepOptions) -> tuple[Stored, ...]:
-        """Weights of the model, without the multi-token-prediction block, in the memory of one chip."""
+        """Weights in the memory of one chip, without the multi-token-prediction block."""
         from hwsim.workload.language.parallel import Parallel, chip_parameters
 
         return chip_parameters(self, Parallel(step.chips, step.parallel))
@@ -210,7 +210,7 @@ class Model:
         return tuple(found)
 
     def config(self) -> dict[str, Any]:
-        """The model in the layout of its file, parts that it lacks left out; `load_model_text` reads it back."""
+        """The model as plain data in the layout of its file, without absent parts; `load_model_text` can read it."""
         config: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -225,13 +225,13 @@ class Model:
     # -- counts ------------------------------------------------------------------------------------
 
     def count(self, part: str) -> int:
-        """Layers that hold `part`: attention, window_attention, mamba, mlp or moe."""
+        """Number of layers that contain `part`: attention, window_attention, mamba, mlp or moe."""
         return sum(part in LAYER_KINDS[letter] for letter in self.layers)
 
     def parameters(self) -> tuple[tuple[str, int], ...]:
         """(weight class, elements) of the whole model, without the MTP block.
 
-        With h hidden, V vocabulary, g matrices a feed-forward block (2, gated 3), w the latent width or h:
+        With h hidden, V vocabulary, g matrices per feed-forward block (2, gated 3), w the latent width or h:
 
         attention  h dh (nq + 2 nkv) + nq dh h        [+ 2 dh QK norm] [+ biases] [+ nq sinks]
         mamba      h (2 di + 2 G N + H) + c (kernel + 1) + 3 H + di + di h,   di = H P,  c = di + 2 G N
@@ -246,7 +246,7 @@ class Model:
         return (*tables.items(), *counts.items())
 
     def layer_parameters(self) -> tuple[Stored, ...]:
-        """Weights by class and layer, in program order. Sums to `parameters`."""
+        """Weights by class and layer, in program order; they sum to `parameters`."""
         rows = [Stored(name, -1, n) for name, n in self.parameters() if name in ("embedding", "head")]
         for layer, letter in enumerate(self.layers):
             rows += [Stored(name, layer, n) for name, n in self._layers(letter, all_experts=True).items()]
@@ -263,26 +263,26 @@ class Model:
 
     @property
     def active_body(self) -> int:
-        """Parameters that one token uses, without embedding and head."""
+        """Parameters used per token, without embedding and head."""
         return self.hidden + self._layers(self.layers, all_experts=False).total()
 
     @property
     def active_with_head(self) -> int:
-        """Parameters that one token uses, head included, embedding not."""
+        """Parameters used per token, with the head, without the embedding."""
         return self.active_body + self.vocab * self.hidden
 
     @property
     def active_with_embedding(self) -> int:
-        """Parameters that one token uses, head and the whole embedding included; a tied table once."""
+        """Parameters used per token, with the head and the whole embedding; a tied table counts once."""
         return self.active_with_head + (0 if self.tied_embeddings else self.vocab * self.hidden)
 
     @property
     def mtp_active(self) -> int:
-        """Parameters of the MTP block that one draft token uses, without the head."""
+        """Parameters of the MTP block used per draft token, without the head."""
         return self._mtp(all_experts=False)
 
     def kv_elements(self, tokens: int) -> int:
-        """K and V elements that a sequence of `tokens` keeps; windowed layers keep the window only."""
+        """K and V elements kept for a sequence of `tokens`; sliding-window layers keep the window only."""
         if self.attention is None:
             return 0
         windowed = self.count("window_attention") * min(tokens, self.attention.window)
@@ -290,17 +290,17 @@ class Model:
 
     @property
     def kv_elements_per_token(self) -> int:
-        """K and V elements that one token adds for good: those of the layers without a window."""
+        """K and V elements that each token adds permanently: those of the layers without a window."""
         return self.count("attention") * self.attention.kv_width if self.attention else 0
 
     @property
     def ssm_state_elements(self) -> int:
-        """SSM state elements of all layers, one sequence."""
+        """SSM state elements of all layers, per sequence."""
         return self.count("mamba") * self.mamba2.state_elements if self.mamba2 else 0
 
     @property
     def conv_state_elements(self) -> int:
-        """Convolution state elements of all layers, one sequence."""
+        """Convolution state elements of all layers, per sequence."""
         return self.count("mamba") * self.mamba2.conv_elements if self.mamba2 else 0
 
     def _layers(self, letters: str, all_experts: bool) -> Counter[str]:

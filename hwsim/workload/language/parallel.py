@@ -1,13 +1,13 @@
-"""Parallel: how several chips share a model and a step. One chip stands for all: the one with the most.
+"""Parallel: how several chips share a model and a step. Only the chip with the most work is simulated.
 
-tensor         heads, widths and vocabulary divided, every token on every chip (Shoeybi et al., arXiv 1909.08053):
-               partial sums meet in an all_reduce behind each output projection.
-tensor+expert  the same, but each chip holds whole experts instead of a slice of every one.
-data+expert    sequences divided, all but the experts on every chip; tokens travel to their experts and back by
-               all_to_all (Lepikhin et al., arXiv 2006.16668), a copy for each expert chosen.
+tensor         heads, widths and vocabulary are divided, and every token is on every chip (Shoeybi et al., arXiv
+               1909.08053): an all_reduce adds the partial sums after each output projection.
+tensor+expert  the same, but each chip has whole experts instead of a slice of every expert.
+data+expert    sequences and experts are divided, and the other weights are on every chip; an all_to_all sends each
+               token to its chosen experts and back (Lepikhin et al., arXiv 2006.16668), one copy per chosen expert.
 
-What does not divide is rounded up; heads and groups must divide, but K and V heads (and groups of B and C) that are
-fewer than the chips are repeated. Norms and routers are on every chip.
+Widths that do not divide are rounded up. Heads and groups must divide, except that K and V heads (and groups of B and
+C) are repeated if there are fewer of them than chips. Norms and routers are on every chip.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ class Parallel:
 
     @property
     def tensors(self) -> int:
-        """Parts that heads, widths and vocabulary are divided into."""
+        """Number of parts into which heads, widths and vocabulary are divided."""
         return 1 if self.kind == "data+expert" else self.chips
 
     @property
     def sequences(self) -> int:
-        """Parts that a batch is divided into."""
+        """Number of parts into which the batch is divided."""
         return self.chips if self.kind == "data+expert" else 1
 
     @property
     def experts(self) -> int:
-        """Parts that the set of experts is divided into."""
+        """Number of parts into which the experts are divided."""
         return 1 if self.kind == "tensor" else self.chips
 
     def share(self, size: int) -> int:
-        """The largest part of a width."""
+        """Size of the largest part of a width."""
         return -(-size // self.tensors)
 
 
 def check(model: Model, parallel: Parallel) -> None:
-    """raises: InputError where the chips cannot share the model so."""
+    """raises: InputError if the chips cannot share the model in this way."""
     n, problems = parallel.tensors, []
     if parallel.kind not in KINDS:
-        raise InputError(f"parallel: {parallel.kind!r} is none of {', '.join(KINDS)}")
+        raise InputError(f"parallel: unknown {parallel.kind!r}; expected one of {', '.join(KINDS)}")
     if model.attention:
         problems += _indivisible("query heads", model.attention.q_heads, n, repeated=False)
         problems += _indivisible("K and V heads", model.attention.kv_heads, n, repeated=True)
@@ -76,7 +76,7 @@ def _indivisible(what: str, count: int, chips: int, repeated: bool) -> list[str]
 
 
 def chip_model(model: Model, parallel: Parallel) -> Model:
-    """The model as one chip computes it: its heads, widths and rows of the vocabulary; the width stays."""
+    """The part of the model on one chip: its heads, widths and rows of the vocabulary, at the same hidden width."""
     n, share = parallel.tensors, parallel.share
     if n == 1:
         return model
@@ -97,7 +97,7 @@ def chip_model(model: Model, parallel: Parallel) -> Model:
 
 
 def chip_parameters(model: Model, parallel: Parallel) -> tuple[Stored, ...]:
-    """Weights in the memory of one chip; see `Model.layer_parameters`."""
+    """Weights in the memory of one chip, by class and layer; see `Model.layer_parameters`."""
     rows = []
     for name, layer, n in chip_model(model, parallel).layer_parameters():
         if name == "experts":

@@ -1,4 +1,4 @@
-"""Formats as published: which weight classes of a released checkpoint are stored in which format."""
+"""Published formats: the format of each weight class in a released checkpoint."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from hwsim.workload.op import Workload
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Formats of a published checkpoint. None: not published, the run's own rule.
+    """Formats of a published checkpoint. None: not published, so that the defaults of a run apply.
 
     weights: names of formats by the keys of a format map (`workload.formatmap`).
-    state:   the SSM state; whether it is rounded stochastically (Super and Ultra do) is an option of the run.
+    state:   format of the SSM state; stochastic rounding (which Super and Ultra use) is an option of the run.
     """
 
     weights: Mapping[str, str]
@@ -27,8 +27,8 @@ def _map(default: str, **formats: str) -> Mapping[str, str]:
     return {**formats, "default": default}
 
 
-#: Nemotron 3 Nano, report arXiv 2512.20848, quantization: FP8 but for the attention layers, the Mamba-2 layer
-#: directly before each of them, convolution, embedding and head, which stay BF16; KV in FP8, state in FP32.
+#: Nemotron 3 Nano, report arXiv 2512.20848, quantization: FP8, except that the attention layers, the
+#: Mamba-2 layer directly before each of them, convolution, embedding and head are BF16; KV in FP8, state in FP32.
 _NANO_KEPT = "4,11,18,25,32,41"
 _NANO_BF16 = {
     "attention_qkv": "bf16",
@@ -47,7 +47,7 @@ _PRESETS: dict[str, dict[str, Preset]] = {
     },
     "nemotron3-super-120b-a12b": {
         # NVIDIA-NeMo/Nemotron, docs/nemotron/super3/quantization.md, "FP8 Checkpoint": experts, shared experts and
-        # Mamba GEMMs in FP8; the rest of the GEMMs BF16; state in FP16.
+        # Mamba GEMMs in FP8; the other GEMMs in BF16; state in FP16.
         "published-fp8": Preset(
             _map(
                 "bf16",
@@ -59,9 +59,9 @@ _PRESETS: dict[str, dict[str, Preset]] = {
             kv="fp8_e4m3",
             state="fp16",
         ),
-        # Report arXiv 2604.12374: routed experts NVFP4; a search chose the rest layer by layer, between NVFP4, FP8
-        # and BF16, down to 4.75 bits an element. Which layer got which is not printed: FP8 for shared experts and
-        # Mamba, BF16 for attention and latent projections is ours (4.74 bits over all GEMMs of the layers).
+        # Report arXiv 2604.12374: routed experts NVFP4; a search chose NVFP4, FP8 or BF16 for each other layer,
+        # down to 4.75 bits per element. The choice is not published: FP8 for shared experts and Mamba, and BF16 for
+        # attention and latent projections, is our assumption (4.74 bits per element over all GEMMs of the layers).
         "published-nvfp4": Preset(
             _map(
                 "bf16",
@@ -76,7 +76,7 @@ _PRESETS: dict[str, dict[str, Preset]] = {
     },
     "nemotron3-ultra-550b-a55b": {
         # Report arXiv 2606.15007 and docs.nvidia.com/nemotron, ultra3/quantization: routed experts NVFP4 (weights and
-        # activations), shared experts and Mamba linears FP8 per tensor, the rest of the GEMMs BF16; state in FP16.
+        # activations), shared experts and Mamba linears FP8 per tensor, the other GEMMs BF16; state in FP16.
         "published-nvfp4": Preset(
             _map(
                 "bf16",
@@ -90,12 +90,12 @@ _PRESETS: dict[str, dict[str, Preset]] = {
         ),
     },
     "gpt-oss-20b": {
-        # Model card, arXiv 2508.10925, section 2.1: MoE weights MXFP4, all else BF16; activations BF16.
+        # Model card, arXiv 2508.10925, section 2.1: MoE weights MXFP4, everything else BF16; activations BF16.
         "published-mxfp4": Preset(_map("bf16", experts="mxfp4_e2m1"), activations="bf16"),
     },
     "qwen3-30b-a3b-thinking-2507": {
         # quantization_config of the authors' FP8 checkpoint (quoted in vllm-project/llm-compressor issue 1758): all
-        # linears but head and routers. Its scales, one FP32 a 128 x 128 tile, are counted as one a tensor.
+        # linears except head and routers. Its scales, one FP32 per 128 x 128 tile, are counted as one per tensor.
         "published-fp8": Preset(_map("fp8_e4m3", embedding="bf16", head="bf16")),
     },
 }
@@ -107,10 +107,10 @@ def preset_names(model: Workload) -> list[str]:
 
 
 def preset(model: Workload, name: str) -> Preset:
-    """The published formats of a shipped model. raises: InputError naming those there are."""
+    """The published formats of a shipped model. raises: InputError with the presets that exist."""
     names = preset_names(model)
     if not names:
-        raise InputError(f"weights: {model.name} has no presets; these models have: {', '.join(_PRESETS)}")
+        raise InputError(f"weights: {model.name} has no presets; these models have presets: {', '.join(_PRESETS)}")
     if name not in names:
         raise InputError(f"weights: unknown preset {name!r} of {model.name}{nearest(name, names)}")
     return _PRESETS[model.name][name]

@@ -1,4 +1,4 @@
-"""Shapes typed from the papers and configurations, and a sum over ops: what the tests of lowering start from."""
+"""Shapes from the papers and configurations, and sums over ops, for the tests of lowering."""
 
 from dataclasses import dataclass
 
@@ -62,7 +62,7 @@ WINDOW = 128
 
 @dataclass
 class Sum:
-    """Counts of some ops, added up."""
+    """Sums of the counts of some ops."""
 
     ops: int = 0
     macs: int = 0
@@ -74,7 +74,7 @@ class Sum:
 
 
 def by_kind(ops):
-    """One `Sum` an op kind."""
+    """One `Sum` per op kind."""
     sums: dict[str, Sum] = {}
     for op in ops:
         s = sums.setdefault(op.kind, Sum())
@@ -89,19 +89,19 @@ def by_kind(ops):
 
 
 def lower(model, phase, batch, context, tokens=1, skew="even", parallel=None):
-    """Ops of a step, its options one by one."""
+    """Ops of a step, with its options as arguments."""
     parallel = parallel or Parallel()
     step = StepOptions(phase, batch, context, parallel.chips, parallel.kind, skew, tokens)
     return lowering.lower(model, step)
 
 
 def role(op):
-    """Of the op's cache, or None."""
+    """Role of the op's cache, or None."""
     return op.cache and op.cache.role
 
 
 def read(op):
-    """Elements that the op reads of its cache."""
+    """Elements that the op reads from its cache."""
     return op.cache.read if op.cache else 0
 
 

@@ -1,4 +1,4 @@
-"""Parameters and cache elements of every shipped model, against the authors' counts and own arithmetic."""
+"""Parameters and cache elements of every shipped model, against the authors' counts and independent arithmetic."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import pytest
 from hwsim.workload import load_model, model_names
 
 #: total, active body without the final norm, active with head, active with head and embedding; worked out
-#: from the published shapes by a script that shares nothing with hwsim.
+#: from the published shapes by a script that shares no code with hwsim.
 PARAMETERS = {
     "gpt-oss-20b": (20914757184, 3029170944, 3608307264, 4187440704),
     "llama2-7b": (6738415616, 6476267520, 6607343616, 6738415616),
@@ -23,7 +23,7 @@ PARAMETERS = {
     "qwen3-30b-a3b-thinking-2507": (30532122624, 2730700800, 3041867776, 3353032704),
 }
 
-#: K and V elements a token of full attention, and of a windowed token; SSM and conv state elements of one.
+#: K and V elements per token of full attention, and of windowed attention; SSM and conv state elements per sequence.
 CACHES = {
     "gpt-oss-20b": (12288, 12288, 0, 0),
     "llama2-7b": (262144, 0, 0, 0),
@@ -39,8 +39,8 @@ CACHES = {
     "qwen3-30b-a3b-thinking-2507": (49152, 0, 0, 0),
 }
 
-#: What the authors print, with half a unit of its last digit: total, active with head, active with embedding.
-#: Super's counts are compared without its router matrices, 40 of 512 x 4096: with them they do not close.
+#: Counts that the authors publish, with half a unit of the last digit: total, active with head, active with embedding.
+#: Super's counts are compared without its router matrices, 40 of 512 x 4096; with them the counts do not agree.
 PUBLISHED = {
     "gpt-oss-20b": ((20.91e9, 0.005e9), (3.61e9, 0.005e9), None),
     "llama2-7b": ((6.74e9, 0.005e9), None, None),
@@ -54,7 +54,7 @@ PUBLISHED = {
 }
 ROUTERS = {"nemotron3-super-120b-a12b": 40 * 512 * 4096}
 
-#: One layer (its norm included): kind, total, active; the report's own arithmetic of the published shapes.
+#: One layer (its norm included): kind, total, active; from the published shapes, by arithmetic of the report.
 LAYERS = {
     "nemotron3-nano-30b-a3b": {"M": (38744896,) * 2, "*": (23399040,) * 2, "E": (1297468032, 80169600)},
     "nemotron3-super-120b-a12b": {"M": (109640064,) * 2, "*": (35655680,) * 2, "E": (2873102336, 175640576)},
@@ -132,7 +132,7 @@ def test_cache_elements(model):
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_authors_counts(name):
-    """Within 1 %, or half a unit of the last digit that they print."""
+    """Within 1 %, or half a unit of the last published digit."""
     model = load_model(name)
     total, active, with_embedding = PUBLISHED[name]
     rows = [
@@ -148,7 +148,7 @@ def test_the_authors_counts(name):
         assert abs(ours - ROUTERS.get(name, 0) - value) <= max(half, 0.01 * value)
 
 
-def test_super_closes_to_the_last_digit_without_its_routers():
+def test_super_agrees_to_the_last_digit_without_its_routers():
     model, routers = load_model("nemotron3-super-120b-a12b"), 40 * 512 * 4096
     assert round((model.total - routers) / 1e9, 1) == 120.6
     assert round((model.active_with_head - routers) / 1e9, 2) == 12.15
@@ -171,7 +171,7 @@ def test_the_layers_in_order(model):
 
 
 def test_one_layer(model):
-    """Differences of whole models: one layer more of a kind adds what the report says."""
+    """Differences of whole models: one more layer of a kind adds the count in the report."""
     for letter, (total, active) in LAYERS[model.name].items():
         one = replace(model, layers=model.layers + letter)
         assert one.total - model.total == total
@@ -186,7 +186,7 @@ def test_one_layer(model):
     ],
 )
 def test_the_multi_token_prediction_block(name, total, active, with_model):
-    """The active count is without the three norms of the block itself."""
+    """The active count does not include the three norms of the block."""
     model = load_model(name)
     assert model.mtp == "*E"
     assert (model.mtp_parameters(), model.mtp_active - 3 * model.hidden) == (total, active)
@@ -217,7 +217,7 @@ def test_llama_3_8b_by_hand():
     ],
 )
 def test_where_fp8_kv_passes_fp32_state(name, tokens):
-    """One byte a KV element against four a state element (the published crossovers)."""
+    """One byte per KV element against four per state element (the published crossovers)."""
     model = load_model(name)
     crossover = 4 * model.ssm_state_elements / model.kv_elements_per_token
     assert round(crossover / 1e3, 1) == tokens / 1e3

@@ -1,4 +1,4 @@
-"""Hugging Face configurations: the shape of each architecture, and what is said about files that cannot be read."""
+"""Hugging Face configurations: the shape of each architecture, and the errors for files that cannot be read."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from hwsim.errors import InputError
 from hwsim.workload import load_model
 
-# Keys as in the released config.json files; those that say nothing about the shape are left out.
+# Keys as in the released config.json files, without those that do not concern the shape.
 NANO = {
     "architectures": ["NemotronHForCausalLM"],
     "attention_bias": False,
@@ -233,7 +233,7 @@ def test_newer_names_of_the_nemotron_layers(tmp_path):
     assert (model.layers, model.mtp) == ("ME*", "*E")
 
 
-def test_the_prediction_block_has_attention_and_experts_where_the_file_says_no_more(tmp_path):
+def test_the_default_prediction_block_has_attention_and_experts(tmp_path):
     config = {k: v for k, v in SUPER.items() if k != "mtp_hybrid_override_pattern"}
     assert load_model(written(tmp_path, config)).mtp == "*E"
     assert load_model(written(tmp_path, config | {"num_nextn_predict_layers": 0})).mtp == ""
@@ -248,7 +248,7 @@ def test_an_unknown_architecture_names_the_known_ones(tmp_path):
     ]
     (near,) = problems(tmp_path, {"model_type": "qwen3"})
     assert "did you mean qwen3_moe?" in near and known in near
-    assert problems(tmp_path, {"hidden_size": 5}) == [f":1:1: model_type: missing; this is read: {known}"]
+    assert problems(tmp_path, {"hidden_size": 5}) == [f":1:1: model_type: missing; known: {known}"]
 
 
 def test_all_problems_at_their_places(tmp_path):
@@ -299,7 +299,7 @@ def test_what_is_not_modelled_is_refused(tmp_path, key, value):
         json.dumps(LLAMA3)[:-1] + ', "x": ' + "9" * 5000 + "}",
     ],
 )
-def test_bad_files_are_refused_not_crashed_on(tmp_path, text):
+def test_bad_files_are_input_errors(tmp_path, text):
     found = problems(tmp_path, text)
     assert found
     assert all(len(p) < 400 and "\n" not in p for p in found)

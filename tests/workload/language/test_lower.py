@@ -26,7 +26,7 @@ def step(request):
 
 
 def having(part):
-    """The models that have the part."""
+    """The models that have this part."""
     return pytest.mark.parametrize("name", [n for n in sorted(SHAPES) if getattr(SHAPES[n], part)])
 
 
@@ -45,7 +45,7 @@ def case(name, step):
 
 @cache
 def distinct(e, k, n):
-    """Experts that n tokens touch, rounded half up."""
+    """Distinct experts that n tokens choose, rounded half up."""
     return min(e, max(k, floor(e * (1 - Fraction(e - k, e) ** n) + Fraction(1, 2))))
 
 
@@ -61,8 +61,8 @@ def test_which_kinds_there_are(name, step):
     assert set(sums) == kinds
 
 
-def test_tables(name, step):
-    """One row of the embedding a token; logits for the last position of each sequence."""
+def test_embedding_and_head(name, step):
+    """One row of the embedding per token; logits for the last position of each sequence."""
     s, sums, tokens, batch, *_ = case(name, step)
     assert (sums["embedding"].weights, sums["embedding"].macs) == (tokens * s.h, 0)
     assert (sums["head"].weights, sums["head"].macs) == (s.v * s.h, batch * s.v * s.h)
@@ -85,7 +85,7 @@ def test_norms(name, step):
 
 @having("attn")
 def test_attention_projections(name, step):
-    """Weights h dh (2 nq + 2 nkv), a MAC each and token; biases; rotation of q and k."""
+    """Weights h dh (2 nq + 2 nkv), one MAC per weight and token; biases; rotation of q and k."""
     s, sums, tokens, *_ = case(name, step)
     (nq, nkv, dh), layers = s.attn, s.full + s.windowed
     matrix = s.h * dh * (2 * nq + 2 * nkv)
@@ -163,7 +163,7 @@ def test_mamba_projections(name, step):
 
 @having("ssm")
 def test_conv(name, step):
-    """4 MACs a channel and token, taps and bias, the last three inputs as state."""
+    """4 MACs per channel and token, taps and bias, the last three inputs as state."""
     s, sums, tokens, batch, _, prefill = case(name, step)
     heads, p, n, g, _ = s.ssm
     c, ours = heads * p + 2 * g * n, sums["conv"]
@@ -185,7 +185,7 @@ def test_state_update(name, step):
         assert (ours.macs, ours.vector_macs) == (0, 0)
         assert 5 * state <= Fraction(ours.vector, s.mambas * tokens) <= 6 * state
         return
-    pairs = sum(i % q + 1 for i in range(context))  # (q + 1)/2 a token in whole chunks: the causal half of q
+    pairs = sum(i % q + 1 for i in range(context))  # (q + 1)/2 per token in whole chunks: the causal half of q
     per_sequence = pairs * (n * g + p * heads) + context * 2 * n * p * heads
     assert ours.macs == s.mambas * batch * per_sequence
     chunks = sum(i % q == 0 for i in range(context))
@@ -197,7 +197,7 @@ def test_state_update(name, step):
     [("nemotron3-nano-30b-a3b", 1.708e6), ("nemotron3-super-120b-a12b", 3.285e6),
      ("nemotron3-ultra-550b-a55b", 6.439e6), ("mamba2-2.7b", 2.657e6)],
 )  # fmt: skip
-def test_scan_macs_a_token(name, published):
+def test_scan_macs_per_token(name, published):
     """Without the causal skip: Q N G + Q P H + 2 N P H + N P H / Q, published for four models."""
     heads, p, n, g, q = SHAPES[name].ssm
     full = Fraction(q * n * g + q * p * heads + 2 * n * p * heads) + Fraction(n * p * heads, q)
@@ -209,7 +209,7 @@ def test_scan_macs_a_token(name, published):
 
 
 def test_every_weight_is_read_once(name):
-    """Enough tokens touch every expert: weights read = all parameters, but for the embedding's rows."""
+    """Enough tokens touch every expert: weights read = all parameters, except rows of the embedding."""
     model, s = load_model(name), SHAPES[name]
     tokens = 4096
     read = sum(op.weight_elements for op in lower(model, "decode", tokens, 1))
@@ -249,7 +249,7 @@ CHAINS = [
 ]
 
 
-def test_what_one_op_hands_on_the_next_takes(name, step):
+def test_outputs_of_an_op_are_inputs_of_the_next(name, step):
     ops = ops_of(name, step)
     for a, b in zip(ops, ops[1:], strict=False):
         if (a.name, b.name) in CHAINS:
@@ -271,7 +271,7 @@ def test_what_one_op_hands_on_the_next_takes(name, step):
 
 
 @having("ssm")
-def test_mamba_ops_share_out_the_projection(name, step):
+def test_mamba_ops_take_the_parts_of_the_projection(name, step):
     """in-projection = z + conv input + dt; the scan takes the convolution's result and dt."""
     s = SHAPES[name]
     ops = [op for op in ops_of(name, step) if op.layer == 0]
@@ -284,7 +284,7 @@ def test_mamba_ops_share_out_the_projection(name, step):
 
 
 @having("moe")
-def test_routing_and_the_shared_expert_hand_on_what_they_must(name, step):
+def test_outputs_of_the_router_and_inputs_of_the_shared_expert(name, step):
     """The router: weight and number of each chosen expert. The shared expert's last matrix takes the routed sum."""
     s, _, tokens, *_ = case(name, step)
     e, k, m, ms, latent, g = s.moe
@@ -302,8 +302,8 @@ def test_routing_and_the_shared_expert_hand_on_what_they_must(name, step):
 
 
 def test_passes_of_the_state_and_the_scan():
-    """Nano, one layer. Decode: dt 6 a head, x and D 3 a channel, 5 a state element. Prefill of 200, chunks 128, 72:
-    3 more a head and a channel, 3 a head and causal pair in place of the state's.
+    """Nano, one layer. Decode: dt 6 per head, x and D 3 per channel, 5 per state element. Prefill of 200, in chunks of
+    128 and 72: 3 more per head and per channel, 3 per head and causal pair instead of those of the state.
     """
     heads, p, n, _, q = SHAPES["nemotron3-nano-30b-a3b"].ssm
     model = load_model("nemotron3-nano-30b-a3b")
@@ -315,7 +315,7 @@ def test_passes_of_the_state_and_the_scan():
 
 
 def test_windows_alternate():
-    """gpt-oss: layers 0, 2, 4 ... see 128 positions, their own included."""
+    """gpt-oss: layers 0, 2, 4 ... see 128 positions, including their own."""
     ops = lower(load_model("gpt-oss-20b"), "decode", 1, 8192)
     cores = [op for op in ops if op.kind == "attention"]
     assert [read(op) for op in cores] == [1024 * 127, 1024 * 8192] * 12
@@ -323,7 +323,7 @@ def test_windows_alternate():
 
 
 def test_verifying_drafts_counts_every_token():
-    """1 + 3 tokens a sequence: four logits, four states kept, pairs L+1 .. L+4, experts of 4 B tokens."""
+    """1 + 3 tokens per sequence: four logits, four states kept, pairs L+1 .. L+4, experts of 4 B tokens."""
     s, model = SHAPES["nemotron3-super-120b-a12b"], load_model("nemotron3-super-120b-a12b")
     sums = by_kind(lower(model, "decode", 2, 1000, tokens=4))
     heads, p, n, _, _ = s.ssm
@@ -354,9 +354,9 @@ def test_a_draft_step_reads_the_block_and_the_head(name):
 
 def test_refusals():
     nano = load_model("nemotron3-nano-30b-a3b")
-    with pytest.raises(InputError, match="none of decode, prefill"):
+    with pytest.raises(InputError, match="unknown 'train'; expected decode or prefill"):
         lower(nano, "train", 1, 1)
-    with pytest.raises(InputError, match="prefill verifies nothing"):
+    with pytest.raises(InputError, match="prefill verifies no draft tokens"):
         lower(nano, "prefill", 1, 8, tokens=2)
     with pytest.raises(InputError, match="no multi-token-prediction block"):
         lower(nano, "draft", 1, 1)

@@ -1,4 +1,4 @@
-"""Several chips: what one of them holds and does, from the shapes; the chips together do the whole work."""
+"""Several chips: memory and work of one of them, from the shapes; all chips together do the whole work."""
 
 from collections import Counter
 from fractions import Fraction
@@ -12,7 +12,7 @@ from hwsim.errors import InputError
 from hwsim.jobs.run import checked_job
 from hwsim.workload import load_model, model_names
 from hwsim.workload.language.parallel import KINDS, Parallel, chip_parameters
-from hwsim.workload.language.routing import deal, groups
+from hwsim.workload.language.routing import first_chip, groups
 from tests.workload.language.shapes import lower, role
 
 NANO, SUPER = "nemotron3-nano-30b-a3b", "nemotron3-super-120b-a12b"
@@ -79,7 +79,7 @@ def test_k_and_v_heads_fewer_than_the_chips_are_repeated():
 
 
 def test_collectives_are_those_of_the_papers():
-    """Two sums a dense layer and one behind the embedding, of tokens x hidden; the latent width meets twice."""
+    """Two sums per dense layer and one after the embedding, of tokens x hidden; two collectives of the latent width."""
     tokens, hidden, layers = 3, 8192, 80
     ops = lower(load_model("llama3-70b"), "decode", tokens, 100, parallel=Parallel(8))
     links = [(op.link, op.link_elements, op.peers) for op in ops if op.link]
@@ -91,7 +91,7 @@ def test_collectives_are_those_of_the_papers():
     assert found["attention_out_sum", 3 * 4096] == 8
 
 
-def test_data_and_experts_travel_a_copy_for_each_expert():
+def test_data_and_expert_parallelism_sends_one_copy_per_chosen_expert():
     model, n, batch = load_model(SUPER), 8, 64
     ops = lower(model, "decode", batch, 100, parallel=Parallel(n, "data+expert"))
     links = Counter((op.name, op.link, op.link_elements, op.peers) for op in ops if op.link)
@@ -103,13 +103,13 @@ def test_data_and_experts_travel_a_copy_for_each_expert():
 
 
 @given(st.integers(1, 64), st.integers(1, 600), st.sampled_from(["even", "zipf(0.7)", "zipf(1.5)"]))
-def test_experts_are_dealt_without_loss_and_the_first_has_most(chips, tokens, skew):
+def test_experts_are_divided_without_loss_and_the_first_chip_has_most(chips, tokens, skew):
     rows_of = groups(128, 6, tokens, skew)
     everyone = [rows for n, rows in rows_of for _ in range(n)]
-    hands = [everyone[c::chips] for c in range(chips)]
-    mine = deal(rows_of, chips)
-    assert [rows for n, rows in mine for _ in range(n)] == hands[0]
-    assert all(sum(hands[0]) >= sum(hand) and len(hands[0]) >= len(hand) for hand in hands)
+    of_chip = [everyone[c::chips] for c in range(chips)]
+    mine = first_chip(rows_of, chips)
+    assert [rows for n, rows in mine for _ in range(n)] == of_chip[0]
+    assert all(sum(of_chip[0]) >= sum(rows) and len(of_chip[0]) >= len(rows) for rows in of_chip)
 
 
 @pytest.mark.parametrize(
@@ -129,14 +129,14 @@ def test_chips_that_cannot_share_a_model(name, chips, kind, expected):
     assert any(expected in p for p in caught.value.problems)
 
 
-def test_a_machine_without_a_link_stays_alone():
-    with pytest.raises(InputError, match="m0: 2 chips need a `link` between them, which this machine lacks"):
+def test_a_machine_without_a_link_cannot_share_a_model():
+    with pytest.raises(InputError, match="m0: 2 chips need a `link`, which this machine lacks; add one"):
         run("m0", "llama3-8b", weights="int8", chips=2)
 
 
 @pytest.mark.parametrize("name, weights", [("llama3-70b", "fp8"), (NANO, "bf16"), (SUPER, "published-nvfp4")])
 def test_bytes_of_divided_tensors_are_one_part_of_the_whole(name, weights):
-    """DRAM traffic by op kind, one chip of two against one alone; norms and routers are not divided."""
+    """DRAM traffic by op kind, one chip of two against a single chip; norms and routers are not divided."""
     alone, two = (run("h200-sxm", name, batch=8, context=4096, weights=weights, chips=n, engine="walk") for n in (1, 2))
     rows = [{row.name: row.bytes for row in r.by_op} for r in (alone, two)]
     for kind in set(rows[0]) - {"norm", "router", "embedding"}:
@@ -147,7 +147,7 @@ def test_bytes_of_divided_tensors_are_one_part_of_the_whole(name, weights):
     assert two.cycles < alone.cycles and two.utilization["link"] > 0
 
 
-def test_super_and_ultra_need_the_chips_that_the_map_says():
+def test_number_of_chips_on_which_super_and_ultra_fit():
     fits = {
         (name, chips): run("h200-sxm", name, weights=weights, chips=chips, engine="walk").memory.fits
         for name, weights in ((SUPER, "bf16"), ("nemotron3-ultra-550b-a55b", "published-nvfp4"))
@@ -156,7 +156,7 @@ def test_super_and_ultra_need_the_chips_that_the_map_says():
     assert list(fits.values()) == [False, True, True, False, False, True]
 
 
-def test_the_link_can_be_what_limits():
+def test_the_link_can_be_the_limit():
     slow = [("link.bandwidth", "1 GB/s")]
     from hwsim.arch import load_arch
 
@@ -165,4 +165,4 @@ def test_the_link_can_be_what_limits():
     passed = 2 * 7 / 8 * 2048 * 8192 * 2 * 161 + 7 / 8 * 128256 * 2  # 161 sums of bf16, and the last logits
     assert result.bound_cycles == pytest.approx(passed / 1e9 * 1.83e9, rel=1e-6)
     assert sum(result.stalls.values()) == result.cycles and result.stalls["latency"] > 0
-    assert any("one chip" in note for note in result.notes)
+    assert any("the chip with the most work" in note for note in result.notes)

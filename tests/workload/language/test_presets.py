@@ -1,4 +1,4 @@
-"""Published format maps: sizes and bits an element as the authors print them, layers by hand, bad keys."""
+"""Published format maps: sizes and bits per element as published by the authors, layers by hand, bad keys."""
 
 import pytest
 
@@ -23,7 +23,7 @@ ALL = [(model, name) for model, names in NAMES.items() for name in names]
 
 
 def format_of(weights, name, layer=-1):
-    """As a run looks a class up: fixed ones apart, by the map."""
+    """The format of a class as a run looks it up: fixed classes have their own, others are looked up in the map."""
     return FIXED_CLASSES[name] if name in FIXED_CLASSES else FormatMap.of(weights).of_class(name, layer)
 
 
@@ -82,14 +82,14 @@ def test_file_sizes(name, published, unit, size):
 
 
 def test_ultra_is_as_large_and_as_fine_as_its_report_says():
-    """5.03 bits an element, about 330 GiB, with the MTP block."""
+    """5.03 bits per element, about 330 GiB, with the MTP block."""
     total, elements = bits(load_model("nemotron3-ultra-550b-a55b"), "published-nvfp4", mtp=True)
     assert round(total / elements, 2) == 5.03
     assert total / 8 / 2**30 == pytest.approx(330, rel=0.01)
 
 
-def test_super_is_near_the_bits_that_the_search_was_given():
-    """4.75 bits over the GEMMs of the layers; the choice by layer is not printed, ours comes to 4.74."""
+def test_super_is_near_the_bits_that_its_search_aimed_for():
+    """4.75 bits over the GEMMs of the layers; the choice by layer is not published; our assumption gives 4.74."""
     total, elements = bits(load_model("nemotron3-super-120b-a12b"), "published-nvfp4", tables=False)
     assert total / elements == pytest.approx(4.75, abs=0.02)
 
@@ -117,7 +117,7 @@ def test_ops_read_what_their_layer_holds(name):
     assert read == held
 
 
-def test_the_more_particular_key_wins():
+def test_the_most_specific_key_wins():
     weights = {"default": "bf16", "mamba_in": "fp8", "mamba_in@2,3": "int8", "mlp@0": "nvfp4"}
     assert [format_of(weights, "mamba_in", i) for i in (1, 2, 3, 4)] == ["fp8", "int8", "int8", "fp8"]
     assert [format_of(weights, "mlp", i) for i in (0, 1)] == ["nvfp4", "bf16"]
@@ -147,7 +147,7 @@ def test_bad_keys(key, message):
 def test_bad_names():
     with pytest.raises(InputError, match="did you mean published-fp8?"):
         preset(load_model("nemotron3-nano-30b-a3b"), "published-fp9")
-    with pytest.raises(InputError, match="llama3-8b has no presets; these models have: nemotron3-nano"):
+    with pytest.raises(InputError, match="llama3-8b has no presets; these models have presets: nemotron3-nano"):
         preset(load_model("llama3-8b"), "published-fp8")
     with pytest.raises(InputError, match="no `default`; write one"):
         FormatMap.of({"experts": "fp8"})

@@ -1,4 +1,4 @@
-"""Models that nobody ships: counts, ops and caches of any shape agree with one another."""
+"""Random models: counts, ops and caches of any shape agree with one another."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,7 +52,7 @@ def test_ops_read_every_parameter_once(model, phase):
 
 @settings(max_examples=150, deadline=None)
 @given(models(), st.integers(0, 200))
-def test_one_token_reads_what_is_active(model, context):
+def test_one_token_reads_the_active_parameters(model, context):
     step = sum(op.weight_elements for op in lower(model, "decode", 1, context))
     assert step == model.active_with_head + model.hidden
     draft = sum(op.weight_elements for op in lower(model, "draft", 1, context))
@@ -62,7 +62,7 @@ def test_one_token_reads_what_is_active(model, context):
 @settings(max_examples=150, deadline=None)
 @given(models(), st.integers(1, 5), st.integers(0, 200))
 def test_caches_grow_by_what_is_written(model, batch, context):
-    """Decode reads the whole cache but what leaves the window, and writes one token; prefill writes a cache."""
+    """Decode reads the whole cache (or the window) and writes one token; prefill writes a cache."""
 
     def moved(ops, cache):
         ops = [op for op in ops if role(op) == cache]
@@ -70,7 +70,7 @@ def test_caches_grow_by_what_is_written(model, batch, context):
 
     decode = lower(model, "decode", batch, context)
     read, written = moved(decode, "kv")
-    # the window holds its own token: one cached position fewer is read than is kept
+    # the window includes the new token: one cached position fewer is read than is kept
     full = model.kv_elements_per_token * context
     windowed = model.count("window_attention") * model.attention.kv_width
     assert read == batch * (full + windowed * min(context, model.attention.window - 1))

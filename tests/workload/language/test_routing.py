@@ -37,7 +37,7 @@ def test_the_simulated_mean_agrees():
 def test_a_half_is_rounded_up():
     assert expected_distinct(8, 2, 2) == 3.5
     assert distinct_experts(8, 2, 2) == 4
-    assert expected_distinct(18, 3, 2) == 5.5  # 1 - 3/18 is no decimal: floats would be a hair off
+    assert expected_distinct(18, 3, 2) == 5.5  # 1 - 3/18 is not a float: floating point would be slightly off
     assert distinct_experts(18, 3, 2) == 6
 
 
@@ -51,13 +51,13 @@ def test_exact_and_within_its_limits(experts, data):
     assert distinct_experts(experts, top_k, tokens) <= distinct_experts(experts, top_k, tokens + 1)
 
 
-def test_a_million_tokens_are_no_work():
+def test_distinct_experts_of_very_many_tokens():
     assert distinct_experts(512, 22, 2**20) == 512
-    assert distinct_experts(10**5, 1, 10**5) == 63212  # E (1 - 1/e), nearly
+    assert distinct_experts(10**5, 1, 10**5) == 63212  # nearly E (1 - 1/e)
 
 
 @given(st.integers(1, 10**6), st.integers(1, 512))
-def test_assignments_are_spread_as_evenly_as_whole_numbers_allow(assignments, experts):
+def test_assignments_are_spread_evenly(assignments, experts):
     groups = spread(assignments, experts)
     assert 1 <= len(groups) <= 2
     assert sum(n * rows for n, rows in groups) == assignments

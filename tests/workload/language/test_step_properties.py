@@ -1,4 +1,4 @@
-"""What holds for every model, batch and context: linear in the batch, monotone in the context, prefill = decodes."""
+"""Properties of every model, batch and context: linear in the batch, monotone in the context, prefill = decodes."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ def test_work_and_traffic_are_linear_in_the_batch(name, phase, batch, context, t
 
 @settings(max_examples=40, deadline=None)
 @given(any_model, phases, st.integers(1, 64), st.integers(1, 3000), st.integers(1, 3000))
-def test_a_longer_context_is_never_less(name, phase, batch, context, more):
+def test_a_longer_context_is_never_less_work(name, phase, batch, context, more):
     short, long = (lower(SMALL[name], phase, batch, c) for c in (context, context + more))
     for a, b in zip(short, long, strict=True):
         for field in (*FIELDS, "vector", "weight_elements"):
@@ -55,7 +55,7 @@ def test_decoding_a_prompt_token_by_token_attends_to_the_same_pairs(name, batch,
 @settings(max_examples=20, deadline=None)
 @given(any_model, st.integers(1, 16), st.integers(0, 3000), st.integers(2, 8))
 def test_verifying_drafts_is_the_work_of_decoding_them_one_by_one(name, batch, context, tokens):
-    """The same multiply-adds; weights, KV and state are read once instead of once a token."""
+    """The same multiply-adds; weights, KV and state are read once instead of once per token."""
     one = [lower(SMALL[name], "decode", batch, context + i) for i in range(tokens)]
     for i, op in enumerate(lower(SMALL[name], "decode", batch, context, tokens=tokens)):
         assert op.dot_macs == sum(step[i].dot_macs for step in one)
