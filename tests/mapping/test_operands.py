@@ -59,7 +59,7 @@ def test_a_class_or_a_layer_that_the_model_lacks_is_an_error():
         ("h200-sxm", "fp8", "kv fp8_e4m3 is converted to bf16 where it is used; the conversion takes no time here"),
         ("h200-sxm", "bf16", None),
         ("h100-sxm", "fp8", None),
-        ("h100-sxm", "mxfp4", "kv mxfp4_e2m1 takes the 8-bit attention kernel at its own bytes"),
+        ("h100-sxm", "mxfp4", "kv mxfp4_e2m1 uses the 8-bit attention kernel, with its own bytes"),
     ],
 )
 def test_a_narrow_cache_is_noted(machine, kv, note):
@@ -68,7 +68,7 @@ def test_a_narrow_cache_is_noted(machine, kv, note):
 
 
 def test_a_cache_that_a_machine_can_neither_multiply_nor_convert():
-    with pytest.raises(InputError, match="kv fp8_e4m3 meets int8 and needs a `dequantise` server"):
+    with pytest.raises(InputError, match="kv fp8_e4m3 times int8 needs a `dequantise` server"):
         hwsim.run("m0", "llama3-8b", weights="int8", kv="fp8")
 
 
