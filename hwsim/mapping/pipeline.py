@@ -11,6 +11,7 @@ from functools import cached_property
 from math import lcm
 
 from hwsim.arch.machine import TileMachine
+from hwsim.mapping.operands import Operands
 from hwsim.mapping.program import DEQUANTISE, DOT, DRAM, LAUNCH, QUEUE_TILES, REGENERATE, ROUND, SERVERS, VECTOR
 
 
@@ -18,7 +19,7 @@ from hwsim.mapping.program import DEQUANTISE, DOT, DRAM, LAUNCH, QUEUE_TILES, RE
 class Pipeline:
     """Servers and buffers of one machine in ticks.
 
-    q: ticks a cycle. latency: ticks, by server. capacity: bytes or tiles, by buffer.
+    q: ticks per cycle. latency: ticks, by server. capacity: bytes or tiles, by buffer.
     period, stall: all-bank refresh in ticks (0, 0: none).
     """
 
@@ -72,20 +73,33 @@ class Pipeline:
             arch=arch,
         )
 
-    def ticks(self, amount: int, rate: Fraction) -> int:
-        """Ticks to serve `amount` at `rate` a cycle; exact for every rate of the machine."""
-        rate = Fraction(rate)
-        return -(-amount * self.q * rate.denominator // rate.numerator)
-
-    def read_ticks(self, nbytes: int) -> int:
-        """Ticks the DRAM channel needs for `nbytes` in whole beats, spread refresh included."""
-        return self.ticks(self.beats(nbytes), self._dram_rate)
+    def units(self, opd: Operands) -> list[int]:
+        """Ticks per unit of each server's work for an op with these operands; exact, as `q` holds every rate."""
+        units = list(self._units)
+        if opd.rate is not None:
+            units[DOT] = self._unit(opd.rate)
+        if opd.converter is not None and opd.converter_rate is not None:
+            units[opd.converter] = self._unit(opd.converter_rate)
+        return units
 
     @cached_property
-    def _dram_rate(self) -> Fraction:
-        return self.arch.dram.rate
+    def refreshed(self) -> Fraction:
+        """Share of the channel's time that spread refresh takes."""
+        refresh = self.arch.dram.refresh
+        return Fraction(refresh.stall_cycles) / refresh.period_cycles if refresh.kind == "spread" else Fraction(0)
 
-    def beats(self, nbytes: int) -> int:
-        """`nbytes` rounded up to whole beats."""
-        beat = self.arch.dram.beat_bytes
-        return -(-nbytes // beat) * beat
+    def _unit(self, rate: Fraction | int) -> int:
+        return self.q * rate.denominator // rate.numerator
+
+    @cached_property
+    def _units(self) -> tuple[int, ...]:
+        """Of the servers whose rate no operand decides. A collective is in ticks already."""
+        arch, units = self.arch, [1] * len(SERVERS)
+        units[DRAM] = self._unit(arch.dram.rate)
+        if arch.vector:
+            units[VECTOR] = self._unit(arch.vector.elements_per_cycle)
+        if arch.round:
+            units[ROUND] = self._unit(arch.round.elements_per_cycle)
+        if arch.launch:
+            units[LAUNCH] = int(arch.launch.interval_cycles * self.q)
+        return tuple(units)

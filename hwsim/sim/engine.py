@@ -1,26 +1,30 @@
-"""A whole run: ops one by one from a state vector, equal work from an equal state done once."""
+"""A whole run: ops one by one from state to state, equal work from an equal state done once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from hwsim.errors import ModelError
 from hwsim.mapping.pipeline import Pipeline
-from hwsim.mapping.program import CAUSES, SERVERS, Program
-from hwsim.sim.events import run_events
-from hwsim.sim.state import State
-from hwsim.sim.steady import run_op
+from hwsim.mapping.program import CAUSES, SERVERS, Program, Tree
+from hwsim.sim.events import events
+from hwsim.sim.loops import LoopRun
+from hwsim.sim.state import Frozen, State
 from hwsim.sim.walk import walk
 
-DRIVERS: dict[str, Callable] = {"simpy": run_events, "walk": walk}
+DRIVERS: dict[str, Callable] = {"simpy": events, "walk": walk}
+
+#: What ends a run: the writes that still wait.
+END = Program(Tree(()), (), flush=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Ticks of a run: in all, by op (they sum to it), and of the watched server by cause (likewise).
 
-    spans: (server, start, end, op index) of every stay, where asked for.
+    spans: (server, start, end, op index) of every stay, where asked for. simulated: ops that were simulated.
     """
 
     ticks: int
@@ -28,6 +32,99 @@ class Outcome:
     causes: dict[str, int]
     spans: tuple[tuple[int, int, int, int], ...] = ()
     simulated: int = 0
+
+
+class Spell(NamedTuple):
+    """One program from one state: number of the state after it, ticks of the op, ticks the origin moved, idle ticks."""
+
+    state: int
+    ticks: int
+    shift: int
+    idle: tuple[int, ...]
+
+
+class Simulator:
+    """Runs programs on one machine; what it has simulated once, it knows for all its runs."""
+
+    def __init__(self, pipeline: Pipeline, watch: int, driver: str = "walk"):
+        self.pipeline, self.watch, self.driver = pipeline, watch, DRIVERS[driver]
+        self.numbers: dict[Frozen, int] = {}
+        self.states: list[Frozen] = []
+        self.known: dict[Program, dict[int, Spell]] = {}
+        self.simulated = 0
+        self.initial = self._number(State.initial(pipeline, watch).freeze(pipeline.period)[0])
+
+    def run(self, programs: Sequence[Program]) -> Outcome:
+        """`programs` in order, from an empty machine."""
+        before, state, origin, done = self.simulated, self.initial, 0, []
+        known = {id(p): self.known.setdefault(p, {}) for p in programs}
+        for program in programs:
+            spells = known[id(program)]
+            spell = spells.get(state)
+            if spell is None:
+                spell = spells[state] = self._simulate(program, state)
+            done.append(spell)
+            state, origin = spell.state, origin + spell.shift
+        last = self._simulate(END, state)
+        end = self.states[last.state]
+        by_op = [spell.ticks for spell in done]
+        by_op[-1] += last.ticks
+        moved = origin + last.shift
+        lost = _total([*done, last])
+        simulated = self.simulated - before
+        return outcome(programs, self.watch, moved + end.finish, moved + end.free[self.watch], by_op, lost, simulated)
+
+    def _simulate(self, program: Program, number: int) -> Spell:
+        state = State.thaw(self.states[number], self.watch)
+        start = state.finish
+        state.begin(program.distance)
+        LoopRun(self.driver, self.pipeline, program, state).run()
+        self.simulated += 1
+        frozen, shift = state.freeze(self.pipeline.period)
+        return Spell(self._number(frozen), state.finish - start, shift, tuple(state.lost))
+
+    def _number(self, frozen: Frozen) -> int:
+        number = self.numbers.setdefault(frozen, len(self.states))
+        if number == len(self.states):
+            self.states.append(frozen)
+        return number
+
+
+def _total(spells: Sequence[Spell]) -> list[int]:
+    """Idle ticks of all of them by cause; equal ones are multiplied."""
+    times: dict[int, int] = {}
+    for spell in spells:
+        times[id(spell)] = times.get(id(spell), 0) + 1
+    total, found = [0] * len(CAUSES), {id(spell): spell for spell in spells}
+    for key, spell in found.items():
+        for cause, ticks in enumerate(spell.idle):
+            if ticks:
+                total[cause] += times[key] * ticks
+    return total
+
+
+def outcome(
+    programs: Sequence[Program],
+    watch: int,
+    end: int,
+    free: int,
+    by_op: Sequence[int],
+    lost: Sequence[int],
+    simulated: int,
+    spans: Sequence = (),
+) -> Outcome:
+    """Account for each tick of server `watch`. raises: ModelError if they do not add up."""
+    causes = dict(zip(CAUSES, lost, strict=True))
+    causes["drain"] += end - free
+    for program in programs:
+        causes["busy"] += program.work[watch]
+        for server, cause, ticks in program.extra:
+            if server == watch:
+                causes[cause] += ticks
+                causes["busy"] -= ticks
+    if sum(causes.values()) != end:
+        raise ModelError(f"{SERVERS[watch]}: {causes} do not sum to {end} ticks")
+    return Outcome(end, tuple(by_op), causes, tuple(spans), simulated)
 
 
 def simulate(
@@ -40,50 +137,19 @@ def simulate(
 ) -> Outcome:
     """Run `programs` in order and account for each tick of server `watch`.
 
-    Reuse, of whole ops and of periods within one, is exact (the state is the key) and off under all-bank refresh,
-    whose phase never repeats.
-    raises: ModelError if the ticks of the watched server do not add up.
+    reuse: equal ops from equal states, and passes of loops, are simulated once: exact, as the state is the key.
+    trace: every stay of every tile is told, and so nothing is reused.
     """
-    reuse = reuse and not pipeline.period and not trace
-    programs = [*programs, Program(runs=(), flush=True)]
-    state, memo, spans = State.initial(pipeline), {}, []
-    lost, by_op, origin, simulated = [0] * len(CAUSES), [], 0, 0
-    relative = state.relative(watch)
-    for index, program in enumerate(programs):
-        before = state.finish if not reuse else relative[4] + origin
-        if reuse:
-            key = (program.digest, relative)
-            if key not in memo:
-                state = State.absolute(relative)
-                idle = run_op(DRIVERS[driver], pipeline, program, state, watch)
-                memo[key] = (program.numbers, idle, state.origin, state.relative(watch))
-                simulated += 1
-            numbers, idle, shift, relative = memo[key]
-            if numbers != program.numbers:
-                raise ModelError("two programs share a digest")
-            origin += shift
-            after = relative[4] + origin
-        else:
-            found = [] if trace else None
-            idle = DRIVERS[driver](pipeline, program, state, watch, found)
-            simulated += 1
-            spans += [(*span, index) for span in found or ()]
-            after = state.finish
-        lost = [a + b for a, b in zip(lost, idle, strict=True)]
-        by_op.append(after - before)
-    end = after
+    if reuse and not trace:
+        return Simulator(pipeline, watch, driver).run(programs)
+    run, state, spans, by_op, lost = DRIVERS[driver], State.initial(pipeline, watch), [], [], [0] * len(CAUSES)
+    for index, program in enumerate((*programs, END)):
+        start, found = state.finish, [] if trace else None
+        state.begin(program.distance)
+        run(pipeline, state, program.tiles(), program.flush, found)
+        spans += [(*span, index) for span in found or ()]
+        by_op.append(state.finish - start)
+        lost = [a + b for a, b in zip(lost, state.lost, strict=True)]
     flushed = by_op.pop()
     by_op[-1] += flushed
-    free = state.free[watch] if not reuse else relative[0][watch] + origin
-    causes = dict(zip(CAUSES, lost, strict=True))
-    causes["drain"] += end - free
-    work = sum(p.work[watch] for p in programs)
-    causes["busy"] += work
-    for program in programs:
-        for server, cause, ticks in program.extra:
-            if server == watch:
-                causes[cause] += ticks
-                causes["busy"] -= ticks
-    if sum(causes.values()) != end:
-        raise ModelError(f"{SERVERS[watch]}: {causes} do not sum to {end} ticks")
-    return Outcome(end, tuple(by_op), causes, tuple(spans), simulated)
+    return outcome(programs, watch, state.finish, state.free[watch], by_op, lost, len(programs) + 1, spans)

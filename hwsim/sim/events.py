@@ -1,18 +1,18 @@
-"""events: the SimPy driver. One process a server, one event for each first and last beat.
+"""events: the SimPy driver. One process per server, one event for each first and last beat.
 
-It takes the same programs as `walk` and shares none of its evaluation, so that equal times mean
-something. Trace and anything whose order depends on time (requests, chips, links) build on it.
+It takes the same tiles as `walk` and shares none of its evaluation, so that equal times mean something.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 import simpy
 
 from hwsim.errors import ModelError
 from hwsim.mapping.pipeline import Pipeline
-from hwsim.mapping.program import CAUSES, DRAM, LAUNCH, SERVERS, Program, Step
+from hwsim.mapping.program import CAUSES, DRAM, LAUNCH, SERVERS, Step, Tile
 from hwsim.sim.refresh import stretch
 from hwsim.sim.state import Credits, Pending, State
 
@@ -30,13 +30,22 @@ class Job:
 
 
 class Buffer:
-    """A SimPy container whose credits return in program order, whatever the order of events."""
+    """A SimPy container whose credits return in program order, whatever the order of events.
 
-    def __init__(self, env: simpy.Environment, capacity: int, credits: Credits):
-        self.env, self.history = env, []
+    taken: what a run takes in all. Of the releases of before, only the oldest that this can need are carried over; the
+    rest stay as they are.
+    """
+
+    def __init__(self, env: simpy.Environment, capacity: int, credits: Credits, taken: int):
+        self.env, self.credits, self.taken, self.history = env, credits, taken, []
         self.container = simpy.Container(env, capacity=capacity, init=credits.free)
         self.order: deque = deque()
-        for time, amount in credits.released:
+        self.carried, self.rest = [], credits.released.copy()
+        short = taken - credits.free
+        while self.rest and short > 0:
+            self.carried.append(self.rest.popleft())
+            short -= self.carried[-1][1]
+        for time, amount in self.carried:
             self._carry(self.place(amount), time)
 
     def place(self, amount: int) -> list:
@@ -59,56 +68,54 @@ class Buffer:
             self.container.put(amount)
             self.history.append((self.env.now, amount))
 
+    def hand_back(self) -> None:
+        """Put what is left into the credits. Carried releases keep their own times (some were before this run)."""
+        if self.order:
+            raise ModelError("credits are missing at the end of an op")
+        credits, carried = self.credits, len(self.carried)
+        newest, both = self.rest[-1][0] if self.rest else 0, zip(self.carried, self.history[:carried], strict=True)
+        credits.released = deque([(min(old[0], time), n) for old, (time, n) in both])
+        credits.released += self.rest
+        credits.released += [(max(time, newest), amount) for time, amount in self.history[carried:]]
+        credits.free -= self.taken
+        while credits.free < 0:
+            credits.pop()
 
-class OpRun:
-    """One op in a SimPy environment that starts from a State."""
 
-    def __init__(self, pipeline: Pipeline, program: Program, state: State, watch: int, spans=None):
-        self.pipeline, self.program, self.state, self.watch = pipeline, program, state, watch
-        self.spans = spans
+class Run:
+    """Some tiles of an op in a SimPy environment that starts from a State."""
+
+    def __init__(self, pipeline: Pipeline, state: State, tiles: Iterable[Tile], flush: bool, spans=None):
+        self.pipeline, self.state, self.spans = pipeline, state, spans
         self.env = env = simpy.Environment(initial_time=state.origin)
-        self.lost = [0] * len(CAUSES)
-        self.finish, self.act = state.finish, state.act
-        self.free = list(state.free)
-        self.before = env.timeout(max(state.act - env.now, 0))
-        self.buffers = [Buffer(env, c, k) for c, k in zip(pipeline.capacity, state.credits, strict=True)]
-        self.taken = [0] * len(self.buffers)
+        self.before = env.timeout(max(state.before - env.now, 0))
+        tiles = list(tiles)
+        taken = [0] * len(state.credits)
+        for buffer, amount in (take for tile in tiles for step in tile.steps for take in step.takes):
+            taken[buffer] += amount
+        rooms = zip(pipeline.capacity, state.credits, taken, strict=True)
+        self.buffers = [Buffer(env, capacity, credits, needed) for capacity, credits, needed in rooms]
         self.queues: list[list[Job]] = [[] for _ in SERVERS]
         self.results: list[Job] = []
         self.left: list[tuple[int, Job]] = []
-        self._lay_out()
+        self._lay_out(tiles, flush)
 
-    def run(self) -> list[int]:
-        """Run the op to its end, put what is left into the state, return idle ticks by cause."""
+    def run(self) -> None:
+        """Run the tiles to their end, and put what is left into the state."""
         for server, jobs in enumerate(self.queues):
             if jobs:
                 self.env.process(self._serve(server, jobs))
         self.env.run()
-        state = self.state
-        for credits, buffer, taken in zip(state.credits, self.buffers, self.taken, strict=True):
-            if buffer.order:
-                raise ModelError("credits are missing at the end of an op")
-            credits.released = deque(self._in_order(credits, buffer))
-            credits.free -= taken
-            while credits.free < 0:
-                credits.pop()
-        state.pending = [Pending(n, j.source.first.value, j.source.last_at, j.step) for n, j in self.left]
-        state.free, state.act, state.finish = self.free, self.act, self.finish
-        return self.lost
+        for buffer in self.buffers:
+            buffer.hand_back()
+        self.state.pending = [Pending(n, j.source.first.value, j.source.last_at, j.step) for n, j in self.left]
 
-    def _in_order(self, credits: Credits, buffer: Buffer):
-        """Carried releases keep their own times (some lie before this run began)."""
-        carried = list(credits.released)
-        for (time, amount), known in zip(buffer.history, carried, strict=False):
-            yield (known[0] if known[0] < self.env.now and known[0] < time else time, amount)
-        yield from buffer.history[len(carried) :]
-
-    def _lay_out(self) -> None:
+    def _lay_out(self, tiles: Iterable[Tile], flush: bool) -> None:
         """Give each server its jobs in program order; writes find their place by counting reads."""
-        env, reads = self.env, 0
-        credit = [c.free + sum(n for _, n in c.released) for c in self.state.credits]
+        env, state, reads = self.env, self.state, self.state.reads
+        credit = [c.free + sum(n for _, n in c.released) for c in state.credits]
         pending: deque[tuple[int, Job]] = deque()
-        for p in self.state.pending:
+        for p in state.pending:
             source = Job(env, p.step, None)
             self._at(p.first, source.first)
             self._finish_at(source, p.last)
@@ -124,7 +131,7 @@ class OpRun:
                 credit[buffer] += amount
                 job.returns.append((self.buffers[buffer], self.buffers[buffer].place(amount)))
 
-        for tile in self.program.tiles():
+        for tile in tiles:
             job = None
             for step in tile.steps:
                 if step.server == DRAM:
@@ -137,17 +144,16 @@ class OpRun:
                             raise ModelError(f"a tile takes {amount} of buffer {buffer}")
                         place_write()
                     credit[buffer] -= amount
-                    self.taken[buffer] += amount
                 job = Job(env, step, job)
                 self.queues[step.server].append(job)
                 returns(job)
             if tile.write:
-                pending.append((reads + self.program.distance, Job(env, tile.write, job, is_write=True)))
+                pending.append((reads + state.distance, Job(env, tile.write, job, is_write=True)))
             if tile.result:
                 self.results.append(job)
-        while self.program.flush and pending:
+        while flush and pending:
             place_write()
-        self.left = [(n - reads, job) for n, job in pending]
+        self.left, state.reads = list(pending), reads
         self.result = self.results[-1] if self.results else None
         self.results = set(self.results)
 
@@ -165,13 +171,13 @@ class OpRun:
 
     def _serve(self, server: int, jobs: list[Job]):
         """The server: wait for input, credits and the op before; serve; pass both edges on."""
-        env, pipeline, lost = self.env, self.pipeline, self.lost
-        latency, watched = pipeline.latency[server], server == self.watch
+        env, pipeline, state = self.env, self.pipeline, self.state
+        latency, watched, lost = pipeline.latency[server], server == state.watch, state.lost
         period, stall = (pipeline.period, pipeline.stall) if server == DRAM else (0, 0)
-        if self.free[server] > env.now:
-            yield env.timeout(self.free[server] - env.now)
+        if state.free[server] > env.now:
+            yield env.timeout(state.free[server] - env.now)
         for job in jobs:
-            step, source, idle = job.step, job.source, self.free[server]
+            step, source, idle = job.step, job.source, state.free[server]
             waited, cause = max(idle, env.now), "waiting_input"
             lost_from = idle
             if source:
@@ -201,25 +207,25 @@ class OpRun:
             if not job.is_write:
                 self._finish_at(job, accepted + latency)
             yield env.timeout(step.beat)
-            self.free[server] = env.now
+            state.free[server] = env.now
             for buffer, entry in job.returns:
                 buffer.give(entry)
             if watched:
-                cause = cause if self.state.started else "fill"
-                self.state.started = True
+                cause = cause if state.started else "fill"
+                state.started = True
                 lost[CAUSES.index(cause)] += begin - lost_from
                 lost[CAUSES.index("waiting_input")] += late
                 lost[CAUSES.index("refresh")] += service - step.interval
             if self.spans is not None:
                 self.spans.append((server, begin, env.now))
             if job.is_write:
-                self.finish = max(self.finish, env.now)
+                state.finish = max(state.finish, env.now)
             elif job in self.results:
-                self.finish = max(self.finish, job.last_at + pipeline.q)
+                state.finish = max(state.finish, job.last_at + pipeline.q)
                 if job is self.result:
-                    self.act = job.last_at
+                    state.act = job.last_at
 
 
-def run_events(pipeline: Pipeline, program: Program, state: State, watch: int, spans=None) -> list[int]:
-    """Run one op on `state` (changed in place) with SimPy; the twin of `walk`."""
-    return OpRun(pipeline, program, state, watch, spans).run()
+def events(pipeline: Pipeline, state: State, tiles: Iterable[Tile], flush: bool = False, spans=None) -> None:
+    """Run `tiles` of the op that has begun on `state`, in place, with SimPy; arguments as in `walk`."""
+    Run(pipeline, state, tiles, flush, spans).run()

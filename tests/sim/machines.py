@@ -23,9 +23,12 @@ from hwsim.mapping.program import (
     SERVERS,
     VECTOR,
     WEIGHTS,
+    Numbering,
     Program,
     Step,
     Tile,
+    Tree,
+    repeat,
 )
 from hwsim.workload.op import Cache, Gemm, Op
 
@@ -245,7 +248,17 @@ def _programs(draw, longest):
             write = Step(DRAM, interval, 1, (), ((OUTPUTS, 2),))
         return Tile(tuple(steps), write, first or draw(st.booleans()))
 
-    runs = [((tile(True),), 1)]
-    for _ in range(draw(st.integers(0, 3))):
-        runs.append((tuple(tile(False) for _ in range(draw(st.integers(1, 3)))), draw(st.integers(1, longest))))
-    return Program(tuple(runs), draw(st.integers(0, 6)), draw(st.booleans()))
+    numbering = Numbering()
+
+    def loops(depth):
+        """A few loops, one of them perhaps around others; the deeper, the fewer passes."""
+        made = []
+        for _ in range(draw(st.integers(0, 3))):
+            tiles = [tile(False) for _ in range(draw(st.integers(1, 3)))]
+            made.append(numbering.loop(draw(st.integers(1, max(1, longest >> 3 * depth))), tiles))
+        if depth < 2 and draw(st.booleans()):
+            made += repeat(draw(st.integers(1, 8)), loops(depth + 1))
+        return made
+
+    tree = Tree((numbering.loop(1, [tile(True)]), *loops(0)))
+    return Program(tree, numbering.tiles, draw(st.integers(0, 6)), draw(st.booleans()))

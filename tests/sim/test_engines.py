@@ -1,5 +1,7 @@
 """SimPy and the walk agree to the tick; reuse changes nothing; every tick has one cause."""
 
+from contextlib import contextmanager
+from dataclasses import replace
 from unittest.mock import patch
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from hwsim.jobs.run import checked_job
 from hwsim.mapping.pipeline import Pipeline
 from hwsim.mapping.program import DOT, DRAM, OUTPUTS, WEIGHTS, Program, Step, Tile
-from hwsim.sim import steady
+from hwsim.sim import loops
 from hwsim.sim.engine import DRIVERS, simulate
 from hwsim.sim.refresh import stretch
 from hwsim.sim.walk import walk
@@ -35,25 +37,29 @@ def test_drivers_and_reuse_agree_on_random_pipelines(drawn, watch):
 
 
 @pytest.mark.parametrize("driver, longest", [("walk", 400), ("simpy", 60)])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(data=st.data())
-def test_long_runs_by_periods_are_exact(driver, longest, data):
-    """Every end, every op and every cause as when each tile is simulated; chunks small, so that many repeat."""
+def test_loops_by_periods_and_drift_are_exact(driver, longest, data):
+    """Every end, every op and every cause as when each tile is simulated; drift is tried early."""
     pipeline, programs = data.draw(pipelines(longest))
-    watch, chunk = data.draw(st.sampled_from([DRAM, DOT])), data.draw(st.integers(1, 9))
+    watch, patience = data.draw(st.sampled_from([DRAM, DOT])), data.draw(st.integers(1, 9))
     whole = simulate(pipeline, programs, watch, driver, reuse=False)
-    with patch.object(steady, "LEAST", 12), patch.object(steady, "CHUNK", chunk):
+    with patch.object(loops, "WHOLE", 2), patch.object(loops, "PATIENCE", patience):
         assert everything(simulate(pipeline, programs, watch, driver)) == everything(whole)
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
-@pytest.mark.parametrize("repeat", [1, 2, 3])
-def test_a_long_run_of_many_tiles_and_few_passes(driver, repeat):
-    """Long by its tiles alone: too few passes for a period to show."""
-    tiles = tuple(Tile((read(1 + n % 7, 3), dot(1 + n % 5, 3)), None) for n in range(steady.LEAST))
-    long = Program(((tiles, repeat),))
-    whole = simulate(IDEAL, [long, long], DRAM, driver, reuse=False)
-    assert everything(simulate(IDEAL, [long, long], DRAM, driver)) == everything(whole)
+@contextmanager
+def counted():
+    """A list that receives how many tiles each call of the walk gets."""
+    passed = []
+
+    def counting(pipeline, state, tiles, flush=False, spans=None):
+        tiles = list(tiles)
+        passed.append(len(tiles))
+        return walk(pipeline, state, tiles, flush, spans)
+
+    with patch.dict(DRIVERS, walk=counting):
+        yield passed
 
 
 def test_most_of_a_long_run_is_not_simulated():
@@ -61,17 +67,24 @@ def test_most_of_a_long_run_is_not_simulated():
     store = Step(DRAM, 3, 1, (), ((OUTPUTS, 7),))
     taking = Step(DOT, 9, 1, ((OUTPUTS, 7),), ((WEIGHTS, 3),), True)
     tiles = (Tile((read(5, 3), taking), store), Tile((read(4, 11), dot(2, 11)), None, False))
-    long = Program(((tiles, 45_000),), distance=3, flush=True)
-    passed = []
-
-    def counting(pipeline, program, state, watch, spans=None):
-        passed.append(sum(len(t) * n for t, n in program.runs))
-        return walk(pipeline, program, state, watch, spans)
-
+    long = Program.of([(tiles, 45_000)], distance=3, flush=True)
     plain = simulate(IDEAL, [long, long], DRAM, reuse=False)
-    with patch.dict(DRIVERS, walk=counting):
+    with counted() as passed:
         assert everything(simulate(IDEAL, [long, long], DRAM)) == everything(plain)
-    assert sum(passed) < 2000
+    assert sum(passed) < 1000
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("slower", [1, 7, 100])
+def test_a_deep_buffer_fills_in_one_step(driver, slower):
+    """The channel runs ahead of the dot array until 20,000 tiles wait in the buffer: a few passes tell it all."""
+    deep = replace(IDEAL, capacity=(20_000, 100, 100, 4, 4))
+    tiles = (Tile((read(100), dot(100 + slower))),)
+    long = Program.of([(tiles, 90_000)])
+    plain = simulate(deep, [long, long], DOT, reuse=False)
+    with counted() as passed:
+        assert everything(simulate(deep, [long, long], DOT, driver)) == everything(plain)
+    assert sum(passed) < 500
 
 
 @some
@@ -129,7 +142,7 @@ def test_refresh_equals_brute_force(start, work, period, data):
 
 
 def one(*tiles, distance=1):
-    return Program(runs=((tuple(tiles), 1),), distance=distance)
+    return Program.of([(tuple(tiles), 1)], distance)
 
 
 IDEAL = Pipeline(q=1, latency=(10, 0, 0, 4, 0, 0, 0, 0), capacity=(100, 100, 100, 4, 4))

@@ -130,7 +130,7 @@ def kernel_program(pipeline: Pipeline, kernel: Kernel) -> Program:
             tiles.append(_tile(Step(DRAM, store, 0)))
         runs.append((tuple(tiles), wave.repeat))
     runs.append(((Tile((Step(DRAM, 0, 0),)),), 1))
-    return Program(runs=tuple(runs), flush=True)
+    return Program.of(runs, flush=True)
 
 
 def _tile(*steps: Step) -> Tile:

@@ -1,0 +1,189 @@
+"""GEMMs as tiles: output-stationary, K innermost.
+
+for outer: for inner: for k, where the inner loop is over M if weights are read once (activations on chip), else over
+N. All full tiles of a loop are alike, so each loop is a few parts and no size makes a program longer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import gcd
+from typing import NamedTuple
+
+from hwsim.formats.layout import Layout
+from hwsim.mapping.plan import Draft
+from hwsim.mapping.program import ACTIVATIONS, DOT, DOT_QUEUE, OUTPUTS, REGENERATE, VECTOR, WEIGHTS, Loop, Tile, repeat
+from hwsim.mapping.traffic import activation_bytes, vector_passes, weight_bytes
+from hwsim.workload.op import Gemm
+
+#: Up to so many tiles along K are written out.
+SHORT = 8
+
+
+class Slice(NamedTuple):
+    """K elements start..stop of a row, and the bytes of one row of weights in them."""
+
+    start: int
+    stop: int
+    row_bytes: int
+
+
+class Gemms(Draft):
+    """The weight matrices of one op, one after the other."""
+
+    def loops(self) -> list[Loop] | None:
+        """All tiles, or None where the policy does not fit the buffers."""
+        op = self.op
+        self.results = sum(g.count * g.m * g.n for g in op.gemms)
+        self.passes = vector_passes(self.arch, op)
+        loops = self._read_ahead("activations", self.spill_in)
+        if op.params:
+            loops += self._read_ahead("weights", weight_bytes(replace(op, gemms=()), self.opd))
+        for gemm in op.gemms:
+            one = self._gemm(gemm)
+            if one is None:
+                return None
+            loops += repeat(gemm.count, one)
+        return loops
+
+    def _read_ahead(self, kind: str, nbytes: int) -> list[Loop]:
+        """Bytes read before the matrices: inputs that overflowed the activation buffer, biases."""
+        self.moved[kind] += nbytes
+        chunks, rest = divmod(nbytes, self.policy.chunk)
+        loops = []
+        for size, times in ((self.policy.chunk, chunks), (rest, 1)):
+            if size and times:
+                credit = ((WEIGHTS, size),)
+                loops.append(self.loop(times, Tile((self.transfer(size, takes=credit, gives=credit),), None, False)))
+        return loops
+
+    def _gemm(self, g: Gemm) -> list[Loop] | None:
+        """One matrix; the outer loop is over M where activations are in DRAM, else over N."""
+        policy = self.policy
+        tm, tn, tk = min(policy.m, g.m), min(policy.n, g.n), min(policy.k, g.k)
+        depth = slices(self.opd.weights, g.k, tk)
+        outer, inner = ((g.m, tm), (g.n, tn)) if self.in_dram else ((g.n, tn), (g.m, tm))
+        resident = policy.resident and inner[0] > inner[1]
+        if not self._fits(g, tm, tn, tk, depth, resident):
+            return None
+        loops: list[Loop] = []
+        for times, side in parts(*outer):
+            once: list[Loop] = []
+            for n, other, first, last in uses(*inner, resident):
+                m_n = (side, other) if self.in_dram else (other, side)
+                self._count(g, *m_n, first, times * n * g.count)
+                once += repeat(n, self._output_tile(g, *m_n, depth, first, last))
+            loops += repeat(times, once)
+        return loops
+
+    def _fits(self, g: Gemm, tm: int, tn: int, tk: int, depth, resident: bool) -> bool:
+        """Two tiles of each operand, two of the results, two panels where one stays; slots for the late writes."""
+        buffers, opd, distance = self.arch.buffers, self.opd, self.policy.distance
+        slots = buffers.outputs // (tm * tn * self.arch.dot.accumulator_bytes)
+        widest = max(one.row_bytes for _, group in depth for one in group)
+        if 2 * tn * widest > buffers.weights or slots < 2:
+            return False
+        if self.in_dram and 2 * activation_bytes(opd, tm * tk) > buffers.activations:
+            return False
+        if resident and self.in_dram and 2 * tm * activation_bytes(opd, g.k) > buffers.activations:
+            return False
+        if resident and not self.in_dram and 2 * tn * opd.weights.row_nbytes(g.k) > buffers.weights:
+            return False
+        writes = self.in_dram or self.spill_out
+        return not writes or distance == 1 or (slots - 1) * -(-g.k // tk) >= distance
+
+    def _count(self, g: Gemm, m: int, n: int, first_use: bool, times: int) -> None:
+        """What `times` output tiles of m x n move."""
+        if self.in_dram or first_use:
+            self.moved["weights"] += times * n * self.opd.weights.row_nbytes(g.k)
+        if self.in_dram and first_use:
+            row = parts(g.k, min(self.policy.k, g.k))
+            self.moved["activations"] += times * sum(each * activation_bytes(self.opd, m * k) for each, k in row)
+        self.moved["activations"] += times * self._result_bytes(m * n)
+
+    def _result_bytes(self, elements: int) -> int:
+        """Of a tile's results, those that go to DRAM."""
+        if self.in_dram:
+            return activation_bytes(self.opd, elements)
+        return -(-self.spill_out * elements // max(self.op.outputs, 1))
+
+    def _output_tile(self, g: Gemm, m: int, n: int, depth, first_use: bool, last_use: bool) -> list[Loop]:
+        """All K tiles of one m x n output tile."""
+        return [
+            self.loop(times, *(self._tile(g, m, n, each, first_use, last_use) for each in group))
+            for times, group in depth
+        ]
+
+    def _tile(self, g: Gemm, m: int, n: int, part: Slice, first_use: bool, last_use: bool) -> Tile:
+        """read -> convert -> dot -> vector -> write, the last two only where K ends."""
+        opd, final = self.opd, part.stop == g.k
+        weights = n * part.row_bytes
+        inputs = activation_bytes(opd, m * (part.stop - part.start)) if self.in_dram else 0
+        held = m * n * self.arch.dot.accumulator_bytes
+        stored = self._result_bytes(m * n)
+        read = weights if self.in_dram or first_use else 0, inputs if first_use else 0
+        freed = weights if self.in_dram or last_use else 0, inputs if last_use else 0
+        steps = []
+        if any(read):
+            steps.append(self.transfer(*read, takes=((WEIGHTS, read[0]), (ACTIVATIONS, read[1]))))
+        gives = [(ACTIVATIONS, freed[1])]
+        if opd.converter is None:
+            gives.append((WEIGHTS, freed[0]))
+        else:
+            block = opd.weights.block if opd.converter == REGENERATE else 1
+            amount = n * (-(-part.stop // block) - -(-part.start // block))
+            credit = ((DOT_QUEUE, 1),)
+            steps.append(self.compute(opd.converter, amount, credit, ((WEIGHTS, freed[0]),), waits=not steps))
+            gives += credit
+        vector = final and self.arch.vector is not None
+        if final and not vector and not stored:
+            gives.append((OUTPUTS, held))
+        slots = self.arch.dot.slots(m, n, part.stop - part.start, opd.rate)
+        steps.append(self.compute(DOT, slots, ((OUTPUTS, held),) if part.start == 0 else (), gives, waits=True))
+        if vector:
+            amount = -(-self.passes * m * n // self.results)
+            steps.append(self.compute(VECTOR, amount, gives=() if stored else ((OUTPUTS, held),)))
+        write = self.transfer(stored, write=True, gives=((OUTPUTS, held),)) if final and stored else None
+        return Tile(tuple(steps), write, final)
+
+
+def parts(size: int, step: int) -> list[tuple[int, int]]:
+    """`size` in steps, as (times, step): the whole ones, and what is left."""
+    whole, rest = divmod(size, step)
+    return [(times, side) for times, side in ((whole, step), (1, rest)) if times and side]
+
+
+def uses(size: int, step: int, resident: bool) -> list[tuple[int, int, bool, bool]]:
+    """Parts of the inner loop as (times, step, first use, last use) of what the outer loop holds.
+
+    What does not stay on chip is read for each tile and let go after it.
+    """
+    if not resident:
+        return [(times, side, True, True) for times, side in parts(size, step)]
+    tiles = -(-size // step)
+    last = size - (tiles - 1) * step
+    middle = [(tiles - 2, step, False, False)] if tiles > 2 else []
+    return [(1, step, True, False), *middle, (1, last, False, True)]
+
+
+def slices(layout: Layout, k: int, step: int) -> list[tuple[int, tuple[Slice, ...]]]:
+    """K in steps, as (times, slices).
+
+    The first slice holds the row's scale and the last may be short; between them the bytes repeat as soon as some
+    slices are whole blocks and whole bytes.
+    """
+
+    def one(number: int) -> Slice:
+        start, stop = number * step, min((number + 1) * step, k)
+        before = layout.row_nbytes(start) if start else 0
+        return Slice(start, stop, layout.row_nbytes(stop) - before)
+
+    tiles = -(-k // step)
+    whole = layout.block * 8 // gcd(layout.record_bits, 8)
+    period = whole // gcd(whole, step)
+    times, rest = divmod(tiles - 2, period)
+    if tiles <= SHORT or times < 2:
+        return [(1, tuple(map(one, range(tiles))))]
+    pattern = tuple(one(1 + i) for i in range(period))
+    tail = tuple(one(tiles - 1 - i) for i in range(rest, -1, -1))
+    return [(1, (one(0),)), (times, pattern), (1, tail)]

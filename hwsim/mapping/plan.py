@@ -1,0 +1,204 @@
+"""Plan: the tiles of one op in amounts, without any time; and what it becomes in the ticks of one machine.
+
+Bytes, multiply-adds and elements do not depend on how fast a machine is, so machines that differ only in rates,
+latencies and clocks share their plans. Ticks are amount x unit, exactly, because a tick divides every unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from hwsim.arch.machine import TileMachine
+from hwsim.mapping.operands import Operands
+from hwsim.mapping.pipeline import Pipeline
+from hwsim.mapping.program import (
+    DOT,
+    DRAM,
+    LAUNCH,
+    LINK,
+    SERVERS,
+    Loop,
+    Numbering,
+    Program,
+    Step,
+    Tile,
+    Tree,
+    repeat,
+)
+from hwsim.mapping.traffic import Traffic, activation_bytes, compulsory
+from hwsim.workload.op import Op
+
+Credits = Sequence[tuple[int, int]]
+
+
+class Policy(NamedTuple):
+    """A tile of the machine's menu, clipped to each op, and two choices.
+
+    distance: writes are placed this many reads later.
+    resident: the operand that an outer loop repeats stays on chip as a whole panel (K long).
+    """
+
+    m: int
+    n: int
+    k: int
+    distance: int
+    resident: bool
+
+    @property
+    def chunk(self) -> int:
+        """Bytes of one transfer of an op that has no weight matrix."""
+        return self.n * self.k
+
+    def __str__(self) -> str:
+        return f"{self.m}x{self.n}x{self.k}{', resident panel' if self.resident else ''}"
+
+
+class Stay(NamedTuple):
+    """A step before it is timed: a tile's stay on one server.
+
+    amount: bytes on the DRAM, else what the server's rate counts; a launch is 1, a collective is in ticks.
+    rows, turns: DRAM rows opened, and changes between reading and writing. The rest as in `program.Step`.
+    """
+
+    server: int
+    amount: int
+    rows: int = 0
+    turns: int = 0
+    takes: tuple[tuple[int, int], ...] = ()
+    gives: tuple[tuple[int, int], ...] = ()
+    waits: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """One op under one policy.
+
+    table: the distinct tiles, with a Stay for each Step. amounts, rows, turns: sums over all tiles, amounts by server.
+    moved: payload by kind; again: bytes of it beyond the op's compulsory traffic.
+    link_ticks: latency within the ticks of a collective.
+    """
+
+    tree: Tree
+    table: tuple[Tile, ...]
+    distance: int
+    flush: bool
+    amounts: tuple[int, ...]
+    rows: int
+    turns: int
+    moved: Traffic
+    again: int
+    dot_macs: int
+    link_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tiled:
+    """One op as a program, with the payload it moves by kind and the bytes of whole beats."""
+
+    program: Program
+    moved: Traffic
+    dram_bytes: int
+
+
+class Draft:
+    """A plan in the making: shapes stays and tiles, and counts what they move."""
+
+    def __init__(self, arch: TileMachine, op: Op, opd: Operands, policy: Policy):
+        self.arch, self.op, self.opd, self.policy = arch, op, opd, policy
+        self.in_dram = arch.activations == "dram"
+        room = arch.buffers.activations
+        self.spill_in = 0 if self.in_dram else max(0, activation_bytes(opd, op.inputs) - room)
+        self.spill_out = 0 if self.in_dram else max(0, activation_bytes(opd, op.outputs) - room)
+        self.moved = {"weights": 0, "kv": 0, "state": 0, "activations": 0}
+        self.numbering = Numbering()
+
+    def transfer(self, *parts: int, write: bool = False, takes: Credits = (), gives: Credits = (), waits=False) -> Stay:
+        """One stay on the DRAM; each part is rounded up to whole beats by itself."""
+        dram = self.arch.dram
+        nbytes = sum(-(-part // dram.beat_bytes) for part in parts) * dram.beat_bytes
+        rows = -(-nbytes // dram.row_bytes) if dram.row_bytes else 0
+        return Stay(DRAM, nbytes, rows, 2 if write else 0, _some(takes), _some(gives), waits)
+
+    def compute(self, server: int, amount: int, takes: Credits = (), gives: Credits = (), waits=False) -> Stay:
+        """One stay on any other server."""
+        return Stay(server, amount, 0, 0, _some(takes), _some(gives), waits)
+
+    def loop(self, times: int, *tiles: Tile) -> Loop:
+        """`times` passes over `tiles`."""
+        return self.numbering.loop(times, tiles)
+
+    def plan(self, loops: list[Loop], link_ticks: int = 0) -> Plan:
+        """The whole op: with its launch, and what each server is occupied with."""
+        if self.arch.launch and loops:
+            loops = self._launched(loops)
+        tree, table = Tree(tuple(loops)), self.numbering.tiles
+        amounts, rows, turns = [0] * len(SERVERS), 0, 0
+        for number, times in tree.counts.items():
+            tile = table[number]
+            for stay in (*tile.steps, tile.write) if tile.write else tile.steps:
+                amounts[stay.server] += times * stay.amount
+                rows += times * stay.rows
+                turns += times * stay.turns
+        moved = Traffic(**self.moved)
+        again = max(0, moved.total - compulsory(self.arch, self.op, self.opd).total)
+        sums = tuple(amounts), rows, turns, moved, again, self.op.dot_macs, link_ticks
+        return Plan(tree, table, self.policy.distance, self.in_dram, *sums)
+
+    def _launched(self, loops: list[Loop]) -> list[Loop]:
+        """The same passes, the first tile of all behind a launch."""
+        first, rest = loops[0], loops[1:]
+        if first.innermost:
+            tiles = [self.numbering.tiles[number] for number in first.body]
+            launch = self.compute(LAUNCH, 1, waits=True)
+            tiles[0] = tiles[0]._replace(steps=(launch, *tiles[0].steps))
+            once = [self.loop(1, *tiles)]
+        else:
+            once = repeat(1, self._launched(list(first.body)))
+        return [*once, *([first.passes(first.times - 1)] if first.times > 1 else []), *rest]
+
+
+def _some(credits: Credits) -> tuple[tuple[int, int], ...]:
+    return tuple(credit for credit in credits if credit[1])
+
+
+def timed(pipeline: Pipeline, plan: Plan, opd: Operands) -> Tiled:
+    """The plan in ticks."""
+    units, dram, q = pipeline.units(opd), pipeline.arch.dram, pipeline.q
+    miss, turn = dram.row_miss_cycles * q, dram.turnaround_cycles * q
+    burst = dram.beat_bytes * units[DRAM]
+
+    def step(stay: Stay) -> Step:
+        server, amount, rows, turns, takes, gives, waits = stay
+        ticks = amount * units[server] + rows * miss + turns * turn
+        beat = ticks if server == LAUNCH else min(ticks, burst if server == DRAM else q)
+        return Step(server, ticks, beat, takes, gives, waits)
+
+    table = tuple(
+        Tile(tuple([step(s) for s in steps]), step(write) if write else None, result)
+        for steps, write, result in plan.table
+    )
+    return Tiled(
+        Program(plan.tree, table, plan.distance, plan.flush, _extra(pipeline, plan, units)),
+        plan.moved,
+        plan.amounts[DRAM],
+    )
+
+
+def _extra(pipeline: Pipeline, plan: Plan, units: list[int]) -> tuple[tuple[int, str, int], ...]:
+    """What of the occupied ticks is not plain work, and why."""
+    dram, q = pipeline.arch.dram, pipeline.q
+    channel = plan.amounts[DRAM] * units[DRAM]
+    refresh = channel * pipeline.refreshed.numerator // pipeline.refreshed.denominator
+    reread = (channel - refresh) * plan.again // plan.moved.total if plan.moved.total else 0
+    padding = (plan.amounts[DOT] - plan.dot_macs) * units[DOT] if plan.dot_macs else 0
+    extra = (
+        (DRAM, "row_miss", plan.rows * dram.row_miss_cycles * q),
+        (DRAM, "turnaround", plan.turns * dram.turnaround_cycles * q),
+        (DRAM, "refresh", refresh),
+        (DRAM, "reread", reread),
+        (DOT, "padding", padding),
+        (LINK, "latency", plan.link_ticks),
+    )
+    return tuple(entry for entry in extra if entry[2])

@@ -1,0 +1,96 @@
+"""Streams: ops without a weight matrix, as equal tiles of what they read, compute and write."""
+
+from __future__ import annotations
+
+from math import ceil, floor
+
+from hwsim.mapping.operands import Operands
+from hwsim.mapping.pipeline import Pipeline
+from hwsim.mapping.plan import Draft
+from hwsim.mapping.program import (
+    DOT,
+    DRAM,
+    LINK,
+    OUTPUTS,
+    ROUND,
+    ROUND_QUEUE,
+    VECTOR,
+    VECTOR_QUEUE,
+    WEIGHTS,
+    Loop,
+    Tile,
+)
+from hwsim.mapping.traffic import activation_bytes, cache_bytes, vector_passes, weight_bytes
+from hwsim.workload.op import CACHES, Op
+
+#: An op with much to compute and little to read still has this many tiles, so that its servers overlap.
+COMPUTE_TILES = 64
+
+#: The queue in front of a server that a compute server feeds.
+_QUEUE = {VECTOR: VECTOR_QUEUE, ROUND: ROUND_QUEUE}
+
+
+class Stream(Draft):
+    """One op; `sent` are the ticks of its collective."""
+
+    def loops(self, sent: int) -> list[Loop] | None:
+        """All tiles, the last with the remainder; or None where the policy does not fit the buffers."""
+        op, opd, policy, buffers = self.op, self.opd, self.policy, self.arch.buffers
+        weights = weight_bytes(op, opd) if op.weights else 0
+        cache_in, cache_out = cache_bytes(op, opd)
+        acts_in = activation_bytes(opd, op.inputs) if self.in_dram else self.spill_in
+        acts_out = activation_bytes(opd, op.outputs) if self.in_dram else self.spill_out
+        read, write = weights + cache_in + acts_in, cache_out + acts_out
+        if 2 * policy.chunk > min(buffers.weights, buffers.outputs):
+            return None
+        self.moved["weights"] += weights
+        if op.cache:
+            self.moved[CACHES[op.cache.role]] += cache_in + cache_out
+        self.moved["activations"] += acts_in + acts_out
+        volume = policy.m * policy.n * policy.k
+        tiles = max(1, -(-read // policy.chunk), -(-write // policy.chunk), min(COMPUTE_TILES, -(-op.macs // volume)))
+        if write and policy.distance > 1 and buffers.outputs // max(1, write // tiles) - 1 < policy.distance:
+            return None
+        rounded = op.cached if opd.stochastic else 0
+        whole = (read, op.macs, vector_passes(self.arch, op), rounded, sent, write)
+        share = [amount // tiles for amount in whole]
+        rest = [amount - (tiles - 1) * each for amount, each in zip(whole, share, strict=True)]
+        loops = [self.loop(tiles - 1, self._tile(*share, result=False))] if tiles > 1 else []
+        last = self._tile(*rest, result=True)
+        return [*loops, self.loop(1, last)] if last.steps else loops
+
+    def _tile(self, read: int, macs: int, passes: int, rounded: int, sent: int, write: int, result: bool) -> Tile:
+        """read -> dot -> vector -> round -> link -> write, without the parts that are zero."""
+        amounts = {DRAM: read, DOT: macs, VECTOR: passes, ROUND: rounded, LINK: sent}
+        kinds = [server for server, amount in amounts.items() if amount]
+        steps = []
+        for i, server in enumerate(kinds):
+            final, takes, gives = i == len(kinds) - 1, [], []
+            if server == DRAM:
+                takes.append((WEIGHTS, read))
+            if (server == DRAM) == final or (i == 1 and kinds[0] == DRAM):
+                gives.append((WEIGHTS, read if kinds[0] == DRAM else 0))
+            if server != DRAM and not final:
+                takes.append((_QUEUE[kinds[i + 1]], 1))
+            if i and kinds[i - 1] != DRAM:
+                gives.append((_QUEUE[server], 1))
+            if final:
+                takes.append((OUTPUTS, write))
+            waits = server != DRAM or (final and i == 0)
+            if server == DRAM:
+                steps.append(self.transfer(read, takes=takes, gives=gives if final else (), waits=waits))
+            else:
+                steps.append(self.compute(server, amounts[server], takes, gives, waits))
+        store = self.transfer(write, write=True, gives=((OUTPUTS, write),)) if write and steps else None
+        return Tile(tuple(steps), store, result)
+
+
+def collective(pipeline: Pipeline, op: Op, opd: Operands) -> tuple[int, int]:
+    """(ticks of the op's collective on the link, what of them is latency)."""
+    link = pipeline.arch.link
+    if not op.link:
+        return 0, 0
+    nbytes = activation_bytes(opd, op.link_elements)
+    ticks = ceil(link.cycles(op.link, nbytes, op.peers) * pipeline.q)
+    moving = link.volume(op.link, nbytes, op.peers) / link.bytes_per_cycle * pipeline.q
+    return ticks, ticks - floor(moving)
