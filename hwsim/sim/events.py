@@ -218,9 +218,9 @@ class Run:
                 lost[CAUSES.index("refresh")] += service - step.interval
             if self.spans is not None:
                 self.spans.append((server, begin, env.now))
-            if job.is_write:
+            if server == DRAM:
                 state.finish = max(state.finish, env.now)
-            elif job in self.results:
+            if job in self.results:
                 state.finish = max(state.finish, job.last_at + pipeline.q)
                 if job is self.result:
                     state.act = job.last_at

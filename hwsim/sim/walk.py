@@ -74,6 +74,8 @@ def walk(pipeline: Pipeline, state: State, tiles: Iterable[Tile], flush: bool = 
             if late > 0:
                 end += late
             free[server] = end
+            if server == DRAM and end > state.finish:  # a slow channel is busy until its last beat ends
+                state.finish = end
             for buffer, amount in gives:
                 credits[buffer].release(amount, end)
             if spans is not None:
