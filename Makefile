@@ -98,8 +98,12 @@ regeneration: $(ALL) ## where weights from LFSR seeds pay off: Nano, Super, Ultr
 	@$(PY) -m hwsim.pages.regeneration
 
 .PHONY: validate
-validate: $(ALL) ## predictions against every measured dataset, into reports/ (about two minutes)
+validate: $(ALL) ## predictions against every measured dataset, into reports/ (about five minutes)
 	@$(PY) -m hwsim.measured.page
+
+.PHONY: stacks
+stacks: $(ALL) ## fit the serving stacks, arch_configs/stacks/, to times per output token (some minutes); then `make validate`
+	@$(PY) -m hwsim.measured.stacks
 
 .PHONY: lint
 lint: $(ALL) ## style, docstrings, types, and who may import whom

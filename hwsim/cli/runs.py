@@ -186,9 +186,17 @@ def serve(
     activations: Acts = None,
     kv: Annotated[str | None, typer.Option(help="KV cache format")] = None,
     state: Annotated[str | None, typer.Option(help="SSM state format")] = None,
+    stack: Annotated[
+        str | None,
+        typer.Option(help="the software around the kernels: default, trtllm, vllm, ..., a YAML path, or none"),
+    ] = None,
     keep_windows: Annotated[
-        bool, typer.Option("--keep-windows", help="keep the full KV cache for sliding-window layers")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--keep-windows/--free-windows",
+            help="whether the KV cache keeps every position of sliding-window layers; default: by the stack",
+        ),
+    ] = None,
     drafts: Annotated[
         int, typer.Option(help="draft tokens per step, from the model's multi-token-prediction block")
     ] = 0,
@@ -200,11 +208,13 @@ def serve(
 ) -> None:
     """Serve a model in steady state.
 
-    Prints tokens/s per chip and per user, the time to first token, and how many sequences fit in memory.
+    Prints tokens/s per chip and per user, the time per output token, and how many sequences fit in memory. Requests do
+    not queue: the time to first token is that of a prefill alone.
 
     \b
-    Example:
+    Examples:
       hwsim serve b200 --model gpt-oss-20b --weights published-mxfp4 --batch 64
+      hwsim serve h100-sxm --model llama3-8b --weights fp8 --kv fp8 --stack trtllm --isl 1024 --osl 1024 --batch 32
     """
     from hwsim.jobs.serve import Request
     from hwsim.jobs.serve import serve as steady
@@ -226,7 +236,7 @@ def serve(
         problems.append(f"--acceptance: {acceptance!r} is not a list of probabilities; write, for example, 0.9,0.8")
     request = Request(
         model, isl, osl, formats, activations, kv, state, chips, parallel,
-        drafts=drafts, acceptance=chances, keep_windows=keep_windows,
+        drafts=drafts, acceptance=chances, keep_windows=keep_windows, stack=stack,
     )  # fmt: skip
     found = steady(arch, request, sequences, settings, problems)
     print(json.dumps(found.to_dict(), indent=2) if as_json else served_text(found))
@@ -264,7 +274,10 @@ def calibrate(
 def validate(
     out: Annotated[Path, typer.Option(help="folder for the pages and their figures")] = Path("build/validation"),
     only: Annotated[
-        str | None, typer.Option(metavar="DATASET", help="print the scores of one dataset and write no page")
+        str | None,
+        typer.Option(
+            metavar="DATASET", help="print the scores of one dataset, no page; serving: the page of whole models"
+        ),
     ] = None,
 ) -> None:
     """Score predictions against measured datasets.
@@ -277,11 +290,11 @@ def validate(
         from hwsim.measured.score import lines, score_named
     except ModuleNotFoundError as error:
         raise InputError(f"validate needs {error.name}: pip install 'hwsim[calibrate,report]'") from None
-    if only:
+    if only not in (None, "serving"):
         print("\n".join(lines(score_named(only))))
         return
     out.mkdir(parents=True, exist_ok=True)
-    for part in (kernels, models):
+    for part in (models,) if only else (kernels, models):
         print(part.run(out, lambda name: print(f"  {name}", file=sys.stderr)))
 
 

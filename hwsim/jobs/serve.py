@@ -1,9 +1,12 @@
 """`hwsim serve`: a model in steady state on a machine: tokens/s per chip and per user, time to first token, memory.
 
 The model is continuous batching: the `batch` sequences are at all stages of their answers, so the mean decode step is
-the mean over the context lengths of one sequence. Each sequence needs one prefill, during which decoding is blocked.
+the mean over the context lengths of one sequence. Each sequence needs one prefill, during which decoding is blocked;
+from one token to the next a user waits for a step and for a share of the prefills of the other sequences.
 Steps are simulated at a few context lengths and integrated by Simpson's rule; the difference from the result with
 half as many intervals bounds the integration error.
+
+Nothing queues here: the time to first token is that of a prefill alone. Under load it is several times as long.
 """
 
 from __future__ import annotations
@@ -14,15 +17,16 @@ from functools import cached_property
 from math import floor
 from typing import Any
 
-from hwsim.arch import Arch, GemvMachine, load_arch
+from hwsim.arch import Arch, GemvMachine, TileMachine, load_arch
+from hwsim.arch.stack import ServingStack, stack_of
 from hwsim.errors import InputError, collect
 from hwsim.jobs.options import RunOptions
-from hwsim.jobs.tile import TileJob
+from hwsim.jobs.tile import TileJob, resident
 from hwsim.result import Cost, Memory, Term
 from hwsim.workload import load_model
 
 #: Number of context lengths at which a decode step is simulated, from the prompt to the last token.
-POINTS = 9
+POINTS = 5
 #: Share of the memory that is available to weights and caches (vLLM's default for gpu_memory_utilization).
 MEMORY_SHARE = 0.9
 #: Prompts shorter than this are prefilled together (TensorRT-LLM's default for max_num_tokens).
@@ -35,8 +39,10 @@ class Request:
 
     drafts: tokens that the model's multi-token-prediction block drafts per step.
     acceptance: probability that each draft token is accepted, given that the earlier ones were; one per draft token.
-    keep_windows: the KV cache of sliding-window layers keeps every position, as TensorRT-LLM's does unless
-        `KvCacheConfig.max_attention_window` is set; only the window is read.
+    keep_windows: the KV cache of sliding-window layers keeps every position, of which only the window is read; None:
+        the stack's rule.
+    stack: the software around the kernels, as `hwsim.arch.stack.load_stack` takes it; None: the times that the
+        machine's file states, else the default.
     """
 
     model: str
@@ -51,27 +57,36 @@ class Request:
     skew: str = "even"
     drafts: int = 0
     acceptance: tuple[float, ...] = ()
-    keep_windows: bool = False
+    keep_windows: bool | None = None
+    stack: str | ServingStack | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
     """One operating point. Times are in seconds, sizes in bytes.
 
+    stack: the software around the kernels; its times are in every figure below.
+    time_to_first_token: without queueing: of a prompt that finds the machine free.
+    time_per_output_token: from one token of a user to the next, prefills of the others included; None where a request
+        has one output token.
+    prefill_seconds: per prompt, where `prefill_prompts` are computed together.
     energy: joules per output token on all chips, prompts included, term by term with its source. A term without a
-    source is null, and then the total is null too.
+        source is null, and then the total is null too.
     """
 
     machine: str
     request: Request
+    stack: ServingStack
     batch: int
     batch_by_memory: int
     tokens_per_second_per_chip: float
     tokens_per_second_per_user: float
     time_to_first_token: float
+    time_per_output_token: float | None
     step_seconds: float
     step_error_seconds: float
     prefill_seconds: float
+    prefill_prompts: int
     tokens_per_step: float
     limited_by: str
     memory: Memory
@@ -81,7 +96,8 @@ class Served:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {"schema": 1, **asdict(self)}
+        said = "time_to_first_token: without queueing"
+        return {"schema": 1, **asdict(self), "notes": [said, *self.notes]}
 
 
 class Deployment:
@@ -99,11 +115,13 @@ class Deployment:
         overrides: settings of the machine, used if `arch` is a name. found: errors that the caller has found already.
         """
         r, problems = request, list(found)
-        machine, model, options = arch, None, None
+        machine, model, options, stack = arch, None, None, None
         with collect(problems):
             machine = load_arch(arch, overrides) if isinstance(arch, str) else arch
             if isinstance(machine, GemvMachine):
                 raise InputError(f"{machine.name}: computes a single matrix-vector product and cannot serve a model")
+        with collect(problems, "stack: "):
+            stack = stack_of(machine if isinstance(machine, TileMachine) else None, r.stack)
         with collect(problems):
             model = load_model(r.model)
         with collect(problems):
@@ -117,9 +135,13 @@ class Deployment:
             problems.append(f"acceptance: write {r.drafts} probabilities between 0 and 1, one per draft token")
         if problems:
             raise InputError(*problems)
-        self.arch, self.model, self.options, self.request = machine, model, options, request
+        self.arch, self.model, self.options, self.request = stack.on(machine), model, options, request
+        self.stack = stack
+        self.keep_windows = stack.keep_windows if r.keep_windows is None else r.keep_windows
         self._steps: dict[tuple, float] = {}
         self._energy: dict[tuple, list[Term]] = {}
+        self._limited_by: dict[tuple, str] = {}
+        self._said: dict[tuple, tuple[str, ...]] = {}
 
     def job(self, phase: str, batch: int, context: int, **more: Any) -> TileJob:
         """One step, simulated as `run` does. more: further fields of StepOptions."""
@@ -149,13 +171,14 @@ class Deployment:
         return tuple(found.values())
 
     def _simulated(self, job: TileJob, key: tuple, often: int = 1) -> float:
-        stack = self.arch.stack
         layers = len({op.layer for op in job.ops if op.layer >= 0})
-        extra = stack.step_seconds + stack.layer_seconds * layers if stack else 0.0
-        if stack and job.phase != "prefill":
-            extra += stack.sequence_seconds * job.config["batch"]
+        extra = self.stack.step_seconds + self.stack.layer_seconds * layers
+        if job.phase != "prefill":
+            extra += self.stack.sequence_seconds * job.config["batch"]
         seconds = self.arch.seconds(1) * job.simulate().ticks / job.pipeline.q + extra
         terms = job.spent(seconds).energy
+        self._limited_by[key] = job.bound.limited_by
+        self._said[key] = (*job.notes, *(note for operand in job.operands for note in operand.notes))
         self._energy[key] += [Term(t.name, t.value and often * t.value, t.source) for t in terms]
         return seconds
 
@@ -195,7 +218,7 @@ class Deployment:
         """Bytes on one chip at the end of the last step; the last output token is never cached."""
         r = self.request
         step = ("decode", batch, r.isl + r.osl - 2) if r.osl > 1 else ("prefill", batch, r.isl)
-        found = self.job(*step, keep_windows=r.keep_windows).memory()
+        found = self.job(*step, keep_windows=self.keep_windows).memory()
         assert found is not None  # a step of a workload always counts its memory
         return found
 
@@ -217,38 +240,68 @@ class Deployment:
                 f"{self.model.name}: one sequence does not fit in the memory of {self.arch.name} ({r.chips} chips); "
                 "use more chips"
             )
-        notes = [f"batch {batch} requested, only {most} sequences fit"] if batch and batch > most else []
+        asked = batch
         batch = min(batch or most, most)
         step, error = self.decode(batch)
-        middle = ("decode", batch, r.isl + r.osl // 2) if r.osl > 1 else ("prefill", batch, r.isl)
-        prompts = max(1, min(batch, PREFILL_TOKENS // r.isl))
+        prompts = prompts_together(batch, r.isl)
         prefill = self.seconds("prefill", prompts, r.isl) / prompts
         # While one request is answered, each of the batch's sequences needs one prefill.
+        middle = ("decode", batch, self.contexts()[POINTS // 2]) if r.osl > 1 else ("prefill", prompts, r.isl)
         answer = step * (r.osl - 1) / self.tokens_per_step + batch * prefill
         rate = batch * r.osl / answer
+        per_token = (answer - prefill) / (r.osl - 1) if r.osl > 1 else None  # its own prefill made the first token
         share = (r.osl - 1) / r.osl / (batch * self.tokens_per_step)  # of a decode step, per output token
         spent = [
             (share * w, ("decode", batch, c)) for w, c in zip(simpson_weights(POINTS), self.contexts(), strict=False)
         ]
+        last = [("decode", batch, c) for c in self.contexts()[-1:]]
+        said = [note for key in (*last, ("prefill", prompts, r.isl)) for note in self._said[key]]
+        notes = dict.fromkeys([*self._notes(asked, most), *said, *self.arch.warnings])
         energy = self.energy([*spent, (1 / (prompts * r.osl), ("prefill", prompts, r.isl))])
         return Served(
             machine=self.arch.name,
             request=r,
+            stack=self.stack,
             batch=batch,
             batch_by_memory=most,
             tokens_per_second_per_chip=rate / r.chips,
             tokens_per_second_per_user=rate / batch,
             time_to_first_token=self.seconds("prefill", 1, r.isl),
+            time_per_output_token=per_token,
             step_seconds=step,
             step_error_seconds=error,
             prefill_seconds=prefill,
+            prefill_prompts=prompts,
             tokens_per_step=self.tokens_per_step,
-            limited_by=self.job(*middle).bound.limited_by,
+            limited_by=self._limited_by[middle],
             memory=self.memory(batch),
             energy=energy,
             energy_joules_per_token=Cost.total(energy),
             notes=tuple(notes),
         )
+
+    def _notes(self, batch: int | None, most: int) -> list[str]:
+        """What was not served as it was asked for, and what the stack decided."""
+        notes = []
+        if batch and batch > most:
+            notes.append(
+                f"batch {batch:,} requested, only {most:,} sequences fit: {most:,} are served, the others would wait"
+            )
+        if self.keep_windows and self.request.keep_windows is None:
+            at = self.options.at(context=self.request.isl + self.request.osl)
+            formats = at.formats.of_workload(self.model)
+            steps = (at.at(keep_windows=keep).step for keep in (True, False))
+            kept, freed = (resident(self.arch, self.model, step, formats)[1] for step in steps)
+            if kept > freed:
+                notes.append(
+                    f"the KV cache keeps every position of layers with a window: rule of stack {self.stack.name}"
+                )
+        return notes
+
+
+def prompts_together(batch: int, isl: int) -> int:
+    """How many prompts one prefill computes."""
+    return max(1, min(batch, PREFILL_TOKENS // isl))
 
 
 def simpson_weights(points: int) -> list[float]:

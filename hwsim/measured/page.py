@@ -296,7 +296,7 @@ added where the dataset states one.
 
 def run(folder: Path, progress: Callable[[str], object] = lambda name: None) -> Path:
     """Score every dataset of kernels and write validation.md and validation.svg into `folder`."""
-    scores = [s for d in datasets() if d.kind != "serving" for s in score(d, progress)]
+    scores = [s for d in datasets() if d.kind not in ("serving", "tpot") for s in score(d, progress)]
     parity_figure([s for s in scores if s.dataset.fitted], folder / "validation.svg")
     path = folder / "validation.md"
     write_whole(path, text(scores, "validation.svg"))

@@ -1,6 +1,6 @@
 """What the simulator predicts for one row of a dataset: one entry of `KINDS` per kind of kernel.
 
-A kind other than `gemm`, `cycles` and `serving` has at most four numbers per kernel (a frozen class of
+A kind other than `gemm`, `cycles`, `serving` and `tpot` has at most four numbers per kernel (a frozen class of
 `hwsim.arch.cores`), which `fit` finds by least squares; the copy rate of prefill attention is shared by the machine's
 three kernels.
 """
@@ -287,4 +287,5 @@ KINDS: dict[str, Kind] = {
     ),
     "cycles": Kind(_cycles),
     "serving": Kind(_serving),
+    "tpot": Kind(_serving),
 }

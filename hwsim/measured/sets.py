@@ -28,8 +28,9 @@ FOLDER = Path(__file__).parents[1] / "data" / "groundtruth"
 MANIFEST = Path(__file__).parent / "sets.yaml"
 
 Kind = Literal[
-    "gemm", "prefill", "decode", "conv_prefill", "conv_decode", "all_reduce", "experts", "cycles", "serving"
+    "gemm", "prefill", "decode", "conv_prefill", "conv_decode", "all_reduce", "experts", "cycles", "serving", "tpot"
 ]
+_SERVED = ("stack", "machine", "model", "weights", "activations", "kv", "isl", "osl", "batch", "chips")
 #: Columns that a row of each kind needs.
 COLUMNS: dict[Kind, tuple[str, ...]] = {
     "gemm": ("dtype", "m", "n", "k", "us"),
@@ -40,7 +41,8 @@ COLUMNS: dict[Kind, tuple[str, ...]] = {
     "all_reduce": ("gpus", "size", "us"),
     "experts": ("tokens", "hidden", "intermediate", "top_k", "experts", "load", "kernel", "us"),
     "cycles": ("weights", "m", "n", "k", "cycles"),
-    "serving": ("source", "machine", "model", "weights", "isl", "osl", "batch", "chips", "tokens_per_second"),
+    "serving": (*_SERVED, "tokens_per_second"),
+    "tpot": (*_SERVED, "tpot_ms"),
 }
 Row = Mapping[str, str]
 

@@ -6,12 +6,13 @@ from fractions import Fraction
 
 import pytest
 
+from hwsim.arch.stack import ServingStack
 from hwsim.errors import InputError
 from hwsim.jobs.run import run
 from hwsim.jobs.serve import Deployment, Request, simpson
 from hwsim.report.serving import served_text
 
-NANO = Request("nemotron3-nano-30b-a3b", 8192, 16384, "published-fp8")
+NANO = Request("nemotron3-nano-30b-a3b", 8192, 16384, "published-fp8", stack="none")
 
 
 def test_simpson_is_exact_for_cubics():
@@ -29,8 +30,8 @@ def test_acceptance_by_position():
 
 def test_drafts_cost_time_but_less_than_steps():
     """Verifying four tokens reads more experts than one, and fewer than four steps read."""
-    plain = Request("nemotron3-super-120b-a12b", 1000, 100, "fp8")
-    drafted = Request("nemotron3-super-120b-a12b", 1000, 100, "fp8", drafts=3, acceptance=(1, 1, 1))
+    plain = Request("nemotron3-super-120b-a12b", 1000, 100, "fp8", stack="none")
+    drafted = Request("nemotron3-super-120b-a12b", 1000, 100, "fp8", drafts=3, acceptance=(1, 1, 1), stack="none")
     one, four = (Deployment("b200", r).seconds("decode", 1, 1000) for r in (plain, drafted))
     assert one < four < 4 * one
 
@@ -47,7 +48,7 @@ def test_the_largest_batch_fits_and_one_more_does_not():
 
 
 def test_kept_windows_cost_memory_but_no_traffic():
-    freed = Request("gpt-oss-20b", 1024, 8192, "published-mxfp4")
+    freed = Request("gpt-oss-20b", 1024, 8192, "published-mxfp4", stack="none")
     one, two = (Deployment("h200-sxm-trtllm", r) for r in (freed, replace(freed, keep_windows=True)))
     each = 9215 * 12 * 2 * 8 * 64 * 2  # twelve window layers, bf16; the last output token is never cached
     window = 128 * 12 * 2 * 8 * 64 * 2
@@ -71,7 +72,7 @@ def test_steady_state_is_steps_and_prefills():
 
 def test_energy_per_token_is_that_of_its_steps_and_its_share_of_the_prompt():
     """Term by term; a term without a source is null and says what is missing."""
-    request = Request("mamba2-1.3b", 512, 2, "int8")
+    request = Request("mamba2-1.3b", 512, 2, "int8", stack="none")
     found = Deployment("tpu-v4i", request).serve(2)
     step, prompt = (
         run("tpu-v4i", "mamba2-1.3b", phase, 2, 512, "int8", engine="walk") for phase in ("decode", "prefill")
@@ -92,7 +93,9 @@ def test_energy_per_token_is_that_of_its_steps_and_its_share_of_the_prompt():
 
 def test_the_prefill_makes_the_first_token():
     """One output token needs the prefill alone; each further one a decode step."""
-    one, three = (Deployment("h100-sxm", Request("llama3-8b", 1024, osl, "fp8")).serve(1) for osl in (1, 3))
+    one, three = (
+        Deployment("h100-sxm", Request("llama3-8b", 1024, osl, "fp8", stack="none")).serve(1) for osl in (1, 3)
+    )
     prefill, first, second = (
         run("h100-sxm", "llama3-8b", phase, 1, c, "fp8", engine="walk").seconds
         for phase, c in (("prefill", 1024), ("decode", 1024), ("decode", 1025))
@@ -100,6 +103,66 @@ def test_the_prefill_makes_the_first_token():
     assert one.time_to_first_token == three.time_to_first_token == pytest.approx(prefill)
     assert one.tokens_per_second_per_user == pytest.approx(1 / prefill)
     assert three.tokens_per_second_per_user == pytest.approx(3 / (prefill + first + second), rel=1e-6)
+
+
+def test_a_user_waits_for_a_step_and_for_the_prompts_of_the_others():
+    """With the first token from its own prefill, the tokens of a request take all the time that its rate says."""
+    found = Deployment("h100-sxm", Request("llama3-8b", 1024, 257, "bf16")).serve(8)
+    waited = found.step_seconds + 7 * found.prefill_seconds / 256
+    assert found.time_per_output_token == pytest.approx(waited, rel=1e-12)
+    whole = found.prefill_seconds + 256 * found.time_per_output_token
+    assert found.tokens_per_second_per_user == pytest.approx(257 / whole, rel=1e-12)
+    alone = Deployment("h100-sxm", Request("llama3-8b", 1024, 257, "bf16")).serve(1)
+    assert alone.time_per_output_token == pytest.approx(alone.step_seconds, rel=1e-12)
+    one = Deployment("h100-sxm", Request("llama3-8b", 1024, 1, "bf16")).serve(8)
+    assert one.time_per_output_token is None and "one output token" in served_text(one)
+
+
+def test_first_tokens_are_said_to_be_without_a_queue():
+    found = Deployment("h100-sxm", Request("llama3-8b", 128, 8)).serve(2)
+    assert "without queueing" in served_text(found)
+    assert "time_to_first_token: without queueing" in found.to_dict()["notes"]
+
+
+def test_a_stack_adds_its_times_to_steps_and_prefills():
+    bare, with_ = (
+        Deployment("h100-sxm", Request("llama3-8b", 1024, 512, stack=stack)).serve(16)
+        for stack in ("none", ServingStack("mine", "own", 1e-3, 1e-5, 1e-6))
+    )
+    layers = 32 * 1e-6
+    assert with_.step_seconds - bare.step_seconds == pytest.approx(1e-3 + 16 * 1e-5 + layers)
+    # eight prompts of 1,024 tokens are computed together
+    assert with_.prefill_seconds - bare.prefill_seconds == pytest.approx((1e-3 + layers) / 8)
+
+
+def test_a_batch_that_does_not_fit_is_served_in_part_and_said():
+    server = Deployment("h100-sxm", Request("llama3-8b", 4096, 4096))
+    most = server.batch_by_memory
+    found = server.serve(most + 5)
+    assert found.batch == most
+    assert (
+        found.notes[0]
+        == f"batch {most + 5} requested, only {most} sequences fit: {most} are served, the others would wait"
+    )
+    assert not Deployment("h100-sxm", Request("llama3-8b", 4096, 4096)).serve(most).notes
+
+
+def test_a_stack_that_keeps_windows_says_so_and_an_option_overrules_it():
+    request = Request("gpt-oss-20b", 1024, 8192, "published-mxfp4", stack="trtllm")
+    kept, freed, dense = (
+        Deployment("h200-sxm-trtllm", r)
+        for r in (request, replace(request, keep_windows=False), replace(request, model="llama3-8b", weights="bf16"))
+    )
+    assert kept.batch_by_memory < freed.batch_by_memory
+    assert any("rule of stack trtllm" in note for note in kept.serve(4).notes)
+    assert not any("window" in note for server in (freed, dense) for note in server.serve(4).notes)
+
+
+def test_what_a_step_substitutes_is_said():
+    found = Deployment("h100-sxm", Request("gpt-oss-20b", 1024, 64, "published-mxfp4", stack="none")).serve(4)
+    step = run("h100-sxm", "gpt-oss-20b", "decode", 4, 1024, "published-mxfp4", engine="walk")
+    converted = [note for note in step.notes if "dequantised" in note]
+    assert converted and set(converted) <= set(found.notes)
 
 
 def test_sequences_divided_over_chips_fill_the_memory_of_each():
@@ -121,6 +184,7 @@ def test_one_point_takes_under_five_cpu_seconds():
     "request_, message",
     [
         (Request("llama3-8b", 0, 10), "isl, osl"),
+        (Request("llama3-8b", 10, 10, stack="trtlm"), "unknown stack trtlm; did you mean trtllm?"),
         (Request("nemotron3-super-120b-a12b", 10, 10, drafts=2, acceptance=(0.5,)), "write 2 probabilities"),
         (Request("nemotron3-ultra-550b-a55b", 10, 10, "fp8"), "does not fit"),
     ],

@@ -17,7 +17,6 @@ from hwsim.measured.score import (
     shares,
     transferred,
 )
-from hwsim.measured.serving import Point, fit_stack
 from hwsim.measured.sets import find, of_machine
 
 
@@ -115,17 +114,6 @@ def test_the_page_names_each_missed_goal():
     assert "a100_gemm: 20.0 %, goal 8.** The weight-only rows" in text
     assert "h100_attention_generation bf16: 20.0 %, goal 10.** Cause not found." in text
     assert text.count("  - 20.0 %: dtype bfloat16") == 3
-
-
-def test_a_stack_is_found_from_rates_that_it_made():
-    points = []
-    for batch in (1, 16, 64, 256):
-        step, prefill = 4e-3 + 2e-5 * batch, 0.05
-        rate = batch * 512 / (512 * (step + 1e-3 + 1e-5 * batch) + batch * prefill)
-        row = {"osl": "512", "tokens_per_second": str(rate)}
-        points.append(Point(row, ((batch, step, prefill),)))
-    assert fit_stack(points) == pytest.approx((1e-3, 1e-5))
-    assert abs(points[0].error(1e-3, 1e-5)) < 1e-9
 
 
 def test_ranges_of_m():

@@ -75,7 +75,7 @@ def test_every_file_of_the_ground_truth_is_listed():
 
 def test_rows_of_the_ground_truth_are_positive():
     for d in sets.datasets():
-        column = {"cycles": "cycles", "serving": "tokens_per_second"}.get(d.kind, "us")
+        column = {"cycles": "cycles", "serving": "tokens_per_second", "tpot": "tpot_ms"}.get(d.kind, "us")
         assert (d.column(column) > 0).all(), d.label
 
 

@@ -93,9 +93,16 @@ _PRESETS: dict[str, dict[str, Preset]] = {
         # Model card, arXiv 2508.10925, section 2.1: MoE weights MXFP4, everything else BF16; activations BF16.
         "published-mxfp4": Preset(_map("bf16", experts="mxfp4_e2m1"), activations="bf16"),
     },
+    "gpt-oss-120b": {
+        "published-mxfp4": Preset(_map("bf16", experts="mxfp4_e2m1"), activations="bf16"),  # same model card
+    },
     "qwen3-30b-a3b-thinking-2507": {
         # quantization_config of the authors' FP8 checkpoint (quoted in vllm-project/llm-compressor issue 1758): all
         # linears except head and routers. Its scales, one FP32 per 128 x 128 tile, are counted as one per tensor.
+        "published-fp8": Preset(_map("fp8_e4m3", embedding="bf16", head="bf16")),
+    },
+    "qwen3-235b-a22b": {
+        # quantization_config of Qwen/Qwen3-235B-A22B-FP8: the same rule.
         "published-fp8": Preset(_map("fp8_e4m3", embedding="bf16", head="bf16")),
     },
 }

@@ -46,9 +46,16 @@ SHAPES = {
         8192, 131072, full=12, moes=48, mambas=48,
         attn=(64, 2, 128), moe=(512, 22, 5120, 10240, 2048, 2), ssm=(256, 64, 128, 8, 128),
     ),
+    "gpt-oss-120b": Shape(
+        2880, 201088, full=18, windowed=18, moes=36,
+        attn=(64, 8, 64), moe=(128, 4, 2880, 0, 0, 3), biased=True,
+    ),
     "gpt-oss-20b": Shape(
         2880, 201088, full=12, windowed=12, moes=24,
         attn=(64, 8, 64), moe=(32, 4, 2880, 0, 0, 3), biased=True,
+    ),
+    "qwen3-235b-a22b": Shape(
+        4096, 151936, full=94, moes=94, attn=(64, 4, 128), moe=(128, 8, 1536, 0, 0, 3), qk_norm=True,
     ),
     "qwen3-30b-a3b-thinking-2507": Shape(
         2048, 151936, full=48, moes=48, attn=(32, 4, 128), moe=(128, 8, 768, 0, 0, 3), qk_norm=True,

@@ -9,6 +9,7 @@ from hwsim.workload import load_model, model_names
 #: total, active body without the final norm, active with head, active with head and embedding; worked out
 #: from the published shapes by a script that shares no code with hwsim.
 PARAMETERS = {
+    "gpt-oss-120b": (116829156672, 4553713152, 5132849472, 5711982912),
     "gpt-oss-20b": (20914757184, 3029170944, 3608307264, 4187440704),
     "llama2-7b": (6738415616, 6476267520, 6607343616, 6738415616),
     "llama2-70b": (68976648192, 68452352000, 68714504192, 68976648192),
@@ -20,11 +21,13 @@ PARAMETERS = {
     "nemotron3-nano-30b-a3b": (31577937344, 2875427648, 3227751872, 3580073408),
     "nemotron3-super-120b-a12b": (120668687360, 11696471040, 12233346048, 12770216960),
     "nemotron3-ultra-550b-a55b": (549308968960, 53911326720, 54985076736, 56058818560),
+    "qwen3-235b-a22b": (235093634560, 20946099712, 21568433664, 22190763520),
     "qwen3-30b-a3b-thinking-2507": (30532122624, 2730700800, 3041867776, 3353032704),
 }
 
 #: K and V elements per token of full attention, and of windowed attention; SSM and conv state elements per sequence.
 CACHES = {
+    "gpt-oss-120b": (18432, 18432, 0, 0),
     "gpt-oss-20b": (12288, 12288, 0, 0),
     "llama2-7b": (262144, 0, 0, 0),
     "llama2-70b": (163840, 0, 0, 0),
@@ -36,12 +39,14 @@ CACHES = {
     "nemotron3-nano-30b-a3b": (3072, 0, 12058624, 423936),
     "nemotron3-super-120b-a12b": (4096, 0, 41943040, 1228800),
     "nemotron3-ultra-550b-a55b": (6144, 0, 100663296, 2654208),
+    "qwen3-235b-a22b": (96256, 0, 0, 0),
     "qwen3-30b-a3b-thinking-2507": (49152, 0, 0, 0),
 }
 
 #: Counts that the authors publish, with half a unit of the last digit: total, active with head, active with embedding.
 #: Super's counts are compared without its router matrices, 40 of 512 x 4096; with them the counts do not agree.
 PUBLISHED = {
+    "gpt-oss-120b": ((116.83e9, 0.005e9), (5.13e9, 0.005e9), None),
     "gpt-oss-20b": ((20.91e9, 0.005e9), (3.61e9, 0.005e9), None),
     "llama2-7b": ((6.74e9, 0.005e9), None, None),
     "llama2-70b": ((68.98e9, 0.005e9), None, None),
@@ -50,6 +55,7 @@ PUBLISHED = {
     "nemotron3-nano-30b-a3b": ((31.6e9, 0.05e9), (3.2e9, 0.05e9), (3.6e9, 0.05e9)),
     "nemotron3-super-120b-a12b": ((120.6e9, 0.05e9), (12.1e9, 0.05e9), (12.7e9, 0.05e9)),
     "nemotron3-ultra-550b-a55b": ((550e9, 0.5e9), (55e9, 0.5e9), None),
+    "qwen3-235b-a22b": ((235.09e9, 0.005e9), None, (22e9, 0.5e9)),
     "qwen3-30b-a3b-thinking-2507": ((30.5e9, 0.05e9), None, None),
 }
 ROUTERS = {"nemotron3-super-120b-a12b": 40 * 512 * 4096}
@@ -63,7 +69,9 @@ LAYERS = {
         "*": (138420224,) * 2,
         "E": (10942947328, 666902528),
     },
+    "gpt-oss-120b": {"y": (26553024 + 3186527168, 26553024 + 99939008)},
     "gpt-oss-20b": {"y": (26553024 + 796633952, 26553024 + 99662432)},
+    "qwen3-235b-a22b": {"Y": (71307520 + 2416447488, 71307520 + 151523328)},
     "qwen3-30b-a3b-thinking-2507": {"Y": (18876672 + 604243968, 18876672 + 38012928)},
     "mamba2-130m": {"M": (3765320,) * 2},
     "mamba2-1.3b": {"M": (25849280,) * 2},
@@ -83,7 +91,9 @@ PATTERNS = {
         {"M": 48, "E": 48, "*": 12},
         [7, 14, 23, 32, 39, 48, 57, 64, 73, 82, 89, 98],
     ),
+    "gpt-oss-120b": (36, {"y": 18, "Y": 18}, list(range(1, 36, 2))),
     "gpt-oss-20b": (24, {"y": 12, "Y": 12}, [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23]),
+    "qwen3-235b-a22b": (94, {"Y": 94}, list(range(94))),
     "qwen3-30b-a3b-thinking-2507": (48, {"Y": 48}, list(range(48))),
     "llama2-7b": (32, {"X": 32}, list(range(32))),
     "llama2-70b": (80, {"X": 80}, list(range(80))),

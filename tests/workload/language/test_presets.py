@@ -15,7 +15,9 @@ NAMES = {
     "nemotron3-nano-30b-a3b": ["published-fp8", "published-nvfp4"],
     "nemotron3-super-120b-a12b": ["published-fp8", "published-nvfp4"],
     "nemotron3-ultra-550b-a55b": ["published-nvfp4"],
+    "gpt-oss-120b": ["published-mxfp4"],
     "gpt-oss-20b": ["published-mxfp4"],
+    "qwen3-235b-a22b": ["published-fp8"],
     "qwen3-30b-a3b-thinking-2507": ["published-fp8"],
     "llama3-8b": [],
 }
