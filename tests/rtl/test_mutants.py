@@ -6,7 +6,7 @@ pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 
 from rtl.catalog import UNITS
 from tests.rtl import test_units
-from tests.rtl.mutant import Mutant
+from tests.rtl.mutant import AT_LENGTH, Mutant
 from tests.rtl.mutation import Line, fresh
 from tests.rtl.units import MUTANTS
 
@@ -23,7 +23,11 @@ def outcome(mutant: Mutant) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.id)
+def slow(mutant: Mutant):
+    return pytest.mark.slow if mutant.killed_by == AT_LENGTH else ()
+
+
+@pytest.mark.parametrize("mutant", [pytest.param(m, id=m.id, marks=slow(m)) for m in MUTANTS])
 def test_mutant_is_killed(mutant):
     said = outcome(mutant)
     assert said and said.startswith("cycle "), f"{mutant.id} ({mutant.change}) survives {mutant.killed_by}: {said}"

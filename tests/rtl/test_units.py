@@ -26,6 +26,7 @@ def test_reset_in_mid_stream_is_a_new_unit(unit):
     assert trial.accepted >= 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "unit",
     [BY_NAME[name] for name in ("dot3_e5m2", "dot1_e5m2_int8", "acc4_e5m2_interleave_20", "mac3_int8", "mac1_e5m2")],

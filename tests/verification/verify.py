@@ -17,7 +17,9 @@ import os
 import re
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -44,11 +46,29 @@ SUITES = {
 }
 
 
+@contextmanager
+def quiet(log: Path) -> Iterator[None]:
+    """What this process and those it starts print goes to a file."""
+    sys.stdout.flush()
+    kept = [os.dup(1), os.dup(2)]
+    with log.open("wb") as file:
+        for number in (1, 2):
+            os.dup2(file.fileno(), number)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        for number, was in zip((1, 2), kept, strict=True):
+            os.dup2(was, number)
+            os.close(was)
+
+
 def run_row(suite: Suite, name: str) -> Row:
     """One row, in a process of the pool; an AssertionError is a row that is not as it must be."""
     watched, covered = watch.Watch(), set(files(suite))
     try:
-        row = suite.work(name)
+        with quiet(log(suite, name)):
+            row = suite.work(name)
     except AssertionError as error:
         return Row((name, " ".join(str(error).split())[:500]), False, 0)
     if beyond := watched.beyond(covered):
@@ -56,10 +76,20 @@ def run_row(suite: Suite, name: str) -> Row:
     return row
 
 
+def log(suite: Suite, name: str) -> Path:
+    """Where what a row printed is kept."""
+    plain = re.sub(r"\W", "_", name)
+    return KEPT / f"{suite.name}-{plain}.log"
+
+
 def kept(suite: Suite, name: str, now: dict[str, str]) -> Path:
     """Where a row that passed is kept."""
-    plain = re.sub(r"\W", "_", name)
-    return KEPT / f"{suite.name}-{plain}-{now['sources'][:12]}-{now['lock'][:12]}.json"
+    return log(suite, name).with_suffix(f".{now['sources'][:12]}-{now['lock'][:12]}.json")
+
+
+def said(log: Path, lines: int = 40) -> list[str]:
+    """The last lines of a log."""
+    return log.read_text(errors="replace").splitlines()[-lines:] if log.exists() else []
 
 
 def collect(suite: Suite, names: list[str], reuse: bool) -> list[Row]:
@@ -86,6 +116,8 @@ def collect(suite: Suite, names: list[str], reuse: bool) -> list[Row]:
                 write_whole(kept(suite, name, now), json.dumps(asdict(row)))
             mark = "ok " if row.good else "BAD"
             print(f"{mark} {suite.name} {len(rows)}/{len(names)} {name}: {' | '.join(row.cells[1:])}", flush=True)
+            if not row.good:
+                print(f"the end of {log(suite, name)}:", *said(log(suite, name)), sep="\n", flush=True)
     cpu = sum(row.cpu_seconds for row in rows.values())
     print(f"{suite.name}: {len(rows)} rows, {cpu:.0f} CPU s, {time.monotonic() - begin:.0f} s", flush=True)
     return [rows[name] for name in names]
