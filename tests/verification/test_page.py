@@ -15,6 +15,6 @@ def test_readme_states_the_page():
     page, readme = ((root / name).read_text() for name in ("reports/verification.md", "README.md"))
     assert f"\n{len(PROOFS)} of {len(PROOFS)} proofs close" in page
     assert f"{len(MUTANTS)} of {len(MUTANTS)} mutants are killed;" in page
-    assert f"{len(MUTANTS)} mutants are killed, {len(PROOFS)} proofs close" in readme
+    assert f"all {len(MUTANTS)} mutants are killed; all {len(PROOFS)} properties are proven" in readme
     sums = re.search(r"^Verilator .*: (.*) inputs, .*, (.*) cycles: 0 mismatches in data, 0 in cycles.$", page, re.M)
     assert f"{sums[1]} inputs, {sums[2]} cycles, 0 mismatches" in readme
