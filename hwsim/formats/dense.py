@@ -28,7 +28,7 @@ from hwsim.formats.format import (
     restore,
 )
 from hwsim.formats.layout import Layout
-from hwsim.formats.mx import decode_elements, encode_elements
+from hwsim.formats.mx import decode_elements, encode_elements, finite_maxima
 from hwsim.formats.names import layout
 from hwsim.formats.operand import Operand, element_operand, float_operand
 from hwsim.formats.packing import pack_records, split_rows, unpack_records
@@ -166,13 +166,12 @@ class ScaledDenseFormat(Format):
             raise InputError(f"{self.name}: the array holds Inf or NaN, which {self.name} cannot store")
         if self.kind == "int4_g128":
             whole = padded(rows, self.group)
-            groups = whole.reshape(len(rows), whole.shape[1] // self.group, self.group)
-            scales = amax_scales(np.abs(groups).max(axis=-1, initial=0.0), most, np.float16)
+            scales = amax_scales(finite_maxima(whole, self.group), most, np.float16)
             codes = self._codes(whole, k, self.group, scales)
             return self._encoded(shape, axis, codes, scales.view(np.uint16), None)
         if self._by_row:
-            finite = np.where(np.isfinite(rows), np.abs(rows), 0)
-            scales = amax_scales(finite.max(axis=1, initial=0.0), most, np.float32)
+            tops = finite_maxima(rows, k)[:, 0] if k else np.zeros(len(rows))
+            scales = amax_scales(tops, most, np.float32)
         else:
             scales = amax_scales(np.array([largest_finite(rows)]), most, np.float32)
         codes = self._codes(rows, k, max(k, 1), np.broadcast_to(scales[:, None], (len(rows), 1)))

@@ -1,4 +1,4 @@
-"""Whether one format holds every value of another, so that converting weights from the first to the second loses nothing.
+"""Whether one format holds every value of another, so that converting from the second to the first loses nothing.
 
 A value is an element times its block's scale, exact. Scales of rows and tensors are left out, as they multiply y after
 the dot. Values of 2^128 and more do not count, as they decode to infinity, nor does the most negative code of 8-bit

@@ -26,7 +26,7 @@ from hwsim.formats.format import (
     present,
 )
 from hwsim.formats.layout import Layout
-from hwsim.formats.mx import decode_elements, encode_elements
+from hwsim.formats.mx import decode_elements, encode_elements, finite_maxima
 from hwsim.formats.names import layout
 from hwsim.formats.operand import Operand, element_operand
 from hwsim.formats.packing import split_rows
@@ -69,8 +69,7 @@ class TileFormat(Format):
         k = rows.shape[1]
         _, stack, n, columns = self._grid(shape, axis)
         whole = padded(rows, self.tile[1])
-        finite = np.where(np.isfinite(whole), np.abs(whole), 0)
-        maxima = finite.reshape(stack, n, columns, self.tile[1]).max(axis=3, initial=0.0)
+        maxima = finite_maxima(whole, self.tile[1]).reshape(stack, n, columns)
         starts = np.arange(0, n, self.tile[0])
         tops = np.maximum.reduceat(maxima, starts, axis=1) if maxima.size else maxima[:, : len(starts)]
         scales = amax_scales(tops, _MOST, np.float32)
@@ -89,7 +88,7 @@ class TileFormat(Format):
         return axes, int(np.prod(axes, dtype=np.int64)), n, -(-k // self.tile[1])
 
     def _repeated(self, scales: np.ndarray, n: int) -> np.ndarray:
-        """float64[stack, n, columns]: the scale of each row's part of a tile. scales: float32[stack, tiles, columns]."""
+        """float64[stack, n, columns]: the scale of each row's part of a tile. scales: float32[stack, tiles, columns]"""
         return np.repeat(scales.astype(np.float64), self.tile[0], axis=1)[:, :n]
 
     def _encoded(self, shape: tuple[int, ...], axis: int, codes: np.ndarray, scales: np.ndarray) -> Encoded:
@@ -120,7 +119,7 @@ class TileFormat(Format):
         return self._encoded(shape, axis, body.copy(), np.frombuffer(tail, "<f4").astype(np.float32))
 
     def operand(self, encoded: Encoded) -> Operand:
-        """Elements under float32 scales; each dot block is rounded to float32 with the product of both sides' scales."""
+        """Elements under float32 scales; a dot block times both sides' scales is rounded to float32 by itself."""
         plain = element_operand(encoded, E4M3, self.tile[1], self.scales(encoded), scale_bits=24)
         return replace(plain, block_rounds=True)
 

@@ -95,7 +95,8 @@ def matmul(
     if accumulate in ("fp32", "exact"):
         y = _by_blocks(a, b, dot_block(a, b), accumulate == "exact", y)
     elif a.block_rounds or b.block_rounds:
-        raise InputError("accumulate: the float32 scales of fp8_block are not in a tensor core's sum; write fp32 or exact")
+        what = "the float32 scales of fp8_block are not in a tensor core's sum"
+        raise InputError(f"accumulate: {what}; write fp32 or exact")
     else:
         y = _aligned(a, b, dot_block(a, b), PRESETS[accumulate] if isinstance(accumulate, str) else accumulate, y)
     if tensor_scale:

@@ -15,7 +15,8 @@ from hwsim.formats.names import NAMES
 from tests.formats.hard_blocks import hard_rows
 
 MX = ["mxfp8_e5m2", "mxfp8_e4m3", "mxfp6_e3m2", "mxfp6_e2m3", "mxfp4_e2m1", "mxint8"]
-SCALED = [*MX, "nvfp4", "mx9", "mx6", "mx4", "fp8", "fp8_e5m2", "fp8_row", "fp8_block", "int8", "int4_g128", {"m": 3, "k1": 8, "k2": 4, "d2": 2}]
+SCALED = [*MX, "nvfp4", "mx9", "mx6", "mx4", "fp8", "fp8_e5m2", "fp8_row", "fp8_block", "int8", "int4_g128"]
+SCALED += [{"m": 3, "k1": 8, "k2": 4, "d2": 2}]
 
 
 def said(step) -> Fraction | None:

@@ -14,7 +14,8 @@ from hwsim.formats.names import ALIASES, NAMES, layout
 BITS = {
     "mxfp8_e4m3": "8.25", "mxfp8_e5m2": "8.25", "mxfp6_e3m2": "6.25", "mxfp6_e2m3": "6.25", "mxfp4_e2m1": "4.25",
     "mxint8": "8.25", "nvfp4": "4.5", "mx9": "9", "mx6": "6", "mx4": "4", "fp32": "32", "bf16": "16", "fp16": "16",
-    "fp8_e4m3": "8", "fp8_e5m2": "8", "fp8_row": "8", "fp8_block": "8.001953125", "int8": "8", "int4_g128": "4.125", "seedlm4": "4", "seedlm3": "3",
+    "fp8_e4m3": "8", "fp8_e5m2": "8", "fp8_row": "8", "fp8_block": "8.001953125",
+    "int8": "8", "int4_g128": "4.125", "seedlm4": "4", "seedlm3": "3",
 }  # fmt: skip
 
 NBYTES_3_ROWS_OF_100 = {

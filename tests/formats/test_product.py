@@ -73,7 +73,8 @@ OTHERS = [
     ("fp8_e4m3", "fp8_e5m2"), ("fp8_row", "fp8_row"), ("fp8_row", "bf16"),
     ("fp32", "fp32"), ("fp16", "mxfp4_e2m1"), ("int8", "int8"), ("int8", "int4_g128"), ("int4_g128", "bf16"),
 ]  # fmt: skip
-BLOCKS = {"nvfp4": 16, "mx9": 16, "mx4": 16, "int4_g128": 128, "int8": 0, "bf16": 0, "fp32": 0, "fp16": 0} | dict.fromkeys(FP8, 0)
+BLOCKS = {"nvfp4": 16, "mx9": 16, "mx4": 16, "int4_g128": 128, "int8": 0, "bf16": 0, "fp32": 0, "fp16": 0}
+BLOCKS |= dict.fromkeys(FP8, 0)
 
 
 def block_of(a, b):
@@ -207,7 +208,8 @@ def block_values(encoded, block: int) -> list[list[tuple[list[F], F]]]:
     values = exact_values(encoded)
     if name == "fp8_block":
         tile = encoded.format.tile[0]
-        scales = [[F(float(encoded.scales[r // tile, j // 128])) for j in range(0, k, block)] for r in range(len(values))]
+        tiles = encoded.scales.tolist()
+        scales = [[F(tiles[r // tile][j // 128]) for j in range(0, k, block)] for r in range(len(values))]
     elif name in ("nvfp4", *MX):  # those values hold their scales: take them out again
         size = BLOCKS.get(name, 32)
         codes = encoded.scales.tolist()

@@ -11,7 +11,8 @@ from hwsim.formats.layout import stream_shape
 from hwsim.formats.names import layout
 
 RECORD = {"mxfp4": (32, 136, 1), "mxfp6": (32, 200, 1), "nvfp4": (16, 72, 1), "mx9": (16, 144, 1), "bf16": (1, 16, 32),
-          "int8": (1, 8, 32), "fp8_row": (1, 8, 32), "int4_g128": (128, 528, 1), "seedlm4": (8, 32, 4), "seedlm3": (12, 36, 8)}  # fmt: skip
+          "int8": (1, 8, 32), "fp8_row": (1, 8, 32),
+          "int4_g128": (128, 528, 1), "seedlm4": (8, 32, 4), "seedlm3": (12, 36, 8)}  # fmt: skip
 
 
 def bits_of(data: bytes) -> str:
