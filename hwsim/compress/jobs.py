@@ -74,8 +74,7 @@ def compress(
                 continue
             spec = chosen[tensor.name]
             form = forms(json.dumps(spec))
-            rows = math.prod(tensor.shape[:-1])
-            nbytes = form.layout.nbytes(rows, tensor.shape[-1])
+            nbytes = form.layout.array_nbytes(tensor.shape)
             records[tensor.name] = Record(spec, tensor.shape, tensor.dtype)
 
             def make(tell, tensor=tensor, form=form):

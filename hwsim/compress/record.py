@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -75,7 +74,7 @@ def read_records(shard: Shard) -> dict[str, Record]:
         elif not isinstance(r.format, str | Mapping) or str(r.format).endswith((".yaml", ".yml")):
             problems.append(f"{shard.path}: {short(name)}: {short(r.format)} is not a format")
         else:
-            planned = layout(r.format).nbytes(math.prod(r.shape[:-1]), r.shape[-1])
+            planned = layout(r.format).array_nbytes(r.shape)
             if planned != tensor.nbytes:
                 what = f"has {tensor.nbytes} bytes, but its format and shape need {planned}"
                 problems.append(f"{shard.path}: {short(name)}: {what}")

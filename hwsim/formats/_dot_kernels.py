@@ -50,21 +50,67 @@ def add_blocks(acc, dots, x_scales, w_scales, slack, doubt):
                 acc[m, n] = _sum_to_float32(before, block)
 
 
+@_inline
+def _product(a, b):
+    """(rounded product, what it lacks) of two float64, the second of at most 26 bits: exact without overflow."""
+    p = a * b
+    if not abs(p) < np.inf:
+        return p, 0.0
+    wide = a * 134217729.0  # 2^27 + 1: the upper and the lower half of the bits
+    high = wide - (wide - a)
+    return p, (high * b - p) + (a - high) * b
+
+
+@_jit
+def add_rounded_blocks(acc, dots, x_scales, w_scales, slack, doubt):
+    """acc = float32(acc + float32(dot * scale)), scale = float32(x_scale * w_scale); arguments as `add_blocks`."""
+    open_ = slack.size > 0
+    for m in range(acc.shape[0]):
+        for n in range(acc.shape[1]):
+            scale = np.float64(np.float32(x_scales[m] * w_scales[n]))
+            block, rest = _product(dots[m, n], scale)
+            rounded = _sum_to_float32(block, rest)
+            if open_ and slack[m, n] > 0.0 and abs(block) < np.inf:
+                off = slack[m, n] * abs(scale)
+                low, high = _sum_to_float32(block, rest - off), _sum_to_float32(block, rest + off)
+                doubt[m, n] = low != high
+                if doubt[m, n]:
+                    continue
+            acc[m, n] = _sum_to_float32(np.float64(acc[m, n]), np.float64(rounded))
+
+
+@_inline
+def _add_twice(high, low, slop, b):
+    """(high + low) + b in twice the bits of float64, and slop plus a bound of what is lost."""
+    s = high + b
+    t = s - high
+    error = (high - (s - t)) + (b - t)
+    rest = low + error
+    lost = (rest - low) - error
+    slop += abs(rest) * 2.3e-16 if lost != 0.0 or (rest - error) - low != 0.0 else 0.0
+    return s, rest, slop
+
+
+@_jit
+def add_products(high, low, slop, dots, x_scales, w_scales, slack):
+    """`add_exactly` with scale = float32(x_scale * w_scale), whose products with dots need more bits than a float64."""
+    for m in range(high.shape[0]):
+        for n in range(high.shape[1]):
+            scale = np.float64(np.float32(x_scales[m] * w_scales[n]))
+            for part in _product(dots[m, n], scale):
+                sums = _add_twice(high[m, n], low[m, n], slop[m, n], part)
+                high[m, n], low[m, n], slop[m, n] = sums
+            if slack.size > 0:
+                slop[m, n] += slack[m, n] * abs(scale)
+
+
 @_jit
 def add_exactly(high, low, slop, dots, x_scales, w_scales, slack):
     """high + low += dot * scales, in twice the bits of float64; slop bounds what is lost. float64[m, n] each."""
     for m in range(high.shape[0]):
         for n in range(high.shape[1]):
             b = dots[m, n] * (x_scales[m] * w_scales[n])
-            a = high[m, n]
-            s = a + b
-            t = s - a
-            before = low[m, n]
-            error = (a - (s - t)) + (b - t)
-            rest = before + error
-            lost = (rest - before) - error
-            slop[m, n] += abs(rest) * 2.3e-16 if lost != 0.0 or (rest - error) - before != 0.0 else 0.0
-            high[m, n], low[m, n] = s, rest
+            high[m, n], low[m, n], slop[m, n] = _add_twice(high[m, n], low[m, n], slop[m, n], b)
         if slack.size > 0:
             for n in range(high.shape[1]):
                 slop[m, n] += slack[m, n] * abs(x_scales[m] * w_scales[n])

@@ -1,4 +1,4 @@
-"""Formats without a block scale, and int4 groups: fp32 bf16 fp16, fp8_e4m3, int8, int4_g128."""
+"""Formats without a block scale, and int4 groups: fp32 bf16 fp16, fp8_e4m3 fp8_e5m2 fp8_row, int8, int4_g128."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from hwsim.errors import InputError
 from hwsim.formats import families, kernels
-from hwsim.formats.elements import E4M3, INT4, Element
+from hwsim.formats.elements import E4M3, E5M2, INT4, Element
 from hwsim.formats.explain import BlockStep, ElementStep, dice, element_steps, magnitudes, number, pieces, top
 from hwsim.formats.format import (
     Encoded,
     Format,
-    divide_rounded,
+    amax_scales,
     float_rows,
     in_threads,
     largest_finite,
@@ -28,7 +28,7 @@ from hwsim.formats.format import (
     restore,
 )
 from hwsim.formats.layout import Layout
-from hwsim.formats.mx import decode_elements, encode_elements
+from hwsim.formats.mx import decode_elements, encode_elements, finite_maxima
 from hwsim.formats.names import layout
 from hwsim.formats.operand import Operand, element_operand, float_operand
 from hwsim.formats.packing import pack_records, split_rows, unpack_records
@@ -122,15 +122,23 @@ def _bfloat16(rows: np.ndarray) -> np.ndarray:
     return out
 
 
+INT8_ROWS = Element("INT8", 8, 0, 0, 0)
+"""int8's element: the two's complement integer itself, where MXINT8 counts in 2^-6."""
+
+_TABLES = {"fp8_e4m3": E4M3, "fp8_e5m2": E5M2, "fp8_row": E4M3, "int8": INT8_ROWS, "int4_g128": INT4}
+
+
 @dataclass(frozen=True)
 class ScaledDenseFormat(Format):
-    """fp8_e4m3 (float32 scale amax / 448 per tensor), int8 (float32 scale amax / 127 per row) or int4_g128
-    (float16 scale amax / 7 per group of 128): q = value / scale, rounded once from the exact quotient.
+    """q = value / scale, rounded once from the exact quotient; scale = amax / largest element.
 
-    A zero tensor, row or group, and one whose scale underflows, has scale 1 and zero codes.
+    fp8_e4m3, fp8_e5m2: float32 scale per tensor, amax / 448 and amax / 57344. fp8_row, int8: float32 scale per row,
+    amax / 448 and amax / 127. int4_g128: float16 scale per group of 128, amax / 7.
+    A zero tensor, row or group, and one whose scale underflows, has scale 1 and zero codes. In FP8 amax is that of the
+    finite values, infinities saturate and NaN has its code; int8 and int4 refuse both.
     """
 
-    kind: Literal["fp8_e4m3", "int8", "int4_g128"] = "int8"
+    kind: Literal["fp8_e4m3", "fp8_e5m2", "fp8_row", "int8", "int4_g128"] = "int8"
     group: int = 128
 
     def own_layout(self) -> Layout:
@@ -142,28 +150,36 @@ class ScaledDenseFormat(Format):
     @property
     def table(self) -> Element:
         """The element whose integers are the codes' values; int8 counts in ones."""
-        return {"fp8_e4m3": E4M3, "int8": INT8_ROWS, "int4_g128": INT4}[self.kind]
+        return _TABLES[self.kind]
+
+    @property
+    def _by_row(self) -> bool:
+        """Whether each row has one scale of its own."""
+        return self.kind in ("fp8_row", "int8")
 
     def encode(self, x: npt.ArrayLike, axis: int = -1) -> Encoded:
         """Codes and scales of an array of floats. raises: InputError for Inf or NaN in int8 and int4."""
         rows, shape, axis = float_rows(x, axis)
         k = rows.shape[1]
-        if self.kind != "fp8_e4m3" and not np.isfinite(rows).all():
+        e, most = self.table, int(self.table.max_normal)
+        if e.is_integer and not np.isfinite(rows).all():
             raise InputError(f"{self.name}: the array holds Inf or NaN, which {self.name} cannot store")
         if self.kind == "int4_g128":
             whole = padded(rows, self.group)
-            groups = whole.reshape(len(rows), whole.shape[1] // self.group, self.group)
-            scales = _scale(np.abs(groups).max(axis=-1, initial=0.0), 7, np.float16)
+            scales = amax_scales(finite_maxima(whole, self.group), most, np.float16)
             codes = self._codes(whole, k, self.group, scales)
             return self._encoded(shape, axis, codes, scales.view(np.uint16), None)
-        if self.kind == "int8":
-            scales = _scale(np.abs(rows).max(axis=1, initial=0.0), 127, np.float32)
-            codes = self._codes(rows, k, max(k, 1), scales[:, None])
+        if self._by_row:
+            tops = finite_maxima(rows, k)[:, 0] if k else np.zeros(len(rows))
+            scales = amax_scales(tops, most, np.float32)
+        else:
+            scales = amax_scales(np.array([largest_finite(rows)]), most, np.float32)
+        codes = self._codes(rows, k, max(k, 1), np.broadcast_to(scales[:, None], (len(rows), 1)))
+        if not e.is_integer:
+            codes[np.isnan(rows)] = e.nan_code
+        if self._by_row:
             return self._encoded(shape, axis, codes, scales.view(np.uint32)[:, None], None)
-        scale = _scale(np.array([largest_finite(rows)]), 448, np.float32)
-        codes = self._codes(rows, k, max(k, 1), np.broadcast_to(scale, (len(rows), 1)))
-        codes[np.isnan(rows)] = E4M3.nan_code
-        return self._encoded(shape, axis, codes, None, scale[0])
+        return self._encoded(shape, axis, codes, None, scales[0])
 
     def _codes(self, whole: np.ndarray, k: int, block: int, scales: np.ndarray) -> np.ndarray:
         codes = np.zeros(whole.shape, np.uint8)
@@ -180,15 +196,15 @@ class ScaledDenseFormat(Format):
         tensor: np.float32 | None,
     ) -> Encoded:
         lead = moved_shape(shape, axis, 1)[:-1]
-        scales = None if scales is None else scales.reshape(lead if self.kind == "int8" else (*lead, scales.shape[1]))
+        scales = None if scales is None else scales.reshape(lead if self._by_row else (*lead, scales.shape[1]))
         return Encoded(self, shape, axis, codes.reshape(*lead, shape[axis]), scales, None, tensor)
 
     def scales(self, encoded: Encoded) -> np.ndarray:
         """float64[rows, scales per row]: the factors of the codes' values."""
-        if self.kind == "fp8_e4m3":
+        if encoded.scales is None:
             return np.full((encoded.rows, 1), encoded.tensor_number)
-        kind = np.float32 if self.kind == "int8" else np.float16
-        scales_per_row = 1 if self.kind == "int8" else -(-encoded.row_length // self.group)
+        kind = np.float32 if self._by_row else np.float16
+        scales_per_row = 1 if self._by_row else -(-encoded.row_length // self.group)
         return present(encoded.scales).view(kind).astype(np.float64).reshape(encoded.rows, scales_per_row)
 
     def decode(self, encoded: Encoded) -> np.ndarray:
@@ -202,7 +218,7 @@ class ScaledDenseFormat(Format):
         if self.kind == "int4_g128":
             return pack_records(self.layout, encoded.codes, encoded.scales, None, 0, rows).tobytes()
         codes = encoded.codes.reshape(rows, encoded.row_length)
-        if self.kind == "int8":
+        if self._by_row:
             heads = present(encoded.scales).astype("<u4").reshape(rows, 1).view(np.uint8)
             return np.concatenate([heads, codes], axis=1).tobytes()
         return codes.tobytes() + np.array(encoded.tensor_scale, "<f4").tobytes()
@@ -214,7 +230,7 @@ class ScaledDenseFormat(Format):
         if self.kind == "int4_g128":
             codes, scales, _ = unpack_records(self.layout, body, k, np.uint8, np.uint16, 0, 0)
             return self._encoded(shape, axis, codes, scales, None)
-        if self.kind == "int8":
+        if self._by_row:
             scales = np.ascontiguousarray(body[:, :4]).view("<u4").astype(np.uint32)
             return self._encoded(shape, axis, body[:, 4:].copy(), scales, None)
         return self._encoded(shape, axis, body.copy(), None, np.frombuffer(tail, "<f4")[0].astype(np.float32))
@@ -243,14 +259,6 @@ class ScaledDenseFormat(Format):
                 words += f" = float{16 if groups else 32}(maximum / {number(float(table[-1]))})"
             steps = element_steps(self, xs, [s] * len(xs), table, e.bits, codes, back, rs, negative)
             blocks.append(BlockStep(largest, (words,), steps))
-        holder = {"fp8_e4m3": "one scale for the tensor", "int8": "one scale for the row", "int4_g128": ""}
-        return holder[self.kind], blocks
-
-
-INT8_ROWS = Element("INT8", 8, 0, 0, 0)
-"""int8's element: the two's complement integer itself, where MXINT8 counts in 2^-6."""
-
-
-def _scale(largest: np.ndarray, n: int, dtype: type[np.float16 | np.float32]) -> np.ndarray:
-    scale = divide_rounded(largest, n, dtype)
-    return np.where(scale > 0, scale, dtype(1))
+        if groups:
+            return "", blocks
+        return f"one scale for the {'row' if self._by_row else 'tensor'}", blocks

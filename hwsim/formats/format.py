@@ -48,7 +48,8 @@ class Encoded:
     format: the format that encoded it, and decodes it.
     shape, axis: of the original array; blocks run along `axis`.
     codes: unsigned[..., k], one per element, the blocked axis last (seed formats: one uint64 record per seed block).
-    scales: unsigned[..., ceil(k / block)], one per block; int8: uint32[...], one per row; None where there is none.
+    scales: unsigned[..., ceil(k / block)], one per block; int8, fp8_row: uint32[...], one per row; fp8_block:
+        float32[..., ceil(n / tile rows), ceil(k / block)], one per tile; None where there is none.
     shifts: BDR, uint8[..., sub-blocks]; else None.
     tensor_scale: the scale of the whole tensor as a float32, or the signed exponent of a seed format; else None.
     """
@@ -80,7 +81,7 @@ class Encoded:
     @property
     def nbytes(self) -> int:
         """`len(to_bytes())`."""
-        return self.format.layout.nbytes(self.rows, self.row_length)
+        return self.format.layout.array_nbytes(moved_shape(self.shape, self.axis, self.row_length))
 
     def to_bytes(self) -> bytes:
         """Records row by row, then the tensor scale."""
@@ -292,6 +293,13 @@ def largest_finite(x: np.ndarray) -> float:
     if not math.isfinite(top):
         top = float(np.abs(x, where=np.isfinite(x), out=np.zeros_like(x)).max())
     return abs(top)
+
+
+def amax_scales(largest: np.ndarray, most: int, dtype: type[np.float16 | np.float32]) -> np.ndarray:
+    """largest / most rounded once, elementwise; 1 where that is 0. most: the largest element, an integer."""
+    shift = max(0, most.bit_length() - 12)  # 57344 has more bits than `divide_rounded` takes, and they are zeros
+    scales = divide_rounded(np.asarray(largest, np.float64) / 2**shift, most >> shift, dtype)
+    return np.where(scales > 0, scales, dtype(1))
 
 
 def divide_rounded(a: npt.ArrayLike, n: int, dtype: type[np.float16 | np.float32]) -> np.ndarray:

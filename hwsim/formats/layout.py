@@ -9,7 +9,8 @@ arXiv 2302.08007 for BDR; arXiv 2410.10714 for the seed formats.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Literal
@@ -26,16 +27,21 @@ class Layout:
     """The packed form of one format; hashable, and equal layouts are equal formats.
 
     A row of k values is ceil(k / block) whole records (a partial block is stored whole), preceded by the row
-    scale where there is one, and ends on a byte; the tensor scale follows the last row.
+    scale where there is one, and ends on a byte; the tensor scale follows the last row. Where a scale belongs to a
+    tile of `tile_rows` rows, a row is its k elements alone, without padding, and the scales of the tiles follow the
+    last row: ceil(n / tile_rows) x ceil(k / block) of them per matrix of n rows.
 
     name: canonical name, or the name that a custom format gives itself.
     kind: "dense" (every value by itself), "block" (elements share a scale) or "seed" (blocks are regenerated).
     element: name of the element; "SMm" is sign-magnitude with m magnitude bits (BDR).
     block: values in one record; 1 when dense, C for a seed format.
     element_bits: stored bits of one value; 0 for a seed format, whose values are not stored.
-    scale_bits: stored bits per block besides its elements: scale, BDR sub-block shifts, a seed block's exponent.
-    record_bits: stored bits of one block: scale_bits + block * element_bits; for seeds K + 4 + 4P.
+    scale_bits: stored bits per block besides its elements: scale, BDR sub-block shifts, a seed block's exponent;
+        with `tile_rows` the bits of a tile's scale.
+    record_bits: stored bits of one block in its row: scale_bits + block * element_bits; for seeds K + 4 + 4P; with
+        `tile_rows` block * element_bits.
     row_scale_bytes, tensor_scale_bytes: bytes at the start of each row, and after the last one.
+    tile_rows: rows that share the scale of a block; 0: scales are in the records.
     activations: the format of the activations that weights in this format meet, where a run names none. "same": this
         format; "listed": this format on a machine that lists a rate for the pair (this format, this format), else the
         machine's wide format (bf16, fp16 or int8); "wide": always the machine's wide format.
@@ -51,6 +57,7 @@ class Layout:
     record_bits: int
     row_scale_bytes: int = 0
     tensor_scale_bytes: int = 0
+    tile_rows: int = field(default=0, kw_only=True)
     activations: Activations = field(kw_only=True)
     definition: Definition = field(default=(), kw_only=True)
 
@@ -60,17 +67,48 @@ class Layout:
 
     @cached_property
     def bits_per_value(self) -> Fraction:
-        """Stored bits per value, without row and tensor scales and without padding."""
-        return Fraction(self.record_bits, self.block)
+        """Stored bits per value, without row and tensor scales and without padding; whole tiles."""
+        bits = Fraction(self.record_bits, self.block)
+        return bits + Fraction(self.scale_bits, self.block * self.tile_rows) if self.tile_rows else bits
 
     def row_nbytes(self, k: int) -> int:
-        """Bytes of one row of `k` values as stored."""
+        """Bytes of one row of `k` values, stored by itself: with all the scales that it needs."""
+        return self.matrix_nbytes(1, k)
+
+    def codes_nbytes(self, k: int) -> int:
+        """Bytes of one row of `k` values between other rows: without the scales of tiles, which follow the rows."""
+        if self.tile_rows:
+            return -(-k * self.element_bits // 8)
         records = -(-k // self.block)
         return self.row_scale_bytes + -(-records * self.record_bits // 8)
 
+    def scales_nbytes(self, k: int) -> int:
+        """Bytes of the scales of one row of tiles, `k` values long; 0 where scales are in the records."""
+        return -(-k // self.block) * (self.scale_bits // 8) if self.tile_rows else 0
+
+    def matrix_nbytes(self, n: int, k: int) -> int:
+        """Bytes of a matrix of `n` rows of `k` values, without the tensor scale.
+
+        Exact for whole matrices, and for n rows of one that begin at the edge of a tile or lie inside one.
+        """
+        rows = n * self.codes_nbytes(k)
+        return rows + -(-n // self.tile_rows) * self.scales_nbytes(k) if self.tile_rows else rows
+
     def nbytes(self, rows: int, k: int) -> int:
-        """Bytes of `rows` rows of `k` values, with the tensor scale."""
-        return rows * self.row_nbytes(k) + self.tensor_scale_bytes
+        """Bytes of a matrix of `rows` rows of `k` values, with the tensor scale."""
+        return self.matrix_nbytes(rows, k) + self.tensor_scale_bytes
+
+    def array_nbytes(self, shape: Sequence[int]) -> int:
+        """Bytes of an array of matrices, blocks along its last axis, with the tensor scale: no tile crosses matrices.
+
+        shape: at least one axis; a vector is a matrix of one row.
+        """
+        *stack, n, k = (1, *shape)
+        return math.prod(stack) * self.matrix_nbytes(n, k) + self.tensor_scale_bytes
+
+    def by_rows(self) -> Layout:
+        """The layout that activations and caches in this format have: no scale is shared between rows (tokens)."""
+        return replace(self, tile_rows=1) if self.tile_rows > 1 else self
 
     def resolved(self) -> str | dict[str, str | int]:
         """The format as plain data, for a config or a report: its name, or a custom format's whole definition.
@@ -102,6 +140,13 @@ def block_layout(
         name, "block", element, block, bits, scale_bits, record_bits, 0, tensor,
         activations=activations, definition=definition,
     )  # fmt: skip
+
+
+def tile_layout(name: str, element: str, bits: int, block: int, scale_bits: int, rows: int) -> Layout:
+    """Elements of `bits` bits; `rows` x `block` of them share a scale of `scale_bits` bits, stored after the rows."""
+    return Layout(
+        name, "block", element, block, bits, scale_bits, block * bits, tile_rows=rows, activations="listed"
+    )
 
 
 def bdr_layout(name: str, m: int, k1: int, d1: int, k2: int, d2: int, *, definition: Definition = ()) -> Layout:
@@ -148,8 +193,10 @@ def stream_shape(
     """The weight stream of [rows, k] in groups of `group_rows`.
 
     A block is one record; of seed and dense formats, as many as fill whole blocks of `target_block` values.
-    raises: InputError for a size below 1.
+    raises: InputError for a size below 1, or a format whose scales are not in its rows.
     """
+    if layout.tile_rows:
+        raise InputError(f"weight stream: the scales of {layout.name} are not in its rows; write another format")
     if min(group_rows, beat_bytes, target_block) < 1:
         raise InputError(
             f"weight stream: group_rows {group_rows}, beat_bytes {beat_bytes}, target_block {target_block}; "

@@ -171,6 +171,16 @@ class BlockFormat(Format):
         return f"{words}; {stored}"
 
 
+def finite_maxima(whole: np.ndarray, block: int) -> np.ndarray:
+    """float64[rows, n]: the largest finite magnitude of each block, 0 where there is none. whole: [rows, n * block]."""
+    maxima = np.empty((len(whole), whole.shape[1] // block))
+    kernels.block_maxima(whole.reshape(-1), block, maxima.reshape(-1))
+    if not np.isfinite(maxima).all():
+        finite = np.where(np.isfinite(whole), whole, 0)
+        kernels.block_maxima(finite.reshape(-1), block, maxima.reshape(-1))
+    return maxima
+
+
 def encode_elements(
     form: Format, whole: np.ndarray, real: int, block: int, divisors: np.ndarray, e: Element, codes: np.ndarray
 ) -> None:

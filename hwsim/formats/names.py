@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from hwsim.errors import InputError, nearest
 from hwsim.formats import families
-from hwsim.formats.layout import Layout, bdr_layout, block_layout, dense_layout, seed_layout
+from hwsim.formats.layout import Layout, bdr_layout, block_layout, dense_layout, seed_layout, tile_layout
 from hwsim.formats.lfsr import SEEDLM3, SEEDLM4, SeedCodec
 
 FormatSource = str | Path | Mapping[str, object] | Layout
@@ -29,7 +29,7 @@ class Row(NamedTuple):
 
     layout: Layout
     made_by: str
-    options: Mapping[str, str | int | SeedCodec]
+    options: Mapping[str, str | int | tuple[int, int] | SeedCodec]
 
 
 def _table(*rows: Row) -> dict[str, Row]:
@@ -53,6 +53,9 @@ ROWS: dict[str, Row] = _table(
     Row(dense_layout("bf16", "BF16", 16), "dense:WideFormat", {"kind": "bf16"}),
     Row(dense_layout("fp16", "FP16", 16), "dense:WideFormat", {"kind": "fp16"}),
     Row(dense_layout("fp8_e4m3", "E4M3", 8, tensor=4), "dense:ScaledDenseFormat", {"kind": "fp8_e4m3", "group": 128}),
+    Row(dense_layout("fp8_e5m2", "E5M2", 8, tensor=4), "dense:ScaledDenseFormat", {"kind": "fp8_e5m2", "group": 128}),
+    Row(dense_layout("fp8_row", "E4M3", 8, row=4), "dense:ScaledDenseFormat", {"kind": "fp8_row", "group": 128}),
+    Row(tile_layout("fp8_block", "E4M3", 8, 128, 32, rows=128), "fp8_block:TileFormat", {}),
     Row(dense_layout("int8", "INT8", 8, row=4), "dense:ScaledDenseFormat", {"kind": "int8", "group": 128}),
     Row(
         block_layout("int4_g128", "INT4", 4, 128, 16, activations="wide"),
@@ -99,6 +102,8 @@ def row(found: Layout) -> Row:
     if found.definition:
         return Row(found, *families.made_by(found.definition))
     listed = ROWS.get(found.name)
+    if listed and listed.layout != found == listed.layout.by_rows():
+        return Row(found, listed.made_by, {**listed.options, "tile": (1, found.block)})
     if listed is None or listed.layout != found:
         raise InputError(f"the layout {found.name!r} is no row of hwsim.formats.names and has no definition")
     return listed

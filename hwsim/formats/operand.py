@@ -31,6 +31,8 @@ class Operand:
     scale_bits: significant bits of those; 1 for powers of two.
     after: float32[rows], the factor of y after the last block.
     element_bits: bits that hold every element in units of the least one, without sign; 0: no such bound.
+    block_rounds: the product of both sides' scales is rounded to float32, and so is each dot block times that product,
+        before it is added (fp8_block); else nothing is rounded before the sum.
     """
 
     elements: np.ndarray
@@ -42,6 +44,7 @@ class Operand:
     scale_bits: int
     after: np.ndarray
     element_bits: int
+    block_rounds: bool = False
 
     def dot_scales(self, block: int, count: int) -> np.ndarray:
         """float64[rows, count]: the scale of each dot block of `block` elements."""

@@ -60,7 +60,7 @@ def unpack_records(
 def split_rows(
     layout: Layout, data: bytes, shape: Sequence[int], axis: int
 ) -> tuple[np.ndarray, bytes, tuple[int, ...], int]:
-    """(uint8[rows, row_nbytes], the tensor scale's bytes, shape, axis >= 0) of packed data.
+    """(uint8[rows, bytes of a row], the bytes after the last row, shape, axis >= 0) of packed data.
 
     raises: InputError when the length does not fit the shape.
     """
@@ -70,8 +70,9 @@ def split_rows(
     axis %= len(shape)
     k = shape[axis]
     rows = math.prod(moved_shape(shape, axis, 1))
-    wanted = layout.nbytes(rows, k)
+    wanted = layout.array_nbytes(moved_shape(shape, axis, k))
     if len(data) != wanted:
         raise InputError(f"{layout.name}: {len(data)} bytes given, shape {shape} along axis {axis} needs {wanted}")
-    body = np.frombuffer(data, np.uint8, rows * layout.row_nbytes(k)).reshape(rows, layout.row_nbytes(k))
+    row = layout.codes_nbytes(k)
+    body = np.frombuffer(data, np.uint8, rows * row).reshape(rows, row)
     return body, bytes(data[body.size :]), shape, axis

@@ -80,7 +80,9 @@ def matmul(
     tensor_scale: multiply with the tensor's and rows' scales (one float32 multiplication, nearest even, by the
         float32 product of both sides' scales); False: equal to the GEMV machine's y (int8: 64 times its y).
     begin: float32[m, n], finite, the initial sums (C of D = A B + C); None: zeros.
-    raises: InputError for shapes or blocks that do not fit.
+    Where a side is fp8_block, "fp32" adds fl32(exact dot of the elements x fl32(s_x s_w)) for each block, "exact" sums
+    those blocks before they are rounded, and other accumulators are refused.
+    raises: InputError for shapes or blocks that do not fit, or fp8_block in a tensor core's sum.
     """
     if isinstance(accumulate, str) and accumulate not in _NAMED:
         raise InputError(f"accumulate: {accumulate!r}{nearest(accumulate, _NAMED)}")
@@ -92,6 +94,9 @@ def matmul(
         raise InputError(f"begin: write finite values of shape {(x.rows, w.rows)}")
     if accumulate in ("fp32", "exact"):
         y = _by_blocks(a, b, dot_block(a, b), accumulate == "exact", y)
+    elif a.block_rounds or b.block_rounds:
+        what = "the float32 scales of fp8_block are not in a tensor core's sum"
+        raise InputError(f"accumulate: {what}; write fp32 or exact")
     else:
         y = _aligned(a, b, dot_block(a, b), PRESETS[accumulate] if isinstance(accumulate, str) else accumulate, y)
     if tensor_scale:
@@ -105,7 +110,8 @@ def matmul(
 
 def block_dot(x: Encoded, w: Encoded) -> tuple[np.ndarray, np.ndarray]:
     """(totals, exponents), int objects [rows, dot blocks]: the exact dot of each row of x with the same row of w is
-    total * 2^exponent; E8M0 exponents are in the exponent, E4M3 and float16 significands in the total.
+    total * 2^exponent; E8M0 exponents are in the exponent, E4M3 and float16 significands in the total, and so is
+    fl32(s_x s_w) of fp8_block.
 
     raises: InputError for shapes or blocks that do not fit, or Inf or NaN.
     """
@@ -116,7 +122,7 @@ def block_dot(x: Encoded, w: Encoded) -> tuple[np.ndarray, np.ndarray]:
     count = -(-x.row_length // block)
     totals = np.empty((x.rows, count), object)
     exponents = np.empty((x.rows, count), object)
-    scales = a.dot_scales(block, count) * b.dot_scales(block, count)
+    scales = _scale_products(a, b, a.dot_scales(block, count), b.dot_scales(block, count))
     if not (np.isfinite(scales).all() and np.isfinite(a.elements).all() and np.isfinite(b.elements).all()):
         raise InputError("block_dot: a block holds Inf or NaN")
     for row in range(x.rows):
@@ -126,6 +132,15 @@ def block_dot(x: Encoded, w: Encoded) -> tuple[np.ndarray, np.ndarray]:
             exponents[row, j] = -(total.denominator.bit_length() - 1)
             totals[row, j] = total.numerator
     return totals, exponents
+
+
+def _scale_products(a: Operand, b: Operand, x_scales: np.ndarray, w_scales: np.ndarray) -> np.ndarray:
+    """float64: the scales of both sides multiplied; rounded to float32 where a side says so."""
+    products: np.ndarray = x_scales * w_scales
+    if a.block_rounds or b.block_rounds:
+        with np.errstate(over="ignore"):
+            return products.astype(np.float32).astype(np.float64)
+    return products
 
 
 def _exact_dot(x: np.ndarray, w: np.ndarray, scale: float) -> Fraction:
@@ -139,7 +154,10 @@ def _by_blocks(a: Operand, b: Operand, block: int, exact: bool, y: np.ndarray) -
     count = xs.shape[1] // block
     x_scales, w_scales = a.dot_scales(block, count).T.copy(), b.dot_scales(block, count).T.copy()
     shape = (len(xs), len(ws))
-    room = 53 - a.scale_bits - b.scale_bits + 2 - (block - 1).bit_length()
+    rounds = a.block_rounds or b.block_rounds
+    # Rounded blocks take their scales after the sum, in the kernel: all bits are for the elements.
+    scale_bits = 2 if rounds else a.scale_bits + b.scale_bits
+    room = 53 - scale_bits + 2 - (block - 1).bit_length()
     always = a.element_bits and b.element_bits and a.element_bits + b.element_bits <= room
     spans = None if always else (_spans(xs, block), _spans(ws, block))
     high, low, slop = y.astype(np.float64), np.zeros(shape), np.zeros(shape)
@@ -156,7 +174,11 @@ def _by_blocks(a: Operand, b: Operand, block: int, exact: bool, y: np.ndarray) -
 
         def add(p: int, q: int, d: np.ndarray = dots, s: np.ndarray = slack, j: int = j) -> None:
             scales = x_scales[j, p:q], w_scales[j]
-            if exact:
+            if exact and rounds:
+                kernels.add_products(high[p:q], low[p:q], slop[p:q], d[p:q], *scales, s[p:q])
+            elif rounds:
+                kernels.add_rounded_blocks(y[p:q], d[p:q], *scales, s[p:q], doubt[p:q])
+            elif exact:
                 kernels.add_exactly(high[p:q], low[p:q], slop[p:q], d[p:q], *scales, s[p:q])
             else:
                 kernels.add_blocks(y[p:q], d[p:q], *scales, s[p:q], doubt[p:q])
@@ -164,7 +186,9 @@ def _by_blocks(a: Operand, b: Operand, block: int, exact: bool, y: np.ndarray) -
         in_threads(len(xs), len(ws) * 8, None, add)
         if spans is not None and not exact:
             for m, n in np.argwhere(doubt):
-                total = _exact_dot(xb[m], wb[n], x_scales[j, m] * w_scales[j, n])
+                scale = _scale_products(a, b, x_scales[j, m], w_scales[j, n])
+                total = _exact_dot(xb[m], wb[n], float(scale))
+                total = Fraction(float(_float32(total))) if rounds else total
                 y[m, n] = _float32(Fraction(float(y[m, n])) + total)
             doubt[:] = False
     if exact:
@@ -172,7 +196,8 @@ def _by_blocks(a: Operand, b: Operand, block: int, exact: bool, y: np.ndarray) -
         kernels.round_totals(high, low, slop, y, doubt)
         for m, n in np.argwhere(doubt):
             parts = [slice(j * block, (j + 1) * block) for j in range(count)]
-            dots = (_exact_dot(xs[m, p], ws[n, p], x_scales[j, m] * w_scales[j, n]) for j, p in enumerate(parts))
+            factors = _scale_products(a, b, x_scales[:, m], w_scales[:, n]).tolist()
+            dots = (_exact_dot(xs[m, p], ws[n, p], scale) for p, scale in zip(parts, factors, strict=True))
             y[m, n] = _float32(sum(dots, Fraction(float(first[m, n]))))
     return y
 

@@ -21,11 +21,20 @@ SHORT = 8
 
 
 class Slice(NamedTuple):
-    """K elements start..stop of a row, and the bytes of one row of weights in them."""
+    """K elements start..stop of a row, and the bytes of one row of weights in them.
+
+    scale_bytes: those of the scales that `scale_rows` rows share (fp8_block); each output tile reads its own.
+    """
 
     start: int
     stop: int
     row_bytes: int
+    scale_bytes: int
+    scale_rows: int
+
+    def nbytes(self, n: int) -> int:
+        """Bytes of `n` rows of weights, the first of them at the edge of a tile of scales."""
+        return n * self.row_bytes + -(-n // self.scale_rows) * self.scale_bytes
 
 
 class Gemms(Draft):
@@ -80,14 +89,14 @@ class Gemms(Draft):
         """Two tiles of each operand, two of the results, two panels where one stays; slots for the late writes."""
         buffers, opd, distance = self.arch.buffers, self.opd, self.policy.distance
         slots = buffers.outputs // (tm * tn * self.arch.dot.accumulator_bytes)
-        widest = max(one.row_bytes for _, group in depth for one in group)
-        if 2 * tn * widest > buffers.weights or slots < 2:
+        widest = max(one.nbytes(tn) for _, group in depth for one in group)
+        if 2 * widest > buffers.weights or slots < 2:
             return False
         if self.in_dram and 2 * activation_bytes(opd, tm * tk) > buffers.activations:
             return False
         if resident and self.in_dram and 2 * tm * activation_bytes(opd, g.k) > buffers.activations:
             return False
-        if resident and not self.in_dram and 2 * tn * opd.weights.row_nbytes(g.k) > buffers.weights:
+        if resident and not self.in_dram and 2 * opd.weights.matrix_nbytes(tn, g.k) > buffers.weights:
             return False
         writes = self.in_dram or self.spill_out
         return not writes or distance == 1 or (slots - 1) * -(-g.k // tk) >= distance
@@ -95,7 +104,7 @@ class Gemms(Draft):
     def _count(self, g: Gemm, m: int, n: int, first_use: bool, times: int) -> None:
         """What `times` output tiles of m x n move."""
         if self.in_dram or first_use:
-            self.moved["weights"] += times * n * self.opd.weights.row_nbytes(g.k)
+            self.moved["weights"] += times * self.opd.weights.matrix_nbytes(n, g.k)
         if self.in_dram and first_use:
             row = parts(g.k, min(self.policy.k, g.k))
             self.moved["activations"] += times * sum(each * activation_bytes(self.opd, m * k) for each, k in row)
@@ -117,7 +126,7 @@ class Gemms(Draft):
     def _tile(self, g: Gemm, m: int, n: int, part: Slice, first_use: bool, last_use: bool) -> Tile:
         """read -> convert -> dot -> vector -> write, the last two only where K ends."""
         opd, final = self.opd, part.stop == g.k
-        weights = n * part.row_bytes
+        weights = part.nbytes(n)
         inputs = activation_bytes(opd, m * (part.stop - part.start)) if self.in_dram else 0
         held = m * n * self.arch.dot.accumulator_bytes
         stored = self._result_bytes(m * n)
@@ -175,8 +184,9 @@ def slices(layout: Layout, k: int, step: int) -> list[tuple[int, tuple[Slice, ..
 
     def one(number: int) -> Slice:
         start, stop = number * step, min((number + 1) * step, k)
-        before = layout.row_nbytes(start) if start else 0
-        return Slice(start, stop, layout.row_nbytes(stop) - before)
+        row = layout.codes_nbytes(stop) - (layout.codes_nbytes(start) if start else 0)
+        scales = layout.scales_nbytes(stop) - layout.scales_nbytes(start)
+        return Slice(start, stop, row, scales, max(layout.tile_rows, 1))
 
     tiles = -(-k // step)
     whole = layout.block * 8 // gcd(layout.record_bits, 8)

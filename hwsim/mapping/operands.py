@@ -121,13 +121,13 @@ class Formats:
 
     def kv_on(self, arch: TileMachine) -> Layout:
         """Format of the KV cache."""
-        return self.kv or layout(arch.kv)
+        return self.kv or layout(arch.kv).by_rows()
 
     def state_on(self, arch: TileMachine) -> tuple[Layout, bool]:
         """(format of the state, whether it is rounded stochastically)."""
         if self.state:
             return self.state, self.stochastic
-        return layout(arch.state.removesuffix(STOCHASTIC)), arch.state.endswith(STOCHASTIC)
+        return layout(arch.state.removesuffix(STOCHASTIC)).by_rows(), arch.state.endswith(STOCHASTIC)
 
     def config(self) -> dict[str, Any]:
         """Plain data: names; None where the machine decides."""
@@ -169,7 +169,7 @@ def _resolved(what: str, given: FormatSource | None, problems: list[str]) -> Lay
         found = layout(given)
         if found.kind == "seed" and what in ("activations", "kv", "state"):
             raise InputError(f"{found.name} is a weight format; write bf16, fp8 or int8")
-        return found
+        return found if what.startswith("weights") else found.by_rows()
     return None
 
 
@@ -220,8 +220,8 @@ def activation_format(arch: TileMachine, weights: Layout, given: Layout | None) 
     pairs = [r for r in arch.dot.rates if r.weights == weights.name]
     if pairs:
         best = max(pairs, key=lambda r: (r.macs_per_cycle, layout(r.activations).bits_per_value))
-        return layout(best.activations)
-    return weights if weights.activations == "same" else layout(wide(arch))
+        return layout(best.activations).by_rows()
+    return (weights if weights.activations == "same" else layout(wide(arch))).by_rows()
 
 
 def operands(arch: TileMachine, op: Op, formats: Formats) -> Operands:

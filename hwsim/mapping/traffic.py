@@ -45,11 +45,11 @@ def activation_bytes(opd: Operands, elements: int) -> int:
 
 
 def weight_bytes(op: Op, opd: Operands) -> int:
-    """Bytes of every weight that the op reads, block and row scales and seeds included.
+    """Bytes of every weight that the op reads, scales of blocks, rows and tiles and seeds included.
 
     A tensor's one scale (at most 4 B) is a constant of the kernel and not counted as traffic.
     """
-    total = sum(g.count * g.n * opd.weights.row_nbytes(g.k) for g in op.gemms)
+    total = sum(g.count * opd.weights.matrix_nbytes(g.n, g.k) for g in op.gemms)
     if op.params:
         total += -(-op.params * opd.weights.bits_per_value.numerator // (8 * opd.weights.bits_per_value.denominator))
     return total

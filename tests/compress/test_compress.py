@@ -85,6 +85,22 @@ def test_a_file_in_every_format(source, tmp_path, name):
         assert f.metadata() == {"format": "pt", "trained": "never"}
 
 
+@pytest.mark.parametrize("name", ["fp8_block", "nvfp4"])
+def test_a_stack_of_experts_keeps_its_matrices_apart(tmp_path, name):
+    """No tile of 128 x 128 reaches into the next matrix: 130 rows have two rows of scales, in a stack of three six."""
+    w = np.random.default_rng(5).standard_normal((3, 130, 200)).astype(np.float32)
+    source, out, back = (tmp_path / f"{n}.safetensors" for n in ("in", "out", "back"))
+    save_file({"experts.weight": w}, source)
+    (row,) = compress(source, out, name).rows
+    expected = {"fp8_block": 3 * (130 * 200 + 2 * 2 * 4), "nvfp4": 390 * 13 * 9 + 4}[name]
+    assert row.nbytes == expected and inspect(out).rows == (row,)
+    decompress(out, back)
+    found = load_file(back)["experts.weight"]
+    if name == "fp8_block":
+        np.testing.assert_array_equal(found, np.stack([get_format(name).quantize(each) for each in w]))
+    assert relative_error(w, found) < {"fp8_block": 0.03, "nvfp4": 0.1}[name]
+
+
 def write_bf16(tensors, path):
     """A bfloat16 file. The library cannot write one from numpy, so write float16 and change the type in the header."""
     save_file({name: w.view(np.float16) for name, w in tensors.items()}, path)

@@ -237,33 +237,63 @@ def bdr(rows, m: int, k1: int, d1: int, k2: int, d2: int, rounding: str, seed: i
     return codes, scales, shifts, decoded
 
 
+def finite_sizes(xs) -> list[F]:
+    """Magnitudes of the values that are neither NaN nor infinite."""
+    return [abs(F(x)) for x in xs if math.isfinite(x)]
+
+
+def special_code(x: float, values: list[F]) -> int:
+    """NaN has its code, infinity that of the largest value."""
+    return 0x7F if math.isnan(x) else len(values) - 1 | (0x80 if x < 0 else 0)
+
+
+def tiled(rows, tile_rows: int, rounding: str, seed: int = 1):
+    """(codes, scales as fractions, decoded) of one fp8_block matrix: each tile's scale from its own values alone."""
+    n, k = len(rows), len(rows[0])
+    dice = randoms(rows, rounding, seed)
+    codes, decoded = [[0] * k for _ in rows], [[0.0] * k for _ in rows]
+    scales = []
+    for i in range(0, n, tile_rows):
+        scales.append([])
+        for j in range(0, k, 128):
+            at = [(r, c) for r in range(i, min(i + tile_rows, n)) for c in range(j, min(j + 128, k))]
+            s = fl32(max(finite_sizes(rows[r][c] for r, c in at), default=F(0)) / 448) or F(1)
+            scales[-1].append(s)
+            for r, c in at:
+                x = rows[r][c]
+                if math.isfinite(x):
+                    codes[r][c] = element_code(x, s, E4M3, 8, False, rounding, dice[r][c])
+                else:
+                    codes[r][c] = special_code(x, E4M3)
+                decoded[r][c] = math.nan if math.isnan(x) else signed(codes[r][c], E4M3, 8, False, s)
+    return codes, scales, decoded
+
+
 def scaled(rows, kind: str, rounding: str, seed: int = 1):
-    """(codes, scales as fractions, decoded): fp8_e4m3 one scale, int8 one per row, int4_g128 one per group."""
+    """(codes, scales as fractions, decoded): fp8_e4m3 and fp8_e5m2 one scale, int8 and fp8_row one per row, int4_g128
+    one per group."""
     values, bits, integer = {
         "fp8_e4m3": (E4M3, 8, False),
+        "fp8_row": (E4M3, 8, False),
+        "fp8_e5m2": (ELEMENTS["E5M2"][0], 8, False),
         "int8": ([F(i) for i in range(128)], 8, True),
         "int4_g128": ([F(i) for i in range(8)], 4, True),
     }[kind]
     dice = randoms(rows, rounding, seed)
-    everything = [abs(F(x)) for row in rows for x in row if math.isfinite(x)]
+    everything = finite_sizes(x for row in rows for x in row)
     codes, scales, decoded = [], [], []
     for row, rs in zip(rows, dice, strict=True):
         size = 128 if kind == "int4_g128" else max(len(row), 1)
         rs = rs + [0] * size
         row_codes, row_scales, row_values = [], [], []
         for b, xs in enumerate(blocks(row, size)):
-            if kind == "fp8_e4m3":
-                s = fl32(max(everything, default=F(0)) / 448)
-            else:
-                top = max(abs(F(x)) for x in xs)
-                s = fl32(top / 127) if kind == "int8" else fl16(top / 7)
+            top = max(everything if kind in ("fp8_e4m3", "fp8_e5m2") else finite_sizes(xs), default=F(0))
+            s = fl16(top / 7) if kind == "int4_g128" else fl32(top / values[-1])
             s = s or F(1)
             row_scales.append(s)
             for i, x in enumerate(xs):
-                if math.isnan(x):
-                    code = 0x7F
-                elif math.isinf(x):
-                    code = 0x7E | (0x80 if x < 0 else 0)
+                if not math.isfinite(x):
+                    code = special_code(x, values)
                 else:
                     table = [*values, F(8)] if kind == "int4_g128" and is_negative(x) else values
                     code = element_code(x, s, table, bits, integer, rounding, rs[b * size + i])

@@ -46,7 +46,7 @@ def test_small_and_empty(name, shape):
 
 
 @pytest.mark.parametrize("rounding", ["rne", "stochastic"])
-@pytest.mark.parametrize("name", ["mxfp4", "mxint8", "nvfp4", "mx6", "int8", "int4_g128", "fp8"])
+@pytest.mark.parametrize("name", ["mxfp4", "mxint8", "nvfp4", "mx6", "int8", "int4_g128", "fp8", "fp8_block"])
 def test_threads_change_no_bit(name, rounding):
     x = normal(9, 1 << 19)
     one = get_format(name, rounding=rounding, threads=1).encode(x)
@@ -102,6 +102,48 @@ def test_bytes_of_int8_and_int4_by_hand():
     x = np.zeros(128)
     x[:2] = 7.0, -2.0
     assert get_format("int4_g128").encode(x).to_bytes() == np.float16(1).tobytes() + b"\xe7" + bytes(63)
+
+
+def test_bytes_of_fp8_by_hand():
+    """fp8_row: 448 -> scale 1, 0x7E; 224 -> scale 1/2, 0x7E. fp8_e5m2: 57344 -> scale 1, 0x7B; -1 -> 0xBC."""
+    one, half = np.float32(1).tobytes(), np.float32(0.5).tobytes()
+    x = np.array([[448.0, -1], [224, 0.5]])
+    assert get_format("fp8_row").encode(x).to_bytes() == one + b"\x7e\xb8" + half + b"\x7e\x38"
+    assert get_format("fp8_e5m2").encode(np.array([57344.0, -1])).to_bytes() == b"\x7b\xbc" + one
+
+
+def test_bytes_of_fp8_block_by_hand():
+    """130 x 130 of zeros but a value in each of three tiles: codes row by row, then the scales 1, 2, 1 (zeros), 3."""
+    x = np.zeros((130, 130), np.float32)
+    x[0, 0], x[5, 129], x[129, 129] = 448, -896, 3 * 448
+    data = bytearray(130 * 130) + np.array([1, 2, 1, 3], "<f4").tobytes()
+    data[0], data[5 * 130 + 129], data[129 * 130 + 129] = 0x7E, 0xFE, 0x7E
+    encoded = get_format("fp8_block").encode(x)
+    assert encoded.to_bytes() == bytes(data)
+    assert encoded.scales.dtype == np.float32 and encoded.scales.tolist() == [[1, 2], [1, 3]]
+
+
+def test_fp8_block_tiles_survive_transposition_and_stay_in_their_matrix():
+    x = normal(3, 200, 140)
+    form = get_format("fp8_block")
+    np.testing.assert_array_equal(form.quantize(x[0]), form.quantize(np.ascontiguousarray(x[0].T)).T)
+    stack = form.encode(x)
+    assert stack.scales.shape == (3, 2, 2)
+    for i in range(3):
+        np.testing.assert_array_equal(stack.scales[i], form.encode(x[i]).scales)
+    assert form.encode(x, axis=1).scales.shape == (3, 2, 2)  # blocks along 200, rows along 140
+    rows = get_format("fp8_block", tile=(1, 128)).encode(x)
+    np.testing.assert_array_equal(rows.scales, np.maximum.reduceat(np.abs(x), [0, 128], axis=2) / np.float32(448))
+
+
+def test_fp8_block_reads_a_released_layout():
+    """A tensor of float8 and one of float32 scales per 128 x 128, as ml_dtypes multiplies them."""
+    rng = np.random.default_rng(3)
+    codes = rng.integers(0, 127, (200, 300), np.uint8) | rng.integers(0, 2, (200, 300), np.uint8) << 7
+    scales = rng.uniform(1e-4, 1e-2, (2, 3)).astype(np.float32)
+    got = get_format("fp8_block").from_bytes(codes.tobytes() + scales.tobytes(), codes.shape).decode()
+    wide = np.repeat(np.repeat(scales, 128, axis=0), 128, axis=1)[:200, :300]
+    np.testing.assert_array_equal(got, codes.view(ml_dtypes.float8_e4m3fn).astype(np.float32) * wide)
 
 
 def test_nvfp4_square_tiles_survive_transposition():
@@ -182,6 +224,7 @@ def test_errors_of_a_file(tmp_path):
         ("mxfp4", {"seed": 0}, "seed"),
         ("nvfp4", {"recipe": "tea"}, "did you mean te"),
         ("bf16", {"rounding": "zero"}, "nearest even only"),
+        ("fp8_block", {"tile": 128}, r"tile: 128; write \(128, 128\)"),
     ],
 )
 def test_errors_in_options(name, options, message):

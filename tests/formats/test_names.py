@@ -27,9 +27,9 @@ CUSTOM = [
     {"name": "m5", "m": 5, "k1": 32, "d1": 8, "k2": 4, "d2": 2},
 ]
 ACTIVATIONS = {
-    "same": ["fp32", "bf16", "fp16", "fp8_e4m3", "int8"],
+    "same": ["fp32", "bf16", "fp16", "fp8_e4m3", "fp8_e5m2", "fp8_row", "int8"],
     "listed": ["mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e3m2", "mxfp6_e2m3", "mxfp4_e2m1", "mxint8", "nvfp4"]
-    + ["mx9", "mx6", "mx4"],
+    + ["mx9", "mx6", "mx4", "fp8_block"],
     "wide": ["int4_g128", "seedlm4", "seedlm3"],
 }
 
@@ -150,6 +150,16 @@ def test_other_unknown_names_say_what_works():
     for path in ("./mine", "mine.json"):
         with pytest.raises(InputError, match="must end in .yaml or .yml"):
             layout(path)
+
+
+def test_the_layout_of_activations_has_their_values():
+    """What a run resolves `fp8_block` to, where it names activations or a cache, is one scale per row and 128."""
+    found = layout("fp8_block").by_rows()
+    form = get_format(found)
+    assert form.layout == found == get_format("fp8_block", tile=(1, 128)).layout
+    x = np.random.default_rng(0).standard_normal((5, 300))
+    assert form.encode(x).to_bytes() == get_format("fp8_block", tile=(1, 128)).encode(x).to_bytes()
+    assert found != layout("fp8_block") and found.resolved() == "fp8_block"
 
 
 def test_a_layout_of_ones_own_has_no_values():

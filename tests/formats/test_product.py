@@ -18,6 +18,7 @@ MX = {
     "mxfp8_e5m2": "E5M2", "mxfp8_e4m3": "E4M3", "mxfp6_e3m2": "E3M2", "mxfp6_e2m3": "E2M3", "mxfp4_e2m1": "E2M1",
     "mxint8": "INT8",
 }  # fmt: skip
+FP8 = {"fp8_e4m3": "E4M3", "fp8_row": "E4M3", "fp8_block": "E4M3", "fp8_e5m2": "E5M2"}
 BDR = {"mx9": (7, 16, 8, 2, 1), "mx4": (2, 16, 8, 2, 1)}
 
 
@@ -40,6 +41,9 @@ def exact_values(encoded) -> list[list[F]]:
 
         scales = encoded.scales.reshape(len(codes), -1).tolist()
         return [[value(c) * scale(s[i // size]) for i, c in enumerate(r)] for r, s in zip(codes, scales, strict=True)]
+    if name in FP8:
+        values = reference.ELEMENTS[FP8[name]][0]
+        return [[-values[c - 128] if c >= 128 else values[c] for c in r] for r in codes]
     if name == "int8":
         return [[F(c - 256 if c >= 128 else c) for c in r] for r in codes]
     if name == "int4_g128":
@@ -66,9 +70,11 @@ def data(name, rows, k, seed, spread=3):
 PAIRS = [(a, b) for i, a in enumerate(MX) for b in list(MX)[i:]]
 OTHERS = [
     ("nvfp4", "nvfp4"), ("nvfp4", "mxfp8_e4m3"), ("mx9", "mx9"), ("mx9", "mxint8"), ("mx4", "bf16"), ("bf16", "bf16"),
+    ("fp8_e4m3", "fp8_e5m2"), ("fp8_row", "fp8_row"), ("fp8_row", "bf16"),
     ("fp32", "fp32"), ("fp16", "mxfp4_e2m1"), ("int8", "int8"), ("int8", "int4_g128"), ("int4_g128", "bf16"),
 ]  # fmt: skip
 BLOCKS = {"nvfp4": 16, "mx9": 16, "mx4": 16, "int4_g128": 128, "int8": 0, "bf16": 0, "fp32": 0, "fp16": 0}
+BLOCKS |= dict.fromkeys(FP8, 0)
 
 
 def block_of(a, b):
@@ -190,6 +196,92 @@ def test_hard_rows_anywhere_in_the_range():
                         exact = F(acc) + sum(F(p) * F(q) for p, q in pairs)
                         acc = reference.float32_of(abs(exact), exact < 0)
                 np.testing.assert_array_equal(y[m, n], np.float32(acc))
+
+
+TILED = [("fp8_block", "fp8_block"), ("bf16", "fp8_block"), ("fp32", "fp8_block"), ("mxfp8_e4m3", "fp8_block"),
+         ("nvfp4", "fp8_block"), ("fp8_block", "fp8_row")]  # fmt: skip
+
+
+def block_values(encoded, block: int) -> list[list[tuple[list[F], F]]]:
+    """[row][dot block]: (elements without scales, the scale of the block) by the codes."""
+    name, k = encoded.format.name, encoded.row_length
+    values = exact_values(encoded)
+    if name == "fp8_block":
+        tile = encoded.format.tile[0]
+        tiles = encoded.scales.tolist()
+        scales = [[F(tiles[r // tile][j // 128]) for j in range(0, k, block)] for r in range(len(values))]
+    elif name in ("nvfp4", *MX):  # those values hold their scales: take them out again
+        size = BLOCKS.get(name, 32)
+        codes = encoded.scales.tolist()
+        scales = [
+            [reference.E4M3[row[j // size]] if name == "nvfp4" else F(2) ** (row[j // size] - 127)
+             for j in range(0, k, block)] for row in codes
+        ]  # fmt: skip
+        values = [[v / scales[r][i // block] for i, v in enumerate(row)] for r, row in enumerate(values)]
+    else:
+        scales = [[F(1)] * -(-k // block) for _ in values]
+    return [
+        [(row[j * block : (j + 1) * block], s) for j, s in enumerate(each)]
+        for row, each in zip(values, scales, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("hard", [False, True], ids=["plain", "cancelling"])
+@pytest.mark.parametrize("a, b", TILED)
+def test_fp8_block_rounds_each_block(a, b, hard):
+    """acc = fl32(acc + fl32(exact integer sum x fl32(s_w s_x))), blocks in ascending k; scales of any 24 bits."""
+    rng = np.random.default_rng(11)
+    x, w = rng.standard_normal((4, 300)), rng.standard_normal((131, 300))
+    if hard:  # sums that cancel but for their last bits, next to elements far below
+        x[:, 1::2] = -x[:, ::2] * (1 + rng.choice([0, 2.0**-7, 2.0**-20], (4, 150)))
+        w[:, 1::2] = w[:, ::2]
+        w *= 2.0 ** rng.integers(-9, 3, w.shape)
+    left = get_format(a, tile=(1, 128)) if a == "fp8_block" else get_format(a)
+    x, w = left.encode(x.astype(np.float32)), get_format(b).encode(w.astype(np.float32))
+    block = min(BLOCKS.get(a, 32) or 128, 128)
+    xs, ws = block_values(x, block), block_values(w, block)
+    y, total = matmul(x, w, tensor_scale=False), matmul(x, w, "exact", tensor_scale=False)
+    for m in range(4):
+        for n in (0, 1, 64, 127, 128, 130):
+            sums = [
+                sum(map(F.__mul__, p, q), F(0)) * fl32(s * t)
+                for (p, s), (q, t) in zip(xs[m], ws[n], strict=True)
+            ]  # fmt: skip
+            acc = F(0)
+            for each in sums:
+                acc = fl32(acc + fl32(each))
+            assert F(float(y[m, n])) == acc
+            assert F(float(total[m, n])) == fl32(sum(sums))
+    one = get_format(b).encode(w.decode()[:4])
+    totals, exponents = block_dot(x, one)
+    for m, (left, right) in enumerate(zip(block_values(x, block), block_values(one, block), strict=True)):
+        for j, ((p, s), (q, t)) in enumerate(zip(left, right, strict=True)):
+            assert totals[m, j] * F(2) ** int(exponents[m, j]) == sum(map(F.__mul__, p, q), F(0)) * fl32(s * t)
+
+
+def test_fp8_block_rounds_halves_to_even():
+    """A block's product with its scale on a float32 midpoint, and one bit to either side of it."""
+    w = np.zeros((3, 128), np.float32)
+    form = get_format("fp8_block", tile=(1, 128))
+    sides = [form.encode(np.tile([[448.0] + [0.0] * 127], (1, 1)))]
+    for s in (1 + 2.0**-23, 1 + 3 * 2.0**-23, 1 + 5 * 2.0**-23):
+        w[:, 0], w[:, 1], w[:, 2] = 448, 3, [0, 1, 2]
+        codes = get_format("fp8_block").encode(w)
+        scaled = codes.format.from_bytes(codes.to_bytes()[:-4] + np.float32(s).tobytes(), w.shape)
+        (x,) = sides
+        y = matmul(form.from_bytes(b"\x38" * 128 + np.float32(1).tobytes(), (1, 128)), scaled)
+        for n in range(3):
+            assert F(float(y[0, n])) == fl32((448 + 3 + n) * F(s))
+        assert F(float(matmul(x, scaled)[0, 0])) == fl32(F(448 * 448) * F(s))
+
+
+def test_fp8_block_beyond_float32_and_nan():
+    form = get_format("fp8_block", tile=(1, 128))
+    x = form.encode(np.array([[3e38, 1.0], [1.0, np.nan], [448.0, 7.0]], np.float32))
+    y = matmul(x, form.encode(np.array([[3e38, 1.0], [448.0, 2.0]], np.float32)))
+    assert y[0, 0] == np.inf and np.isnan(y[1]).all() and y[2, 1] == 448 * 448 + 7 * 2
+    with pytest.raises(InputError, match="write fp32 or exact"):
+        matmul(x, x, "hopper_fp8")
 
 
 def test_infinite_elements():

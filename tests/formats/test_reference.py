@@ -112,12 +112,12 @@ def test_nvfp4_ties_are_exact():
 
 
 @pytest.mark.parametrize("rounding", ROUNDINGS)
-@pytest.mark.parametrize("name", ["nvfp4", "fp8_e4m3", "int8"])
+@pytest.mark.parametrize("name", ["nvfp4", "fp8_e4m3", "fp8_row", "int8"])
 def test_float64_one_ulp_beside_every_turn(name, rounding):
     """A float64 quotient can land on a midpoint or a value that the exact quotient misses."""
     for top in (1.0, 1.7, 1.9375):
-        s = {"nvfp4": np.float32(top / 6 / 448) * 448.0, "fp8_e4m3": np.float32(top / 448) * 1.0}.get(
-            name, float(np.float32(top / 127))
+        s = {"nvfp4": np.float32(top / 6 / 448) * 448.0, "int8": float(np.float32(top / 127))}.get(
+            name, float(np.float32(top / 448))
         )
         steps = np.arange(1, 64 if name == "int8" else 48) / (2.0 if name == "int8" else 8.0)
         exact = steps * float(s)
@@ -147,11 +147,11 @@ def test_bdr(point, rounding, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("rounding", ROUNDINGS)
-@pytest.mark.parametrize("name", ["fp8_e4m3", "int8", "int4_g128"])
+@pytest.mark.parametrize("name", ["fp8_e4m3", "fp8_e5m2", "fp8_row", "int8", "int4_g128"])
 def test_scaled_dense(name, rounding, dtype):
-    kind = {"int8": np.float32, "int4_g128": np.float16}.get(name)
+    kind = {"int8": np.float32, "fp8_row": np.float32, "int4_g128": np.float16}.get(name)
     for i in range(3):
-        x = rows_of(f"{i}{name}{rounding}{i}", dtype, 3, 150, special=name == "fp8_e4m3")
+        x = rows_of(f"{i}{name}{rounding}{i}", dtype, 3, 150, special=name.startswith("fp8"))
         if i == 1:
             x = (np.random.default_rng(3).standard_normal(x.shape) * 2.0 ** -np.arange(3)[:, None]).astype(dtype)
         codes, scales, decoded = reference.scaled(x.tolist(), name, rounding, 3)
@@ -162,6 +162,23 @@ def test_scaled_dense(name, rounding, dtype):
         else:
             stored = [Fraction(float(s)) for s in got.scales.view(kind).ravel()]
             assert stored == [s for row in scales for s in row]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("tile", [128, 1])
+@pytest.mark.parametrize("n, k", [(130, 150), (3, 128), (1, 1), (128, 7)])
+def test_fp8_block(n, k, tile, rounding, dtype):
+    """Edges that cut tiles off; a tile of zeros, and one of tiny values among others; Inf and NaN."""
+    x = rows_of(f"{n}{k}{tile}{rounding}", dtype, n, k)
+    if n > 128:
+        x[:128, 128:], x[128:] = 0, np.random.default_rng(n).standard_normal((n - 128, k))
+        x[129, 3], x[0, 0], x[1, 1] = np.nan, np.inf, -np.inf
+    codes, scales, decoded = reference.tiled(x.tolist(), tile, rounding, 3)
+    got = get_format("fp8_block", tile=(tile, 128), rounding=rounding, seed=3).encode(x)
+    check(got, x, codes, None, decoded)
+    assert got.scales.dtype == np.float32 and got.scales.shape == (-(-n // tile), -(-k // 128))
+    assert [[Fraction(float(s)) for s in row] for row in got.scales] == scales
 
 
 @pytest.mark.parametrize("name, bits, emin", [("bf16", 7, -126), ("fp16", 10, -14), ("fp32", 23, -126)])

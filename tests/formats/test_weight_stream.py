@@ -11,7 +11,8 @@ from hwsim.formats.layout import stream_shape
 from hwsim.formats.names import layout
 
 RECORD = {"mxfp4": (32, 136, 1), "mxfp6": (32, 200, 1), "nvfp4": (16, 72, 1), "mx9": (16, 144, 1), "bf16": (1, 16, 32),
-          "int8": (1, 8, 32), "int4_g128": (128, 528, 1), "seedlm4": (8, 32, 4), "seedlm3": (12, 36, 8)}  # fmt: skip
+          "int8": (1, 8, 32), "fp8_row": (1, 8, 32),
+          "int4_g128": (128, 528, 1), "seedlm4": (8, 32, 4), "seedlm3": (12, 36, 8)}  # fmt: skip
 
 
 def bits_of(data: bytes) -> str:
@@ -23,7 +24,7 @@ def bits_of(data: bytes) -> str:
 def test_every_bit(name, n, k, units, interleave, beat):
     block, bits, gather = RECORD[name]
     w = get_format(name).encode(np.random.default_rng(1).standard_normal((n, k)).astype(np.float32))
-    head = 32 if name == "int8" else 0
+    head = 32 if name in ("int8", "fp8_row") else 0
     row_bits = 8 * layout(name).row_nbytes(k)
     everything = bits_of(w.to_bytes())
     rows = [everything[r * row_bits + head : (r + 1) * row_bits] for r in range(n)]
@@ -54,5 +55,7 @@ def test_errors():
     w = get_format("mxfp4").encode(np.ones((2, 2, 32)))
     with pytest.raises(InputError, match="write a matrix"):
         stream(w, 1, 1, 64)
+    with pytest.raises(InputError, match="scales of fp8_block are not in its rows"):
+        stream(get_format("fp8_block").encode(np.ones((2, 32))), 1, 1, 64)
     with pytest.raises(InputError, match="write 1 or more"):
         stream(get_format("mxfp4").encode(np.ones((2, 32))), 0, 1, 64)

@@ -45,6 +45,7 @@ OPERANDS = {
     "mxfp6_e2m3": ("E2M3", "e8m0", 32), "mxfp4_e2m1": ("E2M1", "e8m0", 32), "mxint8": ("INT8", "e8m0", 32),
     "nvfp4": ("E2M1", "e4m3", 16), "mx9": ((7, 2, 1), "e8m0", 16), "mx6": ((4, 2, 1), "e8m0", 16),
     "mx4": ((2, 2, 1), "e8m0", 16), "fp8_e4m3": ("E4M3", "none", 0), "int8": ("INT8", "none", 0),
+    "fp8_e5m2": ("E5M2", "none", 0), "fp8_row": ("E4M3", "none", 0),
 }  # fmt: skip
 
 
