@@ -20,6 +20,7 @@ from hwsim.arch.scalars import (
     size_text,
     whole_cycles,
 )
+from hwsim.arch.technology import DramKindName
 from hwsim.files.fields import FilePart
 from hwsim.files.yaml import Document
 
@@ -172,6 +173,11 @@ class DramFile(FilePart):
     )
     turnaround: Duration | None = Field(
         None, description="Time lost at each change between reading and writing.", examples=["10 ns"]
+    )
+    kind: DramKindName | None = Field(
+        None,
+        description="Kind of memory, for its energy per byte: of `arch_configs/technology/dram`, or a file's path.",
+        examples=["hbm2"],
     )
     scattered: ScatteredFile | None = Field(
         None,

@@ -75,6 +75,7 @@ Set = Annotated[
 ]
 By = Annotated[str | None, typer.Option(help="op or layer: where the time goes")]
 Trace = Annotated[Path | None, typer.Option(help="write a timeline for ui.perfetto.dev to this file")]
+Energy = Annotated[bool, typer.Option("--energy", help="print each term of energy and area with its source")]
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 
 
