@@ -1,9 +1,9 @@
 """Energy and area of a run: its bytes and unit operations, times the published figures of a technology.
 
 energy = sum bytes x pJ/B + sum unit operations x NAND2-equivalents x activity x pJ per toggle + static power x seconds;
-area = units x NAND2-equivalents x um2 + buffer bits x um2. Gate counts are those in `hwsim/data/units.json`, which
-`make fpga` measures on the units in `rtl`. A term without a source is None and says what is missing; then the total
-is None too.
+area = units x NAND2-equivalents x um2 / utilisation + buffer bits x um2. Gates are those of `hwsim/data/units.json`,
+which `make fpga` measures on the units in `rtl`. A term without a source is None and says what is missing; then the
+total is None too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from importlib.resources import files
 from math import ceil
 
 from hwsim.arch.machine import TileMachine
-from hwsim.arch.technology import TECHNOLOGIES, Sourced, Technology
+from hwsim.arch.technology import DramKind, Sourced, Technology, dram_names, technology_names
 from hwsim.result import Cost, Term
 
 PJ = 1e-12
@@ -33,18 +33,23 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class CostTable:
-    """Inputs of a cost. technology: None if the machine names none."""
+    """Inputs of a cost. technology, dram: None if the machine names none."""
 
     units: Mapping[str, Unit]
     technology: Technology | None
+    dram: DramKind | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Operations of a run. macs: by (weights, activations); regenerated: seed blocks by (seed format, fed format)."""
+    """Operations of a run. macs: by (weights, activations); regenerated: seed blocks by (seed format, fed format).
+
+    dram_bytes: in whole beats; buffer_bytes: written to and read from on-chip buffers (`mapping.onchip`).
+    """
 
     seconds: float
     dram_bytes: int
+    buffer_bytes: int
     macs: Mapping[tuple[str, str], int]
     regenerated: Mapping[tuple[str, str], int]
     dequantised: int = 0
@@ -52,8 +57,8 @@ class Work:
 
 
 def cost_table(arch: TileMachine) -> CostTable:
-    """The measured units of this package, and the technology that the machine names."""
-    return CostTable(_units(), TECHNOLOGIES[arch.technology] if arch.technology else None)
+    """The measured units of this package, with the technology and the kind of DRAM that the machine names."""
+    return CostTable(_units(), arch.technology, arch.dram_kind)
 
 
 @cache
@@ -66,12 +71,14 @@ def _units() -> Mapping[str, Unit]:
 
 
 def cost(table: CostTable, arch: TileMachine, work: Work) -> Cost:
-    """Energy of the run, and area of as many units as reach the machine's rates, term by term."""
-    tech = table.technology
+    """Energy of the run and area of the units it uses at the machine's rates, term by term."""
+    tech, kind = table.technology, table.dram
+    no_kind = f"{arch.name}: no `kind` under `dram` in the machine file; known: {', '.join(dram_names())}"
     energy = [
-        _moved("dram", work.dram_bytes, tech and tech.dram_pj_per_byte, arch),
-        # Every byte to or from DRAM is written to a buffer at least once and read from it at least once.
-        _moved("buffers", 2 * work.dram_bytes, tech and tech.buffer_pj_per_byte, arch),
+        _moved("dram", work.dram_bytes, kind.pj_per_byte) if kind else Term("dram", None, no_kind),
+        _moved("buffers", work.buffer_bytes, tech.buffer_pj_per_byte, _counted(arch))
+        if tech
+        else _unknown("buffers", arch),
     ]
     area = [_buffers(arch, tech)]
     for pair, macs in work.macs.items():
@@ -83,8 +90,7 @@ def cost(table: CostTable, arch: TileMachine, work: Work) -> Cost:
         energy.append(joules)
         area.append(square)
     if work.vector:
-        each = tech and tech.vector_pj
-        energy.append(Term("vector", work.vector * each.value * PJ, each.source) if each else _unknown("vector", arch))
+        energy.append(_moved("vector", work.vector, tech.vector_pj) if tech else _unknown("vector", arch))
         area.append(Term("vector", None, "no measured unit for the vector server"))
     if work.dequantised:
         energy.append(Term("dequantise", None, "no measured unit for the dequantise server"))
@@ -98,21 +104,31 @@ def cost(table: CostTable, arch: TileMachine, work: Work) -> Cost:
 
 
 def _unknown(name: str, arch: TileMachine) -> Term:
-    return Term(name, None, f"{arch.name}: no `technology` in the machine file; known: {', '.join(TECHNOLOGIES)}")
+    return Term(name, None, f"{arch.name}: no `technology` in the machine file; known: {', '.join(technology_names())}")
 
 
-def _moved(name: str, nbytes: int, each: Sourced | None, arch: TileMachine) -> Term:
-    if each is None:
-        return _unknown(name, arch)
-    return Term(name, each.value and nbytes * each.value * PJ, each.source)
+def _moved(name: str, count: int, each: Sourced, how: str = "") -> Term:
+    """So many bytes or passes; without a value, what is missing."""
+    if each.value is None:
+        return Term(name, None, each.source)
+    return Term(name, count * each.value * PJ, each.source + how)
+
+
+def _counted(arch: TileMachine) -> str:
+    """How far the count of on-chip bytes goes."""
+    if arch.cores:
+        return "; what crosses DRAM in and out once: a lower bound, the reuse inside a kernel is not known"
+    return "; operands once per tile, partial sums once per tile of K"
 
 
 def _buffers(arch: TileMachine, tech: Technology | None) -> Term:
     if tech is None:
         return _unknown("buffers", arch)
-    held = arch.buffers
+    held, bit = arch.buffers, tech.bit_um2
+    if bit.value is None:
+        return Term("buffers", None, bit.source)
     bits = 8 * (held.weights + held.activations + held.outputs)
-    return Term("buffers", bits * tech.bit_um2.value * 1e-6, f"{tech.bit_um2.source}; bit cells only")
+    return Term("buffers", bits * bit.value * 1e-6, f"{bit.source}; bit cells only")
 
 
 def _find(table: CostTable, kind: str, pair: tuple[str, str]) -> tuple[str, Unit | None]:
@@ -131,7 +147,7 @@ def _dot(table: CostTable, arch: TileMachine, pair: tuple[str, str], macs: int) 
     if any(unit is None or unit.nand2 is None for _, unit in parts):
         lacking = next(n for n, unit in parts if unit is None or unit.nand2 is None)
         missing = f"{lacking} is not measured in units.json"
-        known = tech.mac_pj.get(pair)
+        known = tech.mac(pair)
         joules = Term(name, macs * known.value * PJ, known.source) if known else Term(name, None, missing)
         return joules, Term(name, None, missing)
     gates, lanes = sum(unit.nand2 for _, unit in parts), parts[0][1].per_cycle
@@ -160,9 +176,13 @@ def _switched(
     tech: Technology, name: str, units: list[str], gates: int, operations: float, count: int
 ) -> tuple[Term, Term]:
     what = f"{' + '.join(units)}: {gates:,} NAND2-equivalents (units.json)"
-    joules = operations * gates * tech.activity.value * tech.toggle_pj.value * PJ
-    square = count * gates * tech.nand2_um2.value * 1e-6
-    return (
-        Term(name, joules, f"{what} x {tech.activity.value} x {tech.toggle_pj.value:.3g} pJ ({tech.toggle_pj.source})"),
-        Term(name, square, f"{count:,} x {what} x {tech.nand2_um2.value:.3g} um2 ({tech.nand2_um2.source})"),
-    )
+    toggle, active, cell, used = tech.toggle_pj, tech.activity, tech.nand2_um2, tech.utilisation
+    joules, square = Term(name, None, toggle.source), Term(name, None, cell.source)
+    if toggle.value is not None:
+        value = operations * gates * active.value * toggle.value * PJ
+        joules = Term(name, value, f"{what} x {active.value} x {toggle.value:.3g} pJ ({toggle.source})")
+    if cell.value is not None:
+        value = count * gates * cell.value / used.value * 1e-6
+        spread = f"{cell.value:.3g} um2 ({cell.source}) / utilisation {used.value:g} ({used.source})"
+        square = Term(name, value, f"{count:,} x {what} x {spread}")
+    return joules, square

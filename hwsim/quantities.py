@@ -31,6 +31,8 @@ _PREFIXES: dict[str, dict[str, int] | dict[str, Fraction]] = {
     "element": _LARGE,
     "weight": _LARGE,
     "W": {"": 1},
+    "J": _SMALL,
+    "um2": {"": 1},
 }
 
 #: An example for each dimension that hwsim asks for; errors tell the user to write it.
@@ -50,6 +52,9 @@ EXAMPLES = {
     "weight/s": "128 Gweight/s",
     "weight/cycle": "128 weight/cycle",
     "W": "55 W",
+    "J": "0.2 pJ",
+    "J/B": "1.75 pJ/B",
+    "um2": "0.8 um2",
 }
 
 #: Either unit is accepted; the machine's clock turns one into the other.

@@ -1,25 +1,30 @@
 """Energy and area against the formula in rationals, on a table defined here."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 
 import hwsim
 from hwsim.arch import load_arch
-from hwsim.arch.technology import Sourced, Technology
+from hwsim.arch.technology import DramKind, Sourced, Technology
 from hwsim.cost import CostTable, Unit, Work, cost, cost_table
 from hwsim.jobs.run import gemm_job
-from hwsim.mapping.traffic import seed_blocks
+from hwsim.mapping.onchip import buffer_bytes
+from hwsim.mapping.traffic import activation_bytes, seed_blocks
+from hwsim.report.text import cost_lines
 from hwsim.result import Cost
 
+DRAM = DramKind("made up", Sourced(32.0, "a"))
 TECHNOLOGY = Technology(
-    dram_pj_per_byte=Sourced(32.0, "a"),
+    name="made up",
     buffer_pj_per_byte=Sourced(2.0, "b"),
     toggle_pj=Sourced(0.001, "c"),
     activity=Sourced(0.25, "d"),
-    mac_pj={("fp16", "fp16"): Sourced(0.5, "e")},
+    mac_pj=((("fp16", "fp16"), Sourced(0.5, "e")),),
     vector_pj=Sourced(3.0, "h"),
     nand2_um2=Sourced(0.125, "f"),
+    utilisation=Sourced(0.5, "i"),
     bit_um2=Sourced(0.03125, "g"),
 )
 UNITS = {
@@ -31,17 +36,17 @@ UNITS = {
 M0 = load_arch("m0", [("idle", "2 W")])
 
 
-def table(technology=TECHNOLOGY, units=UNITS) -> CostTable:
-    return CostTable(units, technology)
+def table(technology=TECHNOLOGY, units=UNITS, dram=DRAM) -> CostTable:
+    return CostTable(units, technology, dram)
 
 
 def test_energy_and_area_are_the_formula():
-    work = Work(0.5, 1000, {("int8", "int8"): 64_000}, {}, vector=500)
+    work = Work(0.5, 1000, 3000, {("int8", "int8"): 64_000}, {}, vector=500)
     found = cost(table(), M0, work)
     pico = Fraction(1, 10**12)
     expected = {
         "dram": 32 * 1000 * pico,
-        "buffers": 2 * 2 * 1000 * pico,
+        "buffers": 2 * 3000 * pico,
         "dot int8 x int8": Fraction(64_000, 32) * 16_000 * Fraction(1, 4) * Fraction(1, 1000) * pico,
         "vector": 3 * 500 * pico,
         "static": Fraction(1),
@@ -51,14 +56,14 @@ def test_energy_and_area_are_the_formula():
     count = -(-M0.dot.rate("int8", "int8") // 32)
     buffers = M0.buffers.weights + M0.buffers.activations + M0.buffers.outputs
     area = {t.name: t.value for t in found.area}
-    assert area["dot int8 x int8"] == pytest.approx(float(count * 16_000 * Fraction(1, 8) / 10**6))
+    assert area["dot int8 x int8"] == pytest.approx(float(count * 16_000 * Fraction(1, 8) / Fraction(1, 2) / 10**6))
     assert area["buffers"] == pytest.approx(buffers * 8 / 32 / 1e6)
     assert area["vector"] is None and Cost.total(found.area) is None
 
 
 def test_regenerators_gather_whole_target_blocks():
     arch = load_arch("seedlm-virtex7")
-    work = Work(1.0, 0, {("fp16", "fp16"): 1_000_000}, {("seedlm4", "mxint8"): 400})
+    work = Work(1.0, 0, 0, {("fp16", "fp16"): 1_000_000}, {("seedlm4", "mxint8"): 400})
     found = {t.name: t for t in cost(table(), arch, work).energy}
     # 4 decoders of 8 weights and one requantizer of 32 make a block: 100 of them.
     joules = 100 * (4 * 4_000 + 20_000) * 0.25 * 1e-3 * 1e-12
@@ -70,12 +75,14 @@ def test_regenerators_gather_whole_target_blocks():
     ("change", "word"),
     [
         ({"technology": None}, "m0: no `technology` in the machine file"),
+        ({"dram": None}, "m0: no `kind` under `dram` in the machine file; known: ddr4, hbm2"),
+        ({"technology": replace(TECHNOLOGY, toggle_pj=Sourced(None, "no toggle"))}, "no toggle"),
         ({"units": {}}, "block_dot_int8"),
         ({"units": {**UNITS, "accumulator_int8": Unit(None, 1, "x")}}, "accumulator_int8 is not measured"),
     ],
 )
 def test_a_term_without_a_source_is_none_and_says_what_is_missing(change, word):
-    found = cost(table(**change), M0, Work(0.5, 1000, {("int8", "int8"): 64_000}, {}))
+    found = cost(table(**change), M0, Work(0.5, 1000, 3000, {("int8", "int8"): 64_000}, {}))
     lacking = [t for t in found.energy if t.value is None]
     assert lacking and any(word in t.source for t in lacking)
     assert Cost.total(found.energy) is None
@@ -85,8 +92,10 @@ def test_every_term_of_a_run_has_a_source():
     result = hwsim.gemm("tpu-v4i", 1, 512, 512, weights="int8")
     assert all(t.source for t in (*result.cost.energy, *result.cost.area))
     terms = {t.name: t for t in result.cost.energy}
-    assert terms["dram"].value == pytest.approx(result.dram_bytes * 350 / 8 * 1e-12)
-    assert result.energy_joules == Cost.total(result.cost.energy)
+    assert terms["dram"].value == pytest.approx(result.dram_bytes * 3.9 * 8 * 1e-12)
+    assert result.energy_joules == Cost.total(result.cost.energy) is None  # its static power is not known
+    known = hwsim.gemm(load_arch("tpu-v4i", [("idle", "50 W")]), 1, 512, 512, weights="int8")
+    assert known.energy_joules == pytest.approx(sum(t.value for t in known.cost.energy))
 
 
 def test_shipped_table_has_the_operations_per_cycle_of_each_unit():
@@ -96,7 +105,7 @@ def test_shipped_table_has_the_operations_per_cycle_of_each_unit():
 
 
 def test_static_energy_is_the_machines_idle_power():
-    work = Work(3.0, 0, {}, {})
+    work = Work(3.0, 0, 0, {}, {})
     assert cost(table(), M0, work).energy[-1].value == 6.0
     without = cost(table(), load_arch("m0"), work).energy[-1]
     assert without.value is None and "no `idle` in the machine file" in without.source
@@ -106,3 +115,63 @@ def test_each_row_of_weights_begins_a_seed_block():
     job = gemm_job("seedlm-virtex7", 1, 100, 100, weights="seedlm4")
     (op,), (opd,) = job.ops, job.operands
     assert seed_blocks(op, opd) == 100 * 13  # 8 weights per block
+
+
+def on_chip(machine, m, n, k, weights="int8", **changes) -> int:
+    """Bytes of the buffers' term of a GEMM, at a picojoule each."""
+    job = gemm_job(machine, m, n, k, weights, None, None, tuple(changes.items()))
+    return job._work(1.0, 0).buffer_bytes
+
+
+@pytest.mark.parametrize("m", [4096, 8192])
+def test_buffers_count_what_stays_on_chip(m):
+    """X and Y of a GEMM whose activations stay on chip: at least once in and once out, as W is."""
+    result = hwsim.gemm("tpu-v4i", m, 4096, 4096, weights="int8")
+    joules = {t.name: t.value for t in result.cost.energy}["buffers"]
+    least = 2 * (4096 * 4096 + 2 * m * 4096)
+    assert joules >= least * 1.75e-12
+    tile = [int(each) for each in result.tiling.split(",")[0].split("x")]
+    rows, columns, steps = -(-m // tile[0]), -(-4096 // tile[1]), -(-4096 // tile[2])
+    weights = 4096 * (4096 + 4) * (1 + rows)  # with a scale per row; in from DRAM, out for each row of tiles
+    inputs = m * 4096 * (1 + columns)
+    sums = m * 4096 * 4 * 2 * steps  # 32 bits, in and out for each tile of K
+    results = m * 4096 * 2
+    assert joules == pytest.approx((weights + inputs + sums + results) * 1.75e-12)
+
+
+def test_buffers_of_a_machine_with_activations_in_dram():
+    """One tile: W and X in and out, its sums in and out; Y leaves from where the sums are."""
+    m, n, k = 64, 96, 128
+    assert on_chip("m0", m, n, k) == 2 * (n * (k + 4) + m * k) + 2 * m * n * 4
+
+
+def test_a_whole_step_hands_activations_on():
+    """Each op reads and writes its own: the buffers' term is that of the ops by themselves and the two ends."""
+    job = hwsim.jobs.run.checked_job("tpu-v4i", "llama2-7b", (), [], weights="int8", context=64)
+    policy, tiled = job.choice
+    parts = [
+        buffer_bytes(job.arch, *each, policy, one) for *each, one in zip(job.ops, job.operands, tiled, strict=True)
+    ]
+    ends = activation_bytes(job.operands[0], job.ops[0].inputs) + activation_bytes(
+        job.operands[-1], job.ops[-1].outputs
+    )
+    assert job._work(1.0, 0).buffer_bytes == sum(parts) + ends
+    assert sum(parts) > 2 * sum(t.moved.total for t in tiled)
+
+
+def test_on_cores_the_count_is_a_lower_bound_and_says_so():
+    result = hwsim.gemm("a100-sxm", 64, 1024, 1024, weights="bf16")
+    term = {t.name: t for t in result.cost.energy}["buffers"]
+    assert "a lower bound" in term.source
+    assert term.value == pytest.approx(2 * 2 * (2 * 64 * 1024 + 1024 * 1024) * 1.75e-12)
+
+
+def test_one_line_each_for_energy_and_area_unless_terms_are_asked_for():
+    result = hwsim.gemm("tpu-v4i", 1, 512, 512, weights="int8")
+    short, long = cost_lines(result), cost_lines(result, terms=True)
+    assert len(short) == 2 and [line.split()[0] for line in short] == ["energy", "area"]
+    assert all(line.endswith("(--energy)") for line in short)
+    for term in (*result.cost.energy, *result.cost.area):
+        assert any(term.source in line for line in long)
+        assert not any(term.source in line for line in short)
+    assert "without static: no figure" in short[0]

@@ -71,9 +71,13 @@ class GemvMachine(Machine):
         file = validate(document, GemvMachineFile)
         clock = file.clock.value
         dram, problems = Dram.of(file.dram, clock), [*file.dram.problems(clock, document)]
-        for key, given in (("row", file.dram.row), ("turnaround", file.dram.turnaround)):
-            if given is not None:
+        for key in ("row", "turnaround", "scattered"):
+            if getattr(file.dram, key) is not None:
                 problems.append(document.problem(("dram", key), "is not modelled beat by beat; remove it"))
+        if file.dram.kind is not None:
+            problems.append(
+                document.problem(("dram", "kind"), "has no use: the energy of an engine is not counted; remove it")
+            )
         if dram.latency_cycles < 1:
             message = "a memory with a clocked port needs at least one; write 1 cycle or more"
             problems.append(document.problem(("dram", "latency"), message))

@@ -14,7 +14,7 @@ from hwsim.arch.cores import Cores
 from hwsim.arch.kernel_library import CoresFile, cores_file, load_cores
 from hwsim.arch.link import Link, LinkFile
 from hwsim.arch.memory import Buffers, BuffersFile, Dram, DramFile, slot_bytes
-from hwsim.arch.scalars import FormatName, Frequency, Power, Read, StateName, Tile, size_text, tile_text
+from hwsim.arch.scalars import FormatName, Frequency, Power, StateName, Tile, size_text, tile_text
 from hwsim.arch.servers import (
     Dequantise,
     DequantiseFile,
@@ -29,10 +29,10 @@ from hwsim.arch.servers import (
     Vector,
     VectorFile,
 )
-from hwsim.arch.technology import TECHNOLOGIES
-from hwsim.errors import InputError
+from hwsim.arch.technology import DramKind, Technology, TechnologyName, load_dram_kind, load_technology
+from hwsim.errors import collect
 from hwsim.files.fields import FilePart, validate
-from hwsim.files.yaml import Document, raise_problems, short
+from hwsim.files.yaml import Document, raise_problems
 from hwsim.formats.names import layout
 from hwsim.quantities import write
 
@@ -99,15 +99,6 @@ class Machine:
         }
 
 
-def _read_technology(name: Any) -> str:
-    if name not in TECHNOLOGIES:
-        raise InputError(f"`{short(name)}` is not known; write {' or '.join(TECHNOLOGIES)}")
-    return str(name)
-
-
-TechnologyName = Annotated[str, Read(_read_technology, {"type": "string", "enum": list(TECHNOLOGIES)})]
-
-
 class TileMachineFile(MachineFile):
     """A machine for hwsim. Every quantity carries its unit: kB is 1000 bytes, KiB 1024; b is bit, B byte."""
 
@@ -140,7 +131,9 @@ class TileMachineFile(MachineFile):
     )
     stack: StackFile | None = Field(None, description="What the software around the kernels costs.")
     technology: TechnologyName | None = Field(
-        None, description="Process and memory whose energy and area are used; none: they are `-`.", examples=["7nm"]
+        None,
+        description="Process whose energy and area are used: of `arch_configs/technology`, or a file's path.",
+        examples=["7nm"],
     )
     idle: Power | None = Field(None, description="Static power of the chip with its memory.", examples=["55 W"])
     tiles: list[Tile] = Field(
@@ -159,7 +152,7 @@ class TileMachine(Machine):
     activations: "on_chip" (touch DRAM only on overflow) or "dram" (each op reads and writes them there).
     tiles: menu of (M, N, K) tiles; a tile is clipped to the op, and must fit the buffers.
     kv, state: default cache formats; a state ending in `_sr` is rounded stochastically.
-    technology, idle_watts: a name of `hwsim.arch.technology` and static power, for `cost`; None: not known.
+    technology, dram_kind, idle_watts: process, kind of DRAM and static power, for `cost`; None: not known.
     """
 
     KEY: ClassVar[str] = "dot"
@@ -179,13 +172,16 @@ class TileMachine(Machine):
     launch: Launch | None = None
     cores: Cores | None = None
     stack: Stack | None = None
-    technology: str | None = None
+    technology: Technology | None = None
+    dram_kind: DramKind | None = None
     idle_watts: Fraction | None = None
 
     @classmethod
     def read(cls, document: Document) -> TileMachine:
         """The machine of a file. raises: InputError with every problem found."""
         file = validate(document, TileMachineFile)
+        if missing := list(_missing_files(file, document)):
+            raise_problems(missing)
         machine = cls.of(file, document.source)
         problems = [*file.dram.problems(machine.clock_hz, document), *_problems(machine, document)]
         if problems:
@@ -222,7 +218,8 @@ class TileMachine(Machine):
             launch=Launch.of(file.launch, clock) if file.launch else None,
             cores=cores,
             stack=Stack.of(file.stack, clock) if file.stack else None,
-            technology=file.technology,
+            technology=load_technology(file.technology, source) if file.technology else None,
+            dram_kind=load_dram_kind(file.dram.kind, source) if file.dram.kind else None,
             idle_watts=file.idle.value if file.idle else None,
             warnings=tuple(_warnings(dram, buffers, tiles, dot.accumulator_bytes)),
         )
@@ -251,7 +248,9 @@ class TileMachine(Machine):
         if self.stack:
             config["stack"] = self.stack.file()
         if self.technology:
-            config["technology"] = self.technology
+            config["technology"] = self.technology.name
+        if self.dram_kind:
+            config["dram"]["kind"] = self.dram_kind.name
         if self.idle_watts is not None:
             config["idle"] = write(self.idle_watts, "W")
         config["tiles"] = [tile_text(tile) for tile in self.tiles]
@@ -266,6 +265,17 @@ class TileMachine(Machine):
             max(rate.macs_per_cycle for rate in self.dot.rates) * self.clock_hz,
             tuple((rate.weights, rate.activations) for rate in self.dot.rates),
         )
+
+
+def _missing_files(file: TileMachineFile, document: Document) -> Iterator[str]:
+    """Files of energies and areas that the machine names and that cannot be read."""
+    named = (("technology",), file.technology, load_technology), (("dram", "kind"), file.dram.kind, load_dram_kind)
+    for loc, name, load in named:
+        found: list[str] = []
+        if name:
+            with collect(found):
+                load(name, document.source)
+        yield from (document.problem(loc, each) for each in found)
 
 
 def _problems(machine: TileMachine, document: Document) -> Iterator[str]:

@@ -20,12 +20,19 @@ from hwsim.arch.scalars import (
     size_text,
     whole_cycles,
 )
+from hwsim.arch.technology import DramKindName
 from hwsim.files.fields import FilePart
 from hwsim.files.yaml import Document
 
 
 class RefreshFile(FilePart):
-    """How DRAM refresh takes time from the channel."""
+    """How DRAM refresh takes time from the channel.
+
+    The stall of one all-bank refresh grows with what it covers. HBM3, by channel (JESD238B.01, table 93): 4 Gb 260 ns,
+    6 Gb 310, 8 Gb 350, 12 Gb 410, 16 Gb 450. HBM2, by channel (Ramulator 2, AMD PG276): 4 Gb 260 ns, 8 Gb 350, 16 Gb
+    450. LPDDR5, by die (JESD209-5): 4 Gb 180 ns, 8 Gb 210, 16 Gb 280. DDR4, by die (JESD79-4): 4 Gb 260 ns, 8 Gb 350 or
+    360, 16 Gb 550.
+    """
 
     kind: Literal["none", "spread", "all_bank"] = Field(
         description="none; spread: the exact share stall/period of all time; all_bank: the channel "
@@ -48,6 +55,11 @@ class Refresh:
     period_cycles: Fraction = Fraction(0)
     stall_cycles: Fraction = Fraction(0)
 
+    @property
+    def share(self) -> Fraction:
+        """The share of all time that refresh takes, on average."""
+        return self.stall_cycles / self.period_cycles if self.period_cycles else Fraction(0)
+
     @classmethod
     def of(cls, file: RefreshFile, clock: Fraction) -> Refresh:
         """The file's refresh in cycles of the clock, exact."""
@@ -65,6 +77,76 @@ class Refresh:
             "period": duration_text(self.period_cycles, clock),
             "stall": duration_text(self.stall_cycles, clock),
         }
+
+
+class ScatteredFile(FilePart):
+    """What reads and writes at addresses that do not follow one another cost; streams pay none of it."""
+
+    channels: int = Field(
+        ge=1, le=4096, description="Channels that open rows independently; pieces spread over them.", examples=[80]
+    )
+    burst: Size = Field(description="Bytes of one access of a channel.", examples=["32 B"])
+    row: Size = Field(description="Bytes of one open row.", examples=["1 KiB"])
+    banks: int = Field(
+        ge=1,
+        le=1024,
+        description="Banks of a channel that neighbouring accesses go round: a piece of several accesses opens a row "
+        "in as many.",
+        examples=[8],
+    )
+    activation: Duration = Field(
+        description="Time from one opened row of a channel to the next, on average: tFAW / 4, less by the "
+        "pseudo-channels that share the channel.",
+        examples=["1.875 ns"],
+    )
+    gap: Latency = Field(
+        description="Time that a channel loses between pieces, its bus idle while rows open in banks that meet.",
+        examples=["5 ns"],
+    )
+    turnaround: Latency = Field(
+        description="Time that a channel loses at each change between reading and writing.", examples=["11.25 ns"]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Scattered:
+    """What pieces at unrelated addresses cost; times are cycles of one channel.
+
+    channels: that open rows independently. burst_bytes, row_bytes: one access, one open row.
+    banks: a piece of several accesses opens a row in up to so many banks.
+    activation_cycles: from one opened row to the next. gap_cycles: lost between pieces. turnaround_cycles: lost at each
+    change between reading and writing.
+    """
+
+    channels: int
+    burst_bytes: int
+    row_bytes: int
+    banks: int
+    activation_cycles: Fraction
+    gap_cycles: Fraction
+    turnaround_cycles: Fraction
+
+    @classmethod
+    def of(cls, file: ScatteredFile, clock: Fraction) -> Scattered:
+        """The file's numbers with times in cycles of the clock, exact."""
+        times = (each.cycles(clock) for each in (file.activation, file.gap, file.turnaround))
+        return cls(file.channels, file.burst, file.row, file.banks, *times)
+
+    def file(self, clock: Fraction) -> dict[str, Any]:
+        """The numbers as a machine file states them."""
+        return {
+            "channels": self.channels,
+            "burst": size_text(self.burst_bytes),
+            "row": size_text(self.row_bytes),
+            "banks": self.banks,
+            "activation": duration_text(self.activation_cycles, clock),
+            "gap": duration_text(self.gap_cycles, clock),
+            "turnaround": duration_text(self.turnaround_cycles, clock),
+        }
+
+    def rows(self, nbytes: int) -> int:
+        """Rows that a piece of so many bytes opens."""
+        return max(-(-nbytes // self.row_bytes), min(-(-nbytes // self.burst_bytes), self.banks))
 
 
 class DramFile(FilePart):
@@ -92,6 +174,16 @@ class DramFile(FilePart):
     turnaround: Duration | None = Field(
         None, description="Time lost at each change between reading and writing.", examples=["10 ns"]
     )
+    kind: DramKindName | None = Field(
+        None,
+        description="Kind of memory, for its energy per byte: of `arch_configs/technology/dram`, or a file's path.",
+        examples=["hbm2"],
+    )
+    scattered: ScatteredFile | None = Field(
+        None,
+        description="What access at scattered addresses costs; left out, it costs what a stream does.",
+        examples=[{"channels": 1, "burst": "64 B", "row": "8 KiB", "banks": 4, "activation": "5 ns"}],
+    )
 
     def problems(self, clock: Fraction, document: Document) -> Iterator[str]:
         """What no single field can see, one line each, at its place in the document."""
@@ -111,6 +203,9 @@ class DramFile(FilePart):
         if (self.row is None) != (self.row_miss is None):
             here = "row" if self.row is not None else "row_miss"
             yield say(("dram", here), "needs its partner; write both `row` and `row_miss`, or neither")
+        if self.scattered and self.scattered.row < self.scattered.burst:
+            message = f"is smaller than one access; write {size_text(self.scattered.burst)} or more"
+            yield say(("dram", "scattered", "row"), message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +216,7 @@ class Dram:
     beat_bytes: burst granularity; every transfer is rounded up to it.
     row_miss_cycles: exposed time per `row_bytes` moved (0: hidden by banks).
     turnaround_cycles: each change between reading and writing.
+    scattered: what access at scattered addresses costs (None: what a stream costs).
     """
 
     bytes_per_cycle: Fraction
@@ -131,6 +227,29 @@ class Dram:
     row_bytes: int = 0
     row_miss_cycles: int = 0
     turnaround_cycles: int = 0
+    scattered: Scattered | None = None
+
+    def scattered_cycles(self, pieces: int, nbytes: int, turns: int = 0) -> Fraction:
+        """Cycles of the whole memory for many pieces of `nbytes` at unrelated addresses, many of them under way.
+
+        Each piece is rounded up to whole beats. A channel is busy for its data and the gaps between pieces, or for as
+        long as its rows take to open, whichever is longer; refresh takes its average share, `all_bank` too. A gap is no
+        longer than the piece's data: those of short pieces lie behind the rows that open.
+        turns: changes between reading and writing, each in the one channel that its pieces lie in.
+        """
+        beats = -(-nbytes // self.beat_bytes)
+        data = beats * self.beat_bytes / self.bytes_per_cycle
+        if self.scattered is None:
+            return pieces * data / (1 - self.refresh.share)
+        cost, channels = self.scattered, self.scattered.channels
+        gap = min(cost.gap_cycles / channels, data)
+        opened = cost.rows(nbytes) * cost.activation_cycles / channels
+        cycles = pieces * max(data + gap, opened) + turns * cost.turnaround_cycles / channels
+        return cycles / (1 - self.refresh.share)
+
+    def scattered_rate(self, nbytes: int, turns_per_piece: int = 0) -> Fraction:
+        """Useful bytes per cycle of pieces of `nbytes` at unrelated addresses."""
+        return nbytes / self.scattered_cycles(1, nbytes, turns_per_piece)
 
     @property
     def rate(self) -> Fraction:
@@ -138,10 +257,8 @@ class Dram:
 
         The stops of `all_bank` refresh are not in it: the simulator places each one (`hwsim.sim.refresh`).
         """
-        rate, refresh = Fraction(self.bytes_per_cycle), self.refresh
-        if refresh.kind == "spread":
-            rate *= 1 - Fraction(refresh.stall_cycles) / Fraction(refresh.period_cycles)
-        return rate
+        rate = Fraction(self.bytes_per_cycle)
+        return rate * (1 - self.refresh.share) if self.refresh.kind == "spread" else rate
 
     @classmethod
     def of(cls, file: DramFile, clock: Fraction) -> Dram:
@@ -155,6 +272,7 @@ class Dram:
             row_bytes=file.row or 0,
             row_miss_cycles=whole_cycles(file.row_miss, clock),
             turnaround_cycles=whole_cycles(file.turnaround, clock),
+            scattered=Scattered.of(file.scattered, clock) if file.scattered else None,
         )
 
     def file(self, clock: Fraction) -> dict[str, Any]:
@@ -170,6 +288,8 @@ class Dram:
             part |= {"row": size_text(self.row_bytes), "row_miss": cycles_text(self.row_miss_cycles)}
         if self.turnaround_cycles:
             part["turnaround"] = cycles_text(self.turnaround_cycles)
+        if self.scattered:
+            part["scattered"] = self.scattered.file(clock)
         return part
 
 

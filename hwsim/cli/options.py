@@ -81,6 +81,7 @@ Set = Annotated[
 ]
 By = Annotated[str | None, typer.Option(help="op or layer: also print where the time is spent")]
 Trace = Annotated[Path | None, typer.Option(help="write a timeline to this file, for ui.perfetto.dev")]
+Energy = Annotated[bool, typer.Option("--energy", help="print each term of energy and area with its source")]
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 
 

@@ -9,7 +9,20 @@ from typing import Annotated
 
 import typer
 
-from hwsim.cli.options import Acts, ArchName, By, Engine, Json, Set, Trace, Weights, app, one_number, read_options
+from hwsim.cli.options import (
+    Acts,
+    ArchName,
+    By,
+    Energy,
+    Engine,
+    Json,
+    Set,
+    Trace,
+    Weights,
+    app,
+    one_number,
+    read_options,
+)
 from hwsim.errors import InputError
 
 
@@ -35,6 +48,7 @@ def run(
     engine: Engine = None,
     set_: Set = None,
     by: By = None,
+    energy: Energy = False,
     trace: Trace = None,
     as_json: Json = False,
 ) -> None:
@@ -67,7 +81,7 @@ def run(
         parallel=parallel,
         skew=skew,
     )
-    _finish(job, by, trace, as_json)
+    _finish(job, by, energy, trace, as_json)
 
 
 @app.command()
@@ -80,6 +94,7 @@ def gemm(
     activations: Acts = None,
     engine: Engine = None,
     set_: Set = None,
+    energy: Energy = False,
     trace: Trace = None,
     as_json: Json = False,
 ) -> None:
@@ -94,10 +109,10 @@ def gemm(
     problems: list[str] = []
     formats, settings = read_options(weights, set_, None, problems)
     job = gemm_job(arch, m, n, k, formats, activations, engine, settings, problems)
-    _finish(job, None, trace, as_json)
+    _finish(job, None, energy, trace, as_json)
 
 
-def _finish(job, by: str | None, trace: Path | None, as_json: bool) -> None:
+def _finish(job, by: str | None, energy: bool, trace: Path | None, as_json: bool) -> None:
     """Simulate, print the result, and write the trace if one was requested."""
     from hwsim.report.text import result_text
 
@@ -115,7 +130,7 @@ def _finish(job, by: str | None, trace: Path | None, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result.to_dict(), indent=2))
     else:
-        print(result_text(result, by))
+        print(result_text(result, by, energy))
         if trace:
             print(f"  trace       {trace}  (open it at ui.perfetto.dev)")
 

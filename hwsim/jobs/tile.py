@@ -15,6 +15,7 @@ from hwsim.errors import InputError, ModelError
 from hwsim.formats.layout import Layout
 from hwsim.jobs.options import DRIVER, RunOptions
 from hwsim.mapping.bound import bound
+from hwsim.mapping.onchip import buffer_bytes, ends_bytes
 from hwsim.mapping.operands import STOCHASTIC, Formats, operands, weights_config
 from hwsim.mapping.pipeline import Pipeline
 from hwsim.mapping.program import DEQUANTISE, REGENERATE, SERVERS
@@ -198,6 +199,10 @@ class TileJob:
 
     def _work(self, seconds: float, dram_bytes: int) -> Work:
         """The operations of one chip by format, as `cost` counts them."""
+        policy, tiled = self.choice
+        on_chip = ends_bytes(self.arch, (self.ops[0], self.operands[0]), (self.ops[-1], self.operands[-1]))
+        for op, opd, one in zip(self.ops, self.operands, tiled, strict=True):
+            on_chip += buffer_bytes(self.arch, op, opd, policy, one)
         macs: dict[tuple[str, str], int] = {}
         regenerated: dict[tuple[str, str], int] = {}
         dequantised = vector = 0
@@ -210,7 +215,7 @@ class TileJob:
                 regenerated[key] = regenerated.get(key, 0) + seed_blocks(op, opd)
             elif opd.converter == DEQUANTISE:
                 dequantised += sum(g.weights for g in op.gemms)
-        return Work(seconds, dram_bytes, macs, regenerated, dequantised, vector)
+        return Work(seconds, dram_bytes, on_chip, macs, regenerated, dequantised, vector)
 
     def memory(self) -> Memory | None:
         """What must stay in the DRAM of one chip, including activations."""

@@ -22,8 +22,11 @@ def formats_text(formats: dict[str, Any]) -> str:
     return f"weights {weights}, activations {formats['activations']}"
 
 
-def result_text(result: Result, by: str | None = None) -> str:
-    """One run: time, bound and limiting server, causes of the cycles above the bound, bytes, memory, energy, area."""
+def result_text(result: Result, by: str | None = None, energy: bool = False) -> str:
+    """One run: time, bound and limiting server, causes of the cycles above the bound, bytes, memory.
+
+    by: a table of time by "op" or "layer" below. energy: each term of energy and area, with its source.
+    """
     r = result
     clock = r.cycles / r.seconds
     mark = " (hypothetical machine)" if r.hypothetical else ""
@@ -52,7 +55,7 @@ def result_text(result: Result, by: str | None = None) -> str:
         say("memory", bytes_text(m.total), f"of {bytes_text(m.capacity)}: {verdict} ({parts})")
     say("tiling", r.tiling)
     say("refresh", r.config["machine"]["dram"]["refresh"]["kind"])
-    lines += cost_lines(r)
+    lines += cost_lines(r, energy)
     lines += [f"  note        {note}" for note in r.notes]
     if by:
         rows = r.by_op if by == "op" else r.by_layer
@@ -60,28 +63,29 @@ def result_text(result: Result, by: str | None = None) -> str:
     return "\n".join(lines)
 
 
-def cost_lines(r: Result) -> list[str]:
-    """Energy (per token, or of the run) and area: totals and sourced terms; "-" where a source is missing."""
+def cost_lines(r: Result, terms: bool = False) -> list[str]:
+    """Energy per token (or of the run) and area, one line each; with `terms`, each term and its source below."""
     if r.cost is None:
         return [f"  {'energy':<11} {'-':<18} not counted for an FPGA: no published switching energy per LUT"]
     tokens = r.tokens_per_second * r.seconds if r.tokens_per_second else None
-    each = "per token" if tokens else "of the run"
     lines = []
-    for key, terms, share, unit in (
-        ("energy", r.cost.energy, tokens or 1, "J"),
-        ("area", r.cost.area, 1, "mm2"),
+    for key, parts, share, unit, what in (
+        ("energy", r.cost.energy, tokens or 1, "J", "per token" if tokens else "of the run"),
+        ("area", r.cost.area, 1, "mm2", "of as many units as the machine's rates need"),
     ):
-        known = sum(t.value for t in terms if t.value is not None)
-        lacking = sum(t.value is None for t in terms)
+        known = sum(t.value for t in parts if t.value is not None)
+        lacking = list(dict.fromkeys(t.name for t in parts if t.value is None))
         whole = "-" if lacking else f"{known / share:.4g} {unit}"
-        rest = (each if key == "energy" else "of as many units as the machine's rates need") + (
-            f"; {known / share:.4g} {unit} excluding terms without a published source" if lacking and known else ""
-        )
-        lines.append(f"  {key:<11} {whole:<18} {rest}")
-        lines += [f"    {t.name:<28} {t.value / share:<10.4g} {t.source}" for t in terms if t.value is not None]
-        for source in dict.fromkeys(t.source for t in terms if t.value is None):
-            names = ", ".join(t.name for t in terms if t.value is None and t.source == source)
-            lines.append(f"    {'-':<28} {source} ({names})")
+        rest = what
+        if lacking:
+            some = f"{known / share:.4g} {unit} " if known else ""
+            rest += f"; {some}without {', '.join(lacking)}: no figure"
+        lines.append(f"  {key:<11} {whole:<18} {rest}" + ("" if terms else " (--energy)"))
+        if terms:
+            lines += [f"    {t.name:<28} {t.value / share:<10.4g} {t.source}" for t in parts if t.value is not None]
+            for source in dict.fromkeys(t.source for t in parts if t.value is None):
+                names = ", ".join(t.name for t in parts if t.value is None and t.source == source)
+                lines.append(f"    {'-':<28} {source} ({names})")
     return lines
 
 
