@@ -59,7 +59,8 @@ class Cost:
     @staticmethod
     def total(terms: tuple[Term, ...]) -> float | None:
         """The sum of the terms, or None if one of them has no source."""
-        return None if any(t.value is None for t in terms) else sum(t.value for t in terms)
+        known = [t.value for t in terms if t.value is not None]
+        return sum(known) if len(known) == len(terms) else None
 
 
 @dataclass(frozen=True, slots=True)
