@@ -212,7 +212,8 @@ def serve(
 
     problems: list[str] = []
     formats, settings = read_options(weights, set_, None, problems)
-    sequences, chances = None, ()
+    sequences = None
+    chances: tuple[float, ...] = ()
     if batch != "max":
         sequences = int(batch) if batch.isdecimal() and int(batch) else None
         problems += (

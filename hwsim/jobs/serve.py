@@ -143,9 +143,8 @@ class Deployment:
             self.seconds(*key)
             for term in self._energy[key]:
                 sofar = found.get(term.name, Term(term.name, 0.0, term.source)).value
-                known = None not in (term.value, sofar)
-                value = sofar + often * self.request.chips * term.value if known else None
-                found[term.name] = Term(term.name, value, term.source)
+                known = None if sofar is None or term.value is None else sofar + often * self.request.chips * term.value
+                found[term.name] = Term(term.name, known, term.source)
         return tuple(found.values())
 
     def _simulated(self, job: TileJob, key: tuple, often: int = 1) -> float:

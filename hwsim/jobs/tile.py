@@ -104,12 +104,13 @@ class TileJob:
 
     def tiled(self, policy: Policy) -> list[Tiled] | None:
         """Every op tiled under one policy; None if one of them does not fit."""
-        known: dict[tuple[Op, Layout | None], Tiled | None] = {}
+        known: dict[tuple[Op, Layout | None], Tiled] = {}
         for shape, opd in zip(self.shapes, self.operands, strict=True):
             if shape not in known:
-                known[shape] = tile(self.pipeline, shape[0], opd, policy)
-                if known[shape] is None:
+                one = tile(self.pipeline, shape[0], opd, policy)
+                if one is None:
                     return None
+                known[shape] = one
         return [known[shape] for shape in self.shapes]
 
     @cached_property
@@ -138,6 +139,7 @@ class TileJob:
         """Simulate the chosen tiling on an engine; for "walk", reuse the outcome from choosing the tiling."""
         programs, engine = [t.program for t in self.choice[1]], engine or self.engine
         if engine == "walk" and reuse and not trace:
+            assert self.walked is not None, "choosing a tiling keeps the outcome of its walk"
             return self.walked
         return simulate(self.pipeline, programs, self.limiting, engine, reuse, trace)
 
@@ -206,6 +208,7 @@ class TileJob:
             if opd.pair:
                 macs[opd.pair] = macs.get(opd.pair, 0) + op.dot_macs
             if opd.converter == REGENERATE:
+                assert opd.weights and self.arch.regenerate, "`operands` sends only seeds through units that exist"
                 key = (opd.weights.name, self.arch.regenerate.feeds)
                 regenerated[key] = regenerated.get(key, 0) + seed_blocks(op, opd)
             elif opd.converter == DEQUANTISE:

@@ -130,7 +130,7 @@ class _Reader:
         grid = self.document.data.get("grid")
         listed = grid.items() if isinstance(grid, dict) else ()
         self.axes = [Axis(path, tuple(values)) for path, values in listed if isinstance(values, list)]
-        problems = []
+        problems: list[str] = []
         try:
             file = validate(self.document, StudyFile)
         except InputError as error:
@@ -175,8 +175,9 @@ class _Reader:
                 except InputError as error:
                     yield from error.problems
             elif part not in self.document.data and part not in [axis.path for axis in self.axes]:
-                example = StudyFile.model_fields[part].examples[0]
-                yield say((), f"{part}: missing; write `{part}: {example}`")
+                examples = StudyFile.model_fields[part].examples
+                assert examples, "every field of a file has an example"
+                yield say((), f"{part}: missing; write `{part}: {examples[0]}`")
         if size > MAX_POINTS:
             yield say(("grid",), f"has {size:,} points; write a grid with at most {MAX_POINTS:,}", key=True)
 
@@ -187,13 +188,15 @@ class _Reader:
             for j in range(len(axis.values)):
                 found = [lines for choice, lines in failed if choice[i] == j]
                 if all(found):
-                    problems |= dict.fromkeys(min(found, key=len))
+                    shortest = min(found, key=lambda lines: len(lines))
+                    problems |= dict.fromkeys(shortest)
         if problems:
             raise_problems(list(problems))
 
     def _point(self, choice: Choice) -> tuple[Point, tuple[str, ...]]:
         settings = {axis.path: axis.values[j] for axis, j in zip(self.axes, choice, strict=True)}
-        parts, problems = [], []
+        parts: list[Any] = []
+        problems: list[str] = []
         for part, load in (("machine", self._machine), ("model", self._model), ("run", self._run)):
             value, found = self._part(part, choice, load)
             parts.append(value)
