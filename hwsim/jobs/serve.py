@@ -28,6 +28,9 @@ MEMORY_SHARE = 0.9
 #: Prompts shorter than this are prefilled together (TensorRT-LLM's default for max_num_tokens).
 PREFILL_TOKENS = 8192
 
+#: Phase, batch and context of a step.
+Key = tuple[str, int, int]
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -118,8 +121,8 @@ class Deployment:
         if problems:
             raise InputError(*problems)
         self.arch, self.model, self.options, self.request = machine, model, options, request
-        self._steps: dict[tuple, float] = {}
-        self._energy: dict[tuple, list[Term]] = {}
+        self._steps: dict[Key, float] = {}
+        self._energy: dict[Key, list[Term]] = {}
 
     def job(self, phase: str, batch: int, context: int, **more: Any) -> TileJob:
         """One step, simulated as `run` does. more: further fields of StepOptions."""
@@ -136,7 +139,7 @@ class Deployment:
                 self._steps[key] = self._simulated(self.job(phase, batch, context), key)
         return self._steps[key]
 
-    def energy(self, steps: Sequence[tuple[float, tuple]]) -> tuple[Term, ...]:
+    def energy(self, steps: Sequence[tuple[float, Key]]) -> tuple[Term, ...]:
         """Energy terms of `steps`, given as (number of times, (phase, batch, context)), on all chips."""
         found: dict[str, Term] = {}
         for often, key in steps:
@@ -147,7 +150,7 @@ class Deployment:
                 found[term.name] = Term(term.name, known, term.source)
         return tuple(found.values())
 
-    def _simulated(self, job: TileJob, key: tuple, often: int = 1) -> float:
+    def _simulated(self, job: TileJob, key: Key, often: int = 1) -> float:
         stack = self.arch.stack
         layers = len({op.layer for op in job.ops if op.layer >= 0})
         extra = stack.step_seconds + stack.layer_seconds * layers if stack else 0.0
@@ -158,7 +161,7 @@ class Deployment:
         self._energy[key] += [Term(t.name, t.value and often * t.value, t.source) for t in terms]
         return seconds
 
-    def _verified(self, key: tuple) -> float:
+    def _verified(self, key: Key) -> float:
         """Seconds of a step that verifies the draft tokens of each sequence, and of drafting them."""
         drafts = self.request.drafts
         _, batch, context = key

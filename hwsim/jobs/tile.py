@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from math import ceil
@@ -180,7 +180,7 @@ class TileJob:
             utilization={s: b / outcome.ticks for s, b in zip(SERVERS, busy, strict=True) if b},
             stalls=apportion(outcome.causes, q, cycles),
             by_op=self._rows(outcome, tiled, cycles, lambda op: op.kind, KINDS),
-            by_layer=self._rows(outcome, tiled, cycles, lambda op: op.layer, None),
+            by_layer=self._rows(outcome, tiled, cycles, lambda op: op.layer),
             memory=memory,
             notes=tuple(notes),
             tiling=str(policy),
@@ -224,9 +224,17 @@ class TileJob:
         )
         return Memory(*self.resident, acts, self.arch.dram.capacity_bytes)
 
-    def _rows(self, outcome: Outcome, tiled, cycles: int, key, order) -> tuple[Row, ...]:
-        ticks: dict[Any, int] = {}
-        sums: dict[Any, list[int]] = {}
+    def _rows(
+        self,
+        outcome: Outcome,
+        tiled: list[Tiled],
+        cycles: int,
+        key: Callable[[Op], str | int],
+        order: Sequence[str] = (),
+    ) -> tuple[Row, ...]:
+        """Rows of the ops with equal keys: in `order`, or else as they come."""
+        ticks: dict[str | int, int] = {}
+        sums: dict[str | int, list[int]] = {}
         for op, one, spent in zip(self.ops, tiled, outcome.by_op, strict=True):
             name = key(op)
             ticks[name] = ticks.get(name, 0) + spent
@@ -234,7 +242,7 @@ class TileJob:
             row[0] += 1
             row[1] += one.moved.total
             row[2] += op.dot_macs + op.vector_macs
-        names = [n for n in order if n in ticks] if order else list(ticks)
+        names: list[str | int] = [n for n in order if n in ticks] if order else list(ticks)
         parts = apportion({n: ticks[n] for n in names}, self.pipeline.q, cycles)
         label = {n: "outside layers" if n == -1 else str(n) for n in names}
         return tuple(Row(label[n], sums[n][0], parts[n], sums[n][1], sums[n][2]) for n in names)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 from hwsim.files.figure import pyplot, save
 from hwsim.files.tables import table
@@ -43,7 +44,7 @@ LABELS = {
 }  # fmt: skip
 """Placement of figure labels that would overlap: (side, offset in typographic points)."""
 
-Rows = Mapping[str, dict]
+Rows = Mapping[str, dict[str, Any]]
 
 
 def read_rows() -> Rows:

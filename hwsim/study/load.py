@@ -123,7 +123,7 @@ class _Reader:
 
     def __init__(self, document: Document, asked: str):
         self.document, self.asked = document, asked
-        self.known: dict[tuple, Any] = {}
+        self.known: dict[tuple[Any, ...], Any] = {}
 
     def study(self) -> Study:
         """raises: InputError."""
@@ -210,7 +210,9 @@ class _Reader:
         key = _hash(arch_key, model_key, run_key, __version__, code_digest())
         return Point(settings, key, arch, model, options), ()
 
-    def _part(self, part: str, choice: Choice, load: Callable) -> tuple[Any, tuple[str, ...]]:
+    def _part(
+        self, part: str, choice: Choice, load: Callable[[list[tuple[str, int]]], Any]
+    ) -> tuple[Any, tuple[str, ...]]:
         """(value, errors) of `load` for the axes that change `part`; each choice on them is loaded once."""
         mine = [(axis.path, j) for axis, j in zip(self.axes, choice, strict=True) if axis.path.split(".")[0] == part]
         key = (part, *mine)

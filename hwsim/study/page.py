@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from hwsim.errors import InputError
 from hwsim.files.whole import write_whole
@@ -26,9 +28,10 @@ def write_page(folder: Path, out: Path | None = None) -> list[Path]:
         raise InputError(f"{out}: cannot be written: {error.strerror}") from error
     into = "" if out == folder else f" -o {out}"
     commands = f"hwsim study {grid.source} --out {folder}", f"hwsim report {folder}{into}"
-    written, parts = [], []
+    written: list[Path] = []
+    parts: list[str] = []
 
-    def figure(name: str, caption: str, draw_it, *more) -> None:
+    def figure(name: str, caption: str, draw_it: Callable[..., None], *more: Any) -> None:
         path = out / f"{grid.name}_{name}.svg"
         draw_it(grid, path, " && ".join(commands), *more)
         written.append(path)
