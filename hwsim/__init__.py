@@ -7,6 +7,7 @@ The public interface; each name is loaded on first use, so that importing hwsim 
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -21,7 +22,7 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'hwsim' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)

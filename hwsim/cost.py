@@ -144,13 +144,14 @@ def _dot(table: CostTable, arch: TileMachine, pair: tuple[str, str], macs: int) 
     if tech is None:
         return _unknown(name, arch), _unknown(name, arch)
     parts = [_find(table, kind, pair) for kind in ("block_dot", "accumulator")]
-    if any(unit is None or unit.nand2 is None for _, unit in parts):
+    dot, accumulator = (unit for _, unit in parts)
+    if dot is None or dot.nand2 is None or accumulator is None or accumulator.nand2 is None:
         lacking = next(n for n, unit in parts if unit is None or unit.nand2 is None)
         missing = f"{lacking} is not measured in units.json"
         known = tech.mac(pair)
         joules = Term(name, macs * known.value * PJ, known.source) if known else Term(name, None, missing)
         return joules, Term(name, None, missing)
-    gates, lanes = sum(unit.nand2 for _, unit in parts), parts[0][1].per_cycle
+    gates, lanes = dot.nand2 + accumulator.nand2, dot.per_cycle
     count = ceil(arch.dot.rate(*pair) / lanes)
     return _switched(tech, name, [n for n, _ in parts], gates, macs / lanes, count)
 
@@ -161,11 +162,12 @@ def _regenerate(table: CostTable, arch: TileMachine, seeds: str, fed: str, block
     if tech is None:
         return _unknown(name, arch), _unknown(name, arch)
     decoder, requantizer = f"seed_decoder_{seeds}", f"requantizer_{seeds}_{fed}"
-    lacking = [n for n in (decoder, requantizer) if n not in table.units or table.units[n].nand2 is None]
-    if lacking:
-        missing = Term(name, None, f"{lacking[0]} is not measured in units.json")
+    one, group = table.units.get(decoder), table.units.get(requantizer)
+    if one is None or one.nand2 is None or group is None or group.nand2 is None:
+        lacking = requantizer if one and one.nand2 is not None else decoder
+        missing = Term(name, None, f"{lacking} is not measured in units.json")
         return missing, missing
-    one, group = table.units[decoder], table.units[requantizer]
+    assert arch.regenerate is not None, "weights were made from seeds"
     gathered = group.per_cycle // one.per_cycle
     gates = one.nand2 * gathered + group.nand2
     count = ceil(arch.regenerate.blocks_per_cycle / gathered)

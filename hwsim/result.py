@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+Name = TypeVar("Name", str, int, str | int)
 
 SCHEMA = 1
 
@@ -59,7 +61,8 @@ class Cost:
     @staticmethod
     def total(terms: tuple[Term, ...]) -> float | None:
         """The sum of the terms, or None if one of them has no source."""
-        return None if any(t.value is None for t in terms) else sum(t.value for t in terms)
+        known = [t.value for t in terms if t.value is not None]
+        return sum(known) if len(known) == len(terms) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +121,14 @@ class Result:
         return self.cycles / self.bound_cycles - 1
 
 
-def apportion(parts: dict[str, int], unit: int, whole: int) -> dict[str, int]:
+def apportion(parts: dict[Name, int], unit: int, whole: int) -> dict[Name, int]:
     """`parts` in units of `unit`, rounded to whole numbers that sum to `whole` exactly.
 
     Each running sum is rounded down, so every part is within one unit of its exact value; what `whole` was rounded
     up by is added to the last part that is not zero.
     """
-    rounded, ticks, units, last = {}, 0, 0, None
+    rounded: dict[Name, int] = {}
+    ticks, units, last = 0, 0, None
     for name, part in parts.items():
         ticks += part
         rounded[name] = ticks // unit - units

@@ -12,8 +12,9 @@ one unit (without the list) or as a time (`6 cycles`, `30 ns`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -24,6 +25,8 @@ from hwsim.files.yaml import short
 from hwsim.formats.lfsr import CODECS
 from hwsim.quantities import Quantity
 from hwsim.specs import Accumulator, BlockDot, Requantizer, SeedDecoder, Staged
+
+Spec = TypeVar("Spec", bound=Staged)
 
 
 class UnitFile(FilePart, ABC):
@@ -45,8 +48,9 @@ class UnitFile(FilePart, ABC):
             raise ValueError("; ".join(error.problems)) from None
         return self
 
-    def _registers(self) -> tuple[str, ...] | None:
-        return None if self.stages is None else tuple(self.stages)
+    def _cut(self, spec: Spec) -> Spec:
+        """`spec` with the registers that the file names; if it names none, with those of the published unit."""
+        return spec if self.stages is None else replace(spec, stages=tuple(self.stages))
 
 
 def _read_seed_format(name: Any) -> str:
@@ -66,7 +70,7 @@ class SeedDecoderFile(UnitFile):
 
     def spec(self) -> SeedDecoder:
         """The decoder of the format."""
-        return SeedDecoder(CODECS[self.format], stages=self._registers())
+        return self._cut(SeedDecoder(CODECS[self.format]))
 
 
 class RequantizerFile(UnitFile):
@@ -78,7 +82,7 @@ class RequantizerFile(UnitFile):
 
     def spec(self) -> Requantizer:
         """The requantizer of the two formats."""
-        return Requantizer(CODECS[self.format], self.target, stages=self._registers())
+        return self._cut(Requantizer(CODECS[self.format], self.target))
 
 
 class BlockDotFile(UnitFile):
@@ -90,8 +94,7 @@ class BlockDotFile(UnitFile):
 
     def spec(self) -> BlockDot:
         """The dot unit of the two formats; activations are its operand a."""
-        dot = BlockDot.of(self.activations, self.weights)
-        return BlockDot(dot.a, dot.b, dot.lanes, stages=self._registers())
+        return self._cut(BlockDot.of(self.activations, self.weights))
 
 
 class AccumulatorFile(UnitFile):
@@ -103,7 +106,7 @@ class AccumulatorFile(UnitFile):
 
     def spec(self) -> Accumulator:
         """The accumulator behind the dot unit of the two formats."""
-        return Accumulator(BlockDot.of(self.activations, self.weights), stages=self._registers())
+        return self._cut(Accumulator(BlockDot.of(self.activations, self.weights)))
 
 
 def _form(value: Any) -> str:

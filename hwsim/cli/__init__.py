@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -35,7 +36,8 @@ def _options(
 def main() -> None:
     """Run the command line; a user's error is printed without a traceback, with exit status 2."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # characters that the locale lacks must not end a run
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # characters that the locale lacks must not end a run
     try:
         try:
             app()

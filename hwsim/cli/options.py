@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -32,7 +31,8 @@ Examples:
 class Commands(TyperGroup):
     """The commands, listed under headings instead of in one column."""
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    # Any: the classes of click, which typer takes from that package or, from 0.2x on, from a copy of its own.
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write one section per heading."""
         for heading, names in GROUPS.items():
             found = [(name, self.get_command(ctx, name)) for name in names]

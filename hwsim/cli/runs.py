@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +24,9 @@ from hwsim.cli.options import (
     read_options,
 )
 from hwsim.errors import InputError
+
+if TYPE_CHECKING:
+    from hwsim.jobs.options import Job
 
 
 @app.command()
@@ -112,21 +115,24 @@ def gemm(
     _finish(job, None, energy, trace, as_json)
 
 
-def _finish(job, by: str | None, energy: bool, trace: Path | None, as_json: bool) -> None:
+def _finish(job: Job, by: str | None, energy: bool, trace: Path | None, as_json: bool) -> None:
     """Simulate, print the result, and write the trace if one was requested."""
     from hwsim.report.text import result_text
 
+    traced = None
     if trace:
         from hwsim.files.whole import check_writable
+        from hwsim.jobs.tile import TileJob
 
-        if not hasattr(job, "simulate"):
+        if not isinstance(job, TileJob):
             raise InputError("--trace: a GEMV machine runs no tiles, so there is no timeline to write; leave it out")
         check_writable(trace)
+        traced = job
     result = job.result()
-    if trace:
+    if trace and traced:
         from hwsim.jobs.trace import write_trace
 
-        write_trace(trace, job, result)
+        write_trace(trace, traced, result)
     if as_json:
         print(json.dumps(result.to_dict(), indent=2))
     else:
@@ -237,7 +243,8 @@ def serve(
 
     problems: list[str] = []
     formats, settings = read_options(weights, set_, None, problems)
-    sequences, chances = None, ()
+    sequences = None
+    chances: tuple[float, ...] = ()
     if batch != "max":
         sequences = int(batch) if batch.isdecimal() and int(batch) else None
         problems += (

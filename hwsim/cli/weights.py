@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hwsim.cli.options import Json, app
+
+if TYPE_CHECKING:
+    from hwsim.compress.table import Inspection
+    from hwsim.compress.writing import Progress
 
 Include = Annotated[
     list[str] | None, typer.Option(metavar="GLOB", help="compress only the tensors with these names; may be repeated")
@@ -78,21 +83,26 @@ def inspect(
     _files(lambda progress: job(source), as_json)
 
 
-def _files(job, as_json: bool) -> None:
+def _files(job: Callable[[Callable[[Progress], None]], Inspection], as_json: bool) -> None:
     """Run a job on files, with a progress bar on a terminal, and print the table that it returns."""
     from dataclasses import asdict
 
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from hwsim.compress import inspect_text
 
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn()
+    columns = (
+        rich.TextColumn("{task.description}"),
+        rich.BarColumn(),
+        rich.TextColumn("{task.fields[rate]}"),
+        rich.TimeRemainingColumn(),
+    )
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with rich.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("reading", total=None, rate="")
 
-        def advance(p) -> None:
+        def advance(p: Progress) -> None:
             free = p.resumed_values + p.copied_values  # they took no work: counting them would distort the rate
             bar.update(task, description=p.tensor, total=p.values - free, completed=p.done_values - free)
             speed = bar.tasks[0].speed

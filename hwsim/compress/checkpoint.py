@@ -10,13 +10,14 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 
 from hwsim.errors import InputError, MissingExtra
 from hwsim.files.yaml import short
 
-FLOATS = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+FLOATS: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 """Data types that can be compressed, and how numpy reads them; bfloat16 is read as its bits."""
 
 _INDEX = ".safetensors.index.json"

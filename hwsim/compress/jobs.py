@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from hwsim.compress.checkpoint import FLOATS, Checkpoint, Shard, Tensor, narrow,
 from hwsim.compress.record import KEY, NOTE_LENGTH, VERSION, Record, error_note, read_records, write_records
 from hwsim.compress.selection import Spec, read_map, select
 from hwsim.compress.table import Inspection, inspect
-from hwsim.compress.writing import NewFile, Piece, Progress, write_files
+from hwsim.compress.writing import NewFile, Piece, Progress, Tell, Written, write_files
 from hwsim.errors import InputError
 from hwsim.files.whole import check_writable
 from hwsim.formats import get_format
@@ -59,15 +60,18 @@ def compress(
     if packed:
         raise InputError(*(f"{path}: already compressed; decompress it first" for path in packed))
     if mapping is None:
-        chosen = select(source.tensors, _settled(format), False, include, exclude)
+        assert format is not None, "without a map there is a format, as checked above"
+        chosen = select(source.tensors, _settled(format), include=include, exclude=exclude)
     else:
         given = mapping if isinstance(mapping, Mapping) else read_map(mapping)
-        chosen = select(source.tensors, {g: _settled(f) for g, f in given.items()}, True, include, exclude)
+        rules = {glob: _settled(spec) for glob, spec in given.items()}
+        chosen = select(source.tensors, rules=rules, include=include, exclude=exclude)
     _check_finite(source, chosen)
     forms = cache(lambda spec: get_format(json.loads(spec), threads=threads))
 
     def pieces(shard: Shard) -> tuple[list[Piece], dict[str, Record]]:
-        made, records = [], {}
+        made: list[Piece] = []
+        records: dict[str, Record] = {}
         for tensor in shard.tensors:
             if tensor.name not in chosen:
                 made.append(_copy(shard, tensor))
@@ -77,7 +81,7 @@ def compress(
             nbytes = form.layout.array_nbytes(tensor.shape)
             records[tensor.name] = Record(spec, tensor.shape, tensor.dtype)
 
-            def make(tell, tensor=tensor, form=form):
+            def make(tell: Tell, tensor: Tensor = tensor, form: Format = form) -> Written:
                 return _encoded(shard, tensor, form, tell)
 
             made.append(Piece(tensor.name, "U8", (nbytes,), nbytes, tensor.size, make, NOTE_LENGTH))
@@ -119,11 +123,11 @@ def decompress(
             kind = dtype or record.dtype
             size = math.prod(record.shape)
 
-            def make(_, tensor=tensor, record=record, kind=kind):
+            def make(_: Tell, tensor: Tensor = tensor, record: Record = record, kind: str = kind) -> Written:
                 form = forms(json.dumps(record.format))
                 with _named(shard, tensor):
                     encoded = form.from_bytes(shard.data(tensor).tobytes(), record.shape)
-                    return narrow(encoded.decode(), kind).reshape(-1).view(np.uint8), ""
+                    return narrow(encoded.decode(), kind).reshape(-1).view(np.uint8).data, ""
 
             made.append(Piece(tensor.name, kind, record.shape, size * FLOATS[kind].itemsize, size, make))
         return made, {}
@@ -144,15 +148,25 @@ def _settled(spec: Spec) -> Spec:
     return form.name if isinstance(spec, str) else dict(spec)
 
 
-def _write(source: Checkpoint, out_path, pieces, plan: dict, progress) -> None:
+def _write(
+    source: Checkpoint,
+    out_path: str | Path,
+    pieces: Callable[[Shard], tuple[list[Piece], dict[str, Record]]],
+    plan: dict[str, Any],
+    progress: Callable[[Progress], None] | None,
+) -> None:
     out = _targets(source, Path(out_path))
     made_folder = source.index is not None and not any(out[0].parent.iterdir())
-    files, places, total = [], {}, 0
+    files: list[NewFile] = []
+    places: dict[str, str] = {}
+    total = 0
     for shard, path in zip(source.shards, out, strict=True):
         made, records = pieces(shard)
         kept = {key: value for key, value in shard.metadata.items() if key != KEY}
 
-        def metadata(notes, kept=kept, records=records):
+        def metadata(
+            notes: dict[str, str], kept: dict[str, str] = kept, records: dict[str, Record] = records
+        ) -> dict[str, str]:
             if not records:
                 return kept
             return kept | {KEY: write_records(records, notes, f"hwsim {hwsim.__version__}")}
@@ -200,8 +214,8 @@ def _targets(source: Checkpoint, out: Path) -> list[Path]:
 
 
 def _copy(shard: Shard, tensor: Tensor) -> Piece:
-    def make(_):
-        return shard.data(tensor), ""
+    def make(_: Tell) -> Written:
+        return shard.data(tensor).data, ""
 
     return Piece(tensor.name, tensor.dtype, tensor.shape, tensor.nbytes, tensor.size, make, copied=True)
 
@@ -232,7 +246,7 @@ def _check_finite(source: Checkpoint, chosen: Mapping[str, Spec]) -> None:
         raise InputError(*problems[:20])
 
 
-def _encoded(shard: Shard, tensor: Tensor, form: Format, tell: Callable[[int], None]) -> tuple[bytes, str]:
+def _encoded(shard: Shard, tensor: Tensor, form: Format, tell: Tell) -> tuple[bytes, str]:
     """(bytes of a tensor in a format, its relative error as text)."""
     w = shard.values(tensor)
     rows = w.reshape(-1, w.shape[-1])

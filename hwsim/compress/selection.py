@@ -23,15 +23,16 @@ Spec = str | Mapping[str, object]
 
 def select(
     tensors: Sequence[Tensor],
-    formats: Spec | Mapping[str, Spec],
-    by_glob: bool,
+    form: Spec = KEEP,
+    rules: Mapping[str, Spec] | None = None,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
 ) -> dict[str, Spec]:
     """Tensor name -> format, for the tensors that are compressed.
 
-    formats: one format, or (by_glob) globs to formats. The first glob that matches a tensor wins; `keep` leaves the
-        tensor unchanged. A map selects among all floating-point tensors of two axes or more.
+    form: one format for all selected tensors.
+    rules: used instead of `form`: globs to formats. The first glob that matches a tensor wins; `keep` leaves the
+        tensor unchanged. Rules select among all floating-point tensors of two axes or more.
     include: globs that replace the default selection, which is all 2-D and 3-D weights except `EXCLUDED`.
     exclude: globs of tensors to leave out of the selection.
     raises: InputError if nothing is selected, or a glob matches nothing.
@@ -39,7 +40,7 @@ def select(
     axes = {t.name: len(t.shape) for t in tensors if t.dtype in FLOATS and len(t.shape) >= 2 and t.size}
     able = list(axes)
     problems = []
-    asked = ("include", include), ("exclude", exclude), ("map", tuple(formats) if by_glob else ())
+    asked = ("include", include), ("exclude", exclude), ("map", tuple(rules or ()))
     for word, globs in asked:
         known = able if word != "exclude" else [t.name for t in tensors]
         problems += [
@@ -56,12 +57,12 @@ def select(
             continue
         if include and not any(fnmatchcase(name, glob) for glob in include):
             continue
-        if by_glob:
-            form = next((f for glob, f in formats.items() if fnmatchcase(name, glob)), KEEP)
+        if rules is not None:
+            mine = next((f for glob, f in rules.items() if fnmatchcase(name, glob)), KEEP)
         else:
-            form = KEEP if not include and (_left_alone(name) or axes[name] > 3) else formats
-        if form != KEEP:
-            chosen[name] = form
+            mine = KEEP if not include and (_left_alone(name) or axes[name] > 3) else form
+        if mine != KEEP:
+            chosen[name] = mine
     if not chosen:
         what = "the model has no 2-D or 3-D weights that are compressed by default; select some with include"
         raise InputError(f"no tensor to compress: {what}")

@@ -19,11 +19,17 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeAlias
 
 from hwsim.errors import InputError
 
 _CRC_CHUNK = 1 << 24
+
+Tell: TypeAlias = Callable[[int], None]
+"""Takes the number of values of a piece that are done."""
+
+Written: TypeAlias = tuple[memoryview | bytes, str]
+"""The bytes of a piece, and its note for the header."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Piece:
     shape: tuple[int, ...]
     nbytes: int
     values: int
-    make: Callable[[Callable[[int], None]], tuple[memoryview | bytes, str]]
+    make: Callable[[Tell], Written]
     note_length: int = 0
     copied: bool = False
 
@@ -167,23 +173,26 @@ def _write(
         for number, file in enumerate(files):  # reserve the space of all files before doing any work
             opened.append((file, _open_part(file, done.get(number, {}))))
         for number, (file, part) in enumerate(opened):
-            finished, found = done.get(number, {}), {}
+            finished = done.get(number, {})
+            found: dict[str, str] = {}
             at = len(file.header(_blank(file)))
             for piece in file.ordered():
                 tell(0)
-                note, crc = finished.get(piece.name, (None, None))
-                if part is None or (note is not None and _crc(part, at, piece.nbytes) == crc):
+                kept = finished.get(piece.name)
+                if kept and (part is None or _crc(part, at, piece.nbytes) == kept[1]):
+                    note, _ = kept
                     resumed += piece.values
                 else:
-                    data, note = piece.make(tell)
+                    assert part is not None, "a file without a part is whole: the journal has all of its pieces"
+                    made, note = piece.make(tell)
                     copied += piece.values if piece.copied else 0
-                    data = memoryview(data).cast("B")
+                    data = memoryview(made).cast("B")
                     if len(data) != piece.nbytes or len(note) != piece.note_length:
                         raise AssertionError(f"{piece.name}: {len(data)} bytes, expected {piece.nbytes}")
                     _write_at(part, data, at)
                     log.write(json.dumps([number, piece.name, note, zlib.crc32(data)]) + "\n")
                     log.flush()
-                    del data
+                    del data, made
                 found[piece.name] = note
                 at += piece.nbytes
                 at_value += piece.values
@@ -203,9 +212,10 @@ def _write(
         if part is not None:
             os.replace(file.part, file.path)
     if last:
-        part = last[0].with_name(last[0].name + ".part")
-        part.write_text(last[1], encoding="utf-8")
-        os.replace(part, last[0])
+        path, text = last
+        index = path.with_name(path.name + ".part")
+        index.write_text(text, encoding="utf-8")
+        os.replace(index, path)
     for folder in {file.path.parent for file in files}:
         handle = os.open(folder, os.O_RDONLY)
         os.fsync(handle)
@@ -221,7 +231,7 @@ def _width(piece: Piece) -> int:
     return piece.nbytes // values if values else 0
 
 
-def _open_part(file: NewFile, finished: dict) -> int | None:
+def _open_part(file: NewFile, finished: dict[str, tuple[str, int]]) -> int | None:
     """The part file with its space reserved; None if a killed run had already renamed it to its final name."""
     size = len(file.header(_blank(file))) + sum(piece.nbytes for piece in file.pieces)
     if not file.part.exists() and all(piece.name in finished for piece in file.pieces) and _is_whole(file, finished):
@@ -237,7 +247,7 @@ def _open_part(file: NewFile, finished: dict) -> int | None:
     return part
 
 
-def _is_whole(file: NewFile, finished: dict) -> bool:
+def _is_whole(file: NewFile, finished: dict[str, tuple[str, int]]) -> bool:
     """Whether the file under the final name is exactly the one that the journal describes."""
     with contextlib.suppress(OSError):
         whole = os.open(file.path, os.O_RDONLY)

@@ -52,9 +52,22 @@ def run(
     skew:    how tokens choose experts: "even", or "zipf(a)": unequally, by popularity.
     raises:  InputError for unknown names, bad sizes, or a pair of formats that the machine cannot multiply.
     """
-    given = {"weights": weights, "activations": activations, "kv": kv, "state": state, "engine": engine}
-    several = {"chips": chips, "parallel": parallel, "skew": skew}
-    return checked_job(arch, model, phase=phase, batch=batch, context=context, **given, **several).result()
+    job = checked_job(
+        arch,
+        model,
+        phase=phase,
+        batch=batch,
+        context=context,
+        weights=weights,
+        activations=activations,
+        kv=kv,
+        state=state,
+        engine=engine,
+        chips=chips,
+        parallel=parallel,
+        skew=skew,
+    )
+    return job.result()
 
 
 def gemm(

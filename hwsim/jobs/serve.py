@@ -32,6 +32,9 @@ MEMORY_SHARE = 0.9
 #: Prompts shorter than this are prefilled together (TensorRT-LLM's default for max_num_tokens).
 PREFILL_TOKENS = 8192
 
+#: Phase, batch and context of a step.
+Key = tuple[str, int, int]
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -138,10 +141,10 @@ class Deployment:
         self.arch, self.model, self.options, self.request = stack.on(machine), model, options, request
         self.stack = stack
         self.keep_windows = stack.keep_windows if r.keep_windows is None else r.keep_windows
-        self._steps: dict[tuple, float] = {}
-        self._energy: dict[tuple, list[Term]] = {}
-        self._limited_by: dict[tuple, str] = {}
-        self._said: dict[tuple, tuple[str, ...]] = {}
+        self._steps: dict[Key, float] = {}
+        self._energy: dict[Key, list[Term]] = {}
+        self._limited_by: dict[Key, str] = {}
+        self._said: dict[Key, tuple[str, ...]] = {}
 
     def job(self, phase: str, batch: int, context: int, **more: Any) -> TileJob:
         """One step, simulated as `run` does. more: further fields of StepOptions."""
@@ -158,19 +161,18 @@ class Deployment:
                 self._steps[key] = self._simulated(self.job(phase, batch, context), key)
         return self._steps[key]
 
-    def energy(self, steps: Sequence[tuple[float, tuple]]) -> tuple[Term, ...]:
+    def energy(self, steps: Sequence[tuple[float, Key]]) -> tuple[Term, ...]:
         """Energy terms of `steps`, given as (number of times, (phase, batch, context)), on all chips."""
         found: dict[str, Term] = {}
         for often, key in steps:
             self.seconds(*key)
             for term in self._energy[key]:
                 sofar = found.get(term.name, Term(term.name, 0.0, term.source)).value
-                known = None not in (term.value, sofar)
-                value = sofar + often * self.request.chips * term.value if known else None
-                found[term.name] = Term(term.name, value, term.source)
+                known = None if sofar is None or term.value is None else sofar + often * self.request.chips * term.value
+                found[term.name] = Term(term.name, known, term.source)
         return tuple(found.values())
 
-    def _simulated(self, job: TileJob, key: tuple, often: int = 1) -> float:
+    def _simulated(self, job: TileJob, key: Key, often: int = 1) -> float:
         layers = len({op.layer for op in job.ops if op.layer >= 0})
         extra = self.stack.step_seconds + self.stack.layer_seconds * layers
         if job.phase != "prefill":
@@ -182,7 +184,7 @@ class Deployment:
         self._energy[key] += [Term(t.name, t.value and often * t.value, t.source) for t in terms]
         return seconds
 
-    def _verified(self, key: tuple) -> float:
+    def _verified(self, key: Key) -> float:
         """Seconds of a step that verifies the draft tokens of each sequence, and of drafting them."""
         drafts = self.request.drafts
         _, batch, context = key

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from math import ceil
@@ -105,12 +105,13 @@ class TileJob:
 
     def tiled(self, policy: Policy) -> list[Tiled] | None:
         """Every op tiled under one policy; None if one of them does not fit."""
-        known: dict[tuple[Op, Layout | None], Tiled | None] = {}
+        known: dict[tuple[Op, Layout | None], Tiled] = {}
         for shape, opd in zip(self.shapes, self.operands, strict=True):
             if shape not in known:
-                known[shape] = tile(self.pipeline, shape[0], opd, policy)
-                if known[shape] is None:
+                one = tile(self.pipeline, shape[0], opd, policy)
+                if one is None:
                     return None
+                known[shape] = one
         return [known[shape] for shape in self.shapes]
 
     @cached_property
@@ -139,6 +140,7 @@ class TileJob:
         """Simulate the chosen tiling on an engine; for "walk", reuse the outcome from choosing the tiling."""
         programs, engine = [t.program for t in self.choice[1]], engine or self.engine
         if engine == "walk" and reuse and not trace:
+            assert self.walked is not None, "choosing a tiling keeps the outcome of its walk"
             return self.walked
         return simulate(self.pipeline, programs, self.limiting, engine, reuse, trace)
 
@@ -179,7 +181,7 @@ class TileJob:
             utilization={s: b / outcome.ticks for s, b in zip(SERVERS, busy, strict=True) if b},
             stalls=apportion(outcome.causes, q, cycles),
             by_op=self._rows(outcome, tiled, cycles, lambda op: op.kind, KINDS),
-            by_layer=self._rows(outcome, tiled, cycles, lambda op: op.layer, None),
+            by_layer=self._rows(outcome, tiled, cycles, lambda op: op.layer),
             memory=memory,
             notes=tuple(notes),
             tiling=str(policy),
@@ -211,6 +213,7 @@ class TileJob:
             if opd.pair:
                 macs[opd.pair] = macs.get(opd.pair, 0) + op.dot_macs
             if opd.converter == REGENERATE:
+                assert opd.weights and self.arch.regenerate, "`operands` sends only seeds through units that exist"
                 key = (opd.weights.name, self.arch.regenerate.feeds)
                 regenerated[key] = regenerated.get(key, 0) + seed_blocks(op, opd)
             elif opd.converter == DEQUANTISE:
@@ -226,9 +229,17 @@ class TileJob:
         )
         return Memory(*self.resident, acts, self.arch.dram.capacity_bytes)
 
-    def _rows(self, outcome: Outcome, tiled, cycles: int, key, order) -> tuple[Row, ...]:
-        ticks: dict[Any, int] = {}
-        sums: dict[Any, list[int]] = {}
+    def _rows(
+        self,
+        outcome: Outcome,
+        tiled: list[Tiled],
+        cycles: int,
+        key: Callable[[Op], str | int],
+        order: Sequence[str] = (),
+    ) -> tuple[Row, ...]:
+        """Rows of the ops with equal keys: in `order`, or else as they come."""
+        ticks: dict[str | int, int] = {}
+        sums: dict[str | int, list[int]] = {}
         for op, one, spent in zip(self.ops, tiled, outcome.by_op, strict=True):
             name = key(op)
             ticks[name] = ticks.get(name, 0) + spent
@@ -236,7 +247,7 @@ class TileJob:
             row[0] += 1
             row[1] += one.moved.total
             row[2] += op.dot_macs + op.vector_macs
-        names = [n for n in order if n in ticks] if order else list(ticks)
+        names: list[str | int] = [n for n in order if n in ticks] if order else list(ticks)
         parts = apportion({n: ticks[n] for n in names}, self.pipeline.q, cycles)
         label = {n: "outside layers" if n == -1 else str(n) for n in names}
         return tuple(Row(label[n], sums[n][0], parts[n], sums[n][1], sums[n][2]) for n in names)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from hwsim.files.whole import write_whole
+from hwsim.jobs.tile import TileJob
 from hwsim.mapping.program import SERVERS
+from hwsim.result import Result
 
 EVENT_CAP = 200_000
 
 
-def trace_events(job, cap: int = EVENT_CAP) -> dict:
+def trace_events(job: TileJob, cap: int = EVENT_CAP) -> dict[str, Any]:
     """One event per tile and server that it occupies, in microseconds of the machine's clock.
 
     cap: keep at most this many events, the earliest ones; `truncated` says whether some were dropped.
     """
     outcome = job.simulate(trace=True)
     tick_us = 1e6 / float(job.arch.clock_hz) / job.pipeline.q
-    events = [
+    events: list[dict[str, Any]] = [
         {"name": "process_name", "ph": "M", "pid": 1, "args": {"name": job.arch.name}},
     ]
     used = sorted({span[0] for span in outcome.spans})
@@ -42,7 +45,7 @@ def trace_events(job, cap: int = EVENT_CAP) -> dict:
     return {"traceEvents": events, "displayTimeUnit": "ns", "truncated": len(spans) > cap}
 
 
-def write_trace(path: Path, job, result) -> None:
+def write_trace(path: Path, job: TileJob, result: Result) -> None:
     """Write the timeline of `job` to `path`, with the name of the run in its metadata."""
     data = trace_events(job) | {"otherData": {"run": result.name, "machine": result.machine}}
     write_whole(path, json.dumps(data, separators=(",", ":")))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from hwsim.arch.machine import TileMachine
 from hwsim.errors import InputError, collect
@@ -63,17 +63,17 @@ class Formats:
         if not published:
             table = _weights(weights, problems)
         stochastic = isinstance(state, str) and state.endswith(STOCHASTIC)
-        found = [
+        acts, cache, kept = (
             _resolved(name, form, problems)
             for name, form in (
                 ("activations", activations),
                 ("kv", kv),
                 ("state", state.removesuffix(STOCHASTIC) if isinstance(state, str) else state),
             )
-        ]
+        )
         if problems:
             raise InputError(*problems)
-        return cls(table, *found, stochastic, published)
+        return cls(table, acts, cache, kept, stochastic, published)
 
     def of_workload(self, workload: Workload) -> Formats:
         """The formats with the published preset looked up. raises: InputError if the workload has no such preset."""
@@ -93,7 +93,8 @@ class Formats:
         """raises: InputError naming each class, or layer of a class, that the map names and the workload lacks."""
         named = {rule.weights for rule in self.weights.rules} - {DEFAULT}
         found: dict[str, set[int]] = {}
-        for name, layer, *_ in (*workload.stored(step), *((op.weights, op.layer) for op in ops)):
+        stored = [(each.weights, each.layer) for each in workload.stored(step)]
+        for name, layer in (*stored, *((op.weights, op.layer) for op in ops)):
             found.setdefault(name, set()).add(layer)
         if "mtp" in named - found.keys():  # of the draft block, which a step may leave out
             with suppress(InputError):
@@ -147,7 +148,7 @@ def weights_config(weights: FormatMap[Layout]) -> Any:
 
 def _weights(given: FormatSource | Mapping[str, FormatSource], problems: list[str]) -> FormatMap[Layout]:
     """The format map of the weights, from a mapping of classes or from one format for all."""
-    if not isinstance(given, Mapping) or not _is_map(given):
+    if not _is_map(given):
         found = _resolved("weights", given, problems)
         return FormatMap.of({DEFAULT: found}) if found else FormatMap(())
     table = {key: _resolved(f"weights: {key}", form, problems) for key, form in given.items()}
@@ -156,9 +157,9 @@ def _weights(given: FormatSource | Mapping[str, FormatSource], problems: list[st
     return FormatMap(())
 
 
-def _is_map(given: Mapping) -> bool:
-    """Whether a mapping gives formats by class, rather than defining one format inline."""
-    return not {"element", "m", "k1"} & set(given)
+def _is_map(given: FormatSource | Mapping[str, FormatSource]) -> TypeGuard[Mapping[str, FormatSource]]:
+    """Whether this is a mapping that gives formats by class, rather than one format, defined inline or not."""
+    return isinstance(given, Mapping) and not {"element", "m", "k1"} & set(given)
 
 
 def _resolved(what: str, given: FormatSource | None, problems: list[str]) -> Layout | None:

@@ -147,7 +147,7 @@ def accuracy(
     """Every format on the model. raises: InputError if the model's package is missing."""
     encoder = load_encoder()
     reference = encoder.embed(SENTENCES)
-    found = []
+    found: list[FormatAccuracy] = []
     for name in formats:
         if progress:
             progress(name, len(found), len(formats))
@@ -277,7 +277,7 @@ def main(page: bool = False) -> None:
     ) as bar:
         task = bar.add_task("formats", total=len(NAMES))
         found = accuracy(NAMES, lambda name, done, _: bar.update(task, description=name, completed=done))
-    if page:
+    if run:
         draw(found, Path("reports") / "accuracy.svg")
         path = Path("reports") / "accuracy.md"
         write_whole(path, page_text(found, run))

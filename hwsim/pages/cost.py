@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 from hwsim.files.figure import pyplot, save
 from hwsim.files.tables import table
@@ -43,7 +44,7 @@ LABELS = {
 }  # fmt: skip
 """Placement of figure labels that would overlap: (side, offset in typographic points)."""
 
-Rows = Mapping[str, dict]
+Rows = Mapping[str, dict[str, Any]]
 
 
 def read_rows() -> Rows:
@@ -110,8 +111,8 @@ class Point:
 
 def gates(rows: Rows, *names: str) -> int | None:
     """Sum of the NAND2-equivalents of units; None if one is not measured."""
-    found = [rows[name]["gates"]["nand2"] if name in rows and rows[name]["gates"] else None for name in names]
-    return None if None in found else sum(found)
+    found: list[int] = [rows[name]["gates"]["nand2"] for name in names if name in rows and rows[name]["gates"]]
+    return sum(found) if len(found) == len(names) else None
 
 
 def point(rows: Rows, name: str) -> Point:
@@ -145,8 +146,9 @@ def seed_points(rows: Rows) -> list[Point]:
     for target in ("mxint8", "mxfp4_e2m1"):
         dot = point(rows, target)
         decoder, requantizer = (gates(rows, n) for n in ("seed_decoder_seedlm4", f"requantizer_seedlm4_{target}"))
-        parts = (dot.nand2, decoder, requantizer)
-        whole = None if None in parts else dot.nand2 + ELEMENTS // 8 * decoder + ELEMENTS // 32 * requantizer
+        whole = None
+        if dot.nand2 is not None and decoder is not None and requantizer is not None:
+            whole = dot.nand2 + ELEMENTS // 8 * decoder + ELEMENTS // 32 * requantizer
         transfers = ceil(layout("seedlm4").row_nbytes(TILE) / TRANSFER)
         found.append(Point(f"seedlm4 to {target}", whole, transfers))
     return found
@@ -167,6 +169,7 @@ def draw(found: list[tuple[Point, float]], base: Point, path: Path) -> None:
     """QSNR over area x memory, without the points whose area is not measured."""
     plt = pyplot()
     figure, plane = plt.subplots(figsize=(7.5, 4.6), layout="constrained")
+    assert base.nand2, "the caller draws only if the unit that all are compared with is measured"
     shown = [(p, db, p.nand2 / base.nand2 * p.transfers / base.transfers) for p, db in found if p.nand2]
     for p, db, x in shown:
         plane.plot(x, db, "o", color="C3" if p.format.startswith("seedlm") else "C0", markersize=5)

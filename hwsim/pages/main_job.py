@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,12 +43,13 @@ def weights_of(name: str) -> str | dict[str, str]:
     return name if name in ("bf16", "fp8") else {"experts": name, "default": "fp8"}
 
 
-def points(progress=None) -> list[Point]:
+def points(progress: Callable[[int, int], None] | None = None) -> list[Point]:
     """Every row, simulated in full."""
     found = []
     for phase, batch, context in STEPS:
         for name, machine in SYSTEMS:
             job = checked_job(machine, MODEL, phase=phase, batch=batch, context=context, weights=weights_of(name))
+            assert isinstance(job, TileJob), "the machines of SYSTEMS run ops tile by tile"
             found.append(Point(name, job, job.result()))
             if progress:
                 progress(len(found), len(STEPS) * len(SYSTEMS))
@@ -59,6 +61,7 @@ def summary(found: list[Point]) -> str:
     rows = []
     for p in found:
         r, config = p.result, p.result.config
+        assert r.memory is not None, "a step of a model counts its memory"
         label = p.weights if p.weights in ("bf16", "fp8") else f"{p.weights} experts, fp8"
         rows.append(
             [
@@ -93,8 +96,9 @@ def draw(found: list[Point], path: Path) -> None:
     for i, batch in enumerate(batches):
         some = {p.weights: p.result for p in decode if p.result.config["batch"] == batch}
         xs = [x + 0.27 * (i - 1) for x in range(len(names))]
-        left.bar(xs, [some[n].tokens_per_second for n in names], 0.25, label=f"batch {batch}", color=f"C{i}")
-        peak = [some[n].tokens_per_second * some[n].cycles / some[n].bound_cycles for n in names]
+        speeds = {name: r.tokens_per_second for name, r in some.items() if r.tokens_per_second is not None}
+        left.bar(xs, [speeds[n] for n in names], 0.25, label=f"batch {batch}", color=f"C{i}")
+        peak = [speeds[n] * some[n].cycles / some[n].bound_cycles for n in names]
         left.plot(xs, peak, "_", color="black", markersize=9, label="bound" if i == 0 else None)
     left.set_yscale("log")
     left.set_ylabel("tokens/s, decode, context 8192")

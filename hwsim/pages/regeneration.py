@@ -57,6 +57,7 @@ def points(progress: Callable[[str], None]) -> list[Point]:
                     for batch in BATCHES:
                         asked = {"experts": weights, "default": "fp8"}
                         r = run(arch, model, "decode", batch, CONTEXT, asked, kv="fp8", state="fp16", engine="walk")
+                        assert r.tokens_per_second is not None, "a step of a model makes tokens"
                         found.append(
                             Point(
                                 name,
@@ -75,7 +76,7 @@ def points(progress: Callable[[str], None]) -> list[Point]:
 def gain(found: list[Point], model: str, weights: str, batch: int, bandwidth: float, units: int) -> float:
     """Gain in tokens per second over the faster of nvfp4 and mxfp4, as a fraction."""
 
-    def rate(name, n):
+    def rate(name: str, n: int) -> float:
         return next(
             p.tokens_per_second
             for p in found
@@ -109,9 +110,9 @@ def report(found: list[Point]) -> str:
     at = [(m, w, b, bw) for m in MODELS for w in ("seedlm4", "seedlm3") for b in BATCHES for bw in BANDWIDTHS]
     full = {key: gain(found, *key, enough) for key in at}
     starved = {key: gain(found, *key, few) for key in at}
-    best = max(full, key=full.get)
+    best = max(full, key=lambda key: full[key])
 
-    def span(gains, weights):
+    def span(gains: dict[tuple[str, str, int, float], float], weights: str) -> str:
         mine = [100 * g for key, g in gains.items() if key[1] == weights]
         return f"{min(mine):+.0f} to {max(mine):+.0f} %"
 

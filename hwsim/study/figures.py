@@ -18,19 +18,18 @@ PARTS = ("#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6
 SMALL_PART = 0.02
 
 
-def canvas():
+def canvas() -> Any:
     """pyplot with the settings of these figures. raises: MissingExtra."""
-    return pyplot(
-        **{
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "grid.color": "#DDDDDD",
-            "grid.linewidth": 0.6,
-            "hatch.linewidth": 0.4,
-        }
-    )
+    settings: dict[str, Any] = {
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": "#DDDDDD",
+        "grid.linewidth": 0.6,
+        "hatch.linewidth": 0.4,
+    }
+    return pyplot(**settings)
 
 
 def style(i: int) -> dict[str, Any]:
@@ -63,7 +62,7 @@ def _axis_scale(ax: Any, grid: Grid) -> None:
     """Make the x axis logarithmic, with values of the study as ticks, few enough not to overlap."""
     from matplotlib.ticker import NullLocator
 
-    numbers = sorted(grid.x.numbers)
+    numbers = sorted(grid.along_x()[1])
     if numbers[0] > 0 and numbers[-1] / numbers[0] >= 8:
         ax.set_xscale("log", base=2)
         ax.xaxis.set_minor_locator(NullLocator())
@@ -108,6 +107,7 @@ def tick(n: float) -> str:
 def lines_figure(grid: Grid, path: Path, command: str) -> None:
     """Tokens per second over x, one line per series, one panel for each of some choices on the other axes."""
     plt = canvas()
+    axis, numbers = grid.along_x()
     panels = grid.panels()
     figure, axes = _panels(plt, len(panels))
     handles: dict[int, Any] = {}
@@ -115,7 +115,7 @@ def lines_figure(grid: Grid, path: Path, command: str) -> None:
     for ax, panel in zip(axes, panels, strict=True):
         series: dict[int, list[tuple[float, Line]]] = {}
         for s, x, line in grid.at(panel):
-            series.setdefault(s, []).append((grid.x.numbers[x], line))
+            series.setdefault(s, []).append((numbers[x], line))
         for s, points in sorted(series.items()):
             points.sort(key=lambda p: p[0])
             xs, ys = [x for x, _ in points], [line["tokens_per_second"] for _, line in points]
@@ -126,7 +126,7 @@ def lines_figure(grid: Grid, path: Path, command: str) -> None:
                 misfit = ax.scatter(*zip(*out, strict=True), **ring)
         _axis_scale(ax, grid)
         ax.set_yscale("log")
-        ax.set_xlabel(grid.x.name)
+        ax.set_xlabel(axis.name)
         ax.set_title(grid.title(panel), fontsize=9)
     axes[0].set_ylabel("tokens/s")
     _plain_log(axes[0].yaxis)
@@ -192,6 +192,7 @@ def machine_roof(line: Line) -> tuple[float, dict[str, float]]:
     """(bytes per second of the memory, MACs per second by pair of formats) of a point's machine."""
     machine = line["config"]["machine"]
     clock, bandwidth = number(machine["clock"]), machine["dram"]["bandwidth"]
+    assert clock is not None, "a machine that was loaded has a frequency as its clock"
     rate = (number(bandwidth) or 0.0) * (clock if "cycle" in bandwidth else 1)
     peaks: dict[str, float] = {}
     for r in machine["dot"]["rates"]:
@@ -224,8 +225,8 @@ def roofline_figure(grid: Grid, path: Path, command: str) -> None:
                     textcoords="offset points", fontsize=7.5, color="#555555", va="top")  # fmt: skip
     for peak, names in sorted(peaks.items()):
         ax.plot([peak / max(roofs), right], [peak / 1e12] * 2, color="#777777", linewidth=1, linestyle=":")
-        names = ", ".join(names) if len(names) <= 3 else ", ".join([*names[:3], "..."])
-        ax.annotate(names, (right, peak / 1e12), xytext=(-2, 3), textcoords="offset points", fontsize=7.5,
+        listed = ", ".join(names) if len(names) <= 3 else ", ".join([*names[:3], "..."])
+        ax.annotate(listed, (right, peak / 1e12), xytext=(-2, 3), textcoords="offset points", fontsize=7.5,
                     color="#555555", ha="right")  # fmt: skip
     handles = {}
     for (i, s, line), x in zip(shown, intensity, strict=True):
@@ -290,10 +291,12 @@ def pareto_figure(grid: Grid, path: Path, command: str) -> None:
         (handles[s],) = ax.plot(c, speed, **look, markersize=4.5, alpha=0.8)
     best = front(points)
     (edge,) = ax.plot(*zip(*[(c, speed) for c, speed, _ in best], strict=True), color="black", linewidth=0.9, zorder=1)
-    for i in ends(len(best), 4) if grid.x else []:
-        c, speed, (_, x) = best[i]
-        text = f"{grid.x.name.partition(' (')[0]} {grid.x.label(grid.x.values[x])}"
-        ax.annotate(text, (c, speed), xytext=(-6, 5), textcoords="offset points", fontsize=7.5, ha="right")
+    axis = grid.x
+    if axis:
+        for i in ends(len(best), 4):
+            c, speed, (_, x) = best[i]
+            text = f"{axis.name.partition(' (')[0]} {axis.label(axis.values[x])}"
+            ax.annotate(text, (c, speed), xytext=(-6, 5), textcoords="offset points", fontsize=7.5, ha="right")
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.margins(x=0.16, y=0.1)
@@ -308,7 +311,13 @@ def pareto_figure(grid: Grid, path: Path, command: str) -> None:
     save(figure, path, command, bbox_inches="tight")
 
 
-def cache_figure(grid: Grid, path: Path, command: str, held: dict[int, list[tuple[int, int, int]]], cross) -> None:
+def cache_figure(
+    grid: Grid,
+    path: Path,
+    command: str,
+    held: dict[int, list[tuple[int, int, int]]],
+    cross: dict[int, tuple[float, float]],
+) -> None:
     """Bytes of KV cache and SSM state per sequence over the context, and the points where they cross."""
     plt = canvas()
     figure, ax = plt.subplots(figsize=(7.6, 4.2), layout="constrained")
@@ -326,7 +335,7 @@ def cache_figure(grid: Grid, path: Path, command: str, held: dict[int, list[tupl
                         fontsize=8)  # fmt: skip
     ax.set_yscale("log")
     _axis_scale(ax, grid)
-    ax.set_xlabel(grid.x.name)
+    ax.set_xlabel(grid.along_x()[0].name)
     ax.set_ylabel("MB per sequence")
     _plain_log(ax.yaxis)
     ax.legend(fontsize=8, frameon=False)

@@ -44,8 +44,8 @@ class Axis:
     @property
     def numbers(self) -> tuple[float, ...] | None:
         """The values as numbers in the base unit; None if one is neither a number nor a quantity."""
-        found = [number(value) for value in self.values]
-        return None if None in found else tuple(found)
+        known = [n for n in map(number, self.values) if n is not None]
+        return tuple(known) if len(known) == len(self.values) else None
 
     def label(self, value: Any) -> str:
         """A short label of one value."""
@@ -77,6 +77,12 @@ class Grid:
         """Batch or context if the study varies one of them, else the longest axis of numbers."""
         found = [a for a in self.axes if a.numbers and len(a.values) > 1]
         return next((a for p in _FIRST for a in found if a.path == p), max(found, key=_size, default=None))
+
+    def along_x(self) -> tuple[Axis, tuple[float, ...]]:
+        """x and the numbers on it, for tables and figures over x; only a grid that has this axis gets them."""
+        axis = self.x
+        assert axis is not None and axis.numbers is not None, "a study without an axis of numbers has no figure over x"
+        return axis, axis.numbers
 
     @property
     def series(self) -> Axis | None:

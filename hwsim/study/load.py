@@ -123,14 +123,14 @@ class _Reader:
 
     def __init__(self, document: Document, asked: str):
         self.document, self.asked = document, asked
-        self.known: dict[tuple, Any] = {}
+        self.known: dict[tuple[Any, ...], Any] = {}
 
     def study(self) -> Study:
         """raises: InputError."""
         grid = self.document.data.get("grid")
         listed = grid.items() if isinstance(grid, dict) else ()
         self.axes = [Axis(path, tuple(values)) for path, values in listed if isinstance(values, list)]
-        problems = []
+        problems: list[str] = []
         try:
             file = validate(self.document, StudyFile)
         except InputError as error:
@@ -175,8 +175,9 @@ class _Reader:
                 except InputError as error:
                     yield from error.problems
             elif part not in self.document.data and part not in [axis.path for axis in self.axes]:
-                example = StudyFile.model_fields[part].examples[0]
-                yield say((), f"{part}: missing; write `{part}: {example}`")
+                examples = StudyFile.model_fields[part].examples
+                assert examples, "every field of a file has an example"
+                yield say((), f"{part}: missing; write `{part}: {examples[0]}`")
         if size > MAX_POINTS:
             yield say(("grid",), f"has {size:,} points; write a grid with at most {MAX_POINTS:,}", key=True)
 
@@ -187,13 +188,15 @@ class _Reader:
             for j in range(len(axis.values)):
                 found = [lines for choice, lines in failed if choice[i] == j]
                 if all(found):
-                    problems |= dict.fromkeys(min(found, key=len))
+                    shortest = min(found, key=lambda lines: len(lines))
+                    problems |= dict.fromkeys(shortest)
         if problems:
             raise_problems(list(problems))
 
     def _point(self, choice: Choice) -> tuple[Point, tuple[str, ...]]:
         settings = {axis.path: axis.values[j] for axis, j in zip(self.axes, choice, strict=True)}
-        parts, problems = [], []
+        parts: list[Any] = []
+        problems: list[str] = []
         for part, load in (("machine", self._machine), ("model", self._model), ("run", self._run)):
             value, found = self._part(part, choice, load)
             parts.append(value)
@@ -207,7 +210,9 @@ class _Reader:
         key = _hash(arch_key, model_key, run_key, __version__, code_digest())
         return Point(settings, key, arch, model, options), ()
 
-    def _part(self, part: str, choice: Choice, load: Callable) -> tuple[Any, tuple[str, ...]]:
+    def _part(
+        self, part: str, choice: Choice, load: Callable[[list[tuple[str, int]]], Any]
+    ) -> tuple[Any, tuple[str, ...]]:
         """(value, errors) of `load` for the axes that change `part`; each choice on them is loaded once."""
         mine = [(axis.path, j) for axis, j in zip(self.axes, choice, strict=True) if axis.path.split(".")[0] == part]
         key = (part, *mine)

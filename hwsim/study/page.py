@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from hwsim.errors import InputError
 from hwsim.files.whole import write_whole
@@ -26,9 +28,10 @@ def write_page(folder: Path, out: Path | None = None) -> list[Path]:
         raise InputError(f"{out}: cannot be written: {error.strerror}") from error
     into = "" if out == folder else f" -o {out}"
     commands = f"hwsim study {grid.source} --out {folder}", f"hwsim report {folder}{into}"
-    written, parts = [], []
+    written: list[Path] = []
+    parts: list[str] = []
 
-    def figure(name: str, caption: str, draw_it, *more) -> None:
+    def figure(name: str, caption: str, draw_it: Callable[..., None], *more: Any) -> None:
         path = out / f"{grid.name}_{name}.svg"
         draw_it(grid, path, " && ".join(commands), *more)
         written.append(path)
@@ -95,7 +98,7 @@ def _table(grid: Grid) -> str:
     if grid.x:
         head = [f"{first}, by {_plain(grid.x.name)}", *(grid.x.label(grid.x.values[x]) for x in xs)]
     head += [f"{100 * ENOUGH:.0f} % of the maximum from"] if numeric else []
-    regenerators = numeric and grid.x.path == "machine.regenerate.rate"
+    regenerators = grid.x is not None and grid.x.path == "machine.regenerate.rate"
     head += ["per TB/s"] if regenerators else []
     out = []
     for panel in panels if numeric else panels[len(panels) // 2 :][:1]:
@@ -108,11 +111,11 @@ def _table(grid: Grid) -> str:
         for s, found in sorted(rows.items()):
             cells = [_speed(found.get(x)) for x in xs]
             if numeric:
-                least = enough(grid, found)
-                cells.append(grid.x.label(grid.x.values[least]))
+                (axis, numbers), least = grid.along_x(), enough(grid, found)
+                cells.append(axis.label(axis.values[least]))
                 if regenerators:
                     bandwidth = draw.machine_roof(found[least])[0]
-                    cells.append(f"{grid.x.numbers[least] / bandwidth * 1e12:,.0f}")
+                    cells.append(f"{numbers[least] / bandwidth * 1e12:,.0f}")
             lines.append(_row([grid.series.label(grid.series.values[s]) if grid.series else "", *cells]))
         out.append("\n".join(lines))
     return "\n\n".join(out)
@@ -130,16 +133,18 @@ def _row(cells: list[str]) -> str:
 
 def enough(grid: Grid, found: dict[int, Line]) -> int:
     """Index of the smallest x that gives 99 % of the maximum tokens per second."""
+    _, numbers = grid.along_x()
     most = max(line["tokens_per_second"] for line in found.values())
     good = [x for x, line in found.items() if line["tokens_per_second"] >= ENOUGH * most]
-    return min(good, key=lambda x: grid.x.numbers[x])
+    return min(good, key=lambda x: numbers[x])
 
 
 def cache_rows(grid: Grid) -> dict[int, list[tuple[int, int, int]]]:
     """Series -> (context, KV bytes, SSM state bytes) per sequence; empty unless the study varies the context."""
     if not grid.x or grid.x.path != "run.context":
         return {}
-    panel, rows = grid.panels()[len(grid.panels()) // 2], {}
+    panel = grid.panels()[len(grid.panels()) // 2]
+    rows: dict[int, list[tuple[int, int, int]]] = {}
     for s, _, line in grid.at(panel):
         config, memory = line["config"], line["memory"]
         if memory and memory["kv"] and memory["state"]:
@@ -165,7 +170,9 @@ def crossing(rows: list[tuple[int, int, int]]) -> tuple[float, float] | None:
     return None
 
 
-def crossing_table(grid: Grid, held: dict[int, list[tuple[int, int, int]]], cross: dict[int, tuple]) -> str:
+def crossing_table(
+    grid: Grid, held: dict[int, list[tuple[int, int, int]]], cross: dict[int, tuple[float, float]]
+) -> str:
     """Context lengths at which KV cache and state are equal in memory, and equal in the traffic of a decode step.
 
     A decode step reads the cache once, and reads and writes the state.

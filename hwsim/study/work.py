@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -114,13 +114,15 @@ def simulate_point(study: str, point: Point) -> str:
     if point.error is not None:
         line["error"] = {"kind": "InputError", "message": point.error}
         return json.dumps(line | {"config": None, "version": __version__}, separators=(",", ":"))
+    arch, model, options = point.arch, point.model, point.options
+    assert arch is not None and model is not None and options is not None, "a point without an error is resolved"
     try:
-        result = run_job(point.arch, point.model, point.options).result().to_dict()
+        result = run_job(arch, model, options).result().to_dict()
         del result["by_layer"]  # half of the line; by_op is kept, and `hwsim run --by layer` shows it
         line |= result
     except Exception as error:  # any failure concerns this point only; the other points run
         line["error"] = {"kind": type(error).__name__, "message": str(error)}
-        line["config"] = point.options.config() | {"model": point.model.config(), "machine": arch_config(point.arch)}
+        line["config"] = options.config() | {"model": model.config(), "machine": arch_config(arch)}
         line["version"] = __version__
     return json.dumps(line, separators=(",", ":"))
 
@@ -145,7 +147,8 @@ def _lines(name: str, todo: list[Point], workers: int | None, executor: Executor
 
 def _spread(executor: Executor, most: int, name: str, todo: Iterable[Point]) -> Iterator[str]:
     """Lines of the points, with at most `most` submitted at a time."""
-    rest, submitted = iter(todo), set()
+    rest = iter(todo)
+    submitted: set[Future[str]] = set()
     try:
         while True:
             for point in rest:

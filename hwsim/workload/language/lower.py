@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from hwsim.errors import InputError
 from hwsim.workload import vector as passes
-from hwsim.workload.language.model import LAYER_KINDS, Attention, Mamba2, Model, matrices
+from hwsim.workload.language.model import LAYER_KINDS, Attention, Mamba2, Model, matrices, required
 from hwsim.workload.language.parallel import Parallel, check, chip_model
 from hwsim.workload.language.routing import expected_distinct, first_chip, groups, skew_exponent
 from hwsim.workload.op import FIXED_CLASSES, AttentionCore, Cache, Gemm, Op, StepOptions
@@ -101,8 +101,8 @@ class _Step:
         chips = self.parallel.chips if kind == "all_to_all" else self.parallel.tensors
         if chips == 1:
             return []
-        moving = {"link": kind, "link_elements": elements, "peers": chips}
-        return [Op(name, "link", layer, weights, inputs=elements, outputs=elements, **moving)]
+        op = Op(name, "link", layer, weights, inputs=elements, outputs=elements)
+        return [replace(op, link=kind, link_elements=elements, peers=chips)]
 
     def summed(self, layer: int, ops: list[Op]) -> list[Op]:
         """`ops`, whose last leaves partial sums on each chip, followed by the all_reduce of these sums."""
@@ -117,7 +117,7 @@ class _Step:
 
     def layer(self, layer: int, letter: str) -> list[Op]:
         """The parts of a layer, each after its norm."""
-        ops = []
+        ops: list[Op] = []
         for part in LAYER_KINDS[letter]:
             first = not layer and not ops
             ops.append(self.norm(f"{part.removeprefix('window_')}_norm", layer, residual=not first))
@@ -155,7 +155,7 @@ class _Step:
 
     def attention(self, layer: int, window: int = 0) -> list[Op]:
         """QKV projection (with QK norm and rotation), attention core on the cache, output projection."""
-        a, h, t = self.model.attention, self.model.hidden, self.tokens
+        a, h, t = required(self.model.attention), self.model.hidden, self.tokens
         qkv = self.linear("qkv", "attention_proj", layer, "attention_qkv", a.qkv_width, h, a.bias)
         out = self.linear("attention_out", "attention_proj", layer, "attention_out", h, a.q_width, a.bias)
         turned = t * (a.q_heads + a.kv_heads) * a.head_dim
@@ -169,7 +169,7 @@ class _Step:
 
     def window_attention(self, layer: int) -> list[Op]:
         """Sliding-window attention: only the last positions."""
-        return self.attention(layer, self.model.attention.window)
+        return self.attention(layer, required(self.model.attention).window)
 
     def _core(self, a: Attention, layer: int, window: int) -> Op:
         """Q K^T, softmax, times V: two MACs per pair of positions, query head and head element."""
@@ -195,7 +195,7 @@ class _Step:
 
     def mlp(self, layer: int) -> list[Op]:
         """Up (and gate) projection with the activation, then down projection."""
-        f = self.model.mlp
+        f = required(self.model.mlp)
         return self._feed_forward("mlp", layer, f.intermediate, f.gated, f.activation, f.bias)
 
     def _feed_forward(
@@ -212,7 +212,7 @@ class _Step:
 
         The router outputs the weight and number of each chosen expert; the shared expert adds the sum of the others.
         """
-        e, h, t = self.model.moe, self.model.hidden, self.tokens
+        e, h, t = required(self.model.moe), self.model.hidden, self.tokens
         router = Op(
             "router",
             "router",
@@ -238,7 +238,7 @@ class _Step:
         return ops
 
     def _experts(self, layer: int, width: int) -> list[Op]:
-        e, t = self.model.moe, self.tokens
+        e, t = required(self.model.moe), self.tokens
         rows_of = first_chip(groups(e.experts, e.top_k, self.routed, self.skew), self.parallel.experts)
         chosen, distinct = sum(n * rows for n, rows in rows_of), sum(n for n, _ in rows_of)
         travels = self.parallel.sequences > 1
@@ -282,7 +282,7 @@ class _Step:
 
     def mamba(self, layer: int) -> list[Op]:
         """In-projection, short convolution, state update or chunked scan, gated norm, out-projection."""
-        s, h, t = self.model.mamba2, self.model.hidden, self.tokens
+        s, h, t = required(self.model.mamba2), self.model.hidden, self.tokens
         kept = self.batch * (1 if self.prefill else self.new)
         conv = Op(
             "conv",

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from hwsim.workload.op import Kept, Op, StepOptions, Stored
+
+Part = TypeVar("Part", "Attention", "Mamba2", "Mlp", "Moe")
 
 #: Letters of a layer pattern, and the parts of such a layer. Each part has a norm before it. The letters M E * - are
 #: those of the nemotron_h configurations; layers with lower-case letters use sliding-window attention.
@@ -137,6 +139,12 @@ class Moe:
     def expert(self, hidden: int) -> int:
         """Weights and biases of one routed expert."""
         return feed_forward(self.gated, self.latent or hidden, self.intermediate, self.bias)
+
+
+def required(part: Part | None) -> Part:
+    """`part` of a model with layers that use it; a file without it is refused when it is read (`load`)."""
+    assert part is not None, "the model has a layer whose shape it does not describe"
+    return part
 
 
 def matrices(gated: bool) -> int:
@@ -314,14 +322,14 @@ class Model:
     def _part(self, part: str, all_experts: bool) -> list[tuple[str, int]]:
         h = self.hidden
         if part in ("attention", "window_attention"):
-            a = self.attention
+            a = required(self.attention)
             norms = h + (2 * a.head_dim if a.qk_norm else 0) + (a.q_heads if a.sinks else 0)
             qkv, out = h * a.qkv_width, a.q_width * h
             if a.bias:
                 qkv, out = qkv + a.qkv_width, out + h
             return [("norm", norms), ("attention_qkv", qkv), ("attention_out", out)]
         if part == "mamba":
-            s = self.mamba2
+            s = required(self.mamba2)
             return [
                 ("norm", h + s.inner),
                 ("mamba_in", h * s.in_width),
@@ -330,8 +338,8 @@ class Model:
                 ("mamba_out", s.inner * h),
             ]
         if part == "mlp":
-            return [("norm", h), ("mlp", self.mlp.parameters(h))]
-        e = self.moe
+            return [("norm", h), ("mlp", required(self.mlp).parameters(h))]
+        e = required(self.moe)
         counts = [
             ("norm", h),
             ("router", e.experts * h + (e.experts if e.bias else 0)),

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hwsim.errors import InputError
-from hwsim.workload.language.model import Model
+from hwsim.workload.language.model import Model, required
 from hwsim.workload.op import Stored
 
 KINDS = ("tensor", "tensor+expert", "data+expert")
@@ -101,8 +101,9 @@ def chip_parameters(model: Model, parallel: Parallel) -> tuple[Stored, ...]:
     rows = []
     for name, layer, n in chip_model(model, parallel).layer_parameters():
         if name == "experts":
-            n = n // model.moe.experts * -(-model.moe.experts // parallel.experts)
+            experts = required(model.moe).experts
+            n = n // experts * -(-experts // parallel.experts)
         if name == "latent":
-            n = 2 * model.hidden * parallel.share(model.moe.latent)
+            n = 2 * model.hidden * parallel.share(required(model.moe).latent)
         rows.append(Stored(name, layer, n))
     return tuple(rows)

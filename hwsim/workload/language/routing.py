@@ -98,7 +98,7 @@ def _fill(weights: tuple[Decimal, ...], total: int, most: int) -> tuple[Decimal,
     """Shares of `total` in proportion to descending weights, each at most `most`; the excess is given to the others."""
     with localcontext(_DECIMAL):
         for full, weight in enumerate(weights):
-            share = (total - full * most) / sum(weights[full:])
+            share = (total - full * most) / sum(weights[full:], Decimal(0))
             if weight * share <= most:
                 return (Decimal(most),) * full + tuple(w * share for w in weights[full:])
     return (Decimal(most),) * len(weights)

@@ -10,9 +10,9 @@ from hwsim.files.fields import FilePart
 
 Activation = Literal["silu", "silu_clamped", "relu2"]
 Layers = Annotated[str, StringConstraints(pattern=r"^[ME*\-XYxy ]{1,2000}$")]
+Count = Annotated[int, Field(ge=1, le=10**5)]
+Width = Annotated[int, Field(ge=1, le=10**7)]
 
-_HEADS = {"ge": 1, "le": 10**5}
-_WIDTH = {"ge": 1, "le": 10**7}
 _GATED = "Whether a gate matrix multiplies the activation."
 _ACTIVATION = "silu, silu_clamped (gpt-oss) or relu2 (squared ReLU)."
 
@@ -20,9 +20,9 @@ _ACTIVATION = "silu, silu_clamped (gpt-oss) or relu2 (squared ReLU)."
 class AttentionFile(FilePart):
     """Grouped-query attention."""
 
-    q_heads: int = Field(**_HEADS, description="Query heads.", examples=[32])
-    kv_heads: int = Field(**_HEADS, description="Key and value heads.", examples=[8])
-    head_dim: int = Field(**_HEADS, description="Elements per head.", examples=[128])
+    q_heads: Count = Field(description="Query heads.", examples=[32])
+    kv_heads: Count = Field(description="Key and value heads.", examples=[8])
+    head_dim: Count = Field(description="Elements per head.", examples=[128])
     rope: bool = Field(description="Whether queries and keys are rotated by position.", examples=[True])
     qk_norm: bool = Field(False, description="Whether each query and key head is normalized.")
     bias: bool = Field(False, description="Whether the projections add a bias.")
@@ -39,18 +39,18 @@ class AttentionFile(FilePart):
 class Mamba2File(FilePart):
     """Mamba-2 mixer."""
 
-    heads: int = Field(**_HEADS, description="Heads.", examples=[64])
-    head_dim: int = Field(**_HEADS, description="Channels per head.", examples=[64])
-    state: int = Field(**_HEADS, description="State elements per channel.", examples=[128])
-    groups: int = Field(**_HEADS, description="Groups of heads that share B and C.", examples=[8])
+    heads: Count = Field(description="Heads.", examples=[64])
+    head_dim: Count = Field(description="Channels per head.", examples=[64])
+    state: Count = Field(description="State elements per channel.", examples=[128])
+    groups: Count = Field(description="Groups of heads that share B and C.", examples=[8])
     conv_kernel: int = Field(ge=2, le=100, description="Taps of the short convolution.", examples=[4])
-    chunk: int = Field(**_HEADS, description="Positions per chunk of the scan in prefill.", examples=[128])
+    chunk: Count = Field(description="Positions per chunk of the scan in prefill.", examples=[128])
 
 
 class MlpFile(FilePart):
     """Feed-forward block."""
 
-    intermediate: int = Field(**_WIDTH, description="Inner width.", examples=[14336])
+    intermediate: Width = Field(description="Inner width.", examples=[14336])
     gated: bool = Field(description=_GATED, examples=[True])
     activation: Activation = Field(description=_ACTIVATION, examples=["silu"])
     bias: bool = Field(False, description="Whether the matrices add a bias.")
@@ -59,9 +59,9 @@ class MlpFile(FilePart):
 class MoeFile(FilePart):
     """Mixture of experts."""
 
-    experts: int = Field(**_HEADS, description="Routed experts.", examples=[128])
-    top_k: int = Field(**_HEADS, description="Experts per token.", examples=[6])
-    intermediate: int = Field(**_WIDTH, description="Inner width of an expert.", examples=[1856])
+    experts: Count = Field(description="Routed experts.", examples=[128])
+    top_k: Count = Field(description="Experts per token.", examples=[6])
+    intermediate: Width = Field(description="Inner width of an expert.", examples=[1856])
     gated: bool = Field(description=_GATED, examples=[False])
     activation: Activation = Field(description=_ACTIVATION, examples=["relu2"])
     shared_intermediate: int = Field(0, ge=0, le=10**7, description="Inner width of the shared expert; 0: none.")
