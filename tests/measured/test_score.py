@@ -112,8 +112,8 @@ def test_the_page_names_each_missed_goal():
     good = [scores("a100_gemm", [0.02, 0.02]), scores("h100_attention_generation", [0.02] * 304)]
     assert missed(good) == "None."
     text = missed([scores("a100_gemm", [0.2, -0.2]), scores("h100_attention_generation", [0.2] * 304)])
-    assert "a100_gemm: 20.0 %, goal 8.** The weight-only rows" in text
-    assert "h100_attention_generation bf16: 20.0 %, goal 10.** Cause not found." in text
+    assert "a100_gemm: 20.0 %, goal 9.5.** The weight-only rows" in text
+    assert "h100_attention_generation bf16: 20.0 %, goal 9.** Cause not found." in text
     assert text.count("  - 20.0 %: dtype bfloat16") == 3
 
 
