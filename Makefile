@@ -101,6 +101,10 @@ regeneration: $(ALL) ## where weights from LFSR seeds pay off: Nano, Super, Ultr
 validate: $(ALL) ## predictions against every measured dataset, into reports/ (about two minutes)
 	@$(PY) -m hwsim.measured.page
 
+.PHONY: calibration
+calibration: $(ALL) ## the chips' rates fitted again to the rows that are not held out: arch_configs/calibration/ (a minute)
+	@$(PY) -m hwsim.measured.calibrate
+
 .PHONY: lint
 lint: $(ALL) ## style, docstrings, types, and who may import whom
 	@$(PY) -m ruff check .

@@ -27,9 +27,7 @@ from hwsim.quantities import Quantity
 FOLDER = Path(__file__).parents[1] / "data" / "groundtruth"
 MANIFEST = Path(__file__).parent / "sets.yaml"
 
-Kind = Literal[
-    "gemm", "prefill", "decode", "conv_prefill", "conv_decode", "all_reduce", "experts", "cycles", "serving"
-]
+Kind = Literal["gemm", "prefill", "decode", "conv_prefill", "conv_decode", "all_reduce", "experts", "cycles", "serving"]
 #: Columns that a row of each kind needs.
 COLUMNS: dict[Kind, tuple[str, ...]] = {
     "gemm": ("dtype", "m", "n", "k", "us"),
@@ -49,9 +47,7 @@ class HeldOutFile(FilePart):
     """Rows that no fit may see: those whose `columns` have one of the `values`."""
 
     columns: list[str] = Field(description="Columns that decide.", examples=[["n", "k"]], min_length=1)
-    values: list[list[str | int]] = Field(
-        description="What stands in them.", examples=[[[4096, 4096]]], min_length=1
-    )
+    values: list[list[str | int]] = Field(description="What stands in them.", examples=[[[4096, 4096]]], min_length=1)
 
 
 class PartFile(FilePart):
@@ -98,18 +94,10 @@ class DatasetFile(FilePart):
     parts: list[PartFile] = Field([], description="Kernels or layers in the file; default: one part.", examples=[[]])
 
 
-class TransferFile(FilePart):
-    """A machine whose calibration is another's, scaled by the two data sheets."""
-
-    machine: str = Field(description="The machine.", examples=["h200-sxm-trtllm"])
-    of: str = Field(description="The measured machine.", examples=["h100-sxm"])
-
-
 class ManifestFile(FilePart):
     """sets.yaml."""
 
     datasets: list[DatasetFile] = Field(description="One entry per file.", examples=[[]], min_length=1)
-    transfers: list[TransferFile] = Field([], description="Machines without measurements.", examples=[[]])
 
 
 @dataclass(frozen=True)
