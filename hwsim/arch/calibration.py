@@ -83,7 +83,7 @@ class DecodeRatesFile(FilePart):
     launch: Duration = Field(description="Start.", examples=["7 us"])
     tile: Duration = Field(description="Fixed time per piece of a core.", examples=["3000 cycles"])
     query: Duration = Field(description="Per eight query heads of a piece.", examples=["1000 cycles"])
-    pull: float = Field(gt=0, description="One piece's share of the memory's peak.", examples=[0.005])
+    pull: float = Field(gt=0, description="One piece's share of the rate of long reads.", examples=[0.005])
 
 
 class ConvRatesFile(FilePart):

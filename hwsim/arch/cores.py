@@ -102,7 +102,7 @@ class PrefillRates:
 @dataclass(frozen=True, slots=True)
 class DecodeRates:
     """Decode attention. tile_cycles: fixed time per piece of a core; query_cycles: per eight query heads in it;
-    pull_share: of the DRAM's peak, what one piece reads.
+    pull_share: of the rate of long reads, what one piece reads.
     """
 
     launch_seconds: float

@@ -11,7 +11,7 @@ its positions. How many shares there are is the library's published rule, named 
                  piece while it multiplies (TensorRT-LLM, trtllmGenKernels/fmha/fmhaKernels.h)
 
 Keys stream at the memory's sustained rate, the data sheet's less refresh; none of it is fitted. A piece pulls its keys
-no faster than `pull_share` of the memory's peak allows, two pieces on a core.
+no faster than its `pull_share` of that rate, two pieces on a core.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def decode_attention(
         shares = decode_shares(sequences, kv_heads, positions, cores)
         parts, queries = pieces * shares, -(-heads // (kv_heads * QUERIES))
         more = max(0, ceil(positions / shares) - AHEAD[cores.decode_rule]) * row
-        late = ceil(parts / (2 * cores.count)) * more / (rates.pull_share * peak)
+        late = ceil(parts / (2 * cores.count)) * more / (rates.pull_share * cores.peaks.stream)
         gather = cores.reduce_seconds if shares > 1 else 0.0
     rounds = ceil(parts / cores.count)
     work = rounds * (rates.tile_cycles + rates.query_cycles * queries) / clock + late

@@ -150,7 +150,7 @@ def test_decode_attention_by_hand():
     older = both(32 * 512 / stream, 2 * 3.5e-6)  # 32 pieces: 512 query heads, two on a core
     assert seconds(h, (16, 32, 2), 0, 2.0, rates) == pytest.approx(1e-6 + older)
     pulled = seconds(h, (16, 32, 8), 4095, 2.0, rates)  # 8 shares of 512 positions: 1,024 pieces, 8 rounds, 4 of two
-    work = 8 * 3.5e-6 + 4 * (512 - 128) * 512 / (0.005 * 3.35e12)
+    work = 8 * 3.5e-6 + 4 * (512 - 128) * 512 / (0.005 * stream)
     read = 16 * 8 * 4096 * 512 / stream
     assert pulled == pytest.approx(1e-6 + both(read, work) + h.reduce_seconds)
     long = decode_attention(64, 65535, 32, 8, 128, 2.0, b, DecodeRates(0.0, 1.0, 1.0, 1.0))
