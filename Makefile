@@ -105,6 +105,10 @@ validate: $(ALL) ## predictions against every measured dataset, into reports/ (a
 stacks: $(ALL) ## fit the serving stacks, arch_configs/stacks/, to times per output token (some minutes); then `make validate`
 	@$(PY) -m hwsim.measured.stacks
 
+.PHONY: calibration
+calibration: $(ALL) ## the chips' rates fitted again to the rows that are not held out: arch_configs/calibration/ (a minute)
+	@$(PY) -m hwsim.measured.calibrate
+
 .PHONY: lint
 lint: $(ALL) ## style, docstrings, types, and who may import whom
 	@$(PY) -m ruff check .

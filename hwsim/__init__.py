@@ -12,6 +12,10 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "all_reduce": "hwsim.jobs.kernels",
+    "attention": "hwsim.jobs.kernels",
+    "convolution": "hwsim.jobs.kernels",
+    "experts": "hwsim.jobs.kernels",
     "gemm": "hwsim.jobs.run",
     "get_format": "hwsim.formats",
     "load_arch": "hwsim.arch",

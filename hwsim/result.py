@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 Name = TypeVar("Name", str, int, str | int)
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +71,12 @@ class Result:
 
     bound_cycles, limited_by: the total work of the busiest server, a lower bound of any schedule; and its name.
     roofline_cycles: sum of each op's own lower bound; printed for comparison, never asserted.
-    stalls: cycles of the limiting server by cause; they sum to `cycles`.
+    stalls: cycles by cause, of the limiting server or, on cores, of the kernels; they sum to `cycles`.
     chips: chips that share the step; bytes, macs, memory and utilization are those of the chip with the most work.
     distinct_experts: expected number of experts that the step's tokens choose per layer, unrounded (null: no experts).
     utilization: busy share of each server.
+    provenance: shares of the time by how it is known: "measured", "transferred" or "ideal" kernels; "rtl": a machine
+                whose simulator equals its RTL cycle by cycle.
     energy_joules, area_mm2: totals of `cost` for one chip; null where one of its terms has no source.
     notes: what a reader must know (dequantised pairs, refresh model, sizing, memory that does not suffice).
     """
@@ -105,11 +107,12 @@ class Result:
     cost: Cost | None = None
     chips: int = 1
     distinct_experts: float | None = None
+    provenance: dict[str, float] = field(default_factory=dict)
     seed: int = 0
     version: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON (schema 1), with keys in the order of the fields."""
+        """Plain data for JSON (schema 2), with keys in the order of the fields."""
         data = {"schema": SCHEMA, **asdict(self)}
         if self.memory:
             data["memory"] |= {"total": self.memory.total, "fits": self.memory.fits}

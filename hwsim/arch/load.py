@@ -14,6 +14,7 @@ from hwsim.arch.machine import TileMachine
 from hwsim.errors import InputError, nearest
 from hwsim.files import fields
 from hwsim.files.yaml import Document, Loc, Mark, Placed, parse, raise_problems, read, short
+from hwsim.quantities import quantity, write
 
 Arch = GemvMachine | TileMachine
 """A machine of any kind. A file is of the first kind whose KEY it has, and of the last kind if it has none."""
@@ -99,6 +100,7 @@ _RENAMED = (
 def _load(document: Document, overrides: Overrides) -> Arch:
     document, renamed = _new_key(document)
     problems: list[str] = []
+    overrides, before = list(overrides), document.data
     for path, text in overrides:
         head, dot, rest = path.partition(".")
         if head == _OLD:
@@ -109,9 +111,38 @@ def _load(document: Document, overrides: Overrides) -> Arch:
             problems += error.problems
     if problems:
         raise_problems(problems)
+    document, tuned, note = _with_cores(document, before, {path for path, _ in overrides})
     kind = next((kind for kind in _KINDS if kind.KEY in document.data), _KINDS[-1])
     arch = kind.read(document)
+    if note and isinstance(arch, TileMachine) and arch.cores:
+        arch = replace(arch, warnings=(*arch.warnings, note), cores=replace(arch.cores, tuned=tuned))
     return replace(arch, warnings=(*arch.warnings, _RENAMED)) if renamed else arch
+
+
+def _with_cores(document: Document, before: Any, changed: set[str]) -> tuple[Document, int, str]:
+    """(the document, the number of cores that the kernels are tuned to, a note), behind the overrides.
+
+    If one changes `cores.count`, the units of the cores follow: rates of `dot`, `vector` and `dequantise` are stated
+    for the chip, and its cores have them, so that twice the cores multiply twice as fast. A rate that an override names
+    itself stays. before: the tree without the overrides.
+    """
+    count = (before.get("cores") or {}).get("count") if "cores.count" in changed else None
+    now = (document.data.get("cores") or {}).get("count")
+    if not isinstance(count, int) or not isinstance(now, int) or now == count or now < 1:
+        return document, 0, ""
+    units = {"dot": "MAC", "vector": "element", "dequantise": "weight"}
+    moved = []
+    for name, base in units.items():
+        part = document.data.get(name)
+        if not isinstance(part, dict) or any(c == name or c.startswith(f"{name}.") for c in changed):
+            continue
+        places = [f"{name}.rates.{i}.rate" for i in range(len(part.get("rates", ())))] or [f"{name}.rate"]
+        texts = [rate["rate"] for rate in part.get("rates", ())] or [part["rate"]]
+        for place, text in zip(places, texts, strict=True):
+            old = quantity(text, f"{base}/s", f"{base}/cycle")
+            document = document.override(place, write(old.value * now / count, old.dimension))
+        moved.append(name)
+    return document, count, f"cores.count {now} of the file's {count}: rates of {', '.join(moved)} follow"
 
 
 def _new_key(document: Document) -> tuple[Document, bool]:

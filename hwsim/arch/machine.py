@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, StringConstraints
 
 from hwsim.arch.compute import AnyDot, DotArray
-from hwsim.arch.cores import Cores
+from hwsim.arch.cores import Cores, Peaks
 from hwsim.arch.kernel_library import CoresFile, cores_file, load_cores
 from hwsim.arch.link import Link, LinkFile
 from hwsim.arch.memory import Buffers, BuffersFile, Dram, DramFile, slot_bytes
@@ -197,7 +197,8 @@ class TileMachine(Machine):
         tiles = tuple(file.tiles)
         cores = None
         if file.cores:
-            cores = load_cores(file.cores, source, float(dram.rate * clock), buffers.activations)
+            link = Link.of(file.link, clock) if file.link else None
+            cores = load_cores(file.cores, source, file.name, _peaks(dram, dot, buffers, link, clock))
         return cls(
             name=file.name,
             description=file.description,
@@ -276,6 +277,19 @@ def _missing_files(file: TileMachineFile, document: Document) -> Iterator[str]:
             with collect(found):
                 load(name, document.source)
         yield from (document.problem(loc, each) for each in found)
+
+
+def _peaks(dram: Dram, dot: DotArray, buffers: Buffers, link: Link | None, clock: Fraction) -> Peaks:
+    """What the file states, in SI units, for the shares of a calibration."""
+    return Peaks(
+        clock_hz=float(clock),
+        dram=float(dram.bytes_per_cycle * clock),
+        stream=float(dram.rate * clock),
+        cache=buffers.activations,
+        link=float(link.bytes_per_cycle * clock) if link else 0.0,
+        switch=link is not None and link.topology == "switch",
+        macs=tuple((r.weights, r.activations, float(r.macs_per_cycle * clock)) for r in dot.rates),
+    )
 
 
 def _problems(machine: TileMachine, document: Document) -> Iterator[str]:

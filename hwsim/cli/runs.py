@@ -95,6 +95,7 @@ def gemm(
     k: Annotated[int, typer.Option(help="columns of X and W (the reduction)")],
     weights: Weights = "bf16",
     activations: Acts = None,
+    warm: Annotated[bool, typer.Option("--warm", help="weights stay in L2 between repeats, as in a benchmark")] = False,
     engine: Engine = None,
     set_: Set = None,
     energy: Energy = False,
@@ -111,7 +112,7 @@ def gemm(
 
     problems: list[str] = []
     formats, settings = read_options(weights, set_, None, problems)
-    job = gemm_job(arch, m, n, k, formats, activations, engine, settings, problems)
+    job = gemm_job(arch, m, n, k, formats, activations, engine, settings, problems, warm)
     _finish(job, None, energy, trace, as_json)
 
 

@@ -68,6 +68,11 @@ class GemvJob:
         work["dot"] = Fraction(self.n * -(-self.k // spec.dot.lanes), spec.dot_units)
         return bound([work])
 
+    @property
+    def seconds(self) -> float:
+        """Time of the product, as in the Result."""
+        return self.result().seconds
+
     def result(self) -> Result:
         """Simulate and make the Result. raises: ModelError if the simulated time is below the bound."""
         arch, spec, shape = self.arch, self.arch.gemv, self.shape
@@ -119,5 +124,6 @@ class GemvJob:
                 "engine": "gemv",
                 "machine": arch_config(arch),
             },
+            provenance={"rtl": 1.0},
             version=__version__,
         )

@@ -78,13 +78,15 @@ def gemm(
     weights: str | Mapping[str, Any] = "bf16",
     activations: str | None = None,
     engine: str | None = None,
+    warm: bool = False,
 ) -> Result:
     """Simulate Y[m,n] = X[m,k] W[n,k]^T on `arch`.
 
     engine: as in `run`, for machines that are simulated tile by tile; None selects the default.
+    warm:   weights stay in L2 between repeats, as in a benchmark; only on machines with `cores:`.
     raises: InputError, as in `run`.
     """
-    return gemm_job(arch, m, n, k, weights, activations, engine).result()
+    return gemm_job(arch, m, n, k, weights, activations, engine, warm=warm).result()
 
 
 def checked_job(
@@ -127,6 +129,7 @@ def gemm_job(
     engine: str | None = None,
     overrides: Overrides = (),
     found: Sequence[str] = (),
+    warm: bool = False,
 ) -> Job:
     """The job that simulates one GEMM; `overrides`, `found` and errors as in `checked_job`."""
     problems = list(found)
@@ -141,6 +144,10 @@ def gemm_job(
         formats = Formats.of(weights, activations)
         if formats.published:
             raise InputError(f"weights: {formats.published} is a preset of a model; for a GEMM, write a format")
+    if warm and not problems and getattr(machine, "cores", None) is None:
+        problems.append(f"warm: {machine.name} has no measured kernels; leave it out")
     if problems:
         raise InputError(*problems)
+    if isinstance(machine, TileMachine):
+        return TileJob.gemm(machine, m, n, k, formats, engine, warm)
     return JOBS[type(machine)].gemm(machine, m, n, k, formats, engine)

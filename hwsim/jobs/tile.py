@@ -15,6 +15,8 @@ from hwsim.errors import InputError, ModelError
 from hwsim.formats.layout import Layout
 from hwsim.jobs.options import DRIVER, RunOptions
 from hwsim.mapping.bound import bound
+from hwsim.mapping.gpu.kernels import CAUSES as KERNEL_CAUSES
+from hwsim.mapping.gpu.kernels import MARKS
 from hwsim.mapping.onchip import buffer_bytes, ends_bytes
 from hwsim.mapping.operands import STOCHASTIC, Formats, operands, weights_config
 from hwsim.mapping.pipeline import Pipeline
@@ -33,6 +35,7 @@ class TileJob:
     resident: bytes of weights, KV cache and state that must stay in the DRAM of one chip (None: not counted).
     chips:    chips that share the step; the ops are those of one of them.
     notes:    the first notes of the Result.
+    warm:     weights and state stay in L2 between repeats, as in a benchmark.
     """
 
     def __init__(
@@ -49,7 +52,9 @@ class TileJob:
         resident: tuple[int, int, int] | None = None,
         chips: int = 1,
         notes: Sequence[str] = (),
+        warm: bool = False,
     ):
+        self.warm = warm
         self.arch, self.ops, self.formats, self.engine = arch, ops, formats, engine
         self.name, self.phase, self.config, self.tokens = name, phase, config, tokens
         self.resident, self.chips, self.notes = resident, chips, notes
@@ -91,7 +96,9 @@ class TileJob:
         )
 
     @classmethod
-    def gemm(cls, arch: TileMachine, m: int, n: int, k: int, formats: Formats, engine: str | None = None) -> TileJob:
+    def gemm(
+        cls, arch: TileMachine, m: int, n: int, k: int, formats: Formats, engine: str | None = None, warm: bool = False
+    ) -> TileJob:
         """Y[m,n] = X[m,k] W[n,k]^T. raises: InputError."""
         return cls(
             arch,
@@ -100,7 +107,8 @@ class TileJob:
             engine or DRIVER,
             name=f"gemm, m {m:,}, n {n:,}, k {k:,}",
             phase="gemm",
-            config={"m": m, "n": n, "k": k},
+            config={"m": m, "n": n, "k": k} | ({"warm": True} if warm else {}),
+            warm=warm,
         )
 
     def tiled(self, policy: Policy) -> list[Tiled] | None:
@@ -108,7 +116,7 @@ class TileJob:
         known: dict[tuple[Op, Layout | None], Tiled] = {}
         for shape, opd in zip(self.shapes, self.operands, strict=True):
             if shape not in known:
-                one = tile(self.pipeline, shape[0], opd, policy)
+                one = tile(self.pipeline, shape[0], opd, policy, self.warm)
                 if one is None:
                     return None
                 known[shape] = one
@@ -144,6 +152,11 @@ class TileJob:
             return self.walked
         return simulate(self.pipeline, programs, self.limiting, engine, reuse, trace)
 
+    @property
+    def seconds(self) -> float:
+        """Time of the chosen tiling, in whole cycles, as in the Result."""
+        return self.arch.seconds(-(-self.simulate("walk").ticks // self.pipeline.q))
+
     def result(self) -> Result:
         """Simulate and make the Result. raises: ModelError if the simulated time is below the bound."""
         arch, q, memory = self.arch, self.pipeline.q, self.memory()
@@ -154,7 +167,9 @@ class TileJob:
             raise ModelError(f"{self.name}: {cycles} cycles beat the bound of {self.bound.bound_cycles}")
         busy = [sum(t.program.work[s] for t in tiled) for s in range(len(SERVERS))]
         seconds = arch.seconds(cycles)
-        notes = dict.fromkeys([*self.notes, *(note for o in self.operands for note in o.notes), *arch.warnings])
+        chosen = [note for o in self.operands for note in o.notes]
+        kernels = [t.kernel.note for t in tiled if t.kernel and t.kernel.note]
+        notes = dict.fromkeys([*self.notes, *chosen, *kernels, *arch.warnings])
         if memory and not memory.fits:
             needed, there = memory.total / 1e9, memory.capacity / 1e9
             notes[f"does not fit: needs {needed:.1f} GB, one chip has {there:.1f} GB"] = None
@@ -179,7 +194,7 @@ class TileJob:
             dram_bytes=dram_bytes,
             macs=sum(op.dot_macs + op.vector_macs for op in self.ops),
             utilization={s: b / outcome.ticks for s, b in zip(SERVERS, busy, strict=True) if b},
-            stalls=apportion(outcome.causes, q, cycles),
+            stalls=self._causes(outcome, tiled, cycles),
             by_op=self._rows(outcome, tiled, cycles, lambda op: op.kind, KINDS),
             by_layer=self._rows(outcome, tiled, cycles, lambda op: op.layer),
             memory=memory,
@@ -190,6 +205,7 @@ class TileJob:
             cost=spent,
             chips=self.chips,
             distinct_experts=next((op.distinct for op in self.ops if op.distinct is not None), None),
+            provenance=_provenance(outcome, tiled),
             config=self.config | {"formats": self._formats(), "engine": self.engine, "machine": arch_config(arch)},
             version=__version__,
         )
@@ -252,9 +268,23 @@ class TileJob:
         label = {n: "outside layers" if n == -1 else str(n) for n in names}
         return tuple(Row(label[n], sums[n][0], parts[n], sums[n][1], sums[n][2]) for n in names)
 
+    def _causes(self, outcome: Outcome, tiled: Sequence[Tiled], cycles: int) -> dict[str, int]:
+        """Cycles by cause: of the limiting server; on cores, of the run, as its kernels spend their time."""
+        if not self.arch.cores:
+            return apportion(outcome.causes, self.pipeline.q, cycles)
+        spent = dict.fromkeys(KERNEL_CAUSES, 0.0)
+        for one in tiled:
+            for cause, seconds in one.kernel.causes.items():
+                spent[cause] += seconds
+        unit = 1_000_000  # parts of the whole; the simulator's time differs from the kernels' by rounding to ticks
+        whole = sum(spent.values())
+        parts = {cause: round(seconds / whole * cycles * unit) for cause, seconds in spent.items()}
+        return apportion(parts, unit, cycles)
+
     def _formats(self) -> dict[str, Any]:
         f = self.formats
-        acts = {o.activations.name for op, o in zip(self.ops, self.operands, strict=True) if op.gemms}
+        multiplied = [o for op, o in zip(self.ops, self.operands, strict=True) if op.gemms] or self.operands
+        acts = {o.activations.name for o in multiplied}
         state, stochastic = f.state_on(self.arch)
         return {
             "weights": weights_config(f.weights),
@@ -270,6 +300,14 @@ def beyond(workload: Workload, step: StepOptions) -> tuple[str, ...]:
     if most is None or step.context <= most:
         return ()
     return (f"context {step.context:,} is beyond the {most:,} tokens that {workload.name} was made for",)
+
+
+def _provenance(outcome: Outcome, tiled: Sequence[Tiled]) -> dict[str, float]:
+    """Shares of the time by the marks of the kernels; without kernels all of it is ideal."""
+    ticks = dict.fromkeys(MARKS, 0)
+    for one, spent in zip(tiled, outcome.by_op, strict=True):
+        ticks[one.kernel.mark if one.kernel else "ideal"] += spent
+    return {mark: n / outcome.ticks for mark, n in ticks.items()}
 
 
 def resident(arch: TileMachine, workload: Workload, step: StepOptions, formats: Formats) -> tuple[int, int, int]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from hwsim.arch.machine import TileMachine
+from hwsim.mapping.gpu.kernels import Kernel
 from hwsim.mapping.operands import Operands
 from hwsim.mapping.pipeline import Pipeline
 from hwsim.mapping.program import (
@@ -100,6 +101,7 @@ class Tiled:
     program: Program
     moved: Traffic
     dram_bytes: int
+    kernel: Kernel | None = None
 
 
 class Draft:

@@ -31,11 +31,12 @@ def policies(pipeline: Pipeline) -> Iterator[Policy]:
                 yield Policy(m, n, k, distance, resident)
 
 
-def tile(pipeline: Pipeline, op: Op, opd: Operands, policy: Policy) -> Tiled | None:
+def tile(pipeline: Pipeline, op: Op, opd: Operands, policy: Policy, warm: bool = False) -> Tiled | None:
     """Tiles of `op` under `policy`, or None where they do not fit the buffers; on cores, the waves of its kernel."""
     if pipeline.arch.cores:
-        kernel = kernel_of(pipeline, op, opd)
-        return Tiled(kernel_program(pipeline, kernel), traffic(op, opd), kernel.read_bytes + kernel.store_bytes)
+        kernel = kernel_of(pipeline, op, opd, warm)
+        moved = kernel.read_bytes + kernel.store_bytes
+        return Tiled(kernel_program(pipeline, kernel), traffic(op, opd), moved, kernel)
     plan = plan_of(pipeline, op, opd, policy)
     return plan and timed(pipeline, plan, opd)
 

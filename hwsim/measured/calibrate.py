@@ -15,24 +15,24 @@ from pathlib import Path
 import numpy as np
 
 from hwsim.arch import TileMachine
-from hwsim.arch.cores import Cores, Family
-from hwsim.arch.kernel_library import (
+from hwsim.arch.calibration import (
     KERNELS,
     CalibrationFile,
     ChipRates,
     ExpertRatesFile,
     FamilyRates,
     KernelRatesFile,
+    peaks_file,
     rates_file,
     rounded,
 )
+from hwsim.arch.cores import Cores, Family
 from hwsim.errors import InputError
 from hwsim.formats.names import layout
-from hwsim.mapping.gpu.kernels import Pick, Problem, gemm_times
+from hwsim.mapping.gpu.gemm import Pick, Problem, gemm_times
+from hwsim.mapping.gpu.kernels import PORT
 from hwsim.measured import predict
-from hwsim.measured.predict import peak
-from hwsim.measured.scaled import scaled
-from hwsim.measured.sets import FOLDER, Dataset, fitted_machines, manifest, of_machine
+from hwsim.measured.sets import FOLDER, Dataset, fitted_machines, of_machine
 
 Rows = np.ndarray  # [rows, 4]: m, n, k, seconds
 
@@ -42,6 +42,8 @@ STEP = 1e-2
 #: The clock may exceed the one that the peak rate is quoted at: 1.98 of 1.83 GHz on H100.
 BOOST = 1.09
 AT_LIMIT = 2e-3
+#: Rates over those of the first start, in the second.
+HIGH_RATE = 1.12
 ARRAYS = Pick(np.minimum, np.maximum)
 Progress = Callable[[str], object]
 
@@ -90,36 +92,34 @@ class Gemms:
         weight, activation = (float(layout(f).bits_per_value) / 8 for f in (family.weights, family.activations))
         self.problem = Problem(m, n, k, tile_m, tile_n, split, chain, weight, activation)
         self.barred = np.where((low <= m) & (m <= high), 0.0, 1e9)
-        self.quantised = family.quantise_bytes * rows[:, 0] * rows[:, 2]
+        self.quantised = rows[:, 0] * rows[:, 2]
         self.warm = warm
 
     def seconds(self, family: Family, cores: Cores) -> np.ndarray:
         """[rows]"""
         found = gemm_times(self.problem, family, cores, ARRAYS, self.warm).seconds(ARRAYS)
-        return (found + self.barred).min(1) + family.launch_seconds + self.quantised / cores.bandwidth
+        return (found + self.barred).min(1) + family.launch_seconds + self.quantised * family.quantise_seconds
 
 
 def ranges(arch: TileMachine, families: Sequence[Family]) -> dict[str, tuple[float, float, float]]:
-    """Every parameter with (start, least, most), SI units."""
-    cores, clock, memory = arch.cores, float(arch.clock_hz), peak(arch)
-    port = 64 * clock  # 64 B per clock: the port of an L1 to L2 (Jia et al., arXiv 1804.06826)
+    """Every parameter of `Cores.rated` with (start, least, most)."""
+    cores, clock = arch.cores, float(arch.clock_hz)
+    memory = cores.peaks.dram / cores.cycles_per_second
     found = {
-        "bandwidth": (0.85 * memory, 0.5 * memory, memory),
+        "bandwidth": (0.85, 0.5, 1.0),
         "store": (1.3 * memory, 0.3 * memory, 6 * memory),
         "reduce": (2e-6, 5e-8, 12e-6),
-        "step": (64e-9, 3e-9, 400e-9),
-        "warm": (5e6, 1e4, float(arch.buffers.activations)),
+        "step": (1e-9 * clock, 5e-11 * clock, 6e-9 * clock),
+        "warm": (0.1, 2e-4, 1.0),
     }
     if "sustained" in cores.fitted:
-        found["sustained"] = (0.2, 1e-3, 0.8)
+        found["sustained"] = (0.25, 1e-3, 0.8)
     if "over_rows" in cores.fitted:
         found["over_rows"] = (4.0, 0.01, 30.0)
     for family in families:
-        rate = arch.dot.rate(family.weights, family.activations)
-        one = float(rate or arch.dot.rate(family.activations, family.activations)) * clock / cores.count
         found[f"{family.name}.launch"] = ((2.5e-6 if family.name == "bfloat16" else 6e-6), 0.8e-6, 30e-6)
-        found[f"{family.name}.rate"] = (0.85 * one, 0.2 * one, BOOST * one)
-        found[f"{family.name}.feed"] = (0.6 * port, 0.1 * port, 3 * port)
+        found[f"{family.name}.rate"] = (0.85, 0.2, BOOST)
+        found[f"{family.name}.feed"] = (0.6 * PORT, 0.1 * PORT, 3 * PORT)
     return found
 
 
@@ -158,21 +158,25 @@ def fit(arch: TileMachine, data: Mapping[str, Rows], start: Mapping[str, float] 
                     slopes[ends[i] : ends[i + 1], j] = (after - base[i]) / step
         return slopes
 
-    found = least_squares(
-        lambda x: np.concatenate(residual(x)),
-        first,
-        jac=jacobian,
-        bounds=(least, most),
-        loss="soft_l1",
-        f_scale=SOFT,
-        max_nfev=steps,
-    )
-    values = dict(zip(names, map(float, np.exp(found.x)), strict=True))
-    limits = tuple(
-        name
-        for name, x, low, high in zip(names, found.x, least, most, strict=True)
-        if min(x - low, high - x) < AT_LIMIT
-    )
+    def solved(x):
+        found = least_squares(
+            lambda x: np.concatenate(residual(x)),
+            x,
+            jac=jacobian,
+            bounds=(least, most),
+            loss="soft_l1",
+            f_scale=SOFT,
+            max_nfev=steps,
+        )
+        near = [n for n, x, a, b in zip(names, found.x, least, most, strict=True) if min(x - a, b - x) < AT_LIMIT]
+        return len(near), found.cost, found.x, near
+
+    starts = [first]
+    if "sustained" in names and not start:  # a high rate that falls under load and a lower one are two minima
+        starts.append(first + [np.log(HIGH_RATE) if name.endswith(".rate") else 0.0 for name in names])
+    _, _, best, near = min((solved(x) for x in starts), key=lambda one: one[:2])
+    values = dict(zip(names, map(float, np.exp(best)), strict=True))
+    limits = tuple(near)
     cores = arch.cores.rated(values)
     errors = {
         f.name: np.abs(gemms[f.name].seconds(f, cores) / data[f.name][:, 3] - 1)
@@ -186,48 +190,51 @@ def fit_kernels(
     arch: TileMachine, datasets: Sequence[Dataset], progress: Progress = lambda name: None
 ) -> tuple[KernelRatesFile, list[str]]:
     """The rates of the kernels that are not dense GEMMs, and the numbers that ended on a limit."""
-    shared: dict[str, dict[str, float]] = {}
-    found, experts, limits = {}, {}, []
+    limits = []
     for dataset in datasets:
-        rates, ends = predict.fit(arch, dataset, shared.get(dataset.kind, {}))
-        shared.setdefault(dataset.kind, predict.shared_with(dataset.kind, rates))
+        arch, _, ends = predict.fit(arch, dataset)
         limits += [f"{dataset.label}: {name}" for name in ends]
-        if dataset.kind == "experts":
-            experts[dataset.kernel] = rates_file(rates, ExpertRatesFile)
-        else:
-            name = predict.field_of(dataset)
-            found[name] = rates_file(rates, KERNELS[name][1])
         progress(dataset.label)
-    return KernelRatesFile.model_construct(**{**dict(KernelRatesFile()), **found, "experts": experts}), limits
+    return kernels_file(arch.cores), limits
+
+
+def kernels_file(cores: Cores) -> KernelRatesFile:
+    """The rates of kernels that are not dense GEMMs, as a part of the calibration's file."""
+    found = {}
+    for name, (_, file) in KERNELS.items():
+        rates = getattr(cores.kernel_rates, name)
+        found["expert_chip" if name == "experts" else name] = rates_file(rates, file) if rates else None
+    experts = {e.name: rates_file(e.rates, ExpertRatesFile) for e in cores.experts if e.rates}
+    return KernelRatesFile.model_construct(**{**dict(KernelRatesFile()), **found, "experts": experts})
 
 
 def calibration_file(
-    arch: TileMachine, found: Fit, path: Path, kernels: KernelRatesFile | None = None
+    arch: TileMachine, found: Fit, data: str, kernels: KernelRatesFile | None = None
 ) -> CalibrationFile:
-    """What `cores.calibration` of the machine names; numbers of GEMMs are rounded to four digits."""
-    v = found.values
-    rows = sum(map(len, found.errors.values()))
+    """What `cores.calibration` of the machine names, rounded to four digits. data: what the numbers were fitted to."""
+    v, cores = found.values, found.cores
     chip = ChipRates.model_construct(
-        bandwidth=rounded(v["bandwidth"], "B/s", 4),
-        store=rounded(v["store"], "B/s", 4),
-        reduce=rounded(v["reduce"], "s", 4),
-        step=rounded(v["step"], "s", 4),
-        warm=1000 * round(v["warm"] / 1000),
+        bandwidth=float(f"{v['bandwidth']:.4g}"),
+        store=rounded(v["store"], "B/cycle"),
+        reduce=rounded(v["reduce"], "s"),
+        step=rounded(v["step"], "cycle"),
+        warm=float(f"{v['warm']:.4g}"),
         **{name: float(f"{v[name]:.4g}") if name in v else None for name in ("sustained", "over_rows")},
     )
     families = {
         f.name: FamilyRates.model_construct(
-            launch=rounded(v[f"{f.name}.launch"], "s", 4),
-            rate=rounded(v[f"{f.name}.rate"], "MAC/s", 4),
-            feed=rounded(v[f"{f.name}.feed"], "B/s", 4),
+            launch=rounded(v[f"{f.name}.launch"], "s"),
+            rate=float(f"{v[f'{f.name}.rate']:.4g}"),
+            feed=rounded(v[f"{f.name}.feed"], "B/cycle"),
+            peak=rounded(cores.peaks.rate(f.weights, f.activations), "MAC/s", 9),
         )
         for f in found.cores.families
-        if f"{f.name}.rate" in v
     }
     return CalibrationFile.model_construct(
         machine=arch.name,
-        data=f"{path.name}, {rows} rows, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}",
+        data=data,
         error=float(f"{found.error:.4f}"),
+        peaks=peaks_file(arch.cores),
         chip=chip,
         families=families,
         kernels=kernels or KernelRatesFile(),
@@ -235,12 +242,16 @@ def calibration_file(
 
 
 def calibrate(
-    arch: TileMachine, path: Path, others: Sequence[Dataset] = (), progress: Progress = lambda name: None
+    arch: TileMachine,
+    path: Path,
+    others: Sequence[Dataset] = (),
+    progress: Progress = lambda name: None,
+    held_out: Callable[[float, float], bool] = lambda n, k: False,
 ) -> tuple[CalibrationFile, str, Fit]:
     """The machine's calibration, the comment for its file, and the fit to a CSV of measured GEMMs.
 
-    others: datasets of other kernels, fitted too. raises: InputError where the machine has no cores, or a fit ends on
-    a limit.
+    others: datasets of other kernels, fitted too. held_out: whether no fit may see the GEMMs of an (n, k).
+    raises: InputError where the machine has no cores, or a fit ends on a limit.
     """
     if arch.cores is None:
         raise InputError(f"{arch.name}: no `cores:`; name its cores and the kernels of its library first")
@@ -249,6 +260,7 @@ def calibrate(
     unknown = sorted(set(data) - set(known))
     if unknown:
         raise InputError(f"{path}: dtype {', '.join(unknown)}: {arch.cores.kernels} has {', '.join(known)}")
+    data = {name: rows[[not held_out(n, k) for n, k in rows[:, 1:3]]] for name, rows in data.items()}
     found = fit(arch, data)
     kernels, limits = fit_kernels(replace(arch, cores=found.cores), others, progress)
     limits = [*found.limits, *limits]
@@ -259,7 +271,9 @@ def calibrate(
         f"Written by `hwsim calibrate {arch.name} {path.name}{option}`; do not edit. "
         "Values are fitted, each inside its range."
     )
-    return calibration_file(arch, found, path, kernels), comment, found
+    rows = sum(map(len, found.errors.values()))
+    text = f"{path.name}, {rows} rows, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+    return calibration_file(arch, found, text, kernels), comment, found
 
 
 def kernel_datasets(machine: str) -> tuple[Dataset, ...]:
@@ -267,33 +281,27 @@ def kernel_datasets(machine: str) -> tuple[Dataset, ...]:
     found = tuple(d for d in of_machine(machine) if d.kind != "gemm")
     if not found:
         have = dict.fromkeys(d.machine for m in fitted_machines() for d in of_machine(m) if d.kind != "gemm")
-        raise InputError(
-            f"--kernels: the project has no measurements of {machine}; it has those of {', '.join(have)}"
-        )
+        raise InputError(f"--kernels: the project has no measurements of {machine}; it has those of {', '.join(have)}")
     return found
 
 
 def main() -> None:
-    """`python -m hwsim.measured.calibrate`: the committed calibrations, fitted and scaled."""
-    from hwsim.arch import load_tile_machine
+    """`make calibration`: the committed calibrations, from the rows that sets.yaml does not hold out."""
+    from hwsim.arch import load_arch
     from hwsim.arch.builtin import arch_folder
     from hwsim.files.yaml import read
 
-    def target(machine: str) -> Path:
-        return arch_folder() / read(arch_folder() / f"{machine}.yaml").data["cores"]["calibration"]
-
-    files = {}
     for machine in fitted_machines():
-        bare = load_tile_machine(machine, [("cores.calibration", "null")])
+        bare = load_arch(machine, [("cores.calibration", "null"), ("cores.others", "null")])
         others = tuple(d for d in of_machine(machine) if d.kind != "gemm")
-        (data,) = {d.file for d in of_machine(machine, "gemm")}
-        files[machine], comment, found = calibrate(bare, FOLDER / data, others, print)
-        target(machine).write_text(files[machine].text(comment))
+        (gemms,) = of_machine(machine, "gemm")
+        seen = {(float(r["n"]), float(r["k"])) for r in gemms.fit_rows}
+        file, _, found = calibrate(bare, FOLDER / gemms.file, others, print, lambda n, k, seen=seen: (n, k) not in seen)
+        target = arch_folder() / read(arch_folder() / f"{machine}.yaml").data["cores"]["calibration"]
+        target.write_text(
+            file.text("Written by `make calibration`; do not edit. No row that sets.yaml holds out was seen.")
+        )
         print(f"{machine}: mean error {100 * found.error:.1f} %")
-    for transfer in manifest().transfers:
-        one, of = (load_tile_machine(name, [("cores.calibration", "null")]) for name in (transfer.machine, transfer.of))
-        file, comment = scaled(files[transfer.of], one, of)
-        target(transfer.machine).write_text(file.text(comment))
 
 
 if __name__ == "__main__":

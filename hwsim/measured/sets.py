@@ -47,6 +47,13 @@ COLUMNS: dict[Kind, tuple[str, ...]] = {
 Row = Mapping[str, str]
 
 
+class HeldOutFile(FilePart):
+    """Rows that no fit may see: those whose `columns` have one of the `values`."""
+
+    columns: list[str] = Field(description="Columns that decide.", examples=[["n", "k"]], min_length=1)
+    values: list[list[str | int]] = Field(description="What stands in them.", examples=[[[4096, 4096]]], min_length=1)
+
+
 class PartFile(FilePart):
     """Some of a file's rows."""
 
@@ -56,6 +63,8 @@ class PartFile(FilePart):
         {}, description="Rows whose columns have this value, or one of these.", examples=[{"kv": "fp8"}]
     )
     columns: dict[str, str | int] = Field({}, description="Columns that the file lacks.", examples=[{"n": 4096}])
+    held_out: HeldOutFile | None = Field(None, description="In place of the entry's.", examples=[None])
+    goal: float | int | None = Field(None, gt=0, description="In place of the entry's.", examples=[5])
 
 
 class DatasetFile(FilePart):
@@ -71,6 +80,9 @@ class DatasetFile(FilePart):
     )
     kind: Kind = Field(description="Which kernel predicts a row.", examples=["gemm"])
     use: Literal["fitted", "held_out"] = Field(description="Whether `calibrate` fits them.", examples=["held_out"])
+    held_out: HeldOutFile | None = Field(
+        None, description="Rows of a fitted file that no fit sees and that are scored.", examples=[None]
+    )
     goal: float | int | None = Field(None, gt=0, description="Mean error in percent to reach.", examples=[5])
     warm: bool = Field(False, description="Weights stay in L2 between repeats (gemm).", examples=[True])
     overhead: Duration | None = Field(
@@ -86,26 +98,19 @@ class DatasetFile(FilePart):
     parts: list[PartFile] = Field([], description="Kernels or layers in the file; default: one part.", examples=[[]])
 
 
-class TransferFile(FilePart):
-    """A machine whose calibration is another's, scaled by the two data sheets."""
-
-    machine: str = Field(description="The machine.", examples=["h200-sxm-trtllm"])
-    of: str = Field(description="The measured machine.", examples=["h100-sxm"])
-
-
 class ManifestFile(FilePart):
     """sets.yaml."""
 
     datasets: list[DatasetFile] = Field(description="One entry per file.", examples=[[]], min_length=1)
-    transfers: list[TransferFile] = Field([], description="Machines without measurements.", examples=[[]])
 
 
 @dataclass(frozen=True)
 class Dataset:
     """One part of one file: rows that one kernel predicts.
 
-    rows: with the columns that the kind needs, as text. overhead: added to each predicted row (None: nothing).
-    goal: mean error in percent. machine: "" where each row names its own.
+    rows: with the columns that the kind needs, as text. held: by row, whether no fit may see it.
+    overhead: added to each predicted row (None: nothing). goal: mean error in percent on the held-out rows.
+    machine: "" where each row names its own.
     """
 
     name: str
@@ -123,6 +128,12 @@ class Dataset:
     overhead: Quantity | None
     cause: str
     rows: tuple[Row, ...]
+    held: tuple[bool, ...]
+
+    @property
+    def fit_rows(self) -> tuple[Row, ...]:
+        """Rows that a fit may see."""
+        return tuple(row for row, held in zip(self.rows, self.held, strict=True) if not held)
 
     @property
     def label(self) -> str:
@@ -192,6 +203,12 @@ def _checked(path: Path, folder: Path) -> ManifestFile:
                         at, f"{entry.file} has no column {', '.join(missing)}; write it under `rename` or `columns`"
                     )
                 )
+            for at, given in (((*place, "parts", j), part.held_out), (place, None if j else entry.held_out)):
+                wrong = [c for c in (given.columns if given else ()) if c not in known]
+                problems += [
+                    document.problem((*at, "held_out"), f"{entry.file} has no column {c}{nearest(c, sorted(known))}")
+                    for c in wrong
+                ]
             problems += [
                 document.problem((*place, "parts", j, "where", c), f"{entry.file} has no column {c}{nearest(c, have)}")
                 for c in part.where
@@ -226,6 +243,7 @@ def _datasets(entry: DatasetFile, folder: Path) -> list[Dataset]:
         )
         if not mine:
             raise InputError(f"{entry.file}: no row has {wanted}; correct `where` of dataset {entry.name}")
+        held = _held(mine, part.held_out or entry.held_out, entry.use == "fitted")
         found.append(
             Dataset(
                 name=entry.name,
@@ -238,11 +256,20 @@ def _datasets(entry: DatasetFile, folder: Path) -> list[Dataset]:
                 machine=entry.machine or "",
                 kind=entry.kind,
                 fitted=entry.use == "fitted",
-                goal=entry.goal,
+                goal=part.goal or entry.goal,
                 warm=entry.warm,
                 overhead=entry.overhead,
                 cause=entry.cause,
                 rows=mine,
+                held=held,
             )
         )
     return found
+
+
+def _held(rows: tuple[Row, ...], given: HeldOutFile | None, fitted: bool) -> tuple[bool, ...]:
+    """By row, whether no fit may see it: every row of a dataset that is not fitted, else those listed."""
+    if given is None:
+        return (not fitted,) * len(rows)
+    values = {tuple(map(str, each)) for each in given.values}
+    return tuple(tuple(row[c] for c in given.columns) in values for row in rows)

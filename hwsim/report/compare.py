@@ -21,6 +21,8 @@ def read_result(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not JSON ({error}); create it with `hwsim run ... --json > {path}`") from error
+    if isinstance(data, dict) and data.get("schema") == 1 and "cycles" in data:
+        raise InputError(f"{path}: a result of schema 1, which has no provenance; run it again with `--json > {path}`")
     if not isinstance(data, dict) or data.get("schema") != SCHEMA or "cycles" not in data:
         raise InputError(f"{path}: is not a result of schema {SCHEMA}; create it with `hwsim run ... --json > {path}`")
     return data

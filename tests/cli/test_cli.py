@@ -70,7 +70,7 @@ class TestResults:
             "macs utilization stalls by_op memory energy_joules config version"
         ).split():
             assert key in data, key
-        assert data["schema"] == 1
+        assert data["schema"] == 2 and data["provenance"]["ideal"] == 1
         assert set(data["bytes"]) == {"weights", "kv", "state", "activations"}
         assert data["memory"]["fits"] is True
         assert sum(row["cycles"] for row in data["by_op"]) == data["cycles"] == sum(data["stalls"].values())

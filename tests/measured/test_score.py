@@ -6,18 +6,9 @@ import pytest
 from hwsim.arch import load_arch
 from hwsim.files.tables import markdown as table
 from hwsim.measured.page import by_rows, missed
-from hwsim.measured.predict import calibrated, fit, predicted
-from hwsim.measured.score import (
-    Score,
-    lines,
-    plain_fit,
-    score_held_out,
-    score_left_out,
-    score_named,
-    shares,
-    transferred,
-)
-from hwsim.measured.sets import find, of_machine
+from hwsim.measured.predict import KINDS, fit, predicted
+from hwsim.measured.score import Score, lines, plain_fit, score, score_layers, score_named, score_transferred
+from hwsim.measured.sets import datasets, find, of_machine
 
 
 def test_the_yardstick_finds_its_own_numbers():
@@ -31,16 +22,22 @@ def test_the_yardstick_finds_its_own_numbers():
     assert errors.max() < 1e-3
 
 
-def test_a_chip_by_its_own_shares_is_itself():
-    arch = load_arch("b200")
-    cores = transferred(arch, shares(arch))
-    assert cores.bandwidth == pytest.approx(arch.cores.bandwidth)
-    assert cores.families[0].macs_per_second == pytest.approx(arch.cores.named("bfloat16").macs_per_second)
+def test_a_chip_by_anothers_shares_is_predicted_as_the_goals_ask():
+    """B200's GEMMs from H100 within 25 %, H100's from B200 within 15 (mean over formats), prefill within 12."""
+    goals = {("b200", "h100-sxm"): 0.25, ("h100-sxm", "b200"): 0.15}
+    found = {}
+    for machine, source, dataset, errors in score_transferred():
+        if (machine, source) in goals:
+            found.setdefault((machine, source, dataset.kind), []).append(errors)
+    for (machine, source, kind), errors in found.items():
+        limit = goals[machine, source] if kind == "gemm" else 0.12
+        assert 0.02 < np.concatenate(errors).mean() < limit
+    assert len(found) == 4
 
 
-def test_a_chip_left_out_is_predicted_worse_than_one_that_was_fitted():
-    for score in score_left_out():
-        assert 0.05 < score.errors.mean() < 0.4
+def test_a_layer_left_out_is_predicted_from_the_other():
+    for _, _, errors in score_layers():
+        assert len(errors) == 42 and errors.mean() < 0.10
 
 
 @pytest.mark.parametrize("name, part", [("h100_attention_context", "bf16"), ("h100_conv", ""), ("h100_allreduce", "")])
@@ -48,24 +45,28 @@ def test_numbers_of_a_kernel_are_found_again(name, part):
     """Times made by a dataset's own kernel with the committed numbers lead back to those."""
     arch = load_arch("h100-sxm")
     (dataset,) = [d for d in find(name) if d.part == part]
-    truth = calibrated(arch, dataset)
     chosen = dataset.rows[::7]
-    times = predicted(arch, dataset, truth, chosen)
+    times = predicted(arch, dataset, chosen)
     rows = [{**r, "us": str(1e6 * t)} for r, t in zip(chosen, times, strict=True)]
-    found, limits = fit(arch, dataset, {}, rows, steps=40)
+    moved, _, limits = fit(arch, dataset, rows, steps=60)
     assert not limits
-    assert np.abs(predicted(arch, dataset, found, rows) / times - 1).mean() < 0.02
+    assert np.abs(predicted(moved, dataset, rows) / times - 1).mean() < 0.02
 
 
-def test_at_most_three_numbers_per_kernel_and_a_copy_rate_of_the_chip():
-    from hwsim.measured.predict import KINDS
-
+def test_at_most_four_numbers_per_kernel():
     for machine in ("h100-sxm", "b200"):
         for dataset in of_machine(machine):
             if dataset.kind != "gemm":
-                kind = KINDS[dataset.kind]
-                assert len(kind.ranges(load_arch(machine))) - len(kind.shared) <= 3
-                assert len(dataset.rows) > 20
+                assert len(KINDS[dataset.kind].ranges) <= 4
+                assert len(dataset.fit_rows) > 20
+
+
+@pytest.mark.parametrize("dataset", [d for d in datasets() if d.fitted], ids=lambda d: d.label)
+def test_held_out_rows_are_predicted_within_their_goal(dataset):
+    """Rows that no fit has seen, by the public path; what misses its goal does so by little, and the page says why."""
+    misses = {"h100_gemm": 5.5, "b200_gemm": 6.6, "b200_moe nvfp4_min_latency": 16}
+    errors = np.concatenate([s.errors for s in score(dataset)])
+    assert 100 * errors.mean() <= misses.get(dataset.label, dataset.goal)
 
 
 def test_the_start_of_the_framework_is_found_again():
@@ -89,14 +90,14 @@ def test_llama_layers_are_the_models():
 
 def test_prefill_gemms_of_gpt3_are_predicted_unfitted():
     (found,) = score_named("llmcompass_a100_gpt3_gemm")
-    for row, error in zip(found.dataset.rows, found.errors, strict=True):
+    for row, error in zip(found.rows, found.errors, strict=True):
         if row["phase"] == "prefill" and row["count"] == "1":
             assert error < 0.05
 
 
 def test_the_overhead_is_added_to_what_the_machine_predicts():
     (dataset,) = find("gemmini_gemm")
-    found = score_held_out(dataset)
+    (found,) = score(dataset)
     clock = float(load_arch("gemmini").clock_hz)
     assert found.predicted[0] * clock == pytest.approx(1374 + 2436, abs=0.5)  # 1,374 cycles by `hwsim gemm`
     assert "gemmini_gemm: 6 rows" in lines([found])[0]
@@ -104,16 +105,17 @@ def test_the_overhead_is_added_to_what_the_machine_predicts():
 
 def scores(name, errors):
     dataset = find(name)[0]
-    return Score(dataset, dataset.part or "bfloat16", 1 + np.array(errors), np.ones(len(errors)))
+    rows = dataset.rows[: len(errors)]
+    return Score(dataset, dataset.part or "bfloat16", rows, 1 + np.array(errors), np.ones(len(errors)))
 
 
 def test_the_page_names_each_missed_goal():
     good = [scores("a100_gemm", [0.02, 0.02]), scores("h100_attention_generation", [0.02] * 304)]
     assert missed(good) == "None."
     text = missed([scores("a100_gemm", [0.2, -0.2]), scores("h100_attention_generation", [0.2] * 304)])
-    assert "a100_gemm: 20.0 %, goal 8.** The weight-only rows" in text
-    assert "h100_attention_generation bf16: 20.0 %, goal 10.** Cause not found." in text
-    assert text.count("  - 20.0 %: dtype bfloat16") == 3
+    assert "a100_gemm: 20.0 %, goal 9.5.** The weight-only rows" in text
+    assert "h100_attention_generation bf16: 20.0 %, goal 9.** Cause not found." in text
+    assert text.count("  - 20.0 %: dtype bfloat16") == 5  # of the two GEMMs, and three of attention
 
 
 def test_ranges_of_m():

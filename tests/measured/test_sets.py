@@ -82,3 +82,28 @@ def test_rows_of_the_ground_truth_are_positive():
 def test_an_unknown_dataset_is_answered_with_the_nearest():
     with pytest.raises(InputError, match="unknown dataset 'h100_gem'; did you mean h100_gemm"):
         sets.find("h100_gem")
+
+
+def test_held_out_rows_are_whole_shapes_cells_channels_sizes_layers():
+    """Counted from the files: a quarter of the GEMM shapes, a third of the rest; experts by layer or above 512."""
+    shares = {"gemm": 1 / 4, "prefill": 1 / 3, "decode": 1 / 3, "conv_prefill": 1 / 3, "conv_decode": 1 / 3}
+    shares["all_reduce"] = 1 / 3
+    by = {"gemm": ("n", "k"), "prefill": ("batch", "tokens"), "decode": ("batch", "tokens"), "all_reduce": ("size",)}
+    for d in sets.datasets():
+        if not d.fitted:
+            assert all(d.held) and not d.fit_rows
+        elif d.kind == "experts":
+            for row, held in zip(d.rows, d.held, strict=True):
+                bf16 = d.kernel == "bfloat16"
+                assert held == (row["model"] == "nemotron3-nano" if bf16 else int(row["tokens"]) > 512)
+        else:
+            columns = by.get(d.kind, ("channels",))
+            cells = {tuple(row[c] for c in columns): held for row, held in zip(d.rows, d.held, strict=True)}
+            assert sum(cells.values()) == pytest.approx(shares[d.kind] * len(cells), abs=0.5)
+            seen = {tuple(row[c] for c in columns) for row in d.fit_rows}
+            assert seen.isdisjoint(cell for cell, held in cells.items() if held)
+
+
+def test_a_held_out_column_that_is_not_there_is_told(folder):
+    text = ENTRY + "    columns: {dtype: bfloat16}\n    held_out: {columns: [m, nn], values: [[1, 2]]}\n"
+    assert refused(folder, text) == ["11:15: datasets.0.held_out: mine.csv has no column nn; did you mean n?"]

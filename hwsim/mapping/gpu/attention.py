@@ -10,7 +10,8 @@ its positions. How many shares there are is the library's published rule, named 
     trtllm_gen   ceil(positions / least) shares while the pieces are no more than the cores; a core loads its next
                  piece while it multiplies (TensorRT-LLM, trtllmGenKernels/fmha/fmhaKernels.h)
 
-Keys stream at the memory's sustained rate, the data sheet's less refresh; none of it is fitted.
+Keys stream at the memory's sustained rate, the data sheet's less refresh; none of it is fitted. A piece pulls its keys
+no faster than its `pull_share` of that rate, two pieces on a core.
 """
 
 from __future__ import annotations
@@ -20,14 +21,19 @@ from heapq import heapreplace
 from math import ceil, floor, sqrt
 
 from hwsim.arch.cores import Cores, DecodeRates, PrefillRates
-from hwsim.mapping.gpu.kernels import Kernel, Wave
+from hwsim.mapping.gpu.kernels import PORT, Kernel, Wave, overlapped
 
 #: Tiles per core from which the end of a kernel is ignored: the tiles are spread evenly.
 MANY = 16
-#: Positions whose keys and values a piece requests at its start: one step of the kernel.
-STEP = 128
+#: Positions whose keys and values a piece requests at its start, by rule: one step, or the next piece ahead.
+AHEAD = {"xqa": 128, "trtllm_gen": 512}
 #: Query rows of a matrix instruction's least tile.
 QUERIES = 8
+#: Memory and cores hide each other only partly where they are about equal: (memory^p + cores^p)^(1/p).
+POWER = 4
+#: The older kernel, from so many positions: a second kernel (seconds), and each query head reads a copy of its keys at
+#: this share of the memory's peak. Found on H100's table.
+OLDER_POSITIONS, OLDER_SECONDS, OLDER_SHARE = 512, 1.2e-6, 0.66
 
 
 @lru_cache(maxsize=4096)
@@ -56,18 +62,27 @@ def prefill_attention(
     """Causal attention of whole prompts; tiles on the diagonal are whole.
 
     Copied before and after: queries are read, rearranged, written in `query_bytes` and read again, results written,
-    keys and values read and cached.
+    keys and values read and cached. Keys of at most a byte are multiplied at the rate of 8 bits.
     """
     side, step = cores.prefill_rows, cores.prefill_keys
     blocks = -(-tokens // side)
     seen = [min(tokens, i * side) for i in range(blocks, 0, -1)]
     if window:
         seen = [min(s, window + side) for s in seen]
-    one = 2 * side * step * head_dim * cores.count / rates.macs_per_second
-    tiles = tuple(rates.tile_seconds + -(-s // step) * one for s in seen)
+    macs = rates.mac_share * attention_macs(cores, kv_bytes)
+    one = 2 * side * step * head_dim * cores.count / macs
+    tiles = tuple(rates.tile_cycles / cores.peaks.clock_hz + -(-s // step) * one for s in seen)
     work = _scheduled(tiles, sequences * heads, cores.count)
+    idle = max(0.0, 1 - sum(tiles) * sequences * heads / cores.count / work)
     moved = sequences * tokens * head_dim * ((4 + 2 * query_bytes) * heads + 2 * kv_heads * (2 + kv_bytes))
-    return Kernel(rates.launch_seconds, (Wave(1, 0.0, work, 0.0, moved / rates.copy_per_second),), int(moved))
+    copy = min(rates.copy_bytes * cores.cycles_per_second, cores.peaks.stream)
+    return Kernel(rates.launch_seconds, (Wave(1, 0.0, work, 0.0, moved / copy, idle=idle),), int(moved))
+
+
+def attention_macs(cores: Cores, kv_bytes: float) -> float:
+    """Multiply-adds per second of the chip that attention's rates are shares of."""
+    name = "bf16" if kv_bytes >= 2 else "fp8_e4m3"
+    return cores.peaks.rate(name, name)
 
 
 def decode_shares(sequences: int, kv_heads: int, positions: int, cores: Cores) -> int:
@@ -95,16 +110,24 @@ def decode_attention(
 ) -> Kernel:
     """Attention of one new token per sequence after `cached` ones."""
     positions, pieces = cached + 1, sequences * kv_heads
-    row = 2 * head_dim * kv_bytes
-    read = pieces * positions * row / cores.stream
-    overlapped = cores.decode_rule == "trtllm_gen"
-    if not overlapped and kv_bytes >= 2 and 4 * pieces * max(1, positions // cores.decode_least) < cores.count:
-        rounds, shares, queries = ceil(sequences * heads / (2 * cores.count)), 1, 1
-        late = 0.0
+    row, clock, peak = 2 * head_dim * kv_bytes, cores.peaks.clock_hz, cores.peaks.dram
+    stream = min(cores.peaks.stream, PORT * cores.cycles_per_second)
+    read = pieces * positions * row / stream
+    gather = late = 0.0
+    least = max(1, positions // cores.decode_least)
+    if cores.decode_rule == "xqa" and kv_bytes >= 2 and 4 * pieces * least < cores.count:
+        parts, queries = sequences * heads / 2, 1
+        if positions >= OLDER_POSITIONS:
+            gather = OLDER_SECONDS
+            late = sequences * heads * positions * row / (OLDER_SHARE * peak)
     else:
         shares = decode_shares(sequences, kv_heads, positions, cores)
-        rounds, queries = ceil(pieces * shares / cores.count), -(-heads // (kv_heads * QUERIES))
-        late = 0.0 if overlapped else max(0, ceil(positions / shares) - STEP) * row * cores.count / cores.stream
-    work = rounds * (rates.tile_seconds + rates.query_seconds * queries + late)
-    gather = cores.reduce_seconds if shares > 1 else 0.0
-    return Kernel(rates.launch_seconds, (Wave(1, read, work, gather, 0.0),), int(pieces * positions * row))
+        parts, queries = pieces * shares, -(-heads // (kv_heads * QUERIES))
+        more = max(0, ceil(positions / shares) - AHEAD[cores.decode_rule]) * row
+        late = ceil(parts / (2 * cores.count)) * more / (rates.pull_share * cores.peaks.stream)
+        gather = cores.reduce_seconds if shares > 1 else 0.0
+    rounds = ceil(parts / cores.count)
+    work = rounds * (rates.tile_cycles + rates.query_cycles * queries) / clock + late
+    wave = Wave(1, read, work, 0.0, 0.0, overlapped(read, work, POWER), 1 - parts / (rounds * cores.count))
+    waves = (wave, Wave(1, 0.0, gather, 0.0, 0.0, cause="reduction")) if gather else (wave,)
+    return Kernel(rates.launch_seconds, waves, int(pieces * positions * row))

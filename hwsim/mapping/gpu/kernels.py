@@ -1,43 +1,30 @@
-"""GPU kernel timing. Output tiles are scheduled onto the cores in waves; each wave occupies DRAM, then the cores,
-then the write-back path.
+"""GPU kernels: launch and waves, and the small kernels that are no more than bytes, blocks or links.
 
-    wave   = max(core, read) + part * min(core, read) in the first, max(core, read) in the others
-             + result + store                               (results leave after the last step of K)
-    kernel = launch + its waves [+ reduction of split K]
-
-A wave is one tile on each core. `core` is the slowest of multiplying the padded tile, feeding it, and stepping
-through K; two tiles share a core, so steps of full pairs overlap. `part` is the share that lies in the cores' memory
-at the start and the end: fill and drain. A shape enters only through these counts. The formulas hold for plain
-numbers and for arrays, so that `calibrate` computes thousands of GEMMs at once with the same lines.
-
-The library is assumed to choose the fastest tile of its menu (`arch_configs/kernels/`).
+A wave occupies DRAM, then the cores, then the write-back path. Each kernel says how its time is known (`mark`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Generic, Protocol, TypeVar
+from dataclasses import dataclass
 
-from hwsim.arch.cores import (
-    AllReduceRates,
-    ConvRates,
-    ConvUpdateRates,
-    Cores,
-    CoreTile,
-    ExpertKernel,
-    ExpertRates,
-    Family,
-)
-from hwsim.formats.layout import Layout
+from hwsim.arch.cores import AllReduceRates, ConvRates, ConvUpdateRates, Cores
 
 #: Share of the shorter of read and work left over in one-wave kernels of many small blocks: fill and drain.
 UNHIDDEN = 0.1
+#: Bytes per cycle of the port between a core and L2 (Jia et al., arXiv 1804.06826).
+PORT = 64
+#: What time is spent on. reduction: gathering the parts of one sum, on a chip or between chips.
+CAUSES = ("launch", "memory", "compute", "partial_wave", "reduction")
+#: How a time is known: by a measured kernel; by one of another chip, format or state of the machine; by neither.
+MARKS = ("measured", "transferred", "ideal")
 
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """`repeat` equal waves, seconds. part: share of the shorter of read and core that the other does not hide."""
+    """`repeat` equal waves, seconds. part: share of the shorter of read and core that the other does not hide.
+
+    idle: share of the cores that have no work in it. cause: of all its time, where it is neither memory nor compute.
+    """
 
     repeat: int
     read: float
@@ -45,274 +32,109 @@ class Wave:
     result: float
     store: float
     part: float = 0.0
+    idle: float = 0.0
+    cause: str = ""
 
     @property
     def seconds(self) -> float:
         """Time of one of them."""
         return max(self.core, self.read) + self.part * min(self.core, self.read) + self.result + self.store
 
+    @property
+    def causes(self) -> dict[str, float]:
+        """Seconds of one of them by cause."""
+        if self.cause:
+            return {self.cause: self.seconds}
+        if self.read > self.core:
+            return {"memory": self.read + self.store, "compute": self.part * self.core + self.result}
+        partial = self.idle * self.core
+        return {
+            "memory": self.part * self.read + self.store,
+            "compute": self.core - partial + self.result,
+            "partial_wave": partial,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """Launch and waves, seconds; bytes that cross the memory."""
+    """Launch and waves, seconds; bytes that cross the memory.
+
+    mark: one of MARKS. uncertainty: of a transferred one, as a share of its time. note: what a reader must know.
+    """
 
     launch: float
     waves: tuple[Wave, ...]
     read_bytes: int = 0
     store_bytes: int = 0
+    mark: str = "measured"
+    uncertainty: float = 0.0
+    note: str = ""
 
     @property
     def seconds(self) -> float:
         """Time in closed form; the simulator finds the same from servers and buffers."""
         return self.launch + sum(w.repeat * w.seconds for w in self.waves)
 
-
-class Number(Protocol):
-    """A number, or an array of them: what the formulas below compute with."""
-
-    def __add__(self, other: Any, /) -> Any: ...
-    def __sub__(self, other: Any, /) -> Any: ...
-    def __mul__(self, other: Any, /) -> Any: ...
-    def __rmul__(self, other: Any, /) -> Any: ...
-    def __truediv__(self, other: Any, /) -> Any: ...
-    def __floordiv__(self, other: Any, /) -> Any: ...
-    def __neg__(self) -> Any: ...
-    def __gt__(self, other: Any, /) -> Any: ...
-
-
-N = TypeVar("N", bound=Number)
-
-
-@dataclass(frozen=True, slots=True)
-class Pick(Generic[N]):
-    """The lesser and the greater of two numbers, or element by element of two arrays."""
-
-    least: Callable[[Any, Any], N]
-    most: Callable[[Any, Any], N]
-
-
-#: For plain numbers; `measured.calibrate` brings the functions for arrays.
-PLAIN: Pick[float] = Pick(min, max)
-
-
-@dataclass(frozen=True, slots=True)
-class Problem(Generic[N]):
-    """Y[m,n] = X[m,k] W[n,k]^T by one tile. chain: 1 where K passes through dependent multiply-adds, else 0.
-
-    groups: (GEMMs, rows each) where one kernel computes many, each with its own weights and its own padding; m is
-    then their mean. Otherwise one GEMM of m rows.
-    """
-
-    m: N
-    n: N
-    k: N
-    tile_m: N
-    tile_n: N
-    split: N
-    chain: N
-    weight_bytes: float
-    activation_bytes: float
-    groups: tuple[tuple[int, int], ...] | None = None
-
-    @classmethod
-    def of(
-        cls,
-        m: int,
-        n: int,
-        k: int,
-        tile: CoreTile,
-        weight_bytes: float,
-        activation_bytes: float,
-        groups: tuple[tuple[int, int], ...] | None = None,
-    ) -> Problem[float]:
-        """Of plain numbers."""
-        return Problem(
-            m, n, k, tile.m, tile.n, tile.split, tile.chain, weight_bytes, activation_bytes, groups
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class GemmTimes(Generic[N]):
-    """What `gemm_times` finds, seconds (waves: a count)."""
-
-    waves: N
-    read: N
-    read_last: N
-    core: N
-    core_last: N
-    part: N
-    result: N
-    store: N
-    reduce: N
-
-    def seconds(self, pick: Pick[N]) -> N:
-        """The waves of one GEMM, without launch."""
-        one = self.waves == 1
-        core = self.core + one * (self.core_last - self.core)
-        read = self.read + one * (self.read_last - self.read)
-        waves = (self.waves - 1) * pick.most(self.core, self.read) + pick.most(self.core_last, self.read_last)
-        found: N = waves + self.part * pick.least(core, read) + self.waves * self.result + self.store + self.reduce
+    @property
+    def causes(self) -> dict[str, float]:
+        """Seconds by cause; they sum to `seconds`."""
+        found = dict.fromkeys(CAUSES, 0.0) | {"launch": self.launch}
+        for wave in self.waves:
+            for cause, seconds in wave.causes.items():
+                found[cause] += wave.repeat * seconds
         return found
 
 
-def gemm_times(problem: Problem[N], family: Family, cores: Cores, pick: Pick[N], warm: bool = False) -> GemmTimes[N]:
-    """One kernel of one tile. warm: weights stay in L2 between repeats, as in a benchmark."""
-    m, n, k, tm, tn, split = problem.m, problem.n, problem.k, problem.tile_m, problem.tile_n, problem.split
-    weight_bytes, activation_bytes = problem.weight_bytes, problem.activation_bytes
-    groups: Any = problem.groups or ((1, m),)
-    count, all_rows = sum(c for c, _ in groups), sum(c * r for c, r in groups)
-    tiles_m = sum(c * -(-r // tm) for c, r in groups)
-    tiles = tiles_m * -(-n // tn) * split
-    share = -(-k // split)
-    depth = -(-share // 64) * 64
-    waves = -(-tiles // cores.count)
-    rows, columns = pick.least(m, tm), pick.least(n, tn)
-    beyond = (tiles_m * tm - all_rows) / tiles_m * (m > 64)
-    macs = tm * tn * depth / family.macs_per_second
-    lasting = macs * tiles / cores.count
-    macs = macs * (1 + cores.sustained * lasting / (lasting + cores.knee_seconds))
-    tile_bytes = (rows * activation_bytes + columns * weight_bytes) * depth
-    feed = (tile_bytes + family.over_rows * beyond * activation_bytes * depth) / family.feed_per_second
-    steps = depth * cores.step_seconds * problem.chain
-    busy = pick.most(macs, feed)
-    core = pick.most(busy, steps / 2)
-    odd = waves % 2
-    moved = k * (count * n * weight_bytes + all_rows * activation_bytes)
-    if cores.warm_bytes and warm:
-        kept = pick.least(moved, cores.warm_bytes * cores.warm_bytes / moved)
-        moved = moved - kept * (2 / 3)  # L2 is assumed to be three times as fast as DRAM
-    read = moved / cores.bandwidth
-    last = tiles - (waves - 1) * cores.count
-    return GemmTimes(
-        waves=waves,
-        read=read * cores.count / tiles,
-        read_last=read * last / tiles,
-        core=core,
-        core_last=core + odd * (pick.most(busy, steps) - core),
-        part=pick.least(1.0, cores.memory_bytes / tile_bytes),
-        result=rows * columns * 2 / family.feed_per_second,
-        store=2 * all_rows * n / cores.store,
-        reduce=(split > 1) * (cores.reduce_seconds + split * all_rows * n * 8 / (3 * cores.bandwidth)),
-    )
-
-
-def gemm(
-    m: int,
-    n: int,
-    k: int,
-    family: Family,
-    cores: Cores,
-    weights: Layout,
-    acts: Layout,
-    warm: bool = False,
-    groups: tuple[tuple[int, int], ...] | None = None,
-) -> Kernel:
-    """The library's kernel for a GEMM, or for `groups` of m rows in the mean: the fastest tile it has for m rows."""
-    groups = groups or ((1, m),)
-    count, rows = sum(c for c, _ in groups), sum(c * r for c, r in groups)
-    wb, ab = float(weights.bits_per_value) / 8, float(acts.bits_per_value) / 8
-    fitting = (t for t in family.tiles if t.rows[0] <= m <= t.rows[1])
-    times = (gemm_times(Problem.of(m, n, k, t, wb, ab, groups), family, cores, PLAIN, warm) for t in fitting)
-    p = min(times, key=lambda found: found.seconds(PLAIN))
-    waves, store = int(p.waves), p.store / p.waves
-    if waves == 1:
-        found = [Wave(1, p.read_last, p.core_last, p.result, store, p.part)]
-    else:
-        found = [Wave(1, p.read, p.core, p.result, store, p.part)]
-        if waves > 2:
-            found.append(Wave(waves - 2, p.read, p.core, p.result, store))
-        found.append(Wave(1, p.read_last, p.core_last, p.result, store))
-    if p.reduce:
-        found.append(Wave(1, 0.0, p.reduce, 0.0, 0.0))
-    quantise = family.quantise_bytes * rows * k / cores.bandwidth
-    if quantise:
-        found.insert(0, Wave(1, quantise, 0.0, 0.0, 0.0))
-    read = int(k * (count * n * wb + rows * ab))
-    return Kernel(family.launch_seconds, tuple(found), read, 2 * rows * n)
-
-
-def grouped(
-    groups: Sequence[tuple[int, int]],
-    n: int,
-    k: int,
-    family: Family,
-    cores: Cores,
-    weights: Layout,
-    acts: Layout,
-) -> Kernel:
-    """One kernel for the GEMMs of many experts: `groups` of (experts, rows each), weights [n, k] each.
-
-    Each expert's rows are padded to whole tiles; the library chooses its tile by their mean.
-    """
-    experts, rows = sum(count for count, _ in groups), sum(count * m for count, m in groups)
-    return gemm(-(-rows // experts), n, k, family, cores, weights, acts, groups=tuple(groups))
-
-
-@dataclass(frozen=True, slots=True)
-class ExpertLayer:
-    """The experts of one layer. groups: (experts, rows each); gated: 2 with a gate beside `up`, else 1."""
-
-    tokens: int
-    top_k: int
-    groups: tuple[tuple[int, int], ...]
-    hidden: int
-    inner: int
-    gated: int
-
-
-def expert_rates(kernel: ExpertKernel, rates: ExpertRates, cores: Cores) -> tuple[Family, Cores]:
-    """The GEMM family and the cores at the shares of their rates that the experts' kernels reach."""
-    family = cores.named(kernel.family)
-    macs = rates.rate_share * family.macs_per_second
-    family = replace(family, launch_seconds=0.0, quantise_bytes=0.0, macs_per_second=macs)
-    copy = rates.copy_share
-    return family, replace(cores, bandwidth=copy * cores.bandwidth, store=copy * cores.store)
-
-
-def expert_layer(
-    layer: ExpertLayer, kernel: ExpertKernel, rates: ExpertRates, cores: Cores, weights: Layout, acts: Layout
-) -> float:
-    """Seconds of the experts of a layer: two grouped GEMMs, and what sorts, activates and sums between them."""
-    family, cores = expert_rates(kernel, rates, cores)
-    inner, hidden, gated = layer.inner, layer.hidden, layer.gated
-    up = grouped(layer.groups, gated * inner, hidden, family, cores, weights, acts)
-    down = grouped(layer.groups, hidden, inner, family, cores, weights, acts)
-    moved = layer.tokens * layer.top_k * (6 * hidden + 2 * (gated + 1) * inner)
-    return rates.launch_seconds + up.seconds + down.seconds + moved / cores.bandwidth
+def overlapped(read: float, core: float, power: float) -> float:
+    """`part` of a wave that takes (read^p + core^p)^(1/p): neither hides the other where they are about equal."""
+    low, high = min(read, core), max(read, core)
+    if not low:
+        return 0.0
+    return float(((low / high) ** power + 1) ** (1 / power) - 1) * high / low
 
 
 def elementwise(nbytes: float, work: float, launch: float, cores: Cores) -> Kernel:
     """A kernel without weights to multiply: bytes over the memory or `work` seconds on its lanes, the longer."""
-    return Kernel(launch, (Wave(1, nbytes / cores.bandwidth, work, 0.0, 0.0),), int(nbytes))
+    return Kernel(launch, (Wave(1, nbytes / cores.bandwidth, work, 0.0, 0.0),), int(nbytes), mark="ideal")
 
 
 def convolution(sequences: int, tokens: int, channels: int, cores: Cores, rates: ConvRates) -> Kernel:
     """Causal convolution of prompts: one block per sequence and channel, five of them on a core.
 
-    Fewer than eight tokens take a slower path, by 1.3 on both measured chips.
+    Fewer than eight tokens take a slower path, by 1.3 on both measured chips. What it copies grows with the memory and
+    with the cores, each by half (H200 copies 1.2 times as fast as H100 with 1.43 times the memory); never faster than
+    the memory.
     """
     nbytes = 4 * sequences * tokens * channels
     blocks = -(-sequences * channels // (5 * cores.count))
-    work = blocks * rates.block_seconds * (1.3 if tokens < 8 else 1.0)
-    return Kernel(rates.launch_seconds, (Wave(1, nbytes / rates.copy_per_second, work, 0.0, 0.0, UNHIDDEN),), nbytes)
+    work = blocks * rates.block_cycles / cores.peaks.clock_hz * (1.3 if tokens < 8 else 1.0)
+    mean = (cores.peaks.dram * PORT * cores.cycles_per_second) ** 0.5
+    read = nbytes / min(rates.copy_share * mean, cores.peaks.stream)
+    idle = 1 - sequences * channels / (5 * cores.count * blocks)
+    return Kernel(rates.launch_seconds, (Wave(1, read, work, 0.0, 0.0, UNHIDDEN, idle),), nbytes)
 
 
-def conv_update(sequences: int, channels: int, cores: Cores, rates: ConvUpdateRates) -> Kernel:
+def conv_update(sequences: int, channels: int, cores: Cores, rates: ConvUpdateRates, warm: bool = False) -> Kernel:
     """Convolution of one token per sequence: its state is read and written, in place.
 
-    A state of less than half of L2 (whose two halves hold a copy each) is found there; a larger one is read in turn
-    and gone before it comes round again, so that none of it is found.
+    warm: as in a benchmark, which repeats it: a state of less than half of L2 (whose two halves hold a copy each) is
+    found there; a larger one is read in turn and gone before it comes round again, so that none of it is found.
     """
     nbytes = 16 * sequences * channels
-    rate = rates.cached_per_second if nbytes <= cores.cache_bytes else rates.copy_per_second
+    rate = rates.copy_share * cores.peaks.dram
+    if warm and nbytes <= cores.peaks.cache:
+        rate = rates.cached_bytes * cores.cycles_per_second
     return Kernel(rates.launch_seconds, (Wave(1, nbytes / rate, 0.0, 0.0, 0.0),), nbytes)
 
 
-def all_reduce(chips: int, nbytes: float, rates: AllReduceRates) -> float:
-    """Seconds of a sum over chips: in one step (each sends all) or two (scatter, gather), the faster.
+def all_reduce(chips: int, nbytes: float, cores: Cores, rates: AllReduceRates) -> Kernel:
+    """A sum over chips: in one step (each sends all), in two (scatter, gather), or in the switch, the fastest.
 
-    Source: Thakur et al., IJHPCA 19, 2005.
+    Source: Thakur et al., IJHPCA 19, 2005; the switch adds up what it is sent (NVLink SHARP): each chip sends its
+    vector once and takes one share of it back.
     """
-    link = rates.link_per_second
-    one, two = (chips - 1) * nbytes / link, rates.second_seconds + 2 * (chips - 1) / chips * nbytes / link
-    return rates.launch_seconds + min(one, two)
+    one = nbytes / (rates.link_share * cores.peaks.link)
+    ways = [(chips - 1) * one, rates.second_seconds + 2 * (chips - 1) / chips * one]
+    if chips > 2:
+        ways.append(rates.switch_seconds + (1 + 1 / chips) * one)
+    return Kernel(rates.launch_seconds, (Wave(1, 0.0, min(ways), 0.0, 0.0, cause="reduction"),))

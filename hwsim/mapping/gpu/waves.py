@@ -9,107 +9,185 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hwsim.arch.cores import Cores, DecodeRates, Family
+from hwsim.arch.cores import Cores
 from hwsim.errors import InputError
-from hwsim.mapping.gpu.attention import decode_attention, prefill_attention
-from hwsim.mapping.gpu.kernels import (
-    Kernel,
-    Wave,
-    all_reduce,
-    elementwise,
-    expert_rates,
-    gemm,
-    grouped,
-)
+from hwsim.mapping.gpu.attention import attention_macs, decode_attention, prefill_attention
+from hwsim.mapping.gpu.experts import expert_gemms, expert_kernel
+from hwsim.mapping.gpu.formats import FAR, bits, experts_for, family_for, state
+from hwsim.mapping.gpu.gemm import gemm, grouped
+from hwsim.mapping.gpu.kernels import Kernel, Wave, all_reduce, conv_update, convolution, elementwise
 from hwsim.mapping.operands import Operands
 from hwsim.mapping.pipeline import Pipeline
 from hwsim.mapping.program import DOT, DRAM, LAUNCH, Program, Step, Tile
-from hwsim.mapping.traffic import activation_bytes, traffic, vector_passes
-from hwsim.workload.op import AttentionCore, Op
+from hwsim.mapping.traffic import activation_bytes, traffic, vector_passes, work_cycles
+from hwsim.workload.op import Op
 
 #: Share of the dot array's rate that GEMMs of the chunked scan reach: assumed, as no table holds a scan.
 SCAN_SHARE = 0.5
+#: Cached values of fewer bits than this are read by no measured kernel.
+LEAST_CACHE_BITS = 8
 
 
-def kernel_of(pipeline: Pipeline, op: Op, opd: Operands) -> Kernel:
-    """The kernel that runs `op`. raises: InputError where the library has no kernel for its formats."""
+def kernel_of(pipeline: Pipeline, op: Op, opd: Operands, warm: bool = False) -> Kernel:
+    """The kernel that runs `op`. warm: weights and state stay in L2 between repeats, as in a benchmark.
+
+    The library is tuned to its chip. Where more cores than that would make a kernel slower (a first wave of more loads,
+    a sum of more parts), they are left idle, and fewer are never faster: so time falls with their number.
+
+    raises: InputError where the cores have no rates.
+    """
+    cores = pipeline.arch.cores
+    if not cores.bandwidth:
+        name = pipeline.arch.name
+        raise InputError(f"{name}: cores have no rates; run `hwsim calibrate {name} DATA.csv -o FILE` and name FILE")
+    tuned = cores.tuned or cores.count
+    if cores.count == tuned:
+        return _kernel(pipeline, op, opd, warm)
+    low, high = sorted((cores.count, tuned))
+    ways = []
+    for count in {*(low << i for i in range((high // low).bit_length()) if low << i <= high), high}:
+        arch = replace(pipeline.arch, cores=replace(cores, count=count))
+        ways.append(_kernel(replace(pipeline, arch=arch), op, opd, warm))
+    return (min if cores.count > tuned else max)(ways, key=lambda way: way.seconds)
+
+
+def _kernel(pipeline: Pipeline, op: Op, opd: Operands, warm: bool) -> Kernel:
     arch, cores = pipeline.arch, pipeline.arch.cores
     clock = float(arch.clock_hz)
-    lanes = float(arch.vector.elements_per_cycle) * clock
     launch = arch.stack.launch_seconds
-    if not cores.bandwidth:
-        raise InputError(
-            f"{arch.name}: cores have no rates; run `hwsim calibrate {arch.name} DATA.csv -o FILE` and name FILE"
-        )
     if op.link:
         return _collective(pipeline, op, opd)
     if op.gemms:
-        family = _family(pipeline, op, opd)
         first = op.gemms[0]
+        if op.kind == "experts":
+            return _experts(pipeline, op, opd)
+        choice = family_for(cores, opd)
+        if choice.family is None:
+            return replace(_ideal(pipeline, op, opd), note=choice.note)
+        formats = opd.weights, opd.activations
         if len(op.gemms) > 1 or first.count > 1:
-            return _experts(op, opd, family, cores)
-        return gemm(first.m, first.n, first.k, family, cores, opd.weights, opd.activations)
-    core = op.core
-    if core is not None:
-        return _attention(core, opd, cores, launch)
-    work = vector_passes(arch, op) / lanes
+            groups = tuple((g.count, g.m) for g in op.gemms)
+            found = grouped(groups, first.n, first.k, choice.family, cores, *formats)
+        else:
+            found = gemm(first.m, first.n, first.k, choice.family, cores, *formats, warm)
+        return replace(found, mark=choice.mark, uncertainty=choice.uncertainty, note=choice.note)
+    if op.core is not None:
+        return _attention(pipeline, op, opd)
+    if op.kind == "conv":
+        found = _convolution(op, cores, warm)
+        if found:
+            return found
+    work = vector_passes(arch, op) / (float(arch.vector.elements_per_cycle) * clock)
     if op.macs:
         work = max(work, op.macs / (SCAN_SHARE * float(opd.rate) * clock))
     return elementwise(traffic(op, opd).total, work, launch, cores)
 
 
-def _experts(op: Op, opd: Operands, family: Family, cores: Cores) -> Kernel:
-    """One of the two grouped GEMMs of an expert layer, with half of the layer's launches and of its copying.
+def _ideal(pipeline: Pipeline, op: Op, opd: Operands) -> Kernel:
+    """A launch, and the memory or the slowest unit of the chip at its peak rate, the longer."""
+    arch, cores = pipeline.arch, pipeline.arch.cores
+    work = {name: arch.seconds(cycles) for name, cycles in work_cycles(arch, op, opd).items()}
+    read = work.pop("dram", 0.0) * cores.peaks.dram / cores.peaks.stream
+    waves = (Wave(1, read, max(work.values(), default=0.0), 0.0, 0.0),)
+    return Kernel(arch.stack.launch_seconds, waves, int(traffic(op, opd).total), mark="ideal")
 
-    The measured layer is both; without measurements of the pair, a grouped GEMM like any other.
-    """
-    first = op.gemms[0]
-    groups = [(g.count, g.m) for g in op.gemms]
-    pair = (opd.weights.name, opd.activations.name)
-    known = next((e for e in cores.experts if (e.weights, e.activations) == pair), None)
-    if known is None or known.rates is None:
-        return grouped(groups, first.n, first.k, family, cores, opd.weights, opd.activations)
-    family, cores = expert_rates(known, known.rates, cores)
-    kernel = grouped(groups, first.n, first.k, family, cores, opd.weights, opd.activations)
+
+def _experts(pipeline: Pipeline, op: Op, opd: Operands) -> Kernel:
+    """One of the two grouped GEMMs of an expert layer, with half of the layer's launches and what lies around it."""
+    cores, first = pipeline.arch.cores, op.gemms[0]
+    groups = tuple((g.count, g.m) for g in op.gemms)
     rows = sum(count * m for count, m in groups)
     down = op.inputs == rows * first.k  # its inputs are one row for each expert chosen
-    moved = rows * 3 * first.n if down else rows * (3 * first.k + 2 * first.n) + 2 * op.outputs
-    copied = Wave(1, moved / cores.bandwidth, 0.0, 0.0, 0.0)
-    return replace(kernel, launch=known.rates.launch_seconds / 2, waves=(*kernel.waves, copied))
+    tokens = op.outputs // first.n if down else op.inputs // first.k
+    kernel, choice = experts_for(cores, opd, tokens)
+    chip, family = _rates(cores, "experts")[0], cores.families[0]
+    if kernel is not None:
+        family = next((f for f in cores.families if f.name == kernel.family), family)
+    if kernel is None or chip is None:
+        return replace(_ideal(pipeline, op, opd), note=choice.note)
+    widths = bits(opd.weights) / 8, bits(opd.activations) / 8
+    one_gemm = expert_gemms(groups, first.n, first.k, down, op.outputs)
+    found = expert_kernel(one_gemm, kernel, kernel.rates, chip, family, cores, *widths)
+    return replace(found, mark=choice.mark, uncertainty=choice.uncertainty, note=choice.note)
 
 
-def _attention(core: AttentionCore, opd: Operands, cores: Cores, launch: float) -> Kernel:
-    """The attention kernel; where the chip's was not measured, a launch and the memory's time."""
-    kv, known = float(opd.cache.bits_per_value) / 8, cores.kernel_rates
-    sizes = core.q_heads, core.kv_heads, core.head_dim, kv, cores
-    if core.cached == 0 and core.new > 1:
-        prefill = known.prefill_bf16 if kv >= 2 else known.prefill_bf16_fp8kv
-        if prefill:
-            return prefill_attention(core.sequences, core.new, *sizes, prefill, core.window)
-    decode = (known.decode_bf16 if kv >= 2 else known.decode_fp8kv) or DecodeRates(launch, 0.0, 0.0)
-    cached = min(core.cached, core.window - 1) if core.window else core.cached
-    return decode_attention(core.sequences, cached, *sizes, decode)
+def _rates(cores: Cores, *names: str) -> tuple:
+    """(rates, mark, uncertainty, note) of the first of the kernels that the chip's table holds, or the lender's."""
+    for rates in (getattr(cores.kernel_rates, name) for name in names):
+        if rates:
+            uses = ("link",) if names[0] == "all_reduce" else ("clock", "dram", "cores")
+            return rates, *state(cores, "", uses)
+    for rates in (getattr(cores.lent, name) for name in names):
+        if rates:
+            what = names[0].replace("_", " ")
+            return rates, "transferred", FAR, f"{what}: kernels of {cores.lender}, +-{100 * FAR:.0f} %"
+    return None, "ideal", 0.0, f"{names[0].replace('_', ' ')}: no kernel was measured; its time is ideal"
+
+
+def _attention(pipeline: Pipeline, op: Op, opd: Operands) -> Kernel:
+    """The kernel of the formats of queries and cache, by table or transfer; else its bytes and multiply-adds."""
+    cores, core = pipeline.arch.cores, op.core
+    kv, wide = bits(opd.cache) / 8, bits(opd.cache) > 8.5
+    prefill = core.cached == 0
+    if prefill:
+        byte = bits(opd.activations) < 9
+        names = (
+            ("prefill_bf16",) if wide else ("prefill_fp8", "prefill_bf16_fp8kv") if byte else ("prefill_bf16_fp8kv",)
+        )
+    else:
+        names = ("decode_bf16",) if wide else ("decode_fp8kv",)
+    rates, mark, uncertainty, note = _rates(cores, *names)
+    if rates is None:
+        work = op.macs / attention_macs(cores, kv)
+        found = Kernel(
+            pipeline.arch.stack.launch_seconds,
+            (Wave(1, traffic(op, opd).kv / cores.peaks.stream, work, 0.0, 0.0),),
+            int(traffic(op, opd).kv),
+        )
+    elif prefill:
+        query = 1 if names[0] == "prefill_fp8" else 2
+        sizes = core.q_heads, core.kv_heads, core.head_dim, kv
+        found = prefill_attention(core.sequences, core.new, *sizes, cores, rates, core.window, query)
+    else:
+        cached = min(core.cached, core.window - 1) if core.window else core.cached
+        sizes = core.sequences, cached, core.q_heads, core.kv_heads, core.head_dim, kv
+        found = decode_attention(*sizes, cores, rates)
+    if bits(opd.cache) < LEAST_CACHE_BITS and mark != "ideal":
+        mark, uncertainty = "transferred", FAR
+        note = f"KV cache {opd.cache.name}: no such kernel was measured; fp8's at its bytes, +-{100 * FAR:.0f} %"
+    return replace(found, mark=mark, uncertainty=uncertainty, note=note)
+
+
+def _convolution(op: Op, cores: Cores, warm: bool) -> Kernel | None:
+    """The short convolution of Mamba-2, of prompts or of one token; None where neither chip nor lender has it."""
+    if op.cache is None or not op.params:
+        return None
+    channels, taps = op.params // (op.cache.row + 2), op.cache.row
+    state_elements = channels * taps
+    prompts = not op.cache.read
+    rates, mark, uncertainty, note = _rates(cores, "conv_prefill" if prompts else "conv_decode")
+    if rates is None or not state_elements:
+        return None
+    sequences = (op.cache.write if prompts else op.cache.read) // state_elements
+    if prompts:
+        found = convolution(sequences, op.inputs // (channels * sequences), channels, cores, rates)
+    else:
+        found = conv_update(sequences, channels, cores, rates, warm)
+    return replace(found, mark=mark, uncertainty=uncertainty, note=note)
 
 
 def _collective(pipeline: Pipeline, op: Op, opd: Operands) -> Kernel:
     """A collective: measured all-reduces where the chip has them, else its link's time after a launch."""
-    arch, rates = pipeline.arch, pipeline.arch.cores.kernel_rates.all_reduce
+    arch, cores = pipeline.arch, pipeline.arch.cores
     nbytes = activation_bytes(opd, op.link_elements)
-    if op.link == "all_reduce" and rates:
-        return Kernel(all_reduce(op.peers, nbytes, rates), ())
+    if op.link == "all_reduce" and cores.peaks.switch:
+        rates, mark, uncertainty, note = _rates(cores, "all_reduce")
+        if rates:
+            found = all_reduce(op.peers, nbytes, cores, rates)
+            return replace(found, mark=mark, uncertainty=uncertainty, note=note)
     seconds = arch.seconds(arch.link.cycles(op.link, nbytes, op.peers))
-    return Kernel(arch.stack.launch_seconds, (Wave(1, 0.0, seconds, 0.0, 0.0),))
-
-
-def _family(pipeline: Pipeline, op: Op, opd: Operands) -> Family:
-    """The family of the op's pair; else, where the chip converts weights first, of the pair that it multiplies."""
-    cores, acts = pipeline.arch.cores, opd.activations.name
-    pairs = [(opd.weights.name, acts), (acts, acts), ("bf16", "bf16")]
-    for pair in pairs:
-        family = cores.family(*pair)
-        if family:
-            return family
-    raise InputError(f"{pipeline.arch.name}: {cores.kernels} has no kernels for {opd.weights.name} x {acts}")
+    waves = (Wave(1, 0.0, seconds, 0.0, 0.0, cause="reduction"),)
+    return Kernel(arch.stack.launch_seconds, waves, mark="ideal")
 
 
 def kernel_program(pipeline: Pipeline, kernel: Kernel) -> Program:

@@ -7,16 +7,18 @@ from dataclasses import replace
 import pytest
 
 from hwsim.arch import load_arch
+from hwsim.arch.builtin import arch_folder
 from hwsim.arch.cores import AllReduceRates, CoreTile, DecodeRates, PrefillRates
 from hwsim.errors import InputError
 from hwsim.formats.names import layout
+from hwsim.jobs.kernels import power_law
 from hwsim.jobs.run import gemm, run
 from hwsim.mapping.gpu.attention import decode_attention, decode_shares, prefill_attention
-from hwsim.mapping.gpu.kernels import PLAIN, Kernel, Problem, Wave, all_reduce, gemm_times, grouped
-from hwsim.mapping.gpu.kernels import gemm as gemm_kernel
+from hwsim.mapping.gpu.gemm import PLAIN, Problem, gemm_times, grouped
+from hwsim.mapping.gpu.gemm import gemm as gemm_kernel
+from hwsim.mapping.gpu.kernels import Kernel, Wave, all_reduce
 from hwsim.mapping.gpu.waves import kernel_program
 from hwsim.mapping.pipeline import Pipeline
-from hwsim.measured.predict import power_law
 from hwsim.measured.sets import find
 from hwsim.sim.engine import simulate
 
@@ -62,7 +64,7 @@ def test_waves_by_hand():
     p = gemm_times(Problem.of(1024, 4096, 4096, tile, 2.0, 2.0), family, arch.cores, PLAIN)
     one = 256 * 128 * 4096 / family.macs_per_second
     assert p.waves == 2 and p.core == pytest.approx(one)
-    read = (4096 * 4096 * 2 + 1024 * 4096 * 2) / arch.cores.bandwidth
+    read = (4096 * 4096 * 2 + 1024 * 4096 * 2 / 3) / arch.cores.bandwidth  # 8 MiB of activations lie in L2's 40 MiB
     assert p.read == pytest.approx(read * 108 / 128) and p.read_last == pytest.approx(read * 20 / 128)
     store = 2 * 1024 * 4096 / arch.cores.store
     result = 2 * 256 * 128 * 2 / family.feed_per_second
@@ -87,9 +89,10 @@ def test_padding_and_waves_show_as_steps_in_m():
 def test_causal_tiles_are_half_of_the_square_and_the_diagonal():
     arch = load_arch("h100-sxm")
     c = arch.cores
+    BF16 = 270336 * 1.83e9
 
     def work(tokens):
-        kernel = prefill_attention(64, tokens, 32, 8, 128, 2.0, c, PrefillRates(0.0, 3e14, 0.0, 1e30))
+        kernel = prefill_attention(64, tokens, 32, 8, 128, 2.0, c, PrefillRates(0.0, 3e14 / BF16, 0.0, 12.0))
         return kernel.waves[0].core
 
     steps = sum(i + 1 for i in range(8192 // 128))
@@ -103,7 +106,7 @@ def test_prefill_tiles_go_to_the_first_free_core():
     By hand: core A 2, core B 1+1... heads in turn, longest first: A=2, B=1, B=1+2=3, A=2+1=3, A=3+2=5, B=3+1=4.
     """
     c = replace(load_arch("h100-sxm").cores, count=2)
-    rates = PrefillRates(0.0, 2 * 128 * 128 * 128 * 2, 0.0, 1e30)
+    rates = PrefillRates(0.0, 2 * 128 * 128 * 128 * 2 / (270336 * 1.83e9), 0.0, 12.0)
     kernel = prefill_attention(1, 256, 3, 1, 128, 2.0, c, rates)
     assert kernel.waves[0].core == pytest.approx(5)
 
@@ -127,16 +130,31 @@ def test_shares_of_decode_attention_are_the_librarys(name, sequences, kv_heads, 
 
 
 def test_decode_attention_by_hand():
-    """One step of 128 positions a piece costs waves of pieces; long ones the memory."""
+    """One step of 128 positions a piece costs waves of pieces; long ones the memory, or what pieces can pull."""
     h, b = load_arch("h100-sxm").cores, load_arch("b200").cores
-    short = decode_attention(2048, 99, 32, 8, 128, 2.0, h, DecodeRates(1e-6, 3e-6, 5e-7))
-    assert short.seconds == pytest.approx(1e-6 + 125 * 3.5e-6)  # 16,384 pieces on 132 cores; 4 queries fill 8 rows
-    wide = decode_attention(2048, 99, 32, 2, 128, 1.0, h, DecodeRates(1e-6, 3e-6, 5e-7))
-    assert wide.seconds == pytest.approx(1e-6 + 32 * 4e-6)  # 4,096 pieces; 16 queries
-    older = decode_attention(16, 0, 32, 2, 128, 2.0, h, DecodeRates(1e-6, 3e-6, 5e-7))
-    assert older.seconds == pytest.approx(1e-6 + 2 * 3.5e-6)  # 32 pieces: 512 query heads, two on a core
-    long = decode_attention(64, 65535, 32, 8, 128, 2.0, b, DecodeRates(0.0, 1e-9, 1e-9))
-    assert long.seconds == pytest.approx(64 * 8 * 65536 * 512 / (8e12 * (1 - 0.26 / 3.9)), rel=1e-3)
+    us = 1.83e3  # cycles per microsecond
+
+    def seconds(cores, sizes, cached, width, rates):
+        b_, heads, kv = sizes
+        return decode_attention(b_, cached, heads, kv, 128, width, cores, rates).seconds
+
+    def both(read, work):  # neither hides the other wholly
+        return (read**4 + work**4) ** 0.25
+
+    stream = 3.35e12 * (1 - 0.26 / 3.9)
+    rates = DecodeRates(1e-6, 3 * us, 0.5 * us, 0.005)
+    short = both(2048 * 8 * 100 * 512 / stream, 125 * 3.5e-6)  # 16,384 pieces on 132 cores; 4 queries fill 8 rows
+    assert seconds(h, (2048, 32, 8), 99, 2.0, rates) == pytest.approx(1e-6 + short)
+    wide = both(2048 * 2 * 100 * 256 / stream, 32 * 4e-6)  # 4,096 pieces; 16 queries
+    assert seconds(h, (2048, 32, 2), 99, 1.0, rates) == pytest.approx(1e-6 + wide)
+    older = both(32 * 512 / stream, 2 * 3.5e-6)  # 32 pieces: 512 query heads, two on a core
+    assert seconds(h, (16, 32, 2), 0, 2.0, rates) == pytest.approx(1e-6 + older)
+    pulled = seconds(h, (16, 32, 8), 4095, 2.0, rates)  # 8 shares of 512 positions: 1,024 pieces, 8 rounds, 4 of two
+    work = 8 * 3.5e-6 + 4 * (512 - 128) * 512 / (0.005 * stream)
+    read = 16 * 8 * 4096 * 512 / stream
+    assert pulled == pytest.approx(1e-6 + both(read, work) + h.reduce_seconds)
+    long = decode_attention(64, 65535, 32, 8, 128, 2.0, b, DecodeRates(0.0, 1.0, 1.0, 1.0))
+    assert long.seconds == pytest.approx(64 * 8 * 65536 * 512 / (8e12 * (1 - 0.26 / 3.9)), rel=2e-3)
 
 
 def test_each_expert_pads_its_own_rows():
@@ -159,11 +177,14 @@ def test_power_law_gives_out_every_row(tokens, top_k, experts, exponent):
         assert found[0][1] > 2 * tokens * top_k / experts > 4 * found[-1][1]
 
 
-def test_all_reduce_takes_the_faster_way():
-    one = all_reduce(8, 1e3, AllReduceRates(3e-6, 3e11, 2e-5))
-    two = all_reduce(8, 1e9, AllReduceRates(3e-6, 3e11, 2e-5))
-    assert one == pytest.approx(3e-6 + 7e3 / 3e11)
-    assert two == pytest.approx(3e-6 + 2e-5 + 2 * 7 / 8 * 1e9 / 3e11)
+def test_all_reduce_takes_the_fastest_way():
+    cores, rates = load_arch("h100-sxm").cores, AllReduceRates(3e-6, 2 / 3, 2e-5, 6e-5)  # 300 of 450 GB/s
+    one, two, switch = (all_reduce(8, n, cores, rates) for n in (1e3, 1e7, 1e9))
+    assert one.seconds == pytest.approx(3e-6 + 7e3 / 3e11)
+    assert two.seconds == pytest.approx(3e-6 + 2e-5 + 2 * 7 / 8 * 1e7 / 3e11)
+    assert switch.seconds == pytest.approx(3e-6 + 6e-5 + (1 + 1 / 8) * 1e9 / 3e11)
+    pair = all_reduce(2, 1e9, cores, rates).seconds  # two chips have nothing to gain but one exchange
+    assert pair == pytest.approx(3e-6 + 1e9 / 3e11)
 
 
 @pytest.mark.parametrize("name", MACHINES)
@@ -187,29 +208,25 @@ def test_ideal_kernels_are_one_override_away():
     assert fast.bound_cycles == slow.bound_cycles and fast.cycles < slow.cycles
 
 
-def test_a_pair_without_kernels_uses_those_of_the_formats_it_is_turned_into():
-    result = gemm("h100-sxm", 1, 4096, 4096, "mxfp4", engine="walk")
-    wide = gemm("h100-sxm", 1, 4096, 4096, "bf16", engine="walk")
+def test_a_pair_without_kernels_uses_those_of_its_path():
+    """Weights of 4 bits with bf16 activations: A100's kernels for them, launch included, at their own bytes."""
+    result, wide = (gemm("h100-sxm", 1, 16384, 16384, w, engine="walk") for w in ("mxfp4", "bf16"))
     assert result.seconds < wide.seconds and any("dequantised" in n for n in result.notes)
+    assert result.provenance == {"measured": 0, "transferred": 1, "ideal": 0}
+    assert any("int4_wo's kernels of a100-sxm, +-15 %" in n for n in result.notes)
+    small = gemm("h100-sxm", 1, 64, 64, "mxfp4", engine="walk").seconds
+    assert small == pytest.approx(load_arch("a100-sxm").cores.named("int4_wo").launch_seconds, rel=0.3)
 
 
 def test_a_calibration_without_a_family_is_refused(tmp_path):
     folder = tmp_path / "calibration"
     folder.mkdir()
-    text = (load_arch_folder() / "calibration" / "h100-sxm.yaml").read_text()
+    text = (arch_folder() / "calibration" / "h100-sxm.yaml").read_text()
     (folder / "x.yaml").write_text(text.replace("  fp8_block:", "  other:", 1))
-    machine = (
-        (load_arch_folder() / "h100-sxm.yaml").read_text().replace("calibration/h100-sxm.yaml", "calibration/x.yaml")
-    )
+    machine = (arch_folder() / "h100-sxm.yaml").read_text().replace("calibration/h100-sxm.yaml", "calibration/x.yaml")
     (tmp_path / "m.yaml").write_text(machine)
     with pytest.raises(InputError, match="no rates for fp8_block; run `hwsim calibrate"):
         load_arch(tmp_path / "m.yaml")
-
-
-def load_arch_folder():
-    from hwsim.arch.builtin import arch_folder
-
-    return arch_folder()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,128 @@
+"""Which kernels run a pair of formats: the pair's own, measured or not; else those of the path that it takes.
+
+Order: the family measured for the pair; the family of the same path and bits (8-bit blocks on fp8_block's kernels, 4 by
+4 bits on nvfp4's, 4-bit weights with 8-bit activations on fp8_block's with their own bytes, weights below 16 bits with
+16-bit activations on a weight-only family, which may be borrowed from another chip); else none, and the time is ideal.
+A family that stands in for another keeps its launch, its quantising and its rate, so that no pair is faster than its
+path's measured one but by the bytes that it reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hwsim.arch.cores import Cores, ExpertKernel, Family
+from hwsim.formats.layout import Layout
+from hwsim.formats.names import layout
+from hwsim.mapping.operands import Operands
+from hwsim.mapping.program import REGENERATE
+
+#: Uncertainty of a time, as a share of it, that is taken from: the same chip in another state, or its like with another
+#: memory (H200 from H100); the same tensor path and bits; another path or another generation of chips.
+NEAR, PATH, FAR = 0.06, 0.15, 0.30
+
+#: Families in order of preference, by what the tensor path multiplies (bits of the activations) and how.
+INTEGER, SCALED, BYTE = ("sq", "fp8"), ("fp8", "fp8_block"), ("fp8_block", "fp8")
+NIBBLE, WIDE = ("nvfp4",), ("bfloat16",)
+CONVERTED_BYTE, CONVERTED_NIBBLE = ("int8_wo", "int4_wo"), ("int4_wo", "int8_wo")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Kernels for a pair. family: None where the time is ideal. mark, uncertainty, note: as a kernel's."""
+
+    family: Family | None
+    mark: str
+    uncertainty: float = 0.0
+    note: str = ""
+
+
+def bits(form: Layout) -> float:
+    """Of a value, scales of blocks included."""
+    return float(form.bits_per_value)
+
+
+def multiplied(opd: Operands) -> Layout:
+    """The activations as the tensor path multiplies them."""
+    return layout(opd.pair[1]) if opd.pair else opd.activations
+
+
+def family_for(cores: Cores, opd: Operands) -> Choice:
+    """The GEMM family for an op's formats."""
+    weights, acts = opd.weights, opd.activations
+    assert weights is not None
+    own = cores.family(weights.name, acts.name)
+    if own:
+        return Choice(own, *state(cores, own.name))
+    pair = f"{weights.name} x {acts.name}"
+    if opd.converter == REGENERATE:
+        return Choice(None, "ideal", note=f"{pair}: no kernel with regenerators was measured; its GEMMs are ideal")
+    names, uncertainty = path(weights, multiplied(opd), opd.converter is not None)
+    found = {f.name: f for f in (*cores.borrowed, *cores.families)}
+    family = next((found[name] for name in names if name in found), None)
+    if family is None:
+        return Choice(None, "ideal", note=f"{pair}: no kernel of its kind was measured; its GEMMs are ideal")
+    where = f" of {family.chip}" if family.chip else ""
+    note = f"{pair} was not measured: time of {family.name}'s kernels{where}, +-{100 * uncertainty:.0f} %"
+    return Choice(family, "transferred", uncertainty, note)
+
+
+def path(weights: Layout, acts: Layout, converted: bool) -> tuple[tuple[str, ...], float]:
+    """(families in order, uncertainty) of the tensor path of a pair. converted: weights are dequantised first."""
+    if bits(acts) > 10:
+        if bits(weights) > 10:
+            return WIDE, PATH
+        return (CONVERTED_BYTE if bits(weights) > 6 else CONVERTED_NIBBLE), PATH
+    if bits(acts) > 5:
+        if acts.name.startswith("int"):
+            return INTEGER, PATH
+        return (SCALED if acts.name.startswith("fp8") else BYTE), FAR if converted else PATH
+    return NIBBLE, FAR
+
+
+def state(
+    cores: Cores, name: str, uses: tuple[str, ...] = ("clock", "dram", "cores", "cache")
+) -> tuple[str, float, str]:
+    """(mark, uncertainty, note) of a calibrated kernel: measured, where the machine is as it was at the fit.
+
+    name: of its family, whose multiply-adds count too. uses: the peaks that it depends on.
+    """
+    other = cores.uncertainty if cores.measured_on != cores.machine else 0.0
+    moved = sorted(cores.changed & {*uses, name})
+    if other:
+        return (
+            "transferred",
+            other,
+            f"kernels measured on {cores.measured_on}, by the data sheets, +-{100 * other:.0f} %",
+        )
+    if moved:
+        what = ", ".join("multiply-adds" if m == name else m for m in moved)
+        return "transferred", NEAR, f"kernels measured at another {what}, +-{100 * NEAR:.0f} %"
+    return "measured", 0.0, ""
+
+
+def experts_for(cores: Cores, opd: Operands, tokens: int) -> tuple[ExpertKernel | None, Choice]:
+    """The kernels for the experts of an op's formats in a step of so many tokens, and how their time is known."""
+    weights, acts = opd.weights, multiplied(opd)
+    assert weights is not None
+    measured = [e for e in cores.experts if e.rates]
+    pair = f"experts {weights.name} x {opd.activations.name}"
+    for kernel in measured:
+        formats = (kernel.weights, kernel.activations) == (weights.name, opd.activations.name)
+        if formats and (not kernel.tokens or tokens <= kernel.tokens):
+            if kernel.chip:
+                return kernel, Choice(
+                    None, "transferred", FAR, f"{pair}: kernels of {kernel.chip}, +-{100 * FAR:.0f} %"
+                )
+            return kernel, Choice(None, *state(cores, kernel.family))
+    if bits(acts) > 10:
+        names: tuple[str, ...] = ("bfloat16",) if bits(weights) > 10 else ("w4a16_mxfp4",)
+    elif bits(acts) > 5:
+        names = ("w4a8_mxfp4_mxfp8", "fp8_block", "fp8") if bits(weights) < 5 else ("fp8_block", "fp8")
+    else:
+        names = ("nvfp4",)
+    kernel = next((e for name in names for e in measured if e.name == name), None)
+    if kernel is None or opd.converter == REGENERATE:
+        return None, Choice(None, "ideal", note=f"{pair}: no kernel of their kind was measured; they are ideal")
+    note = f"{pair} were not measured: time of {kernel.name}'s kernels, +-{100 * FAR:.0f} %"
+    return kernel, Choice(None, "transferred", FAR, note)
