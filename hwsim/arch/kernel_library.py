@@ -24,10 +24,7 @@ from hwsim.errors import InputError
 from hwsim.files import fields
 from hwsim.files.fields import FilePart, asked
 from hwsim.files.yaml import read, short
-from hwsim.formats.names import ALIASES, NAMES, layout
-
-#: Formats that a table names before this program has them -> the format of the same bytes that stands for them.
-PENDING = {"fp8_block": "fp8_e4m3", "fp8_row": "fp8_e4m3"}
+from hwsim.formats.names import layout
 
 
 def _read_tile(text: Any) -> tuple[int, int]:
@@ -38,8 +35,7 @@ def _read_tile(text: Any) -> tuple[int, int]:
 
 
 def _read_format(name: Any) -> str:
-    known = {*NAMES, *ALIASES}
-    return layout(PENDING.get(name, name) if name not in known else name).name
+    return layout(name).name
 
 
 KernelFormat = Annotated[str, PlainValidator(asked(_read_format))]
