@@ -35,7 +35,8 @@ class RepackerUnit(wiring.Component):
         given, taken = word_layout(spec, width), spec.bits_out * width
         super().__init__({"given": In(stream.Signature(given)), "taken": Out(stream.Signature(taken))})
         self.held = Signal(spec.depth * width, reset_less=True)
-        self.level, self.ended = Signal(range(spec.depth // spec.unit + 1)), Signal()
+        self.level = Signal(range(spec.depth // spec.unit + 1))
+        self.ended = Signal()  # each on a line of its own: Amaranth takes the name from there
 
     def elaborate(self, platform) -> Module:
         """Level, register, rotation."""
