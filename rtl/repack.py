@@ -23,7 +23,8 @@ class RepackerUnit(wiring.Component):
 
     width: bits for each bit of the spec, where the spec counts things of several bits.
 
-    held, level, ended: its registers: the bits, how many units of them count, whether the last word is in.
+    held, level, ended: its registers once it is elaborated, for proofs: the bits, how many units of them count, whether
+    the last word is in.
 
     Ports:
     given  in, stream:  `word_layout`; units that do not count may hold anything.
@@ -34,9 +35,6 @@ class RepackerUnit(wiring.Component):
         self.spec, self.width = spec, width
         given, taken = word_layout(spec, width), spec.bits_out * width
         super().__init__({"given": In(stream.Signature(given)), "taken": Out(stream.Signature(taken))})
-        self.held = Signal(spec.depth * width, reset_less=True)
-        self.level = Signal(range(spec.depth // spec.unit + 1))
-        self.ended = Signal()  # each on a line of its own: Amaranth takes the name from there
 
     def elaborate(self, platform) -> Module:
         """Level, register, rotation."""
@@ -44,7 +42,9 @@ class RepackerUnit(wiring.Component):
         spec, given, taken = self.spec, self.given, self.taken
         bits = spec.unit * self.width
         per_in, per_out, depth = spec.bits_in // spec.unit, spec.bits_out // spec.unit, spec.depth // spec.unit
-        held, level, ended = self.held, self.level, self.ended
+        held = Signal(depth * bits, reset_less=True)
+        level, ended = Signal(range(depth + 1)), Signal()
+        self.held, self.level, self.ended = held, level, ended
         leaves, enters = Signal(), Signal()
         m.d.comb += [
             taken.valid.eq((level >= per_out) | ended & level.any()),

@@ -35,7 +35,7 @@ class Watch:
         found = set()
         for name in {*filter(None, modules), *_opened}:
             path = Path(os.path.abspath(name))
-            if path.is_relative_to(ROOT) and path.suffix != ".pyc" and path.is_file():
+            if path.is_relative_to(ROOT) and "__pycache__" not in path.parts and path.is_file():
                 found.add(path)
         found = {path for path in found if path.relative_to(ROOT).parts[0] not in ASIDE}
         return sorted(str(path.relative_to(ROOT)) for path in found - covered)
