@@ -87,8 +87,8 @@ def test_energy_per_token_is_that_of_its_steps_and_its_share_of_the_prompt():
     assert (found.energy_joules_per_token is None) == any(t.value is None for t in found.energy)
     assert {t.name for t in found.energy} == {*terms, *prompts}
     gpu = Deployment("h200-sxm-trtllm", NANO).serve(1)
-    assert gpu.energy_joules_per_token is None and "no `technology`" in gpu.energy[0].source
-    assert "h200-sxm-trtllm: no `technology`" in served_text(gpu)
+    assert gpu.energy_joules_per_token is None and "no public energy of HBM3" in gpu.energy[0].source
+    assert "no public energy of HBM3" in served_text(gpu)
 
 
 def test_the_prefill_makes_the_first_token():
