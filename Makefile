@@ -110,8 +110,9 @@ calibration: $(ALL) ## the chips' rates fitted again to the rows that are not he
 	@$(PY) -m hwsim.measured.calibrate
 
 .PHONY: lint
-lint: $(ALL) ## style, docstrings, types, and who may import whom
+lint: $(ALL) ## style, layout, docstrings, types, and who may import whom
 	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@$(PY) $(VENV)/bin/lint-imports --no-cache
 

@@ -149,10 +149,12 @@ def _dot(table: CostTable, arch: TileMachine, pair: tuple[str, str], macs: int) 
         lacking = next(n for n, unit in parts if unit is None or unit.nand2 is None)
         missing = f"{lacking} is not measured in units.json"
         known = tech.mac(pair)
-        joules = Term(name, macs * known.value * PJ, known.source) if known else Term(name, None, missing)
+        joules = _moved(name, macs, known, "") if known else Term(name, None, missing)
         return joules, Term(name, None, missing)
     gates, lanes = dot.nand2 + accumulator.nand2, dot.per_cycle
-    count = ceil(arch.dot.rate(*pair) / lanes)
+    rate = arch.dot.rate(*pair)
+    assert rate is not None, "the dot array has a rate for a pair that it multiplied"
+    count = ceil(rate / lanes)
     return _switched(tech, name, [n for n, _ in parts], gates, macs / lanes, count)
 
 
@@ -179,6 +181,7 @@ def _switched(
 ) -> tuple[Term, Term]:
     what = f"{' + '.join(units)}: {gates:,} NAND2-equivalents (units.json)"
     toggle, active, cell, used = tech.toggle_pj, tech.activity, tech.nand2_um2, tech.utilisation
+    assert active.value is not None and used.value is not None, "a technology file gives every share a value"
     joules, square = Term(name, None, toggle.source), Term(name, None, cell.source)
     if toggle.value is not None:
         value = operations * gates * active.value * toggle.value * PJ

@@ -26,8 +26,9 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "tokens", "hidden", "intermediate", "top_k", "experts", "gate", "load", "weights", "activations", "kernel"
     ),
 }  # fmt: skip
-NEEDED = ("tokens", "heads", "kv_heads", "head_dim", "channels", "chips", "elements")
-NEEDED += ("hidden", "intermediate", "top_k", "experts")
+NEEDED = ("tokens", "heads", "kv_heads", "head_dim", "channels", "chips", "elements") + (
+    "hidden", "intermediate", "top_k", "experts",
+)  # fmt: skip
 
 
 @app.command()

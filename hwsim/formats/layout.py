@@ -144,9 +144,7 @@ def block_layout(
 
 def tile_layout(name: str, element: str, bits: int, block: int, scale_bits: int, rows: int) -> Layout:
     """Elements of `bits` bits; `rows` x `block` of them share a scale of `scale_bits` bits, stored after the rows."""
-    return Layout(
-        name, "block", element, block, bits, scale_bits, block * bits, tile_rows=rows, activations="listed"
-    )
+    return Layout(name, "block", element, block, bits, scale_bits, block * bits, tile_rows=rows, activations="listed")
 
 
 def bdr_layout(name: str, m: int, k1: int, d1: int, k2: int, d2: int, *, definition: Definition = ()) -> Layout:

@@ -151,7 +151,7 @@ def experts_job(
     ops = expert_ops(expert_rows(tokens, top_k, experts, load), tokens, hidden, intermediate, gated)
     name = f"experts, {tokens:,} tokens, {top_k} of {experts}, {hidden:,} x {intermediate:,}, {load}"
     more = {"gated": gated, "load": load, "kernel": kernel}
-    machine = load_arch(arch) if isinstance(arch, str) else arch
+    machine = _machine(arch)
     formats = Formats.of(weights, activations)
     return _job(only_kernel(machine, kernel), ops, formats, name, sizes | more, engine)
 
@@ -183,7 +183,7 @@ def all_reduce_job(arch: TileMachine | str, chips: int, elements: int, engine: s
     if chips < 2:
         raise InputError("chips: 1 has nobody to sum with; write 2 or more")
     name = f"all-reduce of {elements:,} elements over {chips} chips"
-    machine = load_arch(arch) if isinstance(arch, str) else arch
+    machine = _machine(arch)
     if machine.link is None:
         raise InputError(f"{machine.name}: chips need a `link` between them, which this machine lacks")
     op = all_reduce_op(chips, elements)
@@ -245,13 +245,14 @@ def only_kernel(arch: TileMachine, name: str | None) -> TileMachine:
     """The machine with one of its kernels for experts in place of the library's choice. raises: InputError."""
     if name is None:
         return arch
-    known = [e.name for e in arch.cores.experts] if arch.cores else []
-    if name not in known:
+    cores = arch.cores
+    known = [e.name for e in cores.experts] if cores else []
+    if cores is None or name not in known:
         raise InputError(
             f"kernel: unknown {name!r}{nearest(name, known)}; {arch.name} has {', '.join(known) or 'none'}"
         )
-    chosen = replace(arch.cores.expert_kernel(name), tokens=0)
-    return replace(arch, cores=replace(arch.cores, experts=(chosen,)))
+    chosen = replace(cores.expert_kernel(name), tokens=0)
+    return replace(arch, cores=replace(cores, experts=(chosen,)))
 
 
 @lru_cache(maxsize=1024)
@@ -290,6 +291,14 @@ def power_law(tokens: int, top_k: int, experts: int, exponent: float) -> tuple[t
     return tuple((rows.count(r), r) for r in sorted(set(rows) - {0}, reverse=True))
 
 
+def _machine(arch: TileMachine | str) -> TileMachine:
+    """The machine itself, or that of a name. raises: InputError for a machine that runs no kernels."""
+    machine = load_arch(arch) if isinstance(arch, str) else arch
+    if not isinstance(machine, TileMachine):
+        raise InputError(f"{machine.name}: computes a single matrix-vector product; use `hwsim gemm`")
+    return machine
+
+
 def _job(
     arch: TileMachine | str,
     ops: tuple[Op, ...],
@@ -300,9 +309,13 @@ def _job(
     warm: bool = False,
 ) -> TileJob:
     check_engine(engine)
-    machine = load_arch(arch) if isinstance(arch, str) else arch
-    if not isinstance(machine, TileMachine):
-        raise InputError(f"{machine.name}: computes a single matrix-vector product; use `hwsim gemm`")
     return TileJob(
-        machine, ops, formats, engine or DRIVER, name=name, phase="kernel", config=config | {"warm": warm}, warm=warm
+        _machine(arch),
+        ops,
+        formats,
+        engine or DRIVER,
+        name=name,
+        phase="kernel",
+        config=config | {"warm": warm},
+        warm=warm,
     )

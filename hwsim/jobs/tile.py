@@ -274,6 +274,7 @@ class TileJob:
             return apportion(outcome.causes, self.pipeline.q, cycles)
         spent = dict.fromkeys(KERNEL_CAUSES, 0.0)
         for one in tiled:
+            assert one.kernel is not None, "on cores every op is a kernel"
             for cause, seconds in one.kernel.causes.items():
                 spent[cause] += seconds
         unit = 1_000_000  # parts of the whole; the simulator's time differs from the kernels' by rounding to ticks

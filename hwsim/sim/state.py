@@ -102,9 +102,7 @@ class State:
     def copy(self) -> State:
         """A state of its own."""
         credits = [Credits(c.free, c.when, c.released.copy()) for c in self.credits]
-        return replace(
-            self, free=self.free.copy(), credits=credits, pending=self.pending.copy(), lost=self.lost.copy()
-        )
+        return replace(self, free=self.free.copy(), credits=credits, pending=self.pending.copy(), lost=self.lost.copy())
 
     def settle(self, buffers: Sequence[int], ahead: Ahead) -> list[int]:
         """Free all credit that is back before anything ahead, or of a later op, can take it; returns when that is."""
@@ -149,6 +147,4 @@ class State:
     def thaw(cls, frozen: Frozen, watch: int) -> State:
         """A state to go on from."""
         credits = [Credits(amount, when, deque(released)) for amount, when, released in frozen.credits]
-        return cls(
-            watch, list(frozen.free), credits, list(frozen.pending), frozen.act, frozen.finish, frozen.started
-        )
+        return cls(watch, list(frozen.free), credits, list(frozen.pending), frozen.act, frozen.finish, frozen.started)
