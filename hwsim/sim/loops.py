@@ -8,6 +8,7 @@ Drivers run the tiles; this file, and `drift`, are all that they share.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -55,11 +56,10 @@ class LoopRun:
 
     def _pass(self, loop: Loop, ahead: Ahead) -> None:
         """One pass; ahead: of what follows it."""
-        if loop.innermost:
+        if loop.tiles:
             self.driver(self.pipeline, self.state, self._tiles(loop))
-            return
-        for number, inner in enumerate(loop.body, 1):
-            results = ahead.results or any(other.uses.results for other in loop.body[number:])
+        for number, inner in enumerate(loop.loops, 1):
+            results = ahead.results or any(other.uses.results for other in loop.loops[number:])
             self._loop(inner, Ahead(ahead.servers, results))
 
     def _tiles(self, loop: Loop) -> list[Tile]:
@@ -152,7 +152,7 @@ class Touched:
 
     def mark(self, ahead: Ahead, left: int, period: int) -> Mark:
         """All that decides or is decided by later passes, but the queues; period: of refresh, 0: none."""
-        state, uses = self.state, self.uses
+        state = self.state
         floors = state.settle(self.buffers, ahead)
         base = state.free[self.servers[0]]
         times: list = [state.free[s] - base for s in self.servers]
@@ -160,10 +160,6 @@ class Touched:
             credit = state.credits[buffer]
             times += credit.free, max(credit.when, floor) - base, len(credit.released)
         times += len(state.pending), state.started, period and base % period
-        if uses.results:
-            times.append(state.act - base)
-        if uses.results or uses.writes or state.pending:
-            times.append(state.finish - base)
         return Mark(tuple(times), base, left, tuple(state.lost))
 
     def queues(self, base: int) -> list:
@@ -173,15 +169,11 @@ class Touched:
         return releases + [(p.reads - state.reads, p.first - base, p.last - base, p.step) for p in state.pending]
 
     def shift(self, ticks: int) -> None:
-        """Move all that `mark` holds by `ticks`."""
-        state, uses = self.state, self.uses
+        """Move all that `mark` holds by `ticks`. The ends of results are those of the last pass, which is run."""
+        state = self.state
         for s in self.servers:
             state.free[s] += ticks
         for credit in (state.credits[b] for b in self.buffers):
             credit.when += ticks
-            credit.released = type(credit.released)([(time + ticks, amount) for time, amount in credit.released])
+            credit.released = deque([(time + ticks, amount) for time, amount in credit.released])
         state.pending = [p._replace(first=p.first + ticks, last=p.last + ticks) for p in state.pending]
-        if uses.results:
-            state.act += ticks
-        if uses.results or uses.writes or state.pending:
-            state.finish += ticks
