@@ -11,7 +11,7 @@ from math import gcd
 from typing import NamedTuple
 
 from hwsim.formats.layout import Layout
-from hwsim.mapping.plan import Draft
+from hwsim.mapping.plan import Draft, Stay
 from hwsim.mapping.program import ACTIVATIONS, DOT, DOT_QUEUE, OUTPUTS, REGENERATE, VECTOR, WEIGHTS, Loop, Tile, repeat
 from hwsim.mapping.traffic import activation_bytes, vector_passes, weight_bytes
 from hwsim.workload.op import Gemm
@@ -37,12 +37,18 @@ class Slice(NamedTuple):
         return n * self.row_bytes + -(-n // self.scale_rows) * self.scale_bytes
 
 
+#: K in steps: slices, and how often they come.
+Depth = list[tuple[int, tuple[Slice, ...]]]
+
+
 class Gemms(Draft):
     """The weight matrices of one op, one after the other."""
 
     def loops(self) -> list[Loop] | None:
         """All tiles, or None where the policy does not fit the buffers."""
-        op = self.op
+        op, opd = self.op, self.opd
+        assert opd.weights is not None and opd.rate is not None, "a GEMM has weights and a rate"
+        self.stored, self.rate = opd.weights, opd.rate
         self.results = sum(g.count * g.m * g.n for g in op.gemms)
         self.passes = vector_passes(self.arch, op)
         loops = self._read_ahead("activations", self.spill_in)
@@ -70,7 +76,7 @@ class Gemms(Draft):
         """One matrix; the outer loop is over M where activations are in DRAM, else over N."""
         policy = self.policy
         tm, tn, tk = min(policy.m, g.m), min(policy.n, g.n), min(policy.k, g.k)
-        depth = slices(self.opd.weights, g.k, tk)
+        depth = slices(self.stored, g.k, tk)
         outer, inner = ((g.m, tm), (g.n, tn)) if self.in_dram else ((g.n, tn), (g.m, tm))
         resident = policy.resident and inner[0] > inner[1]
         if not self._fits(g, tm, tn, tk, depth, resident):
@@ -85,7 +91,7 @@ class Gemms(Draft):
             loops += repeat(times, once)
         return loops
 
-    def _fits(self, g: Gemm, tm: int, tn: int, tk: int, depth, resident: bool) -> bool:
+    def _fits(self, g: Gemm, tm: int, tn: int, tk: int, depth: Depth, resident: bool) -> bool:
         """Two tiles of each operand, two of the results, two panels where one stays; slots for the late writes."""
         buffers, opd, distance = self.arch.buffers, self.opd, self.policy.distance
         slots = buffers.outputs // (tm * tn * self.arch.dot.accumulator_bytes)
@@ -96,7 +102,7 @@ class Gemms(Draft):
             return False
         if resident and self.in_dram and 2 * tm * activation_bytes(opd, g.k) > buffers.activations:
             return False
-        if resident and not self.in_dram and 2 * opd.weights.matrix_nbytes(tn, g.k) > buffers.weights:
+        if resident and not self.in_dram and 2 * self.stored.matrix_nbytes(tn, g.k) > buffers.weights:
             return False
         writes = self.in_dram or self.spill_out
         return not writes or distance == 1 or (slots - 1) * -(-g.k // tk) >= distance
@@ -104,7 +110,7 @@ class Gemms(Draft):
     def _count(self, g: Gemm, m: int, n: int, first_use: bool, times: int) -> None:
         """What `times` output tiles of m x n move."""
         if self.in_dram or first_use:
-            self.moved["weights"] += times * self.opd.weights.matrix_nbytes(n, g.k)
+            self.moved["weights"] += times * self.stored.matrix_nbytes(n, g.k)
         if self.in_dram and first_use:
             row = parts(g.k, min(self.policy.k, g.k))
             self.moved["activations"] += times * sum(each * activation_bytes(self.opd, m * k) for each, k in row)
@@ -116,20 +122,20 @@ class Gemms(Draft):
             return activation_bytes(self.opd, elements)
         return -(-self.spill_out * elements // max(self.op.outputs, 1))
 
-    def _output_tile(self, g: Gemm, m: int, n: int, depth, first_use: bool, last_use: bool) -> list[Loop]:
+    def _output_tile(self, g: Gemm, m: int, n: int, depth: Depth, first_use: bool, last_use: bool) -> list[Loop]:
         """All K tiles of one m x n output tile."""
         return [
             self.loop(times, *(self._tile(g, m, n, each, first_use, last_use) for each in group))
             for times, group in depth
         ]
 
-    def _tile(self, g: Gemm, m: int, n: int, part: Slice, first_use: bool, last_use: bool) -> Tile:
+    def _tile(self, g: Gemm, m: int, n: int, part: Slice, first_use: bool, last_use: bool) -> Tile[Stay]:
         """read -> convert -> dot -> vector -> write, the last two only where K ends."""
         opd, final = self.opd, part.stop == g.k
         weights = part.nbytes(n)
         inputs = activation_bytes(opd, m * (part.stop - part.start)) if self.in_dram else 0
         held = m * n * self.arch.dot.accumulator_bytes
-        stored = self._result_bytes(m * n)
+        kept = self._result_bytes(m * n)
         read = weights if self.in_dram or first_use else 0, inputs if first_use else 0
         freed = weights if self.in_dram or last_use else 0, inputs if last_use else 0
         steps = []
@@ -139,20 +145,20 @@ class Gemms(Draft):
         if opd.converter is None:
             gives.append((WEIGHTS, freed[0]))
         else:
-            block = opd.weights.block if opd.converter == REGENERATE else 1
+            block = self.stored.block if opd.converter == REGENERATE else 1
             amount = n * (-(-part.stop // block) - -(-part.start // block))
             credit = ((DOT_QUEUE, 1),)
             steps.append(self.compute(opd.converter, amount, credit, ((WEIGHTS, freed[0]),), waits=not steps))
             gives += credit
         vector = final and self.arch.vector is not None
-        if final and not vector and not stored:
+        if final and not vector and not kept:
             gives.append((OUTPUTS, held))
-        slots = self.arch.dot.slots(m, n, part.stop - part.start, opd.rate)
+        slots = self.arch.dot.slots(m, n, part.stop - part.start, self.rate)
         steps.append(self.compute(DOT, slots, ((OUTPUTS, held),) if part.start == 0 else (), gives, waits=True))
         if vector:
             amount = -(-self.passes * m * n // self.results)
-            steps.append(self.compute(VECTOR, amount, gives=() if stored else ((OUTPUTS, held),)))
-        write = self.transfer(stored, write=True, gives=((OUTPUTS, held),)) if final and stored else None
+            steps.append(self.compute(VECTOR, amount, gives=() if kept else ((OUTPUTS, held),)))
+        write = self.transfer(kept, write=True, gives=((OUTPUTS, held),)) if final and kept else None
         return Tile(tuple(steps), write, final)
 
 
@@ -175,7 +181,7 @@ def uses(size: int, step: int, resident: bool) -> list[tuple[int, int, bool, boo
     return [(1, step, True, False), *middle, (1, last, False, True)]
 
 
-def slices(layout: Layout, k: int, step: int) -> list[tuple[int, tuple[Slice, ...]]]:
+def slices(layout: Layout, k: int, step: int) -> Depth:
     """K in steps, as (times, slices).
 
     The first slice holds the row's scale and the last may be short; between them the bytes repeat as soon as some

@@ -28,7 +28,7 @@ class Pipeline:
     capacity: tuple[int, ...]
     period: int = 0
     stall: int = 0
-    arch: TileMachine | None = field(default=None, compare=False, repr=False)
+    machine: TileMachine | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, arch: TileMachine) -> Pipeline:
@@ -70,8 +70,14 @@ class Pipeline:
             ),
             period=int(refresh.period_cycles * q) if stops else 0,
             stall=int(refresh.stall_cycles * q) if stops else 0,
-            arch=arch,
+            machine=arch,
         )
+
+    @property
+    def arch(self) -> TileMachine:
+        """The machine itself, for all that is not in ticks."""
+        assert self.machine is not None, "a pipeline made by `of`"
+        return self.machine
 
     def units(self, opd: Operands) -> list[int]:
         """Ticks per unit of each server's work for an op with these operands; exact, as `q` holds every rate."""

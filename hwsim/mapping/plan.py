@@ -26,7 +26,6 @@ from hwsim.mapping.program import (
     Step,
     Tile,
     Tree,
-    repeat,
 )
 from hwsim.mapping.traffic import Traffic, activation_bytes, compulsory
 from hwsim.workload.op import Op
@@ -82,7 +81,7 @@ class Plan:
     """
 
     tree: Tree
-    table: tuple[Tile, ...]
+    table: tuple[Tile[Stay], ...]
     distance: int
     flush: bool
     amounts: tuple[int, ...]
@@ -114,20 +113,22 @@ class Draft:
         self.spill_in = 0 if self.in_dram else max(0, activation_bytes(opd, op.inputs) - room)
         self.spill_out = 0 if self.in_dram else max(0, activation_bytes(opd, op.outputs) - room)
         self.moved = {"weights": 0, "kv": 0, "state": 0, "activations": 0}
-        self.numbering = Numbering()
+        self.numbering: Numbering[Stay] = Numbering()
 
-    def transfer(self, *parts: int, write: bool = False, takes: Credits = (), gives: Credits = (), waits=False) -> Stay:
+    def transfer(
+        self, *parts: int, write: bool = False, takes: Credits = (), gives: Credits = (), waits: bool = False
+    ) -> Stay:
         """One stay on the DRAM; each part is rounded up to whole beats by itself."""
         dram = self.arch.dram
         nbytes = sum(-(-part // dram.beat_bytes) for part in parts) * dram.beat_bytes
         rows = -(-nbytes // dram.row_bytes) if dram.row_bytes else 0
         return Stay(DRAM, nbytes, rows, 2 if write else 0, _some(takes), _some(gives), waits)
 
-    def compute(self, server: int, amount: int, takes: Credits = (), gives: Credits = (), waits=False) -> Stay:
+    def compute(self, server: int, amount: int, takes: Credits = (), gives: Credits = (), waits: bool = False) -> Stay:
         """One stay on any other server."""
         return Stay(server, amount, 0, 0, _some(takes), _some(gives), waits)
 
-    def loop(self, times: int, *tiles: Tile) -> Loop:
+    def loop(self, times: int, *tiles: Tile[Stay]) -> Loop:
         """`times` passes over `tiles`."""
         return self.numbering.loop(times, tiles)
 
@@ -138,8 +139,8 @@ class Draft:
         tree, table = Tree(tuple(loops)), self.numbering.tiles
         amounts, rows, turns = [0] * len(SERVERS), 0, 0
         for number, times in tree.counts.items():
-            tile = table[number]
-            for stay in (*tile.steps, tile.write) if tile.write else tile.steps:
+            steps, write, _ = table[number]
+            for stay in (*steps, write) if write else steps:
                 amounts[stay.server] += times * stay.amount
                 rows += times * stay.rows
                 turns += times * stay.turns
@@ -151,13 +152,11 @@ class Draft:
     def _launched(self, loops: list[Loop]) -> list[Loop]:
         """The same passes, the first tile of all behind a launch."""
         first, rest = loops[0], loops[1:]
-        if first.innermost:
-            tiles = [self.numbering.tiles[number] for number in first.body]
-            launch = self.compute(LAUNCH, 1, waits=True)
-            tiles[0] = tiles[0]._replace(steps=(launch, *tiles[0].steps))
-            once = [self.loop(1, *tiles)]
-        else:
-            once = repeat(1, self._launched(list(first.body)))
+        once = self._launched(list(first.loops)) if first.loops else []
+        if first.tiles:
+            steps, write, result = self.numbering.tiles[first.tiles[0]]
+            head = Tile((self.compute(LAUNCH, 1, waits=True), *steps), write, result)
+            once = [self.loop(1, head, *(self.numbering.tiles[number] for number in first.tiles[1:]))]
         return [*once, *([first.passes(first.times - 1)] if first.times > 1 else []), *rest]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 #: Servers, in pipeline order.
 SERVERS = ("dram", "regenerate", "dequantise", "dot", "vector", "round", "link", "launch")
@@ -57,14 +57,17 @@ class Step(NamedTuple):
     waits: bool = False
 
 
-class Tile(NamedTuple):
+S = TypeVar("S", covariant=True)
+
+
+class Tile(NamedTuple, Generic[S]):
     """Steps in order, each fed by the one before; `write` goes to DRAM some reads later.
 
     result: the last step yields results of the op (the next op may wait for them).
     """
 
-    steps: tuple[Step, ...]
-    write: Step | None = None
+    steps: tuple[S, ...]
+    write: S | None = None
     result: bool = True
 
 
@@ -72,61 +75,60 @@ class Uses(NamedTuple):
     """What some tiles touch.
 
     servers: in pipeline order, DRAM among them if there are writes; waiting: those that wait for the op before.
-    buffers: that they take from or give to. results, writes: whether there are any.
+    buffers: that they take from or give to. results: whether there are any.
     """
 
     servers: tuple[int, ...]
     waiting: tuple[int, ...]
     buffers: tuple[int, ...]
     results: bool
-    writes: bool
 
     @classmethod
-    def of(cls, tiles: Iterable) -> Uses:
+    def of(cls, tiles: Iterable[Tile[Any]]) -> Uses:
         """Of tiles; their steps may be in ticks or in amounts."""
         tiles = tuple(tiles)
-        steps, writes = [s for t in tiles for s in t.steps], [t.write for t in tiles if t.write]
+        steps = [step for tile in tiles for step in (*tile.steps, tile.write) if step]
         return cls(
-            tuple(sorted({s.server for s in (*steps, *writes)})),
+            tuple(sorted({s.server for s in steps})),
             tuple(sorted({s.server for s in steps if s.waits})),
-            tuple(sorted({b for s in (*steps, *writes) for b, _ in (*s.takes, *s.gives)})),
+            tuple(sorted({b for s in steps for b, _ in (*s.takes, *s.gives)})),
             any(t.result for t in tiles),
-            bool(writes),
         )
 
-    def __or__(self, other: Uses) -> Uses:
-        return Uses(
-            *(tuple(sorted({*mine, *theirs})) for mine, theirs in zip(self[:3], other[:3], strict=True)),
-            self.results or other.results,
-            self.writes or other.writes,
+    @classmethod
+    def of_all(cls, several: Sequence[Uses]) -> Uses:
+        """Of all of them together."""
+        return cls(
+            tuple(sorted({s for uses in several for s in uses.servers})),
+            tuple(sorted({s for uses in several for s in uses.waiting})),
+            tuple(sorted({b for uses in several for b in uses.buffers})),
+            any(uses.results for uses in several),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """`times` passes over `body`: numbers of tiles if it is innermost, else loops.
+    """`times` passes over `tiles`, by number; or over other loops.
 
     size: tiles in one pass. uses: what they touch.
     """
 
     times: int
-    body: tuple[int, ...] | tuple[Loop, ...]
-    innermost: bool
+    tiles: tuple[int, ...]
+    loops: tuple[Loop, ...]
     size: int = field(compare=False)
     uses: Uses = field(compare=False)
 
     def passes(self, times: int) -> Loop:
-        """The same body, passed so many times."""
-        return Loop(times, self.body, self.innermost, self.size, self.uses)
+        """The same, passed so many times."""
+        return Loop(times, self.tiles, self.loops, self.size, self.uses)
 
     def __iter__(self) -> Iterator[int]:
         """The number of each tile of all passes, in order."""
         for _ in range(self.times):
-            for part in self.body:
-                if self.innermost:
-                    yield part
-                else:
-                    yield from part
+            yield from self.tiles
+            for loop in self.loops:
+                yield from loop
 
 
 def repeat(times: int, loops: Sequence[Loop]) -> list[Loop]:
@@ -135,26 +137,24 @@ def repeat(times: int, loops: Sequence[Loop]) -> list[Loop]:
         return list(loops)
     if len(loops) == 1:
         return [loops[0].passes(times * loops[0].times)]
-    uses = loops[0].uses
-    for loop in loops[1:]:
-        uses |= loop.uses
-    return [Loop(times, tuple(loops), False, sum(loop.times * loop.size for loop in loops), uses)]
+    size = sum(loop.times * loop.size for loop in loops)
+    return [Loop(times, (), tuple(loops), size, Uses.of_all([loop.uses for loop in loops]))]
 
 
-class Numbering:
+class Numbering(Generic[S]):
     """Numbers the distinct tiles of a program as its loops are made."""
 
     def __init__(self) -> None:
-        self._numbers: dict[Tile, int] = {}
+        self._numbers: dict[Tile[S], int] = {}
 
-    def loop(self, times: int, tiles: Iterable[Tile]) -> Loop:
-        """An innermost loop."""
+    def loop(self, times: int, tiles: Iterable[Tile[S]]) -> Loop:
+        """`times` passes over `tiles`."""
         tiles = tuple(tiles)
-        body = tuple(self._numbers.setdefault(t, len(self._numbers)) for t in tiles)
-        return Loop(times, body, True, len(body), Uses.of(dict.fromkeys(tiles)))
+        numbers = tuple(self._numbers.setdefault(t, len(self._numbers)) for t in tiles)
+        return Loop(times, numbers, (), len(tiles), Uses.of(dict.fromkeys(tiles)))
 
     @property
-    def tiles(self) -> tuple[Tile, ...]:
+    def tiles(self) -> tuple[Tile[S], ...]:
         """The distinct tiles, by number."""
         return tuple(self._numbers)
 
@@ -198,11 +198,9 @@ class Tree:
 
         def add(loops: Iterable[Loop], times: int) -> None:
             for loop in loops:
-                if not loop.innermost:
-                    add(loop.body, times * loop.times)
-                    continue
-                for number in loop.body:
+                for number in loop.tiles:
                     counts[number] = counts.get(number, 0) + times * loop.times
+                add(loop.loops, times * loop.times)
 
         add(self.loops, 1)
         return counts
@@ -218,19 +216,19 @@ class Program:
     """
 
     tree: Tree
-    table: tuple[Tile, ...]
+    table: tuple[Tile[Step], ...]
     distance: int = 1
     flush: bool = False
     extra: tuple[tuple[int, str, int], ...] = ()
 
     @classmethod
-    def of(cls, runs: Iterable[tuple[tuple[Tile, ...], int]], distance: int = 1, flush: bool = False) -> Program:
+    def of(cls, runs: Iterable[tuple[tuple[Tile[Step], ...], int]], distance: int = 1, flush: bool = False) -> Program:
         """From runs of (tiles, repeat)."""
-        numbering = Numbering()
+        numbering: Numbering[Step] = Numbering()
         loops = tuple(numbering.loop(times, tiles) for tiles, times in runs if tiles and times)
         return cls(Tree(loops), numbering.tiles, distance, flush)
 
-    def tiles(self) -> Iterator[Tile]:
+    def tiles(self) -> Iterator[Tile[Step]]:
         """Every tile in program order."""
         return map(self.table.__getitem__, self.tree)
 
@@ -239,15 +237,13 @@ class Program:
         """Ticks that each server is occupied, writes included."""
         work = [0] * len(SERVERS)
         for number, times in self.tree.counts.items():
-            tile = self.table[number]
-            for step in tile.steps:
+            steps, write, _ = self.table[number]
+            for step in (*steps, write) if write else steps:
                 work[step.server] += times * step.interval
-            if tile.write:
-                work[DRAM] += times * tile.write.interval
         return tuple(work)
 
     @cached_property
-    def numbers(self) -> tuple:
+    def numbers(self) -> tuple[object, ...]:
         """What decides the time of this program: equal numbers, equal times."""
         return (self.tree, self.table, self.distance, self.flush)
 

@@ -6,7 +6,7 @@ from math import ceil, floor
 
 from hwsim.mapping.operands import Operands
 from hwsim.mapping.pipeline import Pipeline
-from hwsim.mapping.plan import Draft
+from hwsim.mapping.plan import Draft, Stay
 from hwsim.mapping.program import (
     DOT,
     DRAM,
@@ -55,11 +55,13 @@ class Stream(Draft):
         whole = (read, op.macs, vector_passes(self.arch, op), rounded, sent, write)
         share = [amount // tiles for amount in whole]
         rest = [amount - (tiles - 1) * each for amount, each in zip(whole, share, strict=True)]
-        loops = [self.loop(tiles - 1, self._tile(*share, result=False))] if tiles > 1 else []
-        last = self._tile(*rest, result=True)
+        loops = [self.loop(tiles - 1, self._tile(False, *share))] if tiles > 1 else []
+        last = self._tile(True, *rest)
         return [*loops, self.loop(1, last)] if last.steps else loops
 
-    def _tile(self, read: int, macs: int, passes: int, rounded: int, sent: int, write: int, result: bool) -> Tile:
+    def _tile(
+        self, result: bool, read: int, macs: int, passes: int, rounded: int, sent: int, write: int
+    ) -> Tile[Stay]:
         """read -> dot -> vector -> round -> link -> write, without the parts that are zero."""
         amounts = {DRAM: read, DOT: macs, VECTOR: passes, ROUND: rounded, LINK: sent}
         kinds = [server for server, amount in amounts.items() if amount]
@@ -90,6 +92,7 @@ def collective(pipeline: Pipeline, op: Op, opd: Operands) -> tuple[int, int]:
     link = pipeline.arch.link
     if not op.link:
         return 0, 0
+    assert link is not None, "a run on several chips checks that there is a link"
     nbytes = activation_bytes(opd, op.link_elements)
     ticks = ceil(link.cycles(op.link, nbytes, op.peers) * pipeline.q)
     moving = link.volume(op.link, nbytes, op.peers) / link.bytes_per_cycle * pipeline.q

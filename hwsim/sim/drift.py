@@ -16,7 +16,7 @@ from hwsim.errors import ModelError
 from hwsim.mapping.pipeline import Pipeline
 from hwsim.mapping.program import Ahead, Tile
 from hwsim.sim.state import State
-from hwsim.sim.walk import walk
+from hwsim.sim.walk import NEVER, walk
 
 
 class Horizon:
@@ -144,7 +144,7 @@ class Course:
         horizon, lines = Horizon(left - 1), self.now.copy()
         numbers = zip(_numbers(self.now), self.growth, strict=True)
         _assign(lines, (Line(at, growth, horizon) for at, growth in numbers))
-        lines.lost = [0] * len(lines.lost)
+        lines.lost, lines.finish = [0] * len(lines.lost), NEVER
         given = {b: list(lines.credits[b].released) for b in self.popped}
         try:
             walk(pipeline, lines, tiles)
@@ -184,7 +184,7 @@ class Course:
             return 0
         numbers = zip(_numbers(now), self.growth, strict=True)
         _assign(now, [at + passes * growth for at, growth in numbers])
-        state.free, state.act, state.finish = now.free, now.act, now.finish
+        state.free = now.free
         for buffer, (credit, moved) in enumerate(zip(state.credits, now.credits, strict=True)):
             credit.free, credit.when = moved.free, moved.when
             if buffer not in self.popped:
@@ -207,7 +207,7 @@ def _shape(state: State) -> tuple:
 
 
 def _numbers(state: State) -> Iterator:
-    """All of a state that may grow, in the order of `_assign`."""
+    """All of a state that may grow, in the order of `_assign`. The ends of results are those of the last pass."""
     yield from state.free
     for credit in state.credits:
         yield credit.free
@@ -217,8 +217,6 @@ def _numbers(state: State) -> Iterator:
     for pending in state.pending:
         yield pending.first
         yield pending.last
-    yield state.act
-    yield state.finish
 
 
 def _assign(state: State, numbers: Iterable) -> None:
@@ -229,4 +227,3 @@ def _assign(state: State, numbers: Iterable) -> None:
         credit.free, credit.when = next(rest), next(rest)
         credit.released = deque([(next(rest), amount) for _, amount in credit.released])
     state.pending = [p._replace(first=next(rest), last=next(rest)) for p in state.pending]
-    state.act, state.finish = next(rest), next(rest)

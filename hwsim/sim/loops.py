@@ -8,6 +8,7 @@ Drivers run the tiles; this file, and `drift`, are all that they share.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -22,15 +23,18 @@ LEAST, WHOLE = 4, 16
 #: After so many passes without a period, servers may be drifting apart: tried for bodies of at most so many tiles.
 PATIENCE, DRIFTING = 8, 64
 
+#: A loop's states are kept until their queues hold so many entries.
+MEMORY = 1 << 18
+
 
 class Mark(NamedTuple):
-    """A state after a pass, times counted from `base`; left: passes still to come."""
+    """A state after a pass: times counted from `base`, and queues; left: passes still to come."""
 
-    times: list
-    queues: list
+    times: tuple
     base: int
     left: int
     lost: tuple[int, ...]
+    queues: list = []
 
 
 class LoopRun:
@@ -52,11 +56,10 @@ class LoopRun:
 
     def _pass(self, loop: Loop, ahead: Ahead) -> None:
         """One pass; ahead: of what follows it."""
-        if loop.innermost:
+        if loop.tiles:
             self.driver(self.pipeline, self.state, self._tiles(loop))
-            return
-        for number, inner in enumerate(loop.body, 1):
-            results = ahead.results or any(other.uses.results for other in loop.body[number:])
+        for number, inner in enumerate(loop.loops, 1):
+            results = ahead.results or any(other.uses.results for other in loop.loops[number:])
             self._loop(inner, Ahead(ahead.servers, results))
 
     def _tiles(self, loop: Loop) -> list[Tile]:
@@ -66,10 +69,9 @@ class LoopRun:
     def _loop(self, loop: Loop, ahead: Ahead) -> None:
         """All passes of one loop; ahead: of what follows it."""
         after, ahead = ahead, Ahead(ahead.servers, ahead.results or loop.uses.results)  # the latter while some are left
-        state, left, done, renew, again = self.state, loop.times, 0, 1, 0
-        mark = snapshot = None
+        state, left, seen, snapshot = self.state, loop.times, Seen(), None
         while left:
-            left, done = left - 1, done + 1
+            left -= 1
             self._pass(loop, ahead if left else after)
             if loop.times < LEAST or left < 2:
                 continue
@@ -80,23 +82,55 @@ class LoopRun:
                 skipped = drift(self.pipeline, snapshot, state, self._tiles(loop), touched.buffers, ahead, left - 1)
                 left, snapshot = left - skipped, None
                 if skipped:
-                    mark, done, renew, again = None, 0, 1, 0
+                    seen = Seen()
                     continue
             now = touched.mark(ahead, left, self.pipeline.period)
-            if mark and now.times == mark.times and done >= again:
-                if touched.queues(now.base) == mark.queues:
-                    period = mark.left - left
-                    repeats = (left - 1) // period  # the last pass is run, for what it leaves to others
-                    touched.shift(repeats * (now.base - mark.base))
-                    state.lost = [new + repeats * (new - old) for new, old in zip(state.lost, mark.lost, strict=True)]
-                    for rest in reversed(range(left - repeats * period)):
-                        self._pass(loop, ahead if rest else after)
-                    return
-                again = done + max(map(len, mark.queues), default=0) // 16  # long queues are not compared each time
-            if done >= renew:
-                mark, renew = now._replace(queues=touched.queues(now.base)), done + done // 2 + 1
-                if done >= PATIENCE and loop.size <= DRIFTING and not self.pipeline.period:
-                    snapshot = state.copy()
+            earlier = seen.equal(now, touched)
+            if earlier:
+                period = earlier.left - left
+                repeats = (left - 1) // period  # the last pass is run, for what it leaves to others
+                touched.shift(repeats * (now.base - earlier.base))
+                state.lost = [new + repeats * (new - old) for new, old in zip(now.lost, earlier.lost, strict=True)]
+                for rest in reversed(range(left - repeats * period)):
+                    self._pass(loop, ahead if rest else after)
+                return
+            if seen.patient and loop.size <= DRIFTING and not self.pipeline.period:
+                snapshot = state.copy()
+
+
+class Seen:
+    """States of one loop. Comparing or keeping a state costs as much as its queues are long, so the longer they are,
+    the fewer passes that is done after."""
+
+    def __init__(self) -> None:
+        self.marks: dict[tuple, Mark] = {}
+        self.passes = self.compared = self.kept = self.size = 0
+        self.try_at = PATIENCE
+
+    def equal(self, now: Mark, touched: Touched) -> Mark | None:
+        """The mark of an equal state, or None; the new one is kept."""
+        self.passes += 1
+        earlier = self.marks.get(now.times)
+        if earlier and self.passes >= self.compared:
+            if earlier.queues == touched.queues(now.base):
+                return earlier
+            self.compared = self.passes + len(earlier.queues) // 16
+        if self.passes >= self.kept:
+            queues = touched.queues(now.base)
+            if self.size > MEMORY:
+                self.marks, self.size = {}, 0
+            self.marks[now.times] = now._replace(queues=queues)
+            self.size += len(queues)
+            self.kept = self.passes + len(queues) // 16
+        return None
+
+    @property
+    def patient(self) -> bool:
+        """Now and then, the later the rarer: whether to look for drift."""
+        if self.passes < self.try_at:
+            return False
+        self.try_at = self.passes + self.passes // 2 + 1
+        return True
 
 
 class Touched:
@@ -117,36 +151,29 @@ class Touched:
         )
 
     def mark(self, ahead: Ahead, left: int, period: int) -> Mark:
-        """All that decides or is decided by later passes, but for the queues; period: of refresh, 0: none."""
-        state, uses = self.state, self.uses
+        """All that decides or is decided by later passes, but the queues; period: of refresh, 0: none."""
+        state = self.state
         floors = state.settle(self.buffers, ahead)
         base = state.free[self.servers[0]]
         times: list = [state.free[s] - base for s in self.servers]
         for buffer, floor in zip(self.buffers, floors, strict=True):
             credit = state.credits[buffer]
             times += credit.free, max(credit.when, floor) - base, len(credit.released)
-        times += [(p.reads - state.reads, p.first - base, p.last - base, p.step) for p in state.pending]
-        times += state.started, period and base % period
-        if uses.results:
-            times.append(state.act - base)
-        if uses.results or uses.writes or state.pending:
-            times.append(state.finish - base)
-        return Mark(times, [], base, left, tuple(state.lost))
+        times += len(state.pending), state.started, period and base % period
+        return Mark(tuple(times), base, left, tuple(state.lost))
 
     def queues(self, base: int) -> list:
-        """The releases of the buffers that are still to be used."""
-        return [[(time - base, amount) for time, amount in self.state.credits[b].released] for b in self.buffers]
+        """Releases that are still to be used, and writes that still wait."""
+        state = self.state
+        releases = [(time - base, amount) for b in self.buffers for time, amount in state.credits[b].released]
+        return releases + [(p.reads - state.reads, p.first - base, p.last - base, p.step) for p in state.pending]
 
     def shift(self, ticks: int) -> None:
-        """Move all that `mark` holds by `ticks`."""
-        state, uses = self.state, self.uses
+        """Move all that `mark` holds by `ticks`. The ends of results are those of the last pass, which is run."""
+        state = self.state
         for s in self.servers:
             state.free[s] += ticks
         for credit in (state.credits[b] for b in self.buffers):
             credit.when += ticks
-            credit.released = type(credit.released)([(time + ticks, amount) for time, amount in credit.released])
+            credit.released = deque([(time + ticks, amount) for time, amount in credit.released])
         state.pending = [p._replace(first=p.first + ticks, last=p.last + ticks) for p in state.pending]
-        if uses.results:
-            state.act += ticks
-        if uses.results or uses.writes or state.pending:
-            state.finish += ticks
