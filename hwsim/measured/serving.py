@@ -32,13 +32,10 @@ GOALS = {"e2e_tpot": (10, 15), "serving_maxima": (8, 12), "serving": (8, 12)}
 CAUSES = (
     ("vllm-hopper", "qwen3-235b-a22b", "", "vLLM's Triton experts with block scales are slower than any table here"),
     ("vllm-hopper", "llama3-8b", "", "the source's times equal our decode step: no prefill is in them"),
-    ("vllm-hopper", "llama3-70b", "", "fp8 runs the kernels of block scales: those of scales per tensor have no name"),
     ("vllm", "llama3-70b", "", "too fast, fp8 more than nvfp4: this stack costs more per sequence than gpt-oss says"),
     ("sglang", "", "", "22 rows of two models do not determine the stack"),
     ("", "gpt-oss-120b", "b200", "experts: kernels fitted to one other layer"),
-    ("", "gpt-oss-120b", "", "experts: mxfp4 x bf16 is bound by dequantising, which the fitted form scales by memory"),
     ("", "gpt-oss-20b", "", "experts: mxfp4 kernels of a later release; 3,000 sequences on a stack fitted to 64"),
-    ("", "qwen3-30b-a3b-thinking-2507", "", "experts: the nvfp4 kernels for few tokens are never chosen"),
     ("", "qwen3-235b-a22b", "", "experts: fitted to one layer per format; exchange between chips was not measured"),
     ("trtllm", "", "", "up to 1,000 sequences, where the stack was fitted to 64: more per sequence would close it"),
 )
@@ -286,8 +283,7 @@ and a steady state has no queue.
 Formats: checkpoints as published; KV in fp8 in InferenceX's runs but for gpt-oss on Hopper (bf16), bf16 in the others;
 gpt-oss has experts in MXFP4, with MXFP8 activations on B200 (`--activations mxfp8`) and bf16 activations on Hopper.
 `published-mxfp4` alone means bf16 activations, as its model card says: on B200 that is another, slower kernel.
-A checkpoint `fp8_block` runs as `fp8` here. llama3-8b and llama3-70b stand for Llama 3.1 8B and 3.3 70B: the same
-shapes, made for longer contexts.
+llama3-8b and llama3-70b stand for Llama 3.1 8B and 3.3 70B: the same shapes, made for longer contexts.
 {len(short)} rows ask for more sequences than we find room for; predicted is what fits (`note` in the CSV).
 
 ## Published maxima

@@ -98,12 +98,12 @@ _PRESETS: dict[str, dict[str, Preset]] = {
     },
     "qwen3-30b-a3b-thinking-2507": {
         # quantization_config of the authors' FP8 checkpoint (quoted in vllm-project/llm-compressor issue 1758): all
-        # linears except head and routers. Its scales, one FP32 per 128 x 128 tile, are counted as one per tensor.
-        "published-fp8": Preset(_map("fp8_e4m3", embedding="bf16", head="bf16")),
+        # linears except head and routers, with one FP32 scale per 128 x 128 tile.
+        "published-fp8": Preset(_map("fp8_block", embedding="bf16", head="bf16")),
     },
     "qwen3-235b-a22b": {
         # quantization_config of Qwen/Qwen3-235B-A22B-FP8: the same rule.
-        "published-fp8": Preset(_map("fp8_e4m3", embedding="bf16", head="bf16")),
+        "published-fp8": Preset(_map("fp8_block", embedding="bf16", head="bf16")),
     },
 }
 
