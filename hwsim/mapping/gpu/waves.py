@@ -47,7 +47,7 @@ def kernel_of(pipeline: Pipeline, op: Op, opd: Operands, warm: bool = False) -> 
     ways = []
     for count in {*(low << i for i in range((high // low).bit_length()) if low << i <= high), high}:
         arch = replace(pipeline.arch, cores=replace(cores, count=count))
-        ways.append(_kernel(replace(pipeline, arch=arch), op, opd, warm))
+        ways.append(_kernel(replace(pipeline, machine=arch), op, opd, warm))
     return (min if cores.count > tuned else max)(ways, key=lambda way: way.seconds)
 
 
