@@ -10,7 +10,7 @@ from hwsim.workload.language.presets import preset, preset_names
 from hwsim.workload.op import FIXED_CLASSES, WEIGHT_CLASSES
 from tests.workload.language.shapes import lower
 
-BITS = {"bf16": 16, "fp8_e4m3": 8, "nvfp4": 4.5, "mxfp4_e2m1": 4.25, "fp32": 32}
+BITS = {"bf16": 16, "fp8_e4m3": 8, "fp8_block": 8, "nvfp4": 4.5, "mxfp4_e2m1": 4.25, "fp32": 32}
 NAMES = {
     "nemotron3-nano-30b-a3b": ["published-fp8", "published-nvfp4"],
     "nemotron3-super-120b-a12b": ["published-fp8", "published-nvfp4"],
