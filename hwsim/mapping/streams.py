@@ -59,9 +59,7 @@ class Stream(Draft):
         last = self._tile(True, *rest)
         return [*loops, self.loop(1, last)] if last.steps else loops
 
-    def _tile(
-        self, result: bool, read: int, macs: int, passes: int, rounded: int, sent: int, write: int
-    ) -> Tile[Stay]:
+    def _tile(self, result: bool, read: int, macs: int, passes: int, rounded: int, sent: int, write: int) -> Tile[Stay]:
         """read -> dot -> vector -> round -> link -> write, without the parts that are zero."""
         amounts = {DRAM: read, DOT: macs, VECTOR: passes, ROUND: rounded, LINK: sent}
         kinds = [server for server, amount in amounts.items() if amount]

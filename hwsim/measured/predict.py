@@ -100,7 +100,7 @@ def with_rates(arch: TileMachine, dataset: Dataset, rates: Any, chip: ExpertChip
 
 def kernel_seconds(job: TileJob, arch: TileMachine) -> float:
     """The job's time on the machine at other rates, by its kernels alone."""
-    pipeline = replace(job.pipeline, arch=arch)
+    pipeline = replace(job.pipeline, machine=arch)
     ops = zip(job.ops, job.operands, strict=True)
     return sum(kernel_of(pipeline, op, opd, job.warm).seconds for op, opd in ops)
 
