@@ -28,7 +28,7 @@ print(held_out_table(score_named("mine")), dataset_table(), sep="\\n")
 def test_a_dataset_is_a_csv_and_an_entry(tmp_path):
     copy = Copy(tmp_path)
     copy.new("hwsim/data/groundtruth/mine.csv", "tokens,n,k,us\n64,4096,4096,20\n64,4096,4096,40\n")
-    copy.before("hwsim/measured/sets.yaml", "  - name: serving", ENTRY.rstrip())
+    copy.before("hwsim/measured/sets.yaml", "  - name: e2e_tpot", ENTRY.rstrip())
     assert copy.touched == listed("(d)")
     sizes = ("--m", "64", "--n", "4096", "--k", "4096", "--weights", "bf16")
     seconds = json.loads(copy.run("-m", "hwsim", "gemm", "h100-sxm", *sizes, "--json"))["seconds"]
