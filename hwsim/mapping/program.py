@@ -181,6 +181,14 @@ class Tree:
         """Tiles in all."""
         return sum(loop.times * loop.size for loop in self.loops)
 
+    @property
+    def last(self) -> int:
+        """The number of the last tile. raises: IndexError if there is none."""
+        loop = self.loops[-1]
+        while loop.loops:
+            loop = loop.loops[-1]
+        return loop.tiles[-1]
+
     @cached_property
     def ahead(self) -> tuple[Ahead, ...]:
         """By loop: the servers of it and all after it, and whether those after it yield results."""

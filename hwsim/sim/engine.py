@@ -72,7 +72,16 @@ class Simulator:
         moved = origin + last.shift
         lost = _total([*done, last])
         simulated = self.simulated - before
-        return outcome(programs, self.watch, moved + end.finish, moved + end.free[self.watch], by_op, lost, simulated)
+        return outcome(
+            self.pipeline,
+            programs,
+            self.watch,
+            moved + end.finish,
+            moved + end.free[self.watch],
+            by_op,
+            lost,
+            simulated,
+        )
 
     def _simulate(self, program: Program, number: int) -> Spell:
         state = State.thaw(self.states[number], self.watch)
@@ -103,7 +112,17 @@ def _total(spells: Sequence[Spell]) -> list[int]:
     return total
 
 
+def way_out(pipeline: Pipeline, programs: Sequence[Program], watch: int) -> int:
+    """Latencies from server `watch` to the end of the last tile; 0 where the tile does not pass it."""
+    last = next((program for program in reversed(programs) if program.tree.size), None)
+    if last is None:
+        return 0
+    servers = [step.server for step in last.table[last.tree.last].steps]
+    return sum(pipeline.latency[s] for s in servers[servers.index(watch) :]) if watch in servers else 0
+
+
 def outcome(
+    pipeline: Pipeline,
     programs: Sequence[Program],
     watch: int,
     end: int,
@@ -115,7 +134,9 @@ def outcome(
 ) -> Outcome:
     """Account for each tick of server `watch`. raises: ModelError if they do not add up."""
     causes = dict(zip(CAUSES, lost, strict=True))
-    causes["drain"] += end - free
+    on_the_way = min(end - free, way_out(pipeline, programs, watch))
+    causes["latency"] += on_the_way
+    causes["drain"] += end - free - on_the_way
     for program in programs:
         causes["busy"] += program.work[watch]
         for server, cause, ticks in program.extra:
@@ -152,4 +173,4 @@ def simulate(
         lost = [a + b for a, b in zip(lost, state.lost, strict=True)]
     flushed = by_op.pop()
     by_op[-1] += flushed
-    return outcome(programs, watch, state.finish, state.free[watch], by_op, lost, len(programs) + 1, spans)
+    return outcome(pipeline, programs, watch, state.finish, state.free[watch], by_op, lost, len(programs) + 1, spans)

@@ -18,12 +18,15 @@ from hwsim.sim.state import Credits, Pending, State
 
 
 class Job:
-    """One step of one tile on its server: what feeds it, and its two output edges."""
+    """One step of one tile on its server: what feeds it, and its two output edges.
 
-    __slots__ = ("step", "source", "launched", "first", "last", "last_at", "returns", "is_write")
+    lag: latencies of the servers that the tile has passed on its way.
+    """
+
+    __slots__ = ("step", "source", "launched", "first", "last", "last_at", "returns", "is_write", "lag")
 
     def __init__(self, env: simpy.Environment, step: Step, source: Job | None, is_write: bool = False):
-        self.step, self.source, self.is_write = step, source, is_write
+        self.step, self.source, self.is_write, self.lag = step, source, is_write, 0
         self.first, self.last = env.event(), env.event()
         self.last_at = None
         self.returns: list = []
@@ -108,7 +111,7 @@ class Run:
         self.env.run()
         for buffer in self.buffers:
             buffer.hand_back()
-        self.state.pending = [Pending(n, j.source.first.value, j.source.last_at, j.step) for n, j in self.left]
+        self.state.pending = [Pending(n, j.source.first.value, j.source.last_at, j.step, j.lag) for n, j in self.left]
 
     def _lay_out(self, tiles: Iterable[Tile], flush: bool) -> None:
         """Give each server its jobs in program order; writes find their place by counting reads."""
@@ -119,7 +122,9 @@ class Run:
             source = Job(env, p.step, None)
             self._at(p.first, source.first)
             self._finish_at(source, p.last)
-            pending.append((p.reads, Job(env, p.step, source, is_write=True)))
+            write = Job(env, p.step, source, is_write=True)
+            write.lag = p.lag
+            pending.append((p.reads, write))
 
         def place_write():
             job = pending.popleft()[1]
@@ -144,11 +149,15 @@ class Run:
                             raise ModelError(f"a tile takes {amount} of buffer {buffer}")
                         place_write()
                     credit[buffer] -= amount
+                lag = job.lag + self.pipeline.latency[job.step.server] if job else 0
                 job = Job(env, step, job)
+                job.lag = lag
                 self.queues[step.server].append(job)
                 returns(job)
             if tile.write:
-                pending.append((reads + state.distance, Job(env, tile.write, job, is_write=True)))
+                write = Job(env, tile.write, job, is_write=True)
+                write.lag = job.lag + self.pipeline.latency[job.step.server]
+                pending.append((reads + state.distance, write))
             if tile.result:
                 self.results.append(job)
         while flush and pending:
@@ -213,7 +222,12 @@ class Run:
             if watched:
                 cause = cause if state.started else "fill"
                 state.started = True
-                lost[CAUSES.index(cause)] += begin - lost_from
+                idled = begin - lost_from
+                if cause == "waiting_input":  # the latencies on the way come first
+                    late_by = min(job.lag, idled)
+                    lost[CAUSES.index("latency")] += late_by
+                    idled -= late_by
+                lost[CAUSES.index(cause)] += idled
                 lost[CAUSES.index("waiting_input")] += late
                 lost[CAUSES.index("refresh")] += service - step.interval
             if self.spans is not None:

@@ -17,12 +17,16 @@ from hwsim.mapping.program import CAUSES, DRAM, READ_BUFFERS, SERVERS, Ahead, St
 
 
 class Pending(NamedTuple):
-    """A write that waits for its place: due once `reads` reads have been placed, data at first..last."""
+    """A write that waits for its place: due once `reads` reads have been placed, data at first..last.
+
+    lag: latencies of the servers that its data passed.
+    """
 
     reads: int
     first: int
     last: int
     step: Step
+    lag: int = 0
 
 
 class Frozen(NamedTuple):
@@ -133,7 +137,7 @@ class State:
             tuple(credits),
             tuple(
                 [
-                    Pending(p.reads - self.reads, max(p.first - base, floor), max(p.last - base, floor), p.step)
+                    Pending(p.reads - self.reads, max(p.first - base, floor), max(p.last - base, floor), p.step, p.lag)
                     for p in self.pending
                 ]
             ),

@@ -15,8 +15,8 @@ from hwsim.sim.refresh import stretch
 from hwsim.sim.state import Pending, State
 
 NEVER = -(1 << 200)
-FILL, INPUT, BLOCKED, REFRESH, LAUNCHING, DEPENDENCY = map(
-    CAUSES.index, ("fill", "waiting_input", "output_blocked", "refresh", "launch", "dependency")
+FILL, INPUT, BLOCKED, REFRESH, LAUNCHING, DEPENDENCY, LATENCY = map(
+    CAUSES.index, ("fill", "waiting_input", "output_blocked", "refresh", "launch", "dependency", "latency")
 )
 
 
@@ -31,7 +31,7 @@ def walk(pipeline: Pipeline, state: State, tiles: Iterable[Tile], flush: bool = 
     watch, lost, origin, before, distance = state.watch, state.lost, state.origin, state.before, state.distance
     reads = state.reads
     for steps, write, result in tiles:
-        first, last, source = 0, NEVER, INPUT
+        first, last, source, lag = 0, NEVER, INPUT, 0
         for server, interval, beat, takes, gives, waits in steps:
             if server == DRAM:
                 while pending and pending[0].reads <= reads:
@@ -66,7 +66,12 @@ def walk(pipeline: Pipeline, state: State, tiles: Iterable[Tile], flush: bool = 
                 end += stops
             late = last + beat - end
             if server == watch:
-                lost[cause if state.started else FILL] += begin - idle
+                idled = begin - idle
+                if cause == INPUT and state.started and lag:  # the latencies on the way come first
+                    late_by = lag if idled > lag else idled
+                    lost[LATENCY] += late_by
+                    idled -= late_by
+                lost[cause if state.started else FILL] += idled
                 lost[REFRESH] += stops
                 if late > 0:
                     lost[INPUT] += late
@@ -83,10 +88,10 @@ def walk(pipeline: Pipeline, state: State, tiles: Iterable[Tile], flush: bool = 
             if stops:
                 begin += stretch(begin, beat, period, stall) - beat
             wait = latency[server]
-            first, last = begin + wait, end - beat + wait
+            first, last, lag = begin + wait, end - beat + wait, lag + wait
             source = LAUNCHING if server == LAUNCH else INPUT
         if write:
-            pending.append(Pending(reads + distance, first, last, write))
+            pending.append(Pending(reads + distance, first, last, write, lag))
         if result:
             state.act = last
             if last + q > state.finish:
@@ -98,7 +103,7 @@ def walk(pipeline: Pipeline, state: State, tiles: Iterable[Tile], flush: bool = 
 
 def _place(pipeline: Pipeline, state: State, spans) -> None:
     """Let the oldest pending write have the channel."""
-    _, first, last, step = state.pending.pop(0)
+    _, first, last, step, lag = state.pending.pop(0)
     idle = begin = state.free[DRAM]
     if state.origin > begin:
         begin = state.origin
@@ -108,7 +113,12 @@ def _place(pipeline: Pipeline, state: State, spans) -> None:
     end = begin + step.interval + stops
     late = last + step.beat - end
     if state.watch == DRAM:
-        state.lost[INPUT if state.started else FILL] += begin - idle
+        idled = begin - idle
+        if state.started and lag:
+            late_by = lag if idled > lag else idled
+            state.lost[LATENCY] += late_by
+            idled -= late_by
+        state.lost[INPUT if state.started else FILL] += idled
         state.lost[REFRESH] += stops
         if late > 0:
             state.lost[INPUT] += late
