@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 from hwsim.arch.machine import TileMachine
 from hwsim.errors import InputError, collect
+from hwsim.formats.exactness import loss
 from hwsim.formats.layout import Layout
 from hwsim.formats.names import FormatSource, layout
 from hwsim.mapping.program import DEQUANTISE, REGENERATE
@@ -309,5 +310,7 @@ def _path(arch: TileMachine, weights: Layout, activations: Layout) -> _Path:
     if arch.dequantise is None or target is None:
         missing = "no `dequantise` server" if arch.dequantise is None else "no pair to dequantise to"
         raise InputError(f"{arch.name}: no dot rate for {stored} x {acts} and {missing}{_pairs(arch)}")
-    note = f"{stored} x {acts} dequantised to {target} x {target}"
+    why = loss(weights, layout(target))
+    exact = f"not exact: {why}" if why else "exact"
+    note = f"{stored} x {acts} dequantised to {target} x {target} ({exact})"
     return _Path((target, target), DEQUANTISE, arch.dequantise.weights_per_cycle, note)
