@@ -64,10 +64,15 @@ class CoresFile(FilePart):
 class MenuFile(FilePart):
     """Tiles, and how many cores share a GEMM's K; every tile comes with every split."""
 
-    rows: int | None = Field(None, ge=1, description="For M up to this; the rest of the family begins above.")
     tiles: list[CoreTileText] = Field(description="Outputs MxN of one core.", examples=[["128x256"]], min_length=1)
     lanes: bool = Field(False, description="K is shared by a core's lanes (matrix times vector).")
     splits: list[int] = Field([1], description="Cores that share K.", examples=[[1, 2, 4]], min_length=1)
+
+
+class FewRowsFile(MenuFile):
+    """The kernels of a family for few rows."""
+
+    rows: int = Field(ge=1, description="For M up to this; the rest of the family begins above.", examples=[16])
 
 
 class FamilyFile(FilePart):
@@ -85,7 +90,7 @@ class FamilyFile(FilePart):
         examples=["1300 cycles"],
     )
     fetches_beyond: bool = Field(False, description="It fetches rows beyond M (`over_rows` of the calibration).")
-    few_rows: MenuFile | None = Field(None, description="The kernels for few rows.", examples=[{}])
+    few_rows: FewRowsFile | None = Field(None, description="The kernels for few rows.", examples=[{}])
     menu: MenuFile = Field(description="The kernels.", examples=[{"tiles": ["128x256"], "splits": [1]}])
 
 

@@ -34,7 +34,8 @@ class Pipeline:
     def of(cls, arch: TileMachine) -> Pipeline:
         """The machine in ticks."""
         rates = [arch.dram.rate] + [r.macs_per_cycle for r in arch.dot.rates]
-        cycles, latency = [], [0] * len(SERVERS)
+        cycles: list[Fraction | int] = []
+        latency: list[Fraction | int] = [0] * len(SERVERS)
         latency[DRAM], latency[DOT] = arch.dram.latency_cycles, arch.dot.latency_cycles + arch.dot.fill_cycles
         if arch.regenerate:
             rates.append(arch.regenerate.blocks_per_cycle)

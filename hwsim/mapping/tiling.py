@@ -38,7 +38,7 @@ def tile(pipeline: Pipeline, op: Op, opd: Operands, policy: Policy, warm: bool =
         moved = kernel.read_bytes + kernel.store_bytes
         return Tiled(kernel_program(pipeline, kernel), traffic(op, opd), moved, kernel)
     plan = plan_of(pipeline, op, opd, policy)
-    return plan and timed(pipeline, plan, opd)
+    return None if plan is None else timed(pipeline, plan, opd)
 
 
 def plan_of(pipeline: Pipeline, op: Op, opd: Operands, policy: Policy) -> Plan | None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import TypeVar
 
 from hwsim.arch.machine import TileMachine
 from hwsim.mapping.operands import Operands
 from hwsim.mapping.program import DEQUANTISE, DOT, DRAM, LINK, REGENERATE, ROUND, SERVERS, VECTOR
 from hwsim.workload.op import CACHES, Op
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,12 @@ class Traffic:
     def total(self) -> int:
         """All of them."""
         return self.weights + self.kv + self.state + self.activations
+
+
+def needed(part: T | None) -> T:
+    """A part that is there: `operands` has refused every op whose path lacks one."""
+    assert part is not None
+    return part
 
 
 def cache_bytes(op: Op, opd: Operands) -> tuple[int, int]:
@@ -49,9 +58,13 @@ def weight_bytes(op: Op, opd: Operands) -> int:
 
     A tensor's one scale (at most 4 B) is a constant of the kernel and not counted as traffic.
     """
-    total = sum(g.count * opd.weights.matrix_nbytes(g.n, g.k) for g in op.gemms)
+    stored = opd.weights
+    if stored is None:
+        return 0
+    total = sum(g.count * stored.matrix_nbytes(g.n, g.k) for g in op.gemms)
     if op.params:
-        total += -(-op.params * opd.weights.bits_per_value.numerator // (8 * opd.weights.bits_per_value.denominator))
+        bits = stored.bits_per_value
+        total += -(-op.params * bits.numerator // (8 * bits.denominator))
     return total
 
 
@@ -81,26 +94,28 @@ def vector_passes(arch: TileMachine, op: Op) -> int:
 
 def seed_blocks(op: Op, opd: Operands) -> int:
     """Seed blocks that the op's weights are regenerated from; each row begins one."""
-    return sum(g.count * g.n * -(-g.k // opd.weights.block) for g in op.gemms)
+    block = needed(opd.weights).block
+    return sum(g.count * g.n * -(-g.k // block) for g in op.gemms)
 
 
 def work_cycles(arch: TileMachine, op: Op, opd: Operands) -> dict[str, Fraction]:
     """Cycles each server needs at its peak rate for this op: what the bound is made of."""
     work = {SERVERS[DRAM]: Fraction(compulsory(arch, op, opd).total) / arch.dram.bytes_per_cycle}
     if opd.converter == REGENERATE:
-        work[SERVERS[REGENERATE]] = Fraction(seed_blocks(op, opd)) / opd.converter_rate
+        work[SERVERS[REGENERATE]] = Fraction(seed_blocks(op, opd)) / needed(opd.converter_rate)
     if opd.converter == DEQUANTISE:
-        work[SERVERS[DEQUANTISE]] = Fraction(sum(g.weights for g in op.gemms)) / opd.converter_rate
+        work[SERVERS[DEQUANTISE]] = Fraction(sum(g.weights for g in op.gemms)) / needed(opd.converter_rate)
     if op.link:
-        volume = arch.link.volume(op.link, activation_bytes(opd, op.link_elements), op.peers)
-        work[SERVERS[LINK]] = volume / arch.link.bytes_per_cycle
+        link = needed(arch.link)
+        volume = link.volume(op.link, activation_bytes(opd, op.link_elements), op.peers)
+        work[SERVERS[LINK]] = volume / link.bytes_per_cycle
     if opd.stochastic:
-        work[SERVERS[ROUND]] = Fraction(op.cached) / arch.round.elements_per_cycle
+        work[SERVERS[ROUND]] = Fraction(op.cached) / needed(arch.round).elements_per_cycle
     if op.dot_macs:
-        work[SERVERS[DOT]] = Fraction(op.dot_macs) / opd.rate
+        work[SERVERS[DOT]] = Fraction(op.dot_macs) / needed(opd.rate)
     passes = vector_passes(arch, op)
     if passes:
-        work[SERVERS[VECTOR]] = Fraction(passes) / arch.vector.elements_per_cycle
+        work[SERVERS[VECTOR]] = Fraction(passes) / needed(arch.vector).elements_per_cycle
     if arch.launch:
         work["launch"] = Fraction(arch.launch.interval_cycles)
     return work

@@ -77,7 +77,7 @@ def main(progress: Progress = lambda name: print(f"  {name}", file=sys.stderr)) 
     texts[DEFAULT] = rewritten(path.read_text(encoding="utf-8"), numbers, summary)
     for name, text in texts.items():
         write_whole(stack_folder() / f"{name}.yaml", text)
-        print(f"{name}: {re.search('^fit: (.*)$', text, re.MULTILINE)[1]}")
+        print(f"{name}: {text.partition('fit: ')[2].splitlines()[0]}")
 
 
 if __name__ == "__main__":

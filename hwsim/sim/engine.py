@@ -163,7 +163,10 @@ def simulate(
     """
     if reuse and not trace:
         return Simulator(pipeline, watch, driver).run(programs)
-    run, state, spans, by_op, lost = DRIVERS[driver], State.initial(pipeline, watch), [], [], [0] * len(CAUSES)
+    run, state, lost = DRIVERS[driver], State.initial(pipeline, watch), [0] * len(CAUSES)
+    spans: list[tuple[int, int, int, int]] = []
+    by_op: list[int] = []
+    found: list[tuple[int, int, int]] | None
     for index, program in enumerate((*programs, END)):
         start, found = state.finish, [] if trace else None
         state.begin(program.distance)

@@ -121,8 +121,8 @@ def experts_for(cores: Cores, opd: Operands, tokens: int) -> tuple[ExpertKernel 
         names = ("w4a8_mxfp4_mxfp8", "fp8_block", "fp8") if bits(weights) < 5 else ("fp8_block", "fp8")
     else:
         names = ("nvfp4",)
-    kernel = next((e for name in names for e in measured if e.name == name), None)
-    if kernel is None or opd.converter == REGENERATE:
+    found = next((e for name in names for e in measured if e.name == name), None)
+    if found is None or opd.converter == REGENERATE:
         return None, Choice(None, "ideal", note=f"{pair}: no kernel of their kind was measured; they are ideal")
-    note = f"{pair} were not measured: time of {kernel.name}'s kernels, +-{100 * FAR:.0f} %"
-    return kernel, Choice(None, "transferred", FAR, note)
+    note = f"{pair} were not measured: time of {found.name}'s kernels, +-{100 * FAR:.0f} %"
+    return found, Choice(None, "transferred", FAR, note)
