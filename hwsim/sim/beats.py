@@ -179,7 +179,8 @@ class _Walk:
         self.taken, self.sent = 0, -1  # results delivered; edge of the last
         self.first_issue = self.input_waits = self.slot_waits = 0
         self.decoded = [0, 0, 0]  # words, first edge, last edge
-        self.turned, self.banks = 0, []  # rows written to the turn; edges of each bank's last read
+        self.turned = 0  # rows written to the turn
+        self.banks: list[int] = []  # edges of each bank's last read
 
     def run(self) -> GemvRun:
         """Walk until the last result has left."""

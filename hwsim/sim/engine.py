@@ -165,7 +165,8 @@ def simulate(
         return Simulator(pipeline, watch, driver).run(programs)
     run, state, spans, by_op, lost = DRIVERS[driver], State.initial(pipeline, watch), [], [], [0] * len(CAUSES)
     for index, program in enumerate((*programs, END)):
-        start, found = state.finish, [] if trace else None
+        start = state.finish
+        found: list[tuple[int, int, int]] | None = [] if trace else None
         state.begin(program.distance)
         run(pipeline, state, program.tiles(), program.flush, found)
         spans += [(*span, index) for span in found or ()]
