@@ -103,7 +103,7 @@ class Gemms:
 
 def ranges(arch: TileMachine, families: Sequence[Family]) -> dict[str, tuple[float, float, float]]:
     """Every parameter of `Cores.rated` with (start, least, most)."""
-    cores, clock = arch.cores, float(arch.clock_hz)
+    cores, clock = predict.cores_of(arch), float(arch.clock_hz)
     memory = cores.peaks.dram / cores.cycles_per_second
     found = {
         "bandwidth": (0.85, 0.5, 1.0),
@@ -127,7 +127,8 @@ def fit(arch: TileMachine, data: Mapping[str, Rows], start: Mapping[str, float] 
     """Rates of `arch` from `data`, by family. start: values of an earlier fit."""
     from scipy.optimize import least_squares
 
-    families = [f for f in arch.cores.families if f.name in data]
+    whole = predict.cores_of(arch)
+    families = [f for f in whole.families if f.name in data]
     bounds = ranges(arch, families)
     names = list(bounds)
     first, least, most = (np.log(np.array(column)) for column in zip(*bounds.values(), strict=True))
@@ -139,7 +140,7 @@ def fit(arch: TileMachine, data: Mapping[str, Rows], start: Mapping[str, float] 
     ends = np.cumsum([0, *(len(data[f.name]) for f in families)])
 
     def residual(x, only=None):
-        cores = arch.cores.rated(dict(zip(names, np.exp(x), strict=True)))
+        cores = whole.rated(dict(zip(names, np.exp(x), strict=True)))
         return [
             np.log(gemms[f.name].seconds(f, cores)) - measured[f.name] if only in (None, f.name) else None
             for f in cores.families
@@ -177,7 +178,7 @@ def fit(arch: TileMachine, data: Mapping[str, Rows], start: Mapping[str, float] 
     _, _, best, near = min((solved(x) for x in starts), key=lambda one: one[:2])
     values = dict(zip(names, map(float, np.exp(best)), strict=True))
     limits = tuple(near)
-    cores = arch.cores.rated(values)
+    cores = whole.rated(values)
     errors = {
         f.name: np.abs(gemms[f.name].seconds(f, cores) / data[f.name][:, 3] - 1)
         for f in cores.families
@@ -195,7 +196,7 @@ def fit_kernels(
         arch, _, ends = predict.fit(arch, dataset)
         limits += [f"{dataset.label}: {name}" for name in ends]
         progress(dataset.label)
-    return kernels_file(arch.cores), limits
+    return kernels_file(predict.cores_of(arch)), limits
 
 
 def kernels_file(cores: Cores) -> KernelRatesFile:
@@ -219,7 +220,8 @@ def calibration_file(
         reduce=rounded(v["reduce"], "s"),
         step=rounded(v["step"], "cycle"),
         warm=float(f"{v['warm']:.4g}"),
-        **{name: float(f"{v[name]:.4g}") if name in v else None for name in ("sustained", "over_rows")},
+        sustained=float(f"{v['sustained']:.4g}") if "sustained" in v else None,
+        over_rows=float(f"{v['over_rows']:.4g}") if "over_rows" in v else None,
     )
     families = {
         f.name: FamilyRates.model_construct(
@@ -234,7 +236,7 @@ def calibration_file(
         machine=arch.name,
         data=data,
         error=float(f"{found.error:.4f}"),
-        peaks=peaks_file(arch.cores),
+        peaks=peaks_file(predict.cores_of(arch)),
         chip=chip,
         families=families,
         kernels=kernels or KernelRatesFile(),
@@ -292,11 +294,15 @@ def main() -> None:
     from hwsim.files.yaml import read
 
     for machine in fitted_machines():
-        bare = load_arch(machine, [("cores.calibration", "null"), ("cores.others", "null")])
+        bare = predict.tiled(load_arch(machine, [("cores.calibration", "null"), ("cores.others", "null")]))
         others = tuple(d for d in of_machine(machine) if d.kind != "gemm")
         (gemms,) = of_machine(machine, "gemm")
         seen = {(float(r["n"]), float(r["k"])) for r in gemms.fit_rows}
-        file, _, found = calibrate(bare, FOLDER / gemms.file, others, print, lambda n, k, seen=seen: (n, k) not in seen)
+
+        def held_out(n: float, k: float, seen: set[tuple[float, float]] = seen) -> bool:
+            return (n, k) not in seen
+
+        file, _, found = calibrate(bare, FOLDER / gemms.file, others, print, held_out)
         target = arch_folder() / read(arch_folder() / f"{machine}.yaml").data["cores"]["calibration"]
         target.write_text(
             file.text("Written by `make calibration`; do not edit. No row that sets.yaml holds out was seen.")

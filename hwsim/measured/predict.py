@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.arch import TileMachine
+from hwsim.arch import Arch, TileMachine
 from hwsim.arch.cores import (
     AllReduceRates,
     ConvRates,
     ConvUpdateRates,
+    Cores,
     DecodeRates,
     ExpertChip,
     ExpertRates,
@@ -26,6 +27,7 @@ from hwsim.arch.cores import (
 from hwsim.errors import InputError
 from hwsim.formats.names import ALIASES, NAMES
 from hwsim.jobs import kernels as jobs
+from hwsim.jobs.gemv import GemvJob
 from hwsim.jobs.run import gemm_job
 from hwsim.jobs.tile import TileJob
 from hwsim.mapping.gpu.kernels import PORT
@@ -59,7 +61,7 @@ FORMATS = {
 class Asked:
     """A row as a user asks it. command: behind `hwsim`, without the machine's name; empty where none can say it."""
 
-    job: TileJob
+    job: TileJob | GemvJob
     command: tuple[str, ...]
 
 
@@ -67,18 +69,31 @@ class Asked:
 class Kind:
     """asked: a row as its job. rates: the frozen class of its numbers; ranges: of those numbers."""
 
-    asked: Callable[[TileMachine, Dataset, Row], Asked]
+    asked: Callable[[Arch, Dataset, Row], Asked]
     rates: Callable[..., Any] | None = None
     ranges: Ranges | None = None
 
 
-def predicted(arch: TileMachine, dataset: Dataset, rows: Sequence[Row] | None = None) -> np.ndarray:
+def tiled(arch: Arch) -> TileMachine:
+    """The machine, of tiles as all are whose kernels are measured."""
+    assert isinstance(arch, TileMachine)  # a GemvMachine has measured cycles only, which `_cycles` answers
+    return arch
+
+
+def cores_of(arch: Arch) -> Cores:
+    """The machine's cores."""
+    cores = tiled(arch).cores
+    assert cores is not None  # sets.yaml names machines with cores, and `calibrate` refuses one without
+    return cores
+
+
+def predicted(arch: Arch, dataset: Dataset, rows: Sequence[Row] | None = None) -> np.ndarray:
     """[rows] seconds, as the public functions give them, without the dataset's overhead."""
     asked = KINDS[dataset.kind].asked
     return np.array([asked(arch, dataset, row).job.seconds for row in (dataset.rows if rows is None else rows)])
 
 
-def overhead_seconds(arch: TileMachine, dataset: Dataset) -> float:
+def overhead_seconds(arch: Arch, dataset: Dataset) -> float:
     """What the dataset's framework adds to a row."""
     return float(dataset.overhead.cycles(arch.clock_hz) / arch.clock_hz) if dataset.overhead else 0.0
 
@@ -90,7 +105,7 @@ def field_of(dataset: Dataset) -> str:
 
 def with_rates(arch: TileMachine, dataset: Dataset, rates: Any, chip: ExpertChip | None = None) -> TileMachine:
     """The machine with these rates of the dataset's kernel. chip: what its kernels for experts share."""
-    cores = arch.cores
+    cores = cores_of(arch)
     if dataset.kind == "experts":
         experts = tuple(replace(e, rates=rates) if e.name == dataset.kernel else e for e in cores.experts)
         known = replace(cores.kernel_rates, experts=chip or cores.kernel_rates.experts)
@@ -123,11 +138,11 @@ def fit(
     if kind.rates is None or kind.ranges is None:
         raise InputError(f"{dataset.name}: nothing of kind {dataset.kind} is fitted")
     ranges, made = dict(kind.ranges), kind.rates
-    shared = dataset.kind == "experts" and arch.cores.kernel_rates.experts is None
+    shared = dataset.kind == "experts" and cores_of(arch).kernel_rates.experts is None
     if shared:
         ranges |= EXPERT_CHIP
     if dataset.kind == "experts":
-        for name in arch.cores.expert_kernel(dataset.kernel).fitted:
+        for name in cores_of(arch).expert_kernel(dataset.kernel).fitted:
             ranges |= EXPERT_FITTED[name]
     names = list(ranges)
     first, least, most = (np.log(np.array(column)) for column in zip(*ranges.values(), strict=True))
@@ -139,7 +154,11 @@ def fit(
         return with_rates(arch, dataset, made(**values), chip)
 
     start = machine(first)
-    asked = [kind.asked(start, dataset, row).job for row in rows]
+    asked = []
+    for row in rows:
+        job = kind.asked(start, dataset, row).job
+        assert isinstance(job, TileJob)  # `start` is a machine of tiles
+        asked.append(job)
 
     def residual(x: np.ndarray) -> np.ndarray:
         moved = machine(x)
@@ -168,15 +187,17 @@ def writable(formats: tuple[str, str]) -> bool:
 
 def only_family(arch: TileMachine, name: str) -> TileMachine:
     """The machine with one family of GEMMs."""
-    return replace(arch, cores=replace(arch.cores, families=(arch.cores.named(name),)))
+    cores = cores_of(arch)
+    return replace(arch, cores=replace(cores, families=(cores.named(name),)))
 
 
-def _gemm(arch: TileMachine, dataset: Dataset, row: Row) -> Asked:
+def _gemm(arch: Arch, dataset: Dataset, row: Row) -> Asked:
+    arch = tiled(arch)
     m, n, k = _ints(row, "m", "n", "k")
     formats = FORMATS[row["dtype"]]
     known = writable(formats)
     if not known:
-        family = arch.cores.named(row["dtype"])
+        family = cores_of(arch).named(row["dtype"])
         arch, formats = only_family(arch, family.name), (family.weights, family.activations)
     if int(row.get("count", 1)) > 1:
         count = int(row["count"])
@@ -185,53 +206,60 @@ def _gemm(arch: TileMachine, dataset: Dataset, row: Row) -> Asked:
         )
         return Asked(TileJob(arch, (op,), Formats.of(*formats), "walk", name="gemm", phase="gemm", config={}), ())
     job = gemm_job(arch, m, n, k, *formats, engine="walk", warm=dataset.warm)
+    assert isinstance(job, TileJob)  # of a machine of tiles
     command = ("gemm", *_options(row, "m", "n", "k"), "--weights", formats[0], "--activations", formats[1])
     return Asked(job, (*command, *["--warm"] * dataset.warm) if known else ())
 
 
-def _attention(arch: TileMachine, dataset: Dataset, row: Row) -> Asked:
+def _attention(arch: Arch, dataset: Dataset, row: Row) -> Asked:
     sizes = ("batch", "tokens", "heads", "kv_heads", "head_dim")
     acts, kv = (FORMATS.get(row.get(c, "bfloat16"), ("bf16",))[0] for c in ("dtype", "kv"))
-    job = jobs.attention_job(arch, dataset.kind, *_ints(row, *sizes), activations=acts, kv=kv, engine="walk")
+    batch, tokens, heads, kv_heads, head_dim = _ints(row, *sizes)
+    job = jobs.attention_job(
+        tiled(arch), dataset.kind, batch, tokens, heads, kv_heads, head_dim, activations=acts, kv=kv, engine="walk"
+    )
     return Asked(job, ("kernel", dataset.kind, *_options(row, *sizes), "--activations", acts, "--kv", kv))
 
 
-def _conv(arch: TileMachine, dataset: Dataset, row: Row) -> Asked:
+def _conv(arch: Arch, dataset: Dataset, row: Row) -> Asked:
     phase = dataset.kind.removeprefix("conv_")
     sizes = ("batch", "tokens", "channels") if phase == "prefill" else ("batch", "channels")
     tokens = int(row["tokens"]) if phase == "prefill" else 1
-    job = jobs.convolution_job(arch, phase, int(row["batch"]), tokens, int(row["channels"]), dataset.warm, "walk")
+    job = jobs.convolution_job(
+        tiled(arch), phase, int(row["batch"]), tokens, int(row["channels"]), dataset.warm, "walk"
+    )
     return Asked(job, ("kernel", f"conv-{phase}", *_options(row, *sizes), *["--warm"] * dataset.warm))
 
 
-def _all_reduce(arch: TileMachine, dataset: Dataset, row: Row) -> Asked:
+def _all_reduce(arch: Arch, dataset: Dataset, row: Row) -> Asked:
     chips, elements = _ints(row, "gpus", "size")
-    job = jobs.all_reduce_job(arch, chips, elements, "walk")
+    job = jobs.all_reduce_job(tiled(arch), chips, elements, "walk")
     return Asked(job, ("kernel", "all-reduce", "--chips", row["gpus"], "--elements", row["size"]))
 
 
-def _experts(arch: TileMachine, dataset: Dataset, row: Row) -> Asked:
+def _experts(arch: Arch, dataset: Dataset, row: Row) -> Asked:
     sizes = ("tokens", "hidden", "intermediate", "top_k", "experts")
     gated, formats = row["kernel"] != "nongated", FORMATS[row["dtype"]]
     known = writable(formats)
     if not known:
-        formats = (
-            arch.cores.expert_kernel(dataset.kernel).weights,
-            arch.cores.expert_kernel(dataset.kernel).activations,
-        )
-    job = jobs.experts_job(arch, *_ints(row, *sizes), gated, *formats, row["load"], dataset.kernel, "walk")
+        kernel = cores_of(arch).expert_kernel(dataset.kernel)
+        formats = (kernel.weights, kernel.activations)
+    tokens, hidden, intermediate, top_k, experts = _ints(row, *sizes)
+    shape = (tiled(arch), tokens, hidden, intermediate, top_k, experts)
+    job = jobs.experts_job(*shape, gated, *formats, row["load"], dataset.kernel, "walk")
     command = ("kernel", "experts", *_options(row, *sizes, "load"), *([] if gated else ["--no-gate"]))
     written = ("--weights", formats[0], "--activations", formats[1], "--kernel", dataset.kernel)
     return Asked(job, (*command, *written) if known else ())
 
 
-def _cycles(arch: TileMachine, dataset: Dataset, row: Row) -> Asked:
+def _cycles(arch: Arch, dataset: Dataset, row: Row) -> Asked:
     m, n, k = _ints(row, "m", "n", "k")
     job = gemm_job(arch, m, n, k, row["weights"], engine="walk" if isinstance(arch, TileMachine) else None)
+    assert isinstance(job, TileJob | GemvJob)  # the jobs that there are
     return Asked(job, ("gemm", *_options(row, "m", "n", "k"), "--weights", row["weights"]))
 
 
-def _serving(arch: TileMachine, dataset: Dataset, row: Row) -> Asked:
+def _serving(arch: Arch, dataset: Dataset, row: Row) -> Asked:
     raise InputError(f"{dataset.name}: rows of whole models are scored by hwsim.measured.serving")
 
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hwsim.arch import TileMachine, load_arch
+from hwsim.arch import Arch, load_arch
 from hwsim.arch.cores import Family
 from hwsim.formats.names import layout
 from hwsim.measured import calibrate
-from hwsim.measured.predict import KINDS, Asked, fit, overhead_seconds, predicted
+from hwsim.measured.predict import KINDS, Asked, cores_of, fit, overhead_seconds, predicted, tiled
 from hwsim.measured.sets import Dataset, Row, datasets, find, fitted_machines, of_machine
 
 Progress = Callable[[str], object]
@@ -84,7 +84,9 @@ def score(dataset: Dataset, progress: Progress = lambda name: None) -> list[Scor
         mine = np.array([b == name for b in by]) if by else np.full(len(held), True)
         chosen, fitted = mine & held, mine & ~held
         plain = (
-            plain_fit(arch, arch.cores.named(name), _gemms(dataset, fitted), _gemms(dataset, chosen)) if by else None
+            plain_fit(arch, cores_of(arch).named(name), _gemms(dataset, fitted), _gemms(dataset, chosen))
+            if by
+            else None
         )
         scores.append(
             Score(
@@ -103,7 +105,7 @@ def score(dataset: Dataset, progress: Progress = lambda name: None) -> list[Scor
     return scores
 
 
-def _command(arch: TileMachine, asked: Asked) -> tuple[str, ...]:
+def _command(arch: Arch, asked: Asked) -> tuple[str, ...]:
     """`gemm h100-sxm --m 1 ...`, or nothing."""
     words = asked.command
     return (words[0], arch.name, *words[1:]) if words else ()
@@ -115,7 +117,7 @@ def _gemms(dataset: Dataset, chosen: np.ndarray) -> np.ndarray:
     return np.array([[float(row[c]) for c in ("m", "n", "k")] + [1e-6 * float(row["us"])] for row in rows])
 
 
-def plain_fit(arch: TileMachine, family: Family, train: np.ndarray, test: np.ndarray) -> np.ndarray:
+def plain_fit(arch: Arch, family: Family, train: np.ndarray, test: np.ndarray) -> np.ndarray:
     """Errors on `test` of t0 + max(m n k / R, bytes / BW), its three numbers fitted on `train`: the yardstick."""
     from scipy.optimize import least_squares
 
@@ -126,7 +128,7 @@ def plain_fit(arch: TileMachine, family: Family, train: np.ndarray, test: np.nda
         moved = n * k * widths[0] + m * k * widths[1] + 2 * m * n
         return np.exp(x[0]) + np.maximum(m * n * k / np.exp(x[1]), moved / np.exp(x[2]))
 
-    peaks = arch.cores.peaks
+    peaks = cores_of(arch).peaks
     start = np.log([5e-6, 0.7 * peaks.rate(family.weights, family.activations), 0.8 * peaks.dram])
     target = np.log(train[:, 3])
     got = least_squares(lambda x: np.log(times(x, train)) - target, start, loss="soft_l1", f_scale=calibrate.SOFT)
@@ -147,9 +149,9 @@ def score_transferred() -> list[tuple[str, str, Dataset, np.ndarray]]:
             for dataset in of_machine(machine):
                 if dataset.kind not in ("gemm", "prefill"):
                     continue
-                if dataset.kind == "prefill" and not arch.cores.kernel_rates.prefill_bf16:
+                if dataset.kind == "prefill" and not cores_of(arch).kernel_rates.prefill_bf16:
                     continue
-                known = [f.name for f in arch.cores.families]
+                known = [f.name for f in cores_of(arch).families]
                 rows = [row for row in dataset.rows if row.get("dtype") in known or dataset.kind == "prefill"]
                 measured = np.array([1e-6 * float(row["us"]) for row in rows])
                 found.append((machine, source, dataset, np.abs(predicted(arch, dataset, rows) / measured - 1)))
@@ -163,11 +165,11 @@ def score_layers() -> list[tuple[str, str, np.ndarray]]:
         if dataset.kind != "experts" or not dataset.fitted or dataset.kernel != "bfloat16":
             continue
         arch = load_arch(dataset.machine)
-        bare = replace(arch.cores, kernel_rates=replace(arch.cores.kernel_rates, experts=None))
+        bare = replace(cores_of(arch), kernel_rates=replace(cores_of(arch).kernel_rates, experts=None))
         for layer in dict.fromkeys(row["model"] for row in dataset.rows):
             train = [row for row in dataset.rows if row["model"] != layer]
             test = [row for row in dataset.rows if row["model"] == layer]
-            moved, _, _ = fit(replace(arch, cores=bare), dataset, train)
+            moved, _, _ = fit(replace(tiled(arch), cores=bare), dataset, train)
             measured = np.array([1e-6 * float(row["us"]) for row in test])
             found.append((dataset.machine, layer, np.abs(predicted(moved, dataset, test) / measured - 1)))
     return found

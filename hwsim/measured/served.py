@@ -109,7 +109,7 @@ class Measured:
         found = [p.figure(self.kind, step, sequence) for p in self.points]
         if self.kind == "tpot":
             return found[0] / self.measured - 1
-        return np.maximum.reduce(found) / int(self.row["chips"]) / self.measured - 1
+        return np.maximum.reduce(np.array(found)) / int(self.row["chips"]) / self.measured - 1
 
 
 def formats(text: str) -> str | dict[str, str]:
@@ -158,7 +158,9 @@ def predict(kind: str, name: str, rows: Sequence[Row]) -> list[Measured]:
             points.append(Point(int(row["osl"]), s.batch, bare, prefill, s.prefill_prompts))
             if best is None or s.tokens_per_second_per_chip > best.tokens_per_second_per_chip:
                 best = s
+        assert best is not None  # at least one batch is tried
         figure = best.time_per_output_token if kind == "tpot" else best.tokens_per_second_per_chip
+        assert figure is not None  # None only for requests of one token, which no row of tpot asks
         asked = best.batch if every else int(row["batch"])
         note = "" if asked <= most else f"{most} of {asked} sequences fit"
         found.append(Measured(name, kind, row, asked, best.batch, figure, tuple(points), note))

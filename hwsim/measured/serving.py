@@ -130,12 +130,12 @@ def group_table(rows: Sequence[Measured], others: Errors, limit: float) -> str:
         key = (row.stack, row.row["machine"], row.row["model"], row.row.get("checkpoint", row.row["weights"]))
         groups.setdefault(key, []).append(row)
     lines = []
-    for key, mine in groups.items():
+    for names, mine in groups.items():
         shipped, out = [row.error for row in mine], [others[id(row)] for row in mine if id(row) in others]
         worst = max(shipped, key=abs)
         why = cause(mine[0]) if mean(out or shipped) > limit else ""
         cells = [str(len(mine)), number(shipped), number(out), number([error_without(r) for r in mine])]
-        lines.append([*key, *cells, f"{100 * worst:+.0f}", why])
+        lines.append([*names, *cells, f"{100 * worst:+.0f}", why])
     header = [
         "stack",
         "machine",

@@ -197,13 +197,15 @@ def _checked(path: Path, folder: Path) -> ManifestFile:
             known = {*have, *entry.rename, *entry.columns, *part.columns}
             missing = [c for c in COLUMNS[entry.kind] if c not in known]
             if missing:
-                at = (*place, "parts", j) if entry.parts else (*place, "file")
+                where = (*place, "parts", j) if entry.parts else (*place, "file")
                 problems.append(
                     document.problem(
-                        at, f"{entry.file} has no column {', '.join(missing)}; write it under `rename` or `columns`"
+                        where, f"{entry.file} has no column {', '.join(missing)}; write it under `rename` or `columns`"
                     )
                 )
-            for at, given in (((*place, "parts", j), part.held_out), (place, None if j else entry.held_out)):
+            held: list[tuple[tuple[str | int, ...], HeldOutFile | None]]
+            held = [((*place, "parts", j), part.held_out), (place, None if j else entry.held_out)]
+            for at, given in held:
                 wrong = [c for c in (given.columns if given else ()) if c not in known]
                 problems += [
                     document.problem((*at, "held_out"), f"{entry.file} has no column {c}{nearest(c, sorted(known))}")

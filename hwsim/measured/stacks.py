@@ -77,7 +77,9 @@ def main(progress: Progress = lambda name: print(f"  {name}", file=sys.stderr)) 
     texts[DEFAULT] = rewritten(path.read_text(encoding="utf-8"), numbers, summary)
     for name, text in texts.items():
         write_whole(stack_folder() / f"{name}.yaml", text)
-        print(f"{name}: {text.partition('fit: ')[2].splitlines()[0]}")
+        line = re.search("^fit: (.*)$", text, re.MULTILINE)
+        assert line is not None  # every text has just been given its `fit:`
+        print(f"{name}: {line[1]}")
 
 
 if __name__ == "__main__":

@@ -166,9 +166,9 @@ def simulate(
     run, state, lost = DRIVERS[driver], State.initial(pipeline, watch), [0] * len(CAUSES)
     spans: list[tuple[int, int, int, int]] = []
     by_op: list[int] = []
-    found: list[tuple[int, int, int]] | None
     for index, program in enumerate((*programs, END)):
-        start, found = state.finish, [] if trace else None
+        start = state.finish
+        found: list[tuple[int, int, int]] | None = [] if trace else None
         state.begin(program.distance)
         run(pipeline, state, program.tiles(), program.flush, found)
         spans += [(*span, index) for span in found or ()]

@@ -6,7 +6,8 @@ It takes the same tiles as `walk` and shares none of its evaluation, so that equ
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import simpy
 
@@ -17,6 +18,16 @@ from hwsim.sim.refresh import stretch
 from hwsim.sim.state import Credits, Pending, State
 
 
+class Ticks(simpy.Environment):
+    """SimPy's environment; its time is a whole number, as it starts at one and every wait is one."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def now(self) -> int:
+            """Ticks."""
+
+
 class Job:
     """One step of one tile on its server: what feeds it, and its two output edges.
 
@@ -25,11 +36,18 @@ class Job:
 
     __slots__ = ("step", "source", "launched", "first", "last", "last_at", "returns", "is_write", "lag")
 
-    def __init__(self, env: simpy.Environment, step: Step, source: Job | None, is_write: bool = False):
+    def __init__(self, env: Ticks, step: Step, source: Job | None, is_write: bool = False):
         self.step, self.source, self.is_write, self.lag = step, source, is_write, 0
         self.first, self.last = env.event(), env.event()
-        self.last_at = None
-        self.returns: list = []
+        self.last_at: int | None = None
+        self.returns: list[tuple[Buffer, list]] = []
+
+
+def _after(env: Ticks, wait: int, act: Callable[[], object]) -> None:
+    def callback(_: simpy.Event) -> None:
+        act()
+
+    env.timeout(wait).callbacks.append(callback)
 
 
 class Buffer:
@@ -39,8 +57,9 @@ class Buffer:
     rest stay as they are.
     """
 
-    def __init__(self, env: simpy.Environment, capacity: int, credits: Credits, taken: int):
-        self.env, self.credits, self.taken, self.history = env, credits, taken, []
+    def __init__(self, env: Ticks, capacity: int, credits: Credits, taken: int):
+        self.env, self.credits, self.taken = env, credits, taken
+        self.history: list[tuple[int, int]] = []
         self.container = simpy.Container(env, capacity=capacity, init=credits.free)
         self.order: deque = deque()
         self.carried, self.rest = [], credits.released.copy()
@@ -61,7 +80,7 @@ class Buffer:
         if time <= self.env.now:
             self.give(entry)
         else:
-            self.env.timeout(time - self.env.now).callbacks.append(lambda _: self.give(entry))
+            _after(self.env, time - self.env.now, lambda: self.give(entry))
 
     def give(self, entry: list) -> None:
         """The credit is back; it becomes usable once all earlier ones are."""
@@ -85,12 +104,20 @@ class Buffer:
             credits.pop()
 
 
+def _pending(reads: int, write: Job) -> Pending:
+    source = write.source
+    assert source is not None and source.last_at is not None  # a write has a source, which has ended after the run
+    first: int | None = source.first.value
+    assert first is not None  # the event has happened, at a time that is its value
+    return Pending(reads, first, source.last_at, write.step, write.lag)
+
+
 class Run:
     """Some tiles of an op in a SimPy environment that starts from a State."""
 
     def __init__(self, pipeline: Pipeline, state: State, tiles: Iterable[Tile], flush: bool, spans=None):
         self.pipeline, self.state, self.spans = pipeline, state, spans
-        self.env = env = simpy.Environment(initial_time=state.origin)
+        self.env = env = Ticks(initial_time=state.origin)
         self.before = env.timeout(max(state.before - env.now, 0))
         tiles = list(tiles)
         taken = [0] * len(state.credits)
@@ -99,7 +126,7 @@ class Run:
         rooms = zip(pipeline.capacity, state.credits, taken, strict=True)
         self.buffers = [Buffer(env, capacity, credits, needed) for capacity, credits, needed in rooms]
         self.queues: list[list[Job]] = [[] for _ in SERVERS]
-        self.results: list[Job] = []
+        self.results: set[Job] = set()
         self.left: list[tuple[int, Job]] = []
         self._lay_out(tiles, flush)
 
@@ -111,11 +138,12 @@ class Run:
         self.env.run()
         for buffer in self.buffers:
             buffer.hand_back()
-        self.state.pending = [Pending(n, j.source.first.value, j.source.last_at, j.step, j.lag) for n, j in self.left]
+        self.state.pending = [_pending(reads, job) for reads, job in self.left]
 
     def _lay_out(self, tiles: Iterable[Tile], flush: bool) -> None:
         """Give each server its jobs in program order; writes find their place by counting reads."""
         env, state, reads = self.env, self.state, self.state.reads
+        results: list[Job] = []
         credit = [c.free + sum(n for _, n in c.released) for c in state.credits]
         pending: deque[tuple[int, Job]] = deque()
         for p in state.pending:
@@ -137,7 +165,7 @@ class Run:
                 job.returns.append((self.buffers[buffer], self.buffers[buffer].place(amount)))
 
         for tile in tiles:
-            job = None
+            job: Job | None = None
             for step in tile.steps:
                 if step.server == DRAM:
                     while pending and pending[0][0] <= reads:
@@ -154,17 +182,18 @@ class Run:
                 job.lag = lag
                 self.queues[step.server].append(job)
                 returns(job)
+            assert job is not None  # a tile has a step
             if tile.write:
                 write = Job(env, tile.write, job, is_write=True)
                 write.lag = job.lag + self.pipeline.latency[job.step.server]
                 pending.append((reads + state.distance, write))
             if tile.result:
-                self.results.append(job)
+                results.append(job)
         while flush and pending:
             place_write()
         self.left, state.reads = list(pending), reads
-        self.result = self.results[-1] if self.results else None
-        self.results = set(self.results)
+        self.result = results[-1] if results else None
+        self.results = set(results)
 
     def _at(self, time: int, event: simpy.Event) -> None:
         """Let `event` happen at `time` (its value), or now if that is past."""
@@ -172,7 +201,7 @@ class Run:
         if wait <= 0:
             event.succeed(time)
         else:
-            self.env.timeout(wait).callbacks.append(lambda _: event.succeed(time))
+            _after(self.env, wait, lambda: event.succeed(time))
 
     def _finish_at(self, job: Job, time: int) -> None:
         job.last_at = time
@@ -217,8 +246,8 @@ class Run:
                 self._finish_at(job, accepted + latency)
             yield env.timeout(step.beat)
             state.free[server] = env.now
-            for buffer, entry in job.returns:
-                buffer.give(entry)
+            for filled, entry in job.returns:
+                filled.give(entry)
             if watched:
                 cause = cause if state.started else "fill"
                 state.started = True
@@ -235,6 +264,7 @@ class Run:
             if server == DRAM:
                 state.finish = max(state.finish, env.now)
             if job in self.results:
+                assert job.last_at is not None  # set above: a result is no write
                 state.finish = max(state.finish, job.last_at + pipeline.q)
                 if job is self.result:
                     state.act = job.last_at

@@ -90,6 +90,8 @@ def test_held_out_rows_are_whole_shapes_cells_channels_sizes_layers():
     shares["all_reduce"] = 1 / 3
     by = {"gemm": ("n", "k"), "prefill": ("batch", "tokens"), "decode": ("batch", "tokens"), "all_reduce": ("size",)}
     for d in sets.datasets():
+        if d.kind in ("serving", "tpot"):  # fitted by leaving a model out
+            continue
         if not d.fitted:
             assert all(d.held) and not d.fit_rows
         elif d.kind == "experts":
