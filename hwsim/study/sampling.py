@@ -66,21 +66,26 @@ def basis(axes: Sequence[Array], modes: int) -> tuple[Array, Array]:
     return vectors, values[leading]
 
 
-def greedy(vectors: Array, variances: Array, points: int, noise: float) -> NDArray[np.intp]:
+def greedy(
+    vectors: Array, variances: Array, points: int, noise: float, known: Sequence[int] | NDArray[np.intp] = ()
+) -> NDArray[np.intp]:
     """The nodes of largest gain, one after another, in the order chosen; exact, with 2 x modes x nodes MACs per point.
 
     The gains of all nodes are kept up to date by rank-one updates instead of being computed again:
     a = |Sigma u|^2 and b = u^T Sigma u per node.
-    raises: ValueError unless 1 <= points <= nodes and noise is above 0.
+    known:  nodes that are observed already; they are not among the `points` chosen.
+    raises: ValueError unless 1 <= points + known <= nodes and noise is above 0.
     """
-    _check(vectors, points, noise)
+    _check(vectors, points + len(known), noise)
     sigma = np.diag(variances)
     spread = vectors * variances
     norm, energy = (spread**2).sum(1), (spread * vectors).sum(1)
     open_nodes = np.ones(len(vectors), bool)
-    chosen = np.empty(points, np.intp)
-    for step in range(points):
-        chosen[step] = best = int(np.argmax(np.where(open_nodes, norm / (noise + energy), -np.inf)))
+    chosen = [int(node) for node in known]
+    for step in range(len(chosen) + points):
+        if step == len(chosen):
+            chosen.append(int(np.argmax(np.where(open_nodes, norm / (noise + energy), -np.inf))))
+        best = chosen[step]
         open_nodes[best] = False
         column = sigma @ vectors[best]
         pivot = noise + vectors[best] @ column
@@ -88,11 +93,17 @@ def greedy(vectors: Array, variances: Array, points: int, noise: float) -> NDArr
         norm += along * (along * (column @ column) / pivot - 2 * (vectors @ (sigma @ column))) / pivot
         energy -= along**2 / pivot
         sigma -= np.outer(column, column / pivot)
-    return chosen
+    return np.array(chosen[len(known) :], np.intp)
 
 
 def randomised_greedy(
-    vectors: Array, variances: Array, points: int, noise: float, epsilon: float = 0.01, seed: int = 0
+    vectors: Array,
+    variances: Array,
+    points: int,
+    noise: float,
+    epsilon: float = 0.01,
+    seed: int = 0,
+    known: Sequence[int] | NDArray[np.intp] = (),
 ) -> NDArray[np.intp]:
     """As `greedy`, but each step looks at `candidates(nodes, points, epsilon)` random nodes that are not chosen yet.
 
@@ -100,11 +111,12 @@ def randomised_greedy(
     single precision, which their differences bear; Sigma is kept in double.
     raises: ValueError as `greedy`, or unless epsilon is above 0 and below 1.
     """
-    nodes = _check(vectors, points, noise)
+    nodes, start = _check(vectors, points + len(known), noise), len(known)
     draw, generator = candidates(nodes, points, epsilon), np.random.default_rng(seed)
-    sigma, single = np.diag(variances), vectors.astype(np.float32)
-    order = np.arange(nodes)  # the first `step` entries are chosen, and the others are not
-    for step in range(points):
+    single, seen = vectors.astype(np.float32), vectors[np.asarray(known, np.intp)]
+    sigma = np.linalg.inv(np.diag(1 / variances) + seen.T @ seen / noise)
+    order = np.argsort(~np.isin(np.arange(nodes), known), kind="stable")  # the first `step` entries are chosen
+    for step in range(start, start + points):
         few = step + generator.choice(nodes - step, min(draw, nodes - step), replace=False)
         rows = single[order[few]]
         columns = rows @ sigma.astype(np.float32)
@@ -114,7 +126,7 @@ def randomised_greedy(
         column = sigma @ row
         sigma -= np.outer(column, column / (noise + row @ column))
         order[[step, best]] = order[[best, step]]
-    return order[:points].copy()
+    return order[start : start + points].copy()
 
 
 def candidates(nodes: int, points: int, epsilon: float) -> int:

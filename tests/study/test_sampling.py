@@ -144,6 +144,14 @@ def test_a_latin_hypercube_takes_every_value_equally_often():
     assert len(set(latin_hypercube([2, 3], 6).tolist())) == 6
 
 
+def test_known_nodes_are_taken_into_account_and_not_chosen_again():
+    vectors, variances = random_graph(4, 20, 6)
+    first = greedy(vectors, variances, 8, 0.05)
+    assert (greedy(vectors, variances, 5, 0.05, known=first[:3]) == first[3:]).all()
+    more = randomised_greedy(vectors, variances, 5, 0.05, epsilon=1e-9, known=first[:3])
+    assert (more == first[3:]).all()
+
+
 @pytest.mark.parametrize("points", [0, 7])
 def test_more_points_than_nodes_are_refused(points):
     vectors, variances = random_graph(0, 6, 2)
