@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.docs.addition import Copy, listed
 
 PART = '''class MineFile(FilePart):
@@ -105,7 +107,8 @@ def test_a_server_is_six_files(tmp_path):
     slow = run("toy.yaml")
     assert slow["limited_by"] == "mine" and slow["bound_cycles"] == 1000 * elements <= slow["cycles"]
     assert slow["config"]["machine"]["mine"] == {"rate": "0.001 element/cycle", "latency": "7 cycles"}
-    assert slow["utilization"]["mine"] * slow["cycles"] == 1000 * elements  # each element once, none left out
+    busy = slow["utilization"]["mine"] * slow["cycles"]
+    assert busy == pytest.approx(1000 * elements, abs=1)  # each element once, none left out; cycles are whole
     fast, without = run("toy.yaml", "--set", "mine.rate=10000 element/cycle"), run("edge-mx")
     assert without["limited_by"] == fast["limited_by"] == "dram" and "mine" not in without["utilization"]
     assert without["cycles"] <= fast["cycles"] <= without["cycles"] + 32 * 8  # its latency, and a cycle, per layer
