@@ -226,6 +226,7 @@ def serve(
         str, typer.Option(help="acceptance probability of each draft token, given that the earlier ones are accepted")
     ] = "",
     set_: Set = None,
+    energy: Annotated[bool, typer.Option("--energy", help="print each term of the energy with its source")] = False,
     as_json: Json = False,
 ) -> None:
     """Serve a model in steady state.
@@ -262,7 +263,7 @@ def serve(
         drafts=drafts, acceptance=chances, keep_windows=keep_windows, stack=stack,
     )  # fmt: skip
     found = steady(arch, request, sequences, settings, problems)
-    print(json.dumps(found.to_dict(), indent=2) if as_json else served_text(found))
+    print(json.dumps(found.to_dict(), indent=2) if as_json else served_text(found, energy))
 
 
 @app.command()

@@ -12,7 +12,7 @@ Nothing queues here: the time to first token is that of a prefill alone. Under l
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from math import floor
 from typing import Any
@@ -22,6 +22,7 @@ from hwsim.arch.stack import ServingStack, stack_of
 from hwsim.errors import InputError, collect
 from hwsim.jobs.options import RunOptions
 from hwsim.jobs.tile import TileJob, resident
+from hwsim.mapping.gpu.kernels import MARKS
 from hwsim.result import Cost, Memory, Term
 from hwsim.workload import load_model
 
@@ -75,6 +76,8 @@ class Served:
     prefill_seconds: per prompt, where `prefill_prompts` are computed together.
     energy: joules per output token on all chips, prompts included, term by term with its source. A term without a
         source is null, and then the total is null too.
+    provenance: shares of the device's time, prompts included, by how it is known, as in a `Result`; the software's time
+        is none of it.
     """
 
     machine: str
@@ -95,6 +98,7 @@ class Served:
     memory: Memory
     energy: tuple[Term, ...] = ()
     energy_joules_per_token: float | None = None
+    provenance: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -145,6 +149,7 @@ class Deployment:
         self._energy: dict[Key, list[Term]] = {}
         self._limited_by: dict[Key, str] = {}
         self._said: dict[Key, tuple[str, ...]] = {}
+        self._marks: dict[Key, dict[str, float]] = {}
 
     def job(self, phase: str, batch: int, context: int, **more: Any) -> TileJob:
         """One step, simulated as `run` does. more: further fields of StepOptions."""
@@ -154,7 +159,7 @@ class Deployment:
         """Duration of a step: the device's time and the software time that is not hidden behind it."""
         key = (phase, batch, context)
         if key not in self._steps:
-            self._energy[key] = []
+            self._energy[key], self._marks[key] = [], dict.fromkeys(MARKS, 0.0)
             if phase == "decode" and self.request.drafts:
                 self._steps[key] = self._verified(key)
             else:
@@ -172,15 +177,25 @@ class Deployment:
                 found[term.name] = Term(term.name, known, term.source)
         return tuple(found.values())
 
+    def provenance(self, steps: Sequence[tuple[float, Key]]) -> dict[str, float]:
+        """Shares of the device's time of `steps`, given as for `energy`, by how it is known."""
+        found = {mark: sum(often * self._marks[key][mark] for often, key in steps) for mark in MARKS}
+        return {mark: seconds / sum(found.values()) for mark, seconds in found.items()}
+
     def _simulated(self, job: TileJob, key: Key, often: int = 1) -> float:
         layers = len({op.layer for op in job.ops if op.layer >= 0})
         extra = self.stack.step_seconds + self.stack.layer_seconds * layers
         if job.phase != "prefill":
             extra += self.stack.sequence_seconds * job.config["batch"]
-        seconds = self.arch.seconds(1) * job.simulate().ticks / job.pipeline.q + extra
+        outcome, (_, tiled) = job.simulate(), job.choice
+        tick = self.arch.seconds(1) / job.pipeline.q
+        seconds = self.arch.seconds(1) * outcome.ticks / job.pipeline.q + extra
         terms = job.spent(seconds).energy
         self._limited_by[key] = job.bound.limited_by
-        self._said[key] = (*job.notes, *(note for operand in job.operands for note in operand.notes))
+        kernels = [one.kernel.note for one in tiled if one.kernel and one.kernel.note]
+        self._said[key] = (*job.notes, *(note for operand in job.operands for note in operand.notes), *kernels)
+        for one, ticks in zip(tiled, outcome.by_op, strict=True):
+            self._marks[key][one.kernel.mark if one.kernel else "ideal"] += often * ticks * tick
         self._energy[key] += [Term(t.name, t.value and often * t.value, t.source) for t in terms]
         return seconds
 
@@ -259,7 +274,8 @@ class Deployment:
         last = [("decode", batch, c) for c in self.contexts()[-1:]]
         said = [note for key in (*last, ("prefill", prompts, r.isl)) for note in self._said[key]]
         notes = dict.fromkeys([*self._notes(asked, most), *said, *self.arch.warnings])
-        energy = self.energy([*spent, (1 / (prompts * r.osl), ("prefill", prompts, r.isl))])
+        spent.append((1 / (prompts * r.osl), ("prefill", prompts, r.isl)))
+        energy = self.energy(spent)
         return Served(
             machine=self.arch.name,
             request=r,
@@ -279,6 +295,7 @@ class Deployment:
             memory=self.memory(batch),
             energy=energy,
             energy_joules_per_token=Cost.total(energy),
+            provenance=self.provenance(spent),
             notes=tuple(notes),
         )
 

@@ -20,8 +20,9 @@ from hwsim.mapping.gpu.kernels import MARKS
 from hwsim.mapping.onchip import buffer_bytes, ends_bytes
 from hwsim.mapping.operands import STOCHASTIC, Formats, operands, weights_config
 from hwsim.mapping.pipeline import Pipeline
+from hwsim.mapping.plan import Policy, Tiled
 from hwsim.mapping.program import DEQUANTISE, REGENERATE, SERVERS
-from hwsim.mapping.tiling import Policy, Tiled, policies, tile
+from hwsim.mapping.tiling import policies, tile
 from hwsim.mapping.traffic import activation_bytes, seed_blocks, vector_passes, work_cycles
 from hwsim.result import Cost, Memory, Result, Row, apportion
 from hwsim.sim.engine import Outcome, simulate

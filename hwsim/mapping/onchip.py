@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from hwsim.arch.machine import TileMachine
 from hwsim.mapping.operands import Operands
-from hwsim.mapping.tiling import Policy, Tiled
-from hwsim.mapping.traffic import activation_bytes, weight_bytes
+from hwsim.mapping.plan import Policy, Tiled
+from hwsim.mapping.traffic import activation_bytes, needed, weight_bytes
 from hwsim.workload.op import Gemm, Op
 
 
@@ -46,8 +46,7 @@ def _tiles(arch: TileMachine, g: Gemm, opd: Operands, policy: Policy) -> int:
     """Operand reads and partial sums of one GEMM."""
     rows, columns = -(-g.m // min(policy.m, g.m)), -(-g.n // min(policy.n, g.n))
     steps = -(-g.k // min(policy.k, g.k))
-    assert opd.weights is not None, "a GEMM multiplies weights, which have a format"
-    weights = g.n * opd.weights.row_nbytes(g.k)
+    weights = g.n * needed(opd.weights).row_nbytes(g.k)
     sums = 2 * steps * g.m * g.n * arch.dot.accumulator_bytes
     return rows * weights + columns * activation_bytes(opd, g.m * g.k) + sums
 

@@ -68,8 +68,8 @@ class Stream(Draft):
             final, takes, gives = i == len(kinds) - 1, [], []
             if server == DRAM:
                 takes.append((WEIGHTS, read))
-            if (server == DRAM) == final or (i == 1 and kinds[0] == DRAM):
-                gives.append((WEIGHTS, read if kinds[0] == DRAM else 0))
+            if kinds[0] == DRAM and i == min(1, len(kinds) - 1):  # the server that the read feeds lets go of it
+                gives.append((WEIGHTS, read))
             if server != DRAM and not final:
                 takes.append((_QUEUE[kinds[i + 1]], 1))
             if i and kinds[i - 1] != DRAM:

@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hwsim.files.tables import seconds_text
+from hwsim.report.text import provenance_text, term_lines, terms_text
 
 if TYPE_CHECKING:
     from hwsim.arch.stack import ServingStack
     from hwsim.jobs.serve import Served
 
 
-def served_text(s: Served) -> str:
-    """One line per quantity."""
+def served_text(s: Served, energy: bool = False) -> str:
+    """One line per quantity. energy: also each term of the energy, with its source."""
     r, m = s.request, s.memory
     used = m.total
     held = {"weights": m.weights, "kv": m.kv, "state": m.state}
     parts = ", ".join(f"{part} {n / 1e9:.2f} GB" for part, n in held.items() if n)
     step = f"{seconds_text(s.step_seconds)}, mean over context lengths, {_integration(s.step_error_seconds)}"
-    energy = energy_lines(s)
+    lines = energy_lines(s, energy)
     rows = [
         ("tokens/s", f"{s.tokens_per_second_per_chip:,.0f} per chip, {s.tokens_per_second_per_user:,.1f} per user"),
         ("first token", f"{seconds_text(s.time_to_first_token)}, without queueing"),
@@ -28,9 +29,10 @@ def served_text(s: Served) -> str:
         ("batch", f"{s.batch:,} (memory allows {s.batch_by_memory:,})"),
         ("memory", f"{used / 1e9:.1f} of {m.capacity / 1e9:.0f} GB per chip ({parts})"),
         ("limited by", s.limited_by),
+        ("kernels", f"{provenance_text(s.provenance)}: shares of the device's time, by how it is known"),
         ("stack", stack_line(s.stack)),
-        ("energy", energy[0]),
-        *(("", line) for line in energy[1:]),
+        ("energy", lines[0]),
+        *(("", line) for line in lines[1:]),
         *(("note", note) for note in s.notes),
     ]
     chips = f", {r.chips} chips ({r.parallel})" if r.chips > 1 else ""
@@ -66,17 +68,8 @@ def _integration(seconds: float) -> str:
     return f"integration error < {seconds_text(max(seconds, 1e-9))}"
 
 
-def energy_lines(s: Served) -> list[str]:
-    """Joules per output token, its terms, and the terms without a source."""
-    known = sum(t.value for t in s.energy if t.value is not None)
-    if s.energy_joules_per_token is not None:
-        lines = [f"{known:.4g} J per output token, prompts included"]
-    else:
-        lines = [
-            "- per output token" + (f"; {known:.4g} J excluding terms without a published source" if known else "")
-        ]
-    lines += [f"{t.value:<10.4g} {t.name}: {t.source}" for t in s.energy if t.value is not None]
-    for source in dict.fromkeys(t.source for t in s.energy if t.value is None):
-        names = ", ".join(t.name for t in s.energy if t.value is None and t.source == source)
-        lines.append(f"{'-':<10} {source} ({names})")
-    return lines
+def energy_lines(s: Served, terms: bool = False) -> list[str]:
+    """Joules per output token, one line; with `terms`, each term and its source below."""
+    whole, rest = terms_text(s.energy, 1, "J")
+    lines = [f"{whole} per output token, prompts included{rest}" + ("" if terms else " (--energy)")]
+    return lines + (term_lines(s.energy, 1) if terms else [])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hwsim.files.tables import bytes_text, seconds_text, table
-from hwsim.result import Result, Row
+from hwsim.result import Result, Row, Term
 
 if TYPE_CHECKING:
     from hwsim.arch import Arch
@@ -75,19 +75,29 @@ def cost_lines(r: Result, terms: bool = False) -> list[str]:
         ("energy", r.cost.energy, tokens or 1, "J", "per token" if tokens else "of the run"),
         ("area", r.cost.area, 1, "mm2", "of as many units as the machine's rates need"),
     ):
-        known = sum(t.value for t in parts if t.value is not None)
-        lacking = list(dict.fromkeys(t.name for t in parts if t.value is None))
-        whole = "-" if lacking else f"{known / share:.4g} {unit}"
-        rest = what
-        if lacking:
-            some = f"{known / share:.4g} {unit} " if known else ""
-            rest += f"; {some}without {', '.join(lacking)}: no figure"
-        lines.append(f"  {key:<11} {whole:<18} {rest}" + ("" if terms else " (--energy)"))
+        whole, rest = terms_text(parts, share, unit)
+        lines.append(f"  {key:<11} {whole:<18} {what}{rest}" + ("" if terms else " (--energy)"))
         if terms:
-            lines += [f"    {t.name:<28} {t.value / share:<10.4g} {t.source}" for t in parts if t.value is not None]
-            for source in dict.fromkeys(t.source for t in parts if t.value is None):
-                names = ", ".join(t.name for t in parts if t.value is None and t.source == source)
-                lines.append(f"    {'-':<28} {source} ({names})")
+            lines += [f"    {line}" for line in term_lines(parts, share)]
+    return lines
+
+
+def terms_text(terms: Sequence[Term], share: float, unit: str) -> tuple[str, str]:
+    """(the sum of the terms over `share`, or "-" where one has no figure; what that sum lacks)."""
+    known = sum(t.value for t in terms if t.value is not None)
+    lacking = list(dict.fromkeys(t.name for t in terms if t.value is None))
+    if not lacking:
+        return f"{known / share:.4g} {unit}", ""
+    some = f"{known / share:.4g} {unit} " if known else ""
+    return "-", f"; {some}without {', '.join(lacking)}: no figure"
+
+
+def term_lines(terms: Sequence[Term], share: float) -> list[str]:
+    """Each term over `share` with its source; below them the terms that have none, by what is missing."""
+    lines = [f"{t.name:<28} {t.value / share:<10.4g} {t.source}" for t in terms if t.value is not None]
+    for source in dict.fromkeys(t.source for t in terms if t.value is None):
+        names = ", ".join(t.name for t in terms if t.value is None and t.source == source)
+        lines.append(f"{'-':<28} {source} ({names})")
     return lines
 
 

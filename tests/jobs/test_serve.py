@@ -88,7 +88,30 @@ def test_energy_per_token_is_that_of_its_steps_and_its_share_of_the_prompt():
     assert {t.name for t in found.energy} == {*terms, *prompts}
     gpu = Deployment("h200-sxm-trtllm", NANO).serve(1)
     assert gpu.energy_joules_per_token is None and "no public energy of HBM3" in gpu.energy[0].source
-    assert "no public energy of HBM3" in served_text(gpu)
+    short, long = (served_text(gpu, energy).splitlines() for energy in (False, True))
+    (line,) = (line for line in short if line not in long)  # the one that names the option
+    assert line.endswith("(--energy)") and line.split()[0] == "energy" and "without dram" in line
+    for term in gpu.energy:
+        assert any(term.source in line for line in long) and not any(term.source in line for line in short)
+
+
+def test_how_the_time_is_known():
+    """The shares of `run`, of prompts alone and of prompts and steps; and the notes on its kernels."""
+    for osl in (1, 2):
+        found = Deployment("b200", Request("llama3-8b", 1024, osl, "mxfp4", stack="none")).serve(1)
+        steps = [run("b200", "llama3-8b", phase, 1, 1024, "mxfp4", engine="walk") for phase in ("prefill", "decode")]
+        steps = steps[:osl]
+        assert {m for step in steps for m, share in step.provenance.items() if share} == {
+            "transferred",
+            "measured",
+            "ideal",
+        }
+        for mark, share in found.provenance.items():
+            seconds = sum(step.seconds * step.provenance[mark] for step in steps)
+            assert share == pytest.approx(seconds / sum(step.seconds for step in steps), rel=1e-4)
+        said = [note for step in steps for note in step.notes if "was not measured" in note]
+        assert said and set(said) <= set(found.notes)
+        assert "% transferred" in served_text(found)
 
 
 def test_the_prefill_makes_the_first_token():

@@ -9,13 +9,15 @@ path's measured one but by the bytes that it reads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from hwsim.arch.cores import Cores, ExpertKernel, Family
+from hwsim.arch.cores import Cores, ExpertKernel, ExpertRates, Family
 from hwsim.formats.layout import Layout
 from hwsim.formats.names import layout
+from hwsim.mapping.gpu.kernels import Provenance
 from hwsim.mapping.operands import Operands
 from hwsim.mapping.program import REGENERATE
+from hwsim.mapping.traffic import needed
 
 #: Uncertainty of a time, as a share of it, that is taken from: the same chip in another state, or its like with another
 #: memory (H200 from H100); the same tensor path and bits; another path or another generation of chips.
@@ -27,14 +29,19 @@ NIBBLE, WIDE = ("nvfp4",), ("bfloat16",)
 CONVERTED_BYTE, CONVERTED_NIBBLE = ("int8_wo", "int4_wo"), ("int4_wo", "int8_wo")
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Kernels for a pair. family: None where the time is ideal. mark, uncertainty, note: as a kernel's."""
+class GemmChoice(NamedTuple):
+    """The GEMM kernels for a pair of formats. family: None where the time is ideal."""
 
     family: Family | None
-    mark: str
-    uncertainty: float = 0.0
-    note: str = ""
+    known: Provenance
+
+
+class ExpertChoice(NamedTuple):
+    """The kernels for the experts of a pair of formats, and their rates; None where the time is ideal."""
+
+    kernel: ExpertKernel | None
+    rates: ExpertRates | None
+    known: Provenance
 
 
 def bits(form: Layout) -> float:
@@ -47,24 +54,27 @@ def multiplied(opd: Operands) -> Layout:
     return layout(opd.pair[1]) if opd.pair else opd.activations
 
 
-def family_for(cores: Cores, opd: Operands) -> Choice:
+def family_for(cores: Cores, opd: Operands) -> GemmChoice:
     """The GEMM family for an op's formats."""
-    weights, acts = opd.weights, opd.activations
-    assert weights is not None
+    weights, acts = needed(opd.weights), opd.activations
     own = cores.family(weights.name, acts.name)
     if own:
-        return Choice(own, *state(cores, own.name))
+        return GemmChoice(own, state(cores, own.name))
     pair = f"{weights.name} x {acts.name}"
     if opd.converter == REGENERATE:
-        return Choice(None, "ideal", note=f"{pair}: no kernel with regenerators was measured; its GEMMs are ideal")
+        return GemmChoice(None, _ideal(f"{pair}: no kernel with regenerators was measured; its GEMMs are ideal"))
     names, uncertainty = path(weights, multiplied(opd), opd.converter is not None)
     found = {f.name: f for f in (*cores.borrowed, *cores.families)}
     family = next((found[name] for name in names if name in found), None)
     if family is None:
-        return Choice(None, "ideal", note=f"{pair}: no kernel of its kind was measured; its GEMMs are ideal")
+        return GemmChoice(None, _ideal(f"{pair}: no kernel of its kind was measured; its GEMMs are ideal"))
     where = f" of {family.chip}" if family.chip else ""
     note = f"{pair} was not measured: time of {family.name}'s kernels{where}, +-{100 * uncertainty:.0f} %"
-    return Choice(family, "transferred", uncertainty, note)
+    return GemmChoice(family, Provenance("transferred", uncertainty, note))
+
+
+def _ideal(note: str) -> Provenance:
+    return Provenance("ideal", note=note)
 
 
 def path(weights: Layout, acts: Layout, converted: bool) -> tuple[tuple[str, ...], float]:
@@ -80,41 +90,34 @@ def path(weights: Layout, acts: Layout, converted: bool) -> tuple[tuple[str, ...
     return NIBBLE, FAR
 
 
-def state(
-    cores: Cores, name: str, uses: tuple[str, ...] = ("clock", "dram", "cores", "cache")
-) -> tuple[str, float, str]:
-    """(mark, uncertainty, note) of a calibrated kernel: measured, where the machine is as it was at the fit.
+def state(cores: Cores, name: str, uses: tuple[str, ...] = ("clock", "dram", "cores", "cache")) -> Provenance:
+    """How the time of a calibrated kernel is known: measured, where the machine is as it was at the fit.
 
     name: of its family, whose multiply-adds count too. uses: the peaks that it depends on.
     """
     other = cores.uncertainty if cores.measured_on != cores.machine else 0.0
     moved = sorted(cores.changed & {*uses, name})
     if other:
-        return (
-            "transferred",
-            other,
-            f"kernels measured on {cores.measured_on}, by the data sheets, +-{100 * other:.0f} %",
-        )
+        note = f"kernels measured on {cores.measured_on}, by the data sheets, +-{100 * other:.0f} %"
+        return Provenance("transferred", other, note)
     if moved:
         what = ", ".join("multiply-adds" if m == name else m for m in moved)
-        return "transferred", NEAR, f"kernels measured at another {what}, +-{100 * NEAR:.0f} %"
-    return "measured", 0.0, ""
+        return Provenance("transferred", NEAR, f"kernels measured at another {what}, +-{100 * NEAR:.0f} %")
+    return Provenance("measured")
 
 
-def experts_for(cores: Cores, opd: Operands, tokens: int) -> tuple[ExpertKernel | None, Choice]:
+def experts_for(cores: Cores, opd: Operands, tokens: int) -> ExpertChoice:
     """The kernels for the experts of an op's formats in a step of so many tokens, and how their time is known."""
-    weights, acts = opd.weights, multiplied(opd)
-    assert weights is not None
+    weights, acts = needed(opd.weights), multiplied(opd)
     measured = [e for e in cores.experts if e.rates]
     pair = f"experts {weights.name} x {opd.activations.name}"
     for kernel in measured:
         formats = (kernel.weights, kernel.activations) == (weights.name, opd.activations.name)
         if formats and (not kernel.tokens or tokens <= kernel.tokens):
+            known = state(cores, kernel.family)
             if kernel.chip:
-                return kernel, Choice(
-                    None, "transferred", FAR, f"{pair}: kernels of {kernel.chip}, +-{100 * FAR:.0f} %"
-                )
-            return kernel, Choice(None, *state(cores, kernel.family))
+                known = Provenance("transferred", FAR, f"{pair}: kernels of {kernel.chip}, +-{100 * FAR:.0f} %")
+            return ExpertChoice(kernel, kernel.rates, known)
     if bits(acts) > 10:
         names: tuple[str, ...] = ("bfloat16",) if bits(weights) > 10 else ("w4a16_mxfp4",)
     elif bits(acts) > 5:
@@ -123,6 +126,6 @@ def experts_for(cores: Cores, opd: Operands, tokens: int) -> tuple[ExpertKernel 
         names = ("nvfp4",)
     found = next((e for name in names for e in measured if e.name == name), None)
     if found is None or opd.converter == REGENERATE:
-        return None, Choice(None, "ideal", note=f"{pair}: no kernel of their kind was measured; they are ideal")
+        return ExpertChoice(None, None, _ideal(f"{pair}: no kernel of their kind was measured; they are ideal"))
     note = f"{pair} were not measured: time of {found.name}'s kernels, +-{100 * FAR:.0f} %"
-    return found, Choice(None, "transferred", FAR, note)
+    return ExpertChoice(found, found.rates, Provenance("transferred", FAR, note))

@@ -5,7 +5,8 @@ A wave occupies DRAM, then the cores, then the write-back path. Each kernel says
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from hwsim.arch.cores import AllReduceRates, ConvRates, ConvUpdateRates, Cores
 
@@ -17,6 +18,17 @@ PORT = 64
 CAUSES = ("launch", "memory", "compute", "partial_wave", "reduction")
 #: How a time is known: by a measured kernel; by one of another chip, format or state of the machine; by neither.
 MARKS = ("measured", "transferred", "ideal")
+
+
+class Provenance(NamedTuple):
+    """How a kernel's time is known.
+
+    mark: one of MARKS. uncertainty: of a transferred one, as a share of its time. note: what a reader must know.
+    """
+
+    mark: str
+    uncertainty: float = 0.0
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +69,7 @@ class Wave:
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """Launch and waves, seconds; bytes that cross the memory.
-
-    mark: one of MARKS. uncertainty: of a transferred one, as a share of its time. note: what a reader must know.
-    """
+    """Launch and waves, seconds; bytes that cross the memory. mark, uncertainty, note: as in `Provenance`."""
 
     launch: float
     waves: tuple[Wave, ...]
@@ -69,6 +78,10 @@ class Kernel:
     mark: str = "measured"
     uncertainty: float = 0.0
     note: str = ""
+
+    def known(self, by: Provenance) -> Kernel:
+        """The same kernel, whose time is known in this way."""
+        return replace(self, mark=by.mark, uncertainty=by.uncertainty, note=by.note)
 
     @property
     def seconds(self) -> float:

@@ -7,25 +7,75 @@ result of the op before. Steps of zero length on the memory pass the time of wha
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Generic, NamedTuple, TypeVar
 
-from hwsim.arch.cores import Cores
+from hwsim.arch.cores import Cores, KernelRates
+from hwsim.arch.machine import TileMachine
 from hwsim.errors import InputError
+from hwsim.formats.layout import Layout
 from hwsim.mapping.gpu.attention import attention_macs, decode_attention, prefill_attention
 from hwsim.mapping.gpu.experts import expert_gemms, expert_kernel
 from hwsim.mapping.gpu.formats import FAR, bits, experts_for, family_for, state
 from hwsim.mapping.gpu.gemm import gemm, grouped
-from hwsim.mapping.gpu.kernels import Kernel, Wave, all_reduce, conv_update, convolution, elementwise
+from hwsim.mapping.gpu.kernels import (
+    Kernel,
+    Provenance,
+    Wave,
+    all_reduce,
+    conv_update,
+    convolution,
+    elementwise,
+)
 from hwsim.mapping.operands import Operands
 from hwsim.mapping.pipeline import Pipeline
 from hwsim.mapping.program import DOT, DRAM, LAUNCH, Program, Step, Tile
-from hwsim.mapping.traffic import activation_bytes, traffic, vector_passes, work_cycles
-from hwsim.workload.op import Op
+from hwsim.mapping.traffic import activation_bytes, needed, traffic, vector_passes, work_cycles
+from hwsim.workload.op import AttentionCore, Op
 
 #: Share of the dot array's rate that GEMMs of the chunked scan reach: assumed, as no table holds a scan.
 SCAN_SHARE = 0.5
 #: Cached values of fewer bits than this are read by no measured kernel.
 LEAST_CACHE_BITS = 8
+#: Formats of at most this many bits per value, scales included, are formats of a byte.
+BYTE_BITS = 8.5
+
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """A machine with `cores:`, and the parts that such a machine always has.
+
+    launch: start of a kernel outside the library's tables, seconds. lanes: elements per second of the vector unit.
+    """
+
+    arch: TileMachine
+    cores: Cores
+    launch: float
+    lanes: float
+
+    @classmethod
+    def of(cls, arch: TileMachine) -> Chip:
+        """The parts of a machine whose file has `cores:`, and with them, as its reader checks, a vector and a stack."""
+        lanes = float(needed(arch.vector).elements_per_cycle) * float(arch.clock_hz)
+        return cls(arch, needed(arch.cores), needed(arch.stack).launch_seconds, lanes)
+
+    def with_count(self, count: int) -> Chip:
+        """The chip with so many cores."""
+        if count == self.cores.count:
+            return self
+        cores = replace(self.cores, count=count)
+        return replace(self, arch=replace(self.arch, cores=cores), cores=cores)
+
+
+class Rated(NamedTuple, Generic[R]):
+    """Rates of a kernel (None: no table has any), and how its time is known."""
+
+    rates: R | None
+    known: Provenance
 
 
 def kernel_of(pipeline: Pipeline, op: Op, opd: Operands, warm: bool = False) -> Kernel:
@@ -36,158 +86,163 @@ def kernel_of(pipeline: Pipeline, op: Op, opd: Operands, warm: bool = False) -> 
 
     raises: InputError where the cores have no rates.
     """
-    cores = pipeline.arch.cores
+    chip = Chip.of(pipeline.arch)
+    cores = chip.cores
     if not cores.bandwidth:
-        name = pipeline.arch.name
+        name = chip.arch.name
         raise InputError(f"{name}: cores have no rates; run `hwsim calibrate {name} DATA.csv -o FILE` and name FILE")
     tuned = cores.tuned or cores.count
     if cores.count == tuned:
-        return _kernel(pipeline, op, opd, warm)
+        return _kernel(chip, op, opd, warm)
     low, high = sorted((cores.count, tuned))
-    ways = []
-    for count in {*(low << i for i in range((high // low).bit_length()) if low << i <= high), high}:
-        arch = replace(pipeline.arch, cores=replace(cores, count=count))
-        ways.append(_kernel(replace(pipeline, machine=arch), op, opd, warm))
+    counts = {*(low << i for i in range((high // low).bit_length()) if low << i <= high), high}
+    ways = [_kernel(chip.with_count(count), op, opd, warm) for count in counts]
     return (min if cores.count > tuned else max)(ways, key=lambda way: way.seconds)
 
 
-def _kernel(pipeline: Pipeline, op: Op, opd: Operands, warm: bool) -> Kernel:
-    arch, cores = pipeline.arch, pipeline.arch.cores
-    clock = float(arch.clock_hz)
-    launch = arch.stack.launch_seconds
+def _kernel(chip: Chip, op: Op, opd: Operands, warm: bool) -> Kernel:
     if op.link:
-        return _collective(pipeline, op, opd)
+        return _collective(chip, op, opd)
     if op.gemms:
-        first = op.gemms[0]
-        if op.kind == "experts":
-            return _experts(pipeline, op, opd)
-        choice = family_for(cores, opd)
-        if choice.family is None:
-            return replace(_ideal(pipeline, op, opd), note=choice.note)
-        formats = opd.weights, opd.activations
-        if len(op.gemms) > 1 or first.count > 1:
-            groups = tuple((g.count, g.m) for g in op.gemms)
-            found = grouped(groups, first.n, first.k, choice.family, cores, *formats)
-        else:
-            found = gemm(first.m, first.n, first.k, choice.family, cores, *formats, warm)
-        return replace(found, mark=choice.mark, uncertainty=choice.uncertainty, note=choice.note)
+        return _experts(chip, op, opd) if op.kind == "experts" else _gemms(chip, op, opd, warm)
     if op.core is not None:
-        return _attention(pipeline, op, opd)
-    if op.kind == "conv":
-        found = _convolution(op, cores, warm)
-        if found:
-            return found
-    work = vector_passes(arch, op) / (float(arch.vector.elements_per_cycle) * clock)
+        return _attention(chip, op, op.core, opd)
+    if op.kind == "conv" and (found := _convolution(chip.cores, op, warm)):
+        return found
+    work = vector_passes(chip.arch, op) / chip.lanes
     if op.macs:
-        work = max(work, op.macs / (SCAN_SHARE * float(opd.rate) * clock))
-    return elementwise(traffic(op, opd).total, work, launch, cores)
+        work = max(work, op.macs / (SCAN_SHARE * float(needed(opd.rate)) * float(chip.arch.clock_hz)))
+    return elementwise(traffic(op, opd).total, work, chip.launch, chip.cores)
 
 
-def _ideal(pipeline: Pipeline, op: Op, opd: Operands) -> Kernel:
+def _ideal(chip: Chip, op: Op, opd: Operands, note: str) -> Kernel:
     """A launch, and the memory or the slowest unit of the chip at its peak rate, the longer."""
-    arch, cores = pipeline.arch, pipeline.arch.cores
-    work = {name: arch.seconds(cycles) for name, cycles in work_cycles(arch, op, opd).items()}
-    read = work.pop("dram", 0.0) * cores.peaks.dram / cores.peaks.stream
+    work = {name: chip.arch.seconds(cycles) for name, cycles in work_cycles(chip.arch, op, opd).items()}
+    read = work.pop("dram", 0.0) * chip.cores.peaks.dram / chip.cores.peaks.stream
     waves = (Wave(1, read, max(work.values(), default=0.0), 0.0, 0.0),)
-    return Kernel(arch.stack.launch_seconds, waves, int(traffic(op, opd).total), mark="ideal")
+    return Kernel(chip.launch, waves, int(traffic(op, opd).total), mark="ideal", note=note)
 
 
-def _experts(pipeline: Pipeline, op: Op, opd: Operands) -> Kernel:
+def _gemms(chip: Chip, op: Op, opd: Operands, warm: bool) -> Kernel:
+    """One GEMM, or several in one kernel, by the family of their formats."""
+    family, known = family_for(chip.cores, opd)
+    if family is None:
+        return _ideal(chip, op, opd, known.note)
+    first, weights = op.gemms[0], needed(opd.weights)
+    if len(op.gemms) > 1 or first.count > 1:
+        groups = tuple((g.count, g.m) for g in op.gemms)
+        found = grouped(groups, first.n, first.k, family, chip.cores, weights, opd.activations)
+    else:
+        found = gemm(first.m, first.n, first.k, family, chip.cores, weights, opd.activations, warm)
+    return found.known(known)
+
+
+def _experts(chip: Chip, op: Op, opd: Operands) -> Kernel:
     """One of the two grouped GEMMs of an expert layer, with half of the layer's launches and what lies around it."""
-    cores, first = pipeline.arch.cores, op.gemms[0]
+    cores, first = chip.cores, op.gemms[0]
     groups = tuple((g.count, g.m) for g in op.gemms)
     rows = sum(count * m for count, m in groups)
     down = op.inputs == rows * first.k  # its inputs are one row for each expert chosen
     tokens = op.outputs // first.n if down else op.inputs // first.k
-    kernel, choice = experts_for(cores, opd, tokens)
-    chip, family = _rates(cores, "experts")[0], cores.families[0]
-    if kernel is not None:
-        family = next((f for f in cores.families if f.name == kernel.family), family)
-    if kernel is None or chip is None:
-        return replace(_ideal(pipeline, op, opd), note=choice.note)
-    widths = bits(opd.weights) / 8, bits(opd.activations) / 8
+    kernel, rates, known = experts_for(cores, opd, tokens)
+    shared = _rated(cores, "experts", lambda table: table.experts).rates
+    if kernel is None or rates is None or shared is None:
+        return _ideal(chip, op, opd, known.note)
+    family = next((f for f in cores.families if f.name == kernel.family), cores.families[0])
+    widths = bits(needed(opd.weights)) / 8, bits(opd.activations) / 8
     one_gemm = expert_gemms(groups, first.n, first.k, down, op.outputs)
-    found = expert_kernel(one_gemm, kernel, kernel.rates, chip, family, cores, *widths)
-    return replace(found, mark=choice.mark, uncertainty=choice.uncertainty, note=choice.note)
+    return expert_kernel(one_gemm, kernel, rates, shared, family, cores, *widths).known(known)
 
 
-def _rates(cores: Cores, *names: str) -> tuple:
-    """(rates, mark, uncertainty, note) of the first of the kernels that the chip's table holds, or the lender's."""
-    for rates in (getattr(cores.kernel_rates, name) for name in names):
-        if rates:
-            uses = ("link",) if names[0] == "all_reduce" else ("clock", "dram", "cores")
-            return rates, *state(cores, "", uses)
-    for rates in (getattr(cores.lent, name) for name in names):
-        if rates:
-            what = names[0].replace("_", " ")
-            return rates, "transferred", FAR, f"{what}: kernels of {cores.lender}, +-{100 * FAR:.0f} %"
-    return None, "ideal", 0.0, f"{names[0].replace('_', ' ')}: no kernel was measured; its time is ideal"
+def _rated(
+    cores: Cores,
+    what: str,
+    pick: Callable[[KernelRates], R | None],
+    uses: tuple[str, ...] = ("clock", "dram", "cores"),
+) -> Rated[R]:
+    """The rates of a kernel in the chip's own table, else in the lender's. uses: the peaks that its time depends on."""
+    if own := pick(cores.kernel_rates):
+        return Rated(own, state(cores, "", uses))
+    if lent := pick(cores.lent):
+        note = f"{what}: kernels of {cores.lender}, +-{100 * FAR:.0f} %"
+        return Rated(lent, Provenance("transferred", FAR, note))
+    return Rated(None, Provenance("ideal", note=f"{what}: no kernel was measured; its time is ideal"))
 
 
-def _attention(pipeline: Pipeline, op: Op, opd: Operands) -> Kernel:
+def _attention(chip: Chip, op: Op, core: AttentionCore, opd: Operands) -> Kernel:
     """The kernel of the formats of queries and cache, by table or transfer; else its bytes and multiply-adds."""
-    cores, core = pipeline.arch.cores, op.core
-    kv, wide = bits(opd.cache) / 8, bits(opd.cache) > 8.5
-    prefill = core.cached == 0
-    if prefill:
-        byte = bits(opd.activations) < 9
-        names = (
-            ("prefill_bf16",) if wide else ("prefill_fp8", "prefill_bf16_fp8kv") if byte else ("prefill_bf16_fp8kv",)
-        )
+    cache = needed(opd.cache)
+    found, known = (_decode if core.cached else _prefill)(chip.cores, core, cache, opd.activations)
+    if found is None:
+        moved = traffic(op, opd).kv
+        work = op.macs / attention_macs(chip.cores, bits(cache) / 8)
+        found = Kernel(chip.launch, (Wave(1, moved / chip.cores.peaks.stream, work, 0.0, 0.0),), moved)
+    elif bits(cache) < LEAST_CACHE_BITS:
+        note = f"KV cache {cache.name}: no such kernel was measured; fp8's at its bytes, +-{100 * FAR:.0f} %"
+        known = Provenance("transferred", FAR, note)
+    return found.known(known)
+
+
+def _prefill(cores: Cores, core: AttentionCore, cache: Layout, acts: Layout) -> tuple[Kernel | None, Provenance]:
+    """Attention of whole prompts; None where neither chip nor lender has a kernel for these formats."""
+    query_bytes = 2
+    if bits(cache) > BYTE_BITS:
+        rates, known = _rated(cores, "prefill bf16", lambda table: table.prefill_bf16)
+    elif bits(acts) > BYTE_BITS:
+        rates, known = _rated(cores, "prefill bf16 fp8kv", lambda table: table.prefill_bf16_fp8kv)
     else:
-        names = ("decode_bf16",) if wide else ("decode_fp8kv",)
-    rates, mark, uncertainty, note = _rates(cores, *names)
+        query_bytes = 1
+        rates, known = _rated(cores, "prefill fp8", lambda table: table.prefill_fp8 or table.prefill_bf16_fp8kv)
     if rates is None:
-        work = op.macs / attention_macs(cores, kv)
-        found = Kernel(
-            pipeline.arch.stack.launch_seconds,
-            (Wave(1, traffic(op, opd).kv / cores.peaks.stream, work, 0.0, 0.0),),
-            int(traffic(op, opd).kv),
-        )
-    elif prefill:
-        query = 1 if names[0] == "prefill_fp8" else 2
-        sizes = core.q_heads, core.kv_heads, core.head_dim, kv
-        found = prefill_attention(core.sequences, core.new, *sizes, cores, rates, core.window, query)
+        return None, known
+    heads = core.q_heads, core.kv_heads, core.head_dim
+    found = prefill_attention(core.sequences, core.new, *heads, bits(cache) / 8, cores, rates, core.window, query_bytes)
+    return found, known
+
+
+def _decode(cores: Cores, core: AttentionCore, cache: Layout, acts: Layout) -> tuple[Kernel | None, Provenance]:
+    """Attention of one token per sequence; None where neither chip nor lender has a kernel for this cache."""
+    if bits(cache) > BYTE_BITS:
+        rates, known = _rated(cores, "decode bf16", lambda table: table.decode_bf16)
     else:
-        cached = min(core.cached, core.window - 1) if core.window else core.cached
-        sizes = core.sequences, cached, core.q_heads, core.kv_heads, core.head_dim, kv
-        found = decode_attention(*sizes, cores, rates)
-    if bits(opd.cache) < LEAST_CACHE_BITS and mark != "ideal":
-        mark, uncertainty = "transferred", FAR
-        note = f"KV cache {opd.cache.name}: no such kernel was measured; fp8's at its bytes, +-{100 * FAR:.0f} %"
-    return replace(found, mark=mark, uncertainty=uncertainty, note=note)
+        rates, known = _rated(cores, "decode fp8kv", lambda table: table.decode_fp8kv)
+    if rates is None:
+        return None, known
+    cached = min(core.cached, core.window - 1) if core.window else core.cached
+    heads = core.q_heads, core.kv_heads, core.head_dim
+    return decode_attention(core.sequences, cached, *heads, bits(cache) / 8, cores, rates), known
 
 
-def _convolution(op: Op, cores: Cores, warm: bool) -> Kernel | None:
+def _convolution(cores: Cores, op: Op, warm: bool) -> Kernel | None:
     """The short convolution of Mamba-2, of prompts or of one token; None where neither chip nor lender has it."""
     if op.cache is None or not op.params:
         return None
     channels, taps = op.params // (op.cache.row + 2), op.cache.row
     state_elements = channels * taps
-    prompts = not op.cache.read
-    rates, mark, uncertainty, note = _rates(cores, "conv_prefill" if prompts else "conv_decode")
-    if rates is None or not state_elements:
+    if not state_elements:
         return None
-    sequences = (op.cache.write if prompts else op.cache.read) // state_elements
-    if prompts:
-        found = convolution(sequences, op.inputs // (channels * sequences), channels, cores, rates)
-    else:
-        found = conv_update(sequences, channels, cores, rates, warm)
-    return replace(found, mark=mark, uncertainty=uncertainty, note=note)
+    if op.cache.read:
+        update, known = _rated(cores, "conv decode", lambda table: table.conv_decode)
+        sequences = op.cache.read // state_elements
+        return conv_update(sequences, channels, cores, update, warm).known(known) if update else None
+    prompts, known = _rated(cores, "conv prefill", lambda table: table.conv_prefill)
+    if prompts is None:
+        return None
+    sequences = op.cache.write // state_elements
+    return convolution(sequences, op.inputs // (channels * sequences), channels, cores, prompts).known(known)
 
 
-def _collective(pipeline: Pipeline, op: Op, opd: Operands) -> Kernel:
+def _collective(chip: Chip, op: Op, opd: Operands) -> Kernel:
     """A collective: measured all-reduces where the chip has them, else its link's time after a launch."""
-    arch, cores = pipeline.arch, pipeline.arch.cores
+    cores = chip.cores
     nbytes = activation_bytes(opd, op.link_elements)
     if op.link == "all_reduce" and cores.peaks.switch:
-        rates, mark, uncertainty, note = _rates(cores, "all_reduce")
+        rates, known = _rated(cores, "all reduce", lambda table: table.all_reduce, uses=("link",))
         if rates:
-            found = all_reduce(op.peers, nbytes, cores, rates)
-            return replace(found, mark=mark, uncertainty=uncertainty, note=note)
-    seconds = arch.seconds(arch.link.cycles(op.link, nbytes, op.peers))
+            return all_reduce(op.peers, nbytes, cores, rates).known(known)
+    seconds = chip.arch.seconds(needed(chip.arch.link).cycles(op.link, nbytes, op.peers))
     waves = (Wave(1, 0.0, seconds, 0.0, 0.0, cause="reduction"),)
-    return Kernel(arch.stack.launch_seconds, waves, mark="ideal")
+    return Kernel(chip.launch, waves, mark="ideal")
 
 
 def kernel_program(pipeline: Pipeline, kernel: Kernel) -> Program:
@@ -197,7 +252,9 @@ def kernel_program(pipeline: Pipeline, kernel: Kernel) -> Program:
         return round(seconds * float(pipeline.arch.clock_hz) * pipeline.q)
 
     launch = ticks(kernel.launch)
-    runs: list = [((_tile(Step(LAUNCH, launch, 0, waits=True), Step(DRAM, 0, 0)),), 1)]
+    runs: list[tuple[tuple[Tile[Step], ...], int]] = [
+        ((_tile(Step(LAUNCH, launch, 0, waits=True), Step(DRAM, 0, 0)),), 1)
+    ]
     for wave in kernel.waves:
         read, core, result, store = map(ticks, (wave.read, wave.core, wave.result, wave.store))
         fill, drain = round(wave.part * read), round(wave.part * core)
@@ -211,5 +268,5 @@ def kernel_program(pipeline: Pipeline, kernel: Kernel) -> Program:
     return Program.of(runs, flush=True)
 
 
-def _tile(*steps: Step) -> Tile:
+def _tile(*steps: Step) -> Tile[Step]:
     return Tile(steps, None, False)
