@@ -218,12 +218,13 @@ seconds, for the choice of the points and for the fit. Random choices are the me
 
 ![Mean error against the share of points simulated](sampling.svg)
 
-**How to read it.** `hwsim study S.yaml --sample 10%` takes the lines *closed form + surface*, *greedy*. On a
-machine whose kernels are ideal, as here, the closed form matters more than the choice of the points; greedy pays from
-5 % on, and with fewer points a random choice is as good. The largest errors are where the limit changes between two values of an axis: a surface does not see a
-step between its points. So the command does not state a largest error. It states what {CHECKS} check points, drawn at
-random before anything else and kept out of the fit, allow it to: the largest of their errors is above the 95th
-percentile of all errors in 95 % of draws. Here that held in {kept} of {len(repeats)} repeats with different seeds.
+**How to read it.** `hwsim study S.yaml --sample 10%` takes the lines *closed form + surface*, *greedy*. On a machine
+whose kernels are ideal, as here, the closed form matters more than the choice of the points; greedy pays from 5 % on,
+and with fewer points a random choice is as good. The largest errors are where the limit changes between two values of
+an axis: a surface does not see a step between its points. So the command does not state a largest error. It states
+what {CHECKS} check points, drawn at random before anything else and kept out of the fit, allow it to: the largest of
+their errors is above the 95th percentile of all errors in 95 % of draws. Here that held in {kept} of {len(repeats)}
+repeats with different seeds.
 """
 
 

@@ -61,8 +61,8 @@ class Asked:
         most = max(points, 2) + 2 * CHECKS
         if nodes < most:
             raise InputError(
-                f"--sample {sample}: the study has {nodes:,} points, and a sample of {points:,} with its checks needs at "
-                f"least {most:,}; run the full study, without --sample"
+                f"--sample {sample}: the study has {nodes:,} points, and a sample of {points:,} with its checks "
+                f"needs at least {most:,}; run the full study, without --sample"
             )
         share = None
         if within is not None:
@@ -82,7 +82,7 @@ class Sampled:
 
     fitted, checked: points that the surface goes through, and that it was checked with. failed: points with errors
     among them. predicted: points without a simulation. stated: per metric, of the points neither fitted nor checked.
-    reached: whether the check met `--within` before the points ran out; True where nothing was asked.
+    reached: whether the statement is within what was asked; True where nothing was.
     """
 
     nodes: int
@@ -139,7 +139,7 @@ def sampled(
     found, reached = fit(fitted), True
     said = state(found, checks)
     if asked.within is not None:
-        while not (reached := max(s.relative_error for s in said.values()) <= asked.within):
+        while max(s.relative_error for s in said.values()) > asked.within:
             room = design.nodes - len(set(lines)) - CHECKS
             more = min(max(1, asked.points // 2), room)
             if more < 1:
@@ -151,6 +151,7 @@ def sampled(
         fresh = draw(CHECKS, set(lines))  # the first check was looked at again and again: it states nothing any more
         said = state(found, fresh)
         checks += fresh
+        reached = max(s.relative_error for s in said.values()) <= asked.within
     simulated = sorted(node for node in lines if not lines[node]["error"])
     final = fit(fitted + checks)
     rest = [node for node in range(design.nodes) if node not in lines]
