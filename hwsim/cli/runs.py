@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,7 +23,7 @@ from hwsim.cli.options import (
     one_number,
     read_options,
 )
-from hwsim.errors import InputError
+from hwsim.errors import InputError, collect
 
 if TYPE_CHECKING:
     from hwsim.jobs.options import Job
@@ -170,28 +170,89 @@ def study(
     executor: Annotated[
         str, typer.Option(help="what runs the points: a name in hwsim/study/executors.py")
     ] = "processes",
+    dask: Annotated[
+        str | None, typer.Option(help="address of a Dask scheduler whose workers run the points: tcp://HOST:8786")
+    ] = None,
+    shard: Annotated[str | None, typer.Option(help="simulate every N-th point only, from the I-th on: I/N")] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="join the files of the shards into points.jsonl")] = False,
+    sample: Annotated[
+        str | None, typer.Option(help="points to simulate, as 200 or 10%; the others are predicted")
+    ] = None,
+    within: Annotated[
+        str | None, typer.Option(help="with --sample: add points until the check's largest error is below, as 5%")
+    ] = None,
+    pick: Annotated[
+        str | None, typer.Option(help="with --sample, how points are chosen: greedy, random-greedy or uniform")
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="with --sample, what is predicted; may be given more than once")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="with --sample, seed of the random choices")] = 0,
     as_json: Json = False,
 ) -> None:
     """Simulate a grid of machines, models, options.
 
     An interrupted study resumes where it left off. Without a study, list the shipped ones.
+
+    \b
+    Examples:
+      hwsim study nano-formats
+      hwsim study my-study.yaml --sample 10%
+      hwsim study my-study.yaml --shard 3/8     # then, once all have ended: --merge
     """
+    from contextlib import nullcontext
     from dataclasses import asdict
 
     from hwsim.report.progress import progress_bar
     from hwsim.study import load_study, run_study, study_names
-    from hwsim.study.text import studies_text, summary_text
+    from hwsim.study.text import merged_text, sampled_text, studies_text, summary_text
 
     if not file:
         shipped = [load_study(name) for name in study_names()]
         listed = [{"name": s.name, "points": len(s.points), "description": s.description} for s in shipped]
         print(json.dumps({"schema": 1, "studies": listed}, indent=2) if as_json else studies_text(shipped))
         return
-    asked = load_study(file)
-    with progress_bar(asked.name) as advance:
-        summary = run_study(asked, out or Path("build/studies") / asked.name, workers, executor, progress=advance)
+    problems: list[str] = []
+    if sum(map(bool, (shard, merge, sample))) > 1:
+        problems.append("--shard, --merge and --sample: write one of them; each is a way to run the whole study")
+    if not sample and (given := [n for n, v in (("--within", within), ("--pick", pick), ("--metric", metric)) if v]):
+        problems.append(f"{', '.join(given)}: needs --sample")
+    if dask and executor != "processes":
+        problems.append("--dask and --executor: write one of them")
+    with collect(problems):
+        asked = load_study(file)
+    if problems:
+        raise InputError(*problems)
+    folder = out or Path("build/studies") / asked.name
+    if merge:
+        from hwsim.study.shards import merge as merge_shards
+
+        merged = merge_shards(asked, folder)
+        print(json.dumps({"schema": 1} | asdict(merged), indent=2) if as_json else merged_text(merged))
+        return
+    part = None
+    if shard:
+        from hwsim.study.shards import parse_shard
+
+        part = parse_shard(shard)
+    how: Any = nullcontext(executor)
+    if dask:
+        from hwsim.study.cluster import cluster
+
+        how = cluster(dask)
+    if sample:
+        from hwsim.study.sampled import Asked, run_sampled
+
+        wanted = Asked.of(sample, len(asked.points), within, pick, metric or ["tokens_per_second"], seed)
+        with how as chosen, progress_bar(asked.name) as advance:
+            found = run_sampled(asked, folder, wanted, workers, chosen, progress=advance)
+        shown = {"schema": 1, "study": asked.name} | asdict(found)
+        print(json.dumps(shown, indent=2) if as_json else sampled_text(asked.name, found, str(folder)))
+        return
+    with how as chosen, progress_bar(asked.name) as advance:
+        summary = run_study(asked, folder, workers, chosen, progress=advance, shard=part)
     print(json.dumps({"schema": 1} | asdict(summary), indent=2) if as_json else summary_text(summary))
-    if summary.failed == summary.points:
+    if summary.failed and not summary.best and summary.failed == summary.ran + summary.kept:
         raise typer.Exit(2)
 
 

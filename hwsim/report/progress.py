@@ -1,19 +1,42 @@
-"""A progress bar with the time left, shown on a terminal only."""
+"""Progress with the time left: a bar on a terminal, a line per tenth where the error stream is a file or a pipe."""
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+_QUIET = 10  # seconds
 
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function of (done, total) that updates the bar."""
+    """Yield a function of (done, total) that updates the bar, or prints a line."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    if not console.is_terminal:
+        yield _lines(what)
+        return
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _lines(what: str) -> Callable[[int, int], None]:
+    """At most ten lines; none for work that is done within ten seconds."""
+    start, shown = time.monotonic(), 0
+
+    def advance(done: int, total: int) -> None:
+        nonlocal shown
+        spent = time.monotonic() - start
+        if spent < _QUIET or 10 * done // total == shown or done == total:
+            return
+        shown = 10 * done // total
+        left = spent * (total - done) / done
+        print(f"{what}: {done:,} of {total:,}, about {left:,.0f} s left", file=sys.stderr, flush=True)
+
+    return advance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -150,20 +151,35 @@ def read_grid(folder: Path) -> Grid:
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise InputError(f"{folder / GRID}: is not of schema {SCHEMA}; run the study again")
     axes = tuple(Axis(a["path"], tuple(a["values"])) for a in data["axes"])
+    shape = [len(axis.values) for axis in axes]
     points = read_points(folder / POINTS)
     lines, failed, missing = {}, [], 0
-    for place, key in enumerate(data["keys"]):
-        line = points.get(key)
+    for node, line in enumerate(_in_order(data["keys"], axes, points)):
         if line is None:
             missing += 1
         elif line["error"]:
             failed.append(line)
         else:
-            choice = []
-            for axis in reversed(axes):
-                place, i = divmod(place, len(axis.values))
+            choice, rest = [], node
+            for size in reversed(shape):
+                rest, i = divmod(rest, size)
                 choice.append(i)
             lines[tuple(reversed(choice))] = line
     if not lines:
         raise InputError(f"{folder}: no point of the study has a result yet; run `hwsim study {data['source']}`")
     return Grid(data["name"], data["description"], data["source"], data["version"], axes, lines, tuple(failed), missing)
+
+
+def _in_order(keys: list[str | None] | None, axes: tuple[Axis, ...], points: dict[str, Line]) -> Iterator[Line | None]:
+    """The line of every point, in grid order; None where there is none yet.
+
+    keys: of the points; None while a study runs, or when it was killed: the last line with a point's settings counts.
+    """
+    if keys is None:
+        by_settings = {json.dumps(line["point"], sort_keys=True): line for line in points.values()}
+        for values in itertools.product(*(axis.values for axis in axes)):
+            settings = {axis.path: value for axis, value in zip(axes, values, strict=True)}
+            yield by_settings.get(json.dumps(settings, sort_keys=True))
+        return
+    for key in keys:
+        yield points.get(key) if key else None

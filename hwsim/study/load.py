@@ -1,7 +1,8 @@
-"""Study files to points: every combination of the grid is resolved to a machine, a model and run options.
+"""Study files to points: a combination of the grid is resolved to a machine, a model and run options when asked for.
 
-A value that no point can use is an error, with its place in the file, before anything runs. A combination of values
-that contradict one another, but work in other combinations, becomes a point with an error; the other points run.
+A value that no point can use is an error, with its place in the file, before anything runs: every value has a witness,
+a combination in which it works. A combination of values that contradict one another, but work in other combinations,
+becomes a point with an error; the other points run.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from hwsim import __version__
 from hwsim.arch import Arch, arch_config, arch_names, load_arch
@@ -29,6 +31,8 @@ from hwsim.workload.load import MODEL_PARTS
 from hwsim.workload.op import Workload
 
 MAX_POINTS = 100_000
+_TRIED = 2_000  # combinations in which a value is tried before it is refused
+_CACHED = 500  # machines, models and options of earlier points that are kept
 
 #: First parts of paths that users often write without the prefix `machine.`, `model.` or `run.`.
 _PARTS = {"machine": TileMachineFile.model_fields, "model": MODEL_PARTS, "run": RunFile.model_fields}
@@ -59,15 +63,73 @@ class Point:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Study:
-    """A study file, resolved. source: the name of a shipped study, or the path of the file."""
+    """A study file. source: the name of a shipped study, or the path of the file. It can be sent to other processes."""
 
     name: str
     description: str
     source: str
     axes: tuple[Axis, ...]
-    points: tuple[Point, ...]
+    reader: Reader
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the file's content: equal for equal studies, in every process."""
+        return _hash(self.source, self.reader.document.data)
+
+    @cached_property
+    def points(self) -> Points:
+        """The points in grid order, the last axis fastest; each is resolved when it is asked for."""
+        return Points(self)
+
+    def settings(self, node: int) -> dict[str, Any]:
+        """Value by axis, of the point at that place in grid order."""
+        return self.reader.settings(self.points.choice(node))
+
+    def node(self, settings: dict[str, Any]) -> int | None:
+        """The place in grid order of the point with these settings; None if the grid has no such point."""
+        if len(settings) != len(self.axes):
+            return None
+        node = 0
+        for axis, places in zip(self.axes, self._places, strict=True):
+            place = places.get(json.dumps(settings.get(axis.path)))
+            if place is None:
+                return None
+            node = node * len(axis.values) + place
+        return node
+
+    @cached_property
+    def _places(self) -> list[dict[str, int]]:
+        return [{json.dumps(value): i for i, value in enumerate(axis.values)} for axis in self.axes]
+
+
+class Points(Sequence[Point]):
+    """The points of a study, resolved one by one."""
+
+    def __init__(self, study: Study):
+        self.study, self.shape = study, [len(axis.values) for axis in study.axes]
+
+    def __len__(self) -> int:
+        return math.prod(self.shape)
+
+    @overload
+    def __getitem__(self, node: int) -> Point: ...
+    @overload
+    def __getitem__(self, node: slice) -> list[Point]: ...
+    def __getitem__(self, node: int | slice) -> Point | list[Point]:
+        if isinstance(node, slice):
+            return [self[i] for i in range(len(self))[node]]
+        return self.study.reader.point(self.choice(node))
+
+    def choice(self, node: int) -> Choice:
+        """The place on each axis of the point at that place in grid order. raises: IndexError."""
+        rest = range(len(self))[node]
+        choice: list[int] = []
+        for size in reversed(self.shape):
+            rest, place = divmod(rest, size)
+            choice.append(place)
+        return tuple(reversed(choice))
 
 
 def study_folder() -> Path:
@@ -87,11 +149,11 @@ def load_study(name_or_path: str | Path) -> Study:
     """
     text = str(name_or_path)
     if text in study_names():
-        return _Reader(read(study_folder() / f"{text}.yaml"), text).study()
+        return Reader(read(study_folder() / f"{text}.yaml"), text).study()
     if not text.endswith((".yaml", ".yml")) and "/" not in text:
         hint = nearest(text[:60], study_names())
         raise InputError(f"unknown study {short(text)}{hint} (a path to a YAML file also works)")
-    return _Reader(read(name_or_path), text).study()
+    return Reader(read(name_or_path), text).study()
 
 
 #: Code that no result depends on: when it changes, the finished points of a study remain valid.
@@ -118,18 +180,21 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-class _Reader:
+class Reader:
     """One study document. Equal choices on the same axes are resolved once."""
 
     def __init__(self, document: Document, asked: str):
         self.document, self.asked = document, asked
         self.known: dict[tuple[Any, ...], Any] = {}
-
-    def study(self) -> Study:
-        """raises: InputError."""
         grid = self.document.data.get("grid")
         listed = grid.items() if isinstance(grid, dict) else ()
         self.axes = [Axis(path, tuple(values)) for path, values in listed if isinstance(values, list)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"known": {}}
+
+    def study(self) -> Study:
+        """raises: InputError."""
         problems: list[str] = []
         try:
             file = validate(self.document, StudyFile)
@@ -138,14 +203,8 @@ class _Reader:
         problems += self._refused()
         if problems:
             raise_problems(problems)
-        shape = [range(len(axis.values)) for axis in self.axes]
-        points, failed = [], []
-        for choice in itertools.product(*shape):
-            point, found = self._point(choice)
-            points.append(point)
-            failed.append((choice, found))
-        self._refuse_useless(failed)
-        return Study(file.name, file.description, self.asked, tuple(self.axes), tuple(points))
+        self._refuse_useless()
+        return Study(file.name, file.description, self.asked, tuple(self.axes), self)
 
     def _refused(self) -> Iterator[str]:
         """Errors of the grid: unknown axes, repeated values, too many points."""
@@ -181,34 +240,67 @@ class _Reader:
         if size > MAX_POINTS:
             yield say(("grid",), f"has {size:,} points; write a grid with at most {MAX_POINTS:,}", key=True)
 
-    def _refuse_useless(self, failed: list[tuple[Choice, tuple[str, ...]]]) -> None:
+    def _refuse_useless(self) -> None:
         """raises: InputError for values that work in no combination."""
+        witness = next((choice for choice in self._choices() if not self._problems(choice)), None)
         problems: dict[str, None] = {}
         for i, axis in enumerate(self.axes):
             for j in range(len(axis.values)):
-                found = [lines for choice, lines in failed if choice[i] == j]
-                if all(found):
+                found = [self._problems(choice) for choice in self._near(witness, i, j)] if witness else []
+                if witness and not all(found):
+                    continue
+                for choice in self._choices((i, j)):
+                    found.append(self._problems(choice))
+                    if not found[-1]:
+                        break
+                else:
                     shortest = min(found, key=lambda lines: len(lines))
                     problems |= dict.fromkeys(shortest)
         if problems:
             raise_problems(list(problems))
 
-    def _point(self, choice: Choice) -> tuple[Point, tuple[str, ...]]:
-        settings = {axis.path: axis.values[j] for axis, j in zip(self.axes, choice, strict=True)}
+    def _near(self, witness: Choice, i: int, j: int) -> Iterator[Choice]:
+        """The witness with value j on axis i, if that works, or it with one more value exchanged."""
+        first = (*witness[:i], j, *witness[i + 1 :])
+        yield first
+        if self._problems(first):
+            for k, axis in enumerate(self.axes):
+                yield from ((*first[:k], other, *first[k + 1 :]) for other in range(len(axis.values)) if k != i)
+
+    def _choices(self, fixed: tuple[int, int] | None = None) -> Iterator[Choice]:
+        """Combinations, at most `_TRIED`; `fixed` is an axis and the place of the only value on it."""
+        shape = [range(len(axis.values)) for axis in self.axes]
+        if fixed:
+            shape[fixed[0]] = range(fixed[1], fixed[1] + 1)
+        return itertools.islice(itertools.product(*shape), _TRIED)
+
+    def _problems(self, choice: Choice) -> tuple[str, ...]:
+        return self._resolved(choice)[1]
+
+    def point(self, choice: Choice) -> Point:
+        """The point of one combination, a place per axis."""
+        settings = self.settings(choice)
+        parts, problems = self._resolved(choice)
+        if problems:
+            key = _hash(settings, self.asked, __version__, code_digest())
+            return Point(settings, key, error="\n".join(problems))
+        (arch, arch_key), (model, model_key), (options, run_key) = parts
+        key = _hash(arch_key, model_key, run_key, __version__, code_digest())
+        return Point(settings, key, arch, model, options)
+
+    def settings(self, choice: Choice) -> dict[str, Any]:
+        """Value by axis."""
+        return {axis.path: axis.values[j] for axis, j in zip(self.axes, choice, strict=True)}
+
+    def _resolved(self, choice: Choice) -> tuple[list[Any], tuple[str, ...]]:
+        """([machine, model, run options], errors)."""
         parts: list[Any] = []
         problems: list[str] = []
         for part, load in (("machine", self._machine), ("model", self._model), ("run", self._run)):
             value, found = self._part(part, choice, load)
             parts.append(value)
             problems += found
-        if not problems:
-            problems = self._preset_problems(choice, *parts[1:])
-        if problems:
-            key = _hash(settings, self.asked, __version__, code_digest())
-            return Point(settings, key, error="\n".join(problems)), tuple(problems)
-        (arch, arch_key), (model, model_key), (options, run_key) = parts
-        key = _hash(arch_key, model_key, run_key, __version__, code_digest())
-        return Point(settings, key, arch, model, options), ()
+        return parts, tuple(problems or self._preset_problems(choice, *parts[1:]))
 
     def _part(
         self, part: str, choice: Choice, load: Callable[[list[tuple[str, int]]], Any]
@@ -217,6 +309,8 @@ class _Reader:
         mine = [(axis.path, j) for axis, j in zip(self.axes, choice, strict=True) if axis.path.split(".")[0] == part]
         key = (part, *mine)
         if key not in self.known:
+            if len(self.known) >= _CACHED:
+                del self.known[next(iter(self.known))]
             try:
                 self.known[key] = load(mine), ()
             except InputError as error:

@@ -10,15 +10,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
-from typing import Any
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.errors import InputError
+from hwsim import __version__
+from hwsim.errors import InputError, MissingExtra
+from hwsim.files.whole import write_whole
 from hwsim.study.design import Design
+from hwsim.study.load import Study
 from hwsim.study.surface import CHECKS, Stated, stated
+from hwsim.study.work import Session
 
 PREDICTED = "predicted.jsonl"
 METRICS = ("tokens_per_second", "seconds", "cycles", "energy_joules", "dram_bytes")
@@ -80,9 +87,9 @@ class Asked:
 class Sampled:
     """What was simulated and what is said of the rest.
 
-    fitted, checked: points that the surface goes through, and that it was checked with. failed: points with errors
-    among them. predicted: points without a simulation. stated: per metric, of the points neither fitted nor checked.
-    reached: whether the statement is within what was asked; True where nothing was.
+    fitted, checked: points that the surface goes through, and that it was checked with. failed: points that are known
+    to have errors. predicted: points without a simulation. stated: per metric, of the points neither fitted nor
+    checked. reached: whether the statement is within what was asked; True where nothing was.
     """
 
     nodes: int
@@ -101,7 +108,7 @@ def sampled(
 
     keys:     of the points, in grid order.
     simulate: the lines of the nodes asked for; those that are on disk already are not simulated again.
-    closed:   the closed form of a metric at every node, None where it has none.
+    closed:   the closed form of a metric at every node, None where it has none; NaN at a point with an error.
     raises:   InputError, also for a metric that is not a number above 0.
     """
     order = np.random.default_rng(asked.seed).permutation(design.nodes)
@@ -154,18 +161,23 @@ def sampled(
         reached = max(s.relative_error for s in said.values()) <= asked.within
     simulated = sorted(node for node in lines if not lines[node]["error"])
     final = fit(fitted + checks)
-    rest = [node for node in range(design.nodes) if node not in lines]
+    known = np.ones(design.nodes, bool)
+    for form in forms.values():
+        known &= True if form is None else np.isfinite(form)
+    rest = [node for node in range(design.nodes) if node not in lines and known[node]]
     summary = Sampled(
         nodes=design.nodes,
         fitted=len(fitted),
         checked=len(checks),
-        failed=len(lines) - len(simulated),
+        failed=design.nodes - len(simulated) - len(rest),
         predicted=len(rest),
         stated=said,
         reached=reached,
     )
     header = {
         "predicted": True,
+        "version": __version__,
+        "scikit-learn": version("scikit-learn"),
         "points": summary.nodes,
         "fitted": summary.fitted,
         "checked": summary.checked,
@@ -181,3 +193,73 @@ def sampled(
         for metric in asked.metrics
     ]
     return summary, [json.dumps(row, separators=(",", ":")) for row in [header, *rows]]
+
+
+def run_sampled(
+    study: Study,
+    out: str | Path,
+    asked: Asked,
+    workers: int | None = None,
+    executor: Executor | str = "processes",
+    progress: Callable[[int, int], None] | None = None,
+) -> Sampled:
+    """Simulate a sample of `study` into the folder `out`, and write the predictions of the other points.
+
+    workers, executor: as of `run_study`. progress: called with (points simulated, points to simulate as far as known).
+    raises: InputError as `run_study`, and as `sampled`.
+    """
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        raise MissingExtra("sampled studies", "scikit-learn", "sample") from None
+
+    design, seen = Design.of(study.axes), 0
+    with Session(study, Path(out), workers, executor) as session:
+
+        def simulate(nodes: Sequence[int]) -> dict[int, Line]:
+            nonlocal seen
+            for _ in session.simulate(nodes):
+                seen += 1
+                if progress:
+                    progress(seen, max(seen, asked.points + CHECKS))
+            return {node: session.line(node) for node in nodes}
+
+        forms: list[tuple[float, int | None] | None] = []
+
+        def closed(metric: str) -> Array | None:
+            if metric not in ("tokens_per_second", "seconds", "cycles"):
+                return None
+            forms.extend([] if forms else session.closed())
+            seconds = np.array([form[0] if form else np.nan for form in forms])
+            if np.isnan(seconds).all():
+                return None
+            if metric != "tokens_per_second":
+                return seconds  # cycles are these times the clock: one factor, or an axis that the surface sees
+            return np.array([(form[1] or np.nan) if form else np.nan for form in forms]) / seconds
+
+        with threadpool_limits(1):  # the sums' order, and so the last digits, do not depend on the number of cores
+            summary, lines = sampled(design, _Keys(session), asked, simulate, closed)
+        write_whole(Path(out) / PREDICTED, "".join(line + "\n" for line in lines))
+    return summary
+
+
+class _Keys(Sequence[str]):
+    """Keys of the points, resolved when asked for."""
+
+    def __init__(self, session: Session):
+        self.session = session
+
+    def __len__(self) -> int:
+        return len(self.session.study.points)
+
+    @overload
+    def __getitem__(self, node: int) -> str: ...
+    @overload
+    def __getitem__(self, node: slice) -> list[str]: ...
+    def __getitem__(self, node: int | slice) -> str | list[str]:
+        if isinstance(node, slice):
+            return [self[i] for i in range(len(self))[node]]
+        key = self.session.keys.get(node)
+        if key is None:
+            key = self.session.keys[node] = self.session.study.points[node].key
+        return key

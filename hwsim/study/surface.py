@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.errors import InputError
+from hwsim.errors import InputError, MissingExtra
 
 Array = NDArray[np.float64]
 
@@ -62,7 +62,7 @@ class Surface:
 
     coordinates: (fitted nodes x coordinates). values: one per fitted node, of any scale (logarithms here).
     lengths:     the correlation length along each coordinate, after the fit.
-    raises:      InputError if scikit-learn is missing.
+    raises:      MissingExtra without scikit-learn.
     """
 
     def __init__(self, coordinates: Array, values: Array, seed: int = 0):
@@ -71,7 +71,7 @@ class Surface:
             from sklearn.gaussian_process import GaussianProcessRegressor
             from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
         except ImportError:
-            raise InputError("--sample needs scikit-learn; run `pip install 'hwsim[sample]'`") from None
+            raise MissingExtra("sampled studies", "scikit-learn", "sample") from None
         self.constant = float(values[0]) if len(set(values.tolist())) == 1 else None
         self.lengths = np.ones(coordinates.shape[1])
         if self.constant is not None:

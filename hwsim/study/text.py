@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hwsim.files.tables import table
 from hwsim.study.load import Study
 from hwsim.study.work import Summary
+
+if TYPE_CHECKING:  # numpy is loaded for a sampled study alone
+    from hwsim.study.sampled import Sampled
+    from hwsim.study.shards import Merged
 
 
 def studies_text(studies: Sequence[Study]) -> str:
@@ -24,7 +29,51 @@ def summary_text(summary: Summary) -> str:
         lines.append(f"  failed      {count:,} x {message}")
     if len(s.errors) > 10:
         lines.append(f"  failed      ... and {len(s.errors) - 10} more kinds of error; the file has them all")
+    for speed, settings in s.best:
+        chosen = ", ".join(f"{path.rpartition('.')[2]} {_value(value)}" for path, value in settings.items())
+        lines.append(f"  fastest     {speed:,.0f} tokens/s: {chosen}")
     folder = s.file.rpartition("/")[0]
     lines.append(f"  points      {s.file}  (JSON Lines, one line per point)")
     lines.append(f"  next        hwsim report {folder}")
+    return "\n".join(lines)
+
+
+def _value(value: object) -> str:
+    """A value of an axis on one line."""
+    return ", ".join(f"{name}={one}" for name, one in value.items()) if isinstance(value, dict) else str(value)
+
+
+def merged_text(merged: Merged) -> str:
+    """What was joined, and what is still missing."""
+    m = merged
+    lines = [f"{m.study}: {m.found:,} of {m.points:,} points, from {m.files} shards"]
+    if m.other:
+        lines.append(f"  kept        {m.other:,} lines of points that the study does not have (any more)")
+    lines.append(f"  points      {m.file}  (JSON Lines, in grid order)")
+    folder = m.file.rpartition("/")[0]
+    missing = (
+        "" if m.found == m.points else f"; {m.points - m.found:,} points are missing: run their shards, or no shard"
+    )
+    lines.append(f"  next        hwsim report {folder}{missing}")
+    return "\n".join(lines)
+
+
+def sampled_text(name: str, summary: Sampled, folder: str) -> str:
+    """What was simulated, what is said of the rest, and where both are."""
+    s = summary
+    lines = [
+        f"{name}: {s.fitted + s.checked:,} of {s.nodes:,} points simulated: {s.fitted:,} fitted, {s.checked:,} to "
+        f"check; {s.predicted:,} predicted, {s.failed:,} failed"
+    ]
+    for metric, stated in s.stated.items():
+        lines.append(
+            f"  stated      {metric}: with {stated.confidence:.0%} confidence, {stated.quantile:.0%} of the points "
+            f"neither fitted nor checked are within {stated.relative_error:.1%} (mean of the checks "
+            f"{stated.mean_error:.1%})"
+        )
+    if not s.reached:
+        lines.append("  not reached the error asked for with --within; the study has no more points to simulate")
+    lines.append(f"  points      {folder}/points.jsonl  (simulated points only)")
+    lines.append(f"  predicted   {folder}/predicted.jsonl")
+    lines.append(f"  next        hwsim report {folder}; or the same study without --sample, which goes on from here")
     return "\n".join(lines)

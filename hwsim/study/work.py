@@ -5,12 +5,15 @@ A point is finished when its line is on the disk, so that a kill loses only the 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from heapq import nlargest
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +21,18 @@ from hwsim import __version__
 from hwsim.arch import arch_config
 from hwsim.errors import InputError, nearest
 from hwsim.jobs.run import run_job
+from hwsim.jobs.tile import TileJob
 from hwsim.result import SCHEMA
 from hwsim.study.executors import EXECUTORS
 from hwsim.study.load import Point, Study
-from hwsim.study.record import Record, read_points
+from hwsim.study.record import Record
 
 POINTS, GRID = "points.jsonl", "study.json"
 
-#: Points in the queue of each worker; a kill loses them, so there are few.
-_QUEUED = 4
+#: Tasks in the queue of each worker, and points in a task; a kill loses them, so there are few.
+_QUEUED, _TOGETHER = 3, 2
+_CLOSED = 50  # points per task where none is simulated
+_BEST = 3  # points that a summary names
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,7 @@ class Summary:
 
     points: points of the grid. ran: simulated now. kept: finished earlier. failed: with errors.
     file: the JSON Lines. errors: (message, number of points), the most frequent first.
+    best: (tokens per second, settings) of the fastest points.
     """
 
     study: str
@@ -44,6 +51,7 @@ class Summary:
     failed: int
     file: str
     errors: tuple[tuple[str, int], ...]
+    best: tuple[tuple[float, dict[str, Any]], ...] = ()
 
 
 def run_study(
@@ -52,45 +60,122 @@ def run_study(
     workers: int | None = None,
     executor: Executor | str = "processes",
     progress: Callable[[int, int], None] | None = None,
+    shard: tuple[int, int] | None = None,
 ) -> Summary:
     """Simulate the points of `study` that are not in the folder `out` yet.
 
     workers:  number of workers (None: one per core that this process may use). One worker process is this process.
     executor: a name of `study.executors`, or any `concurrent.futures.Executor`, on one machine or many.
     progress: called with (finished points, all points).
+    shard:    (I, N): only every N-th point, beginning with the I-th (from 1), into a file of its own that
+              `shards.merge` reads; shards may run at the same time on machines that share the folder.
     raises:   InputError if `out` cannot be written or is in use, or if a worker dies.
     """
-    if isinstance(executor, str) and executor not in EXECUTORS:
-        raise InputError(f"executor: unknown {executor!r}{nearest(executor, EXECUTORS)}")
-    folder, grid = Path(out), {point.key: point for point in study.points}
-    with Record(folder / POINTS) as record:
-        write_grid(study, folder / GRID)
-        lines = read_points(folder / POINTS)
-        kept = {key for key in grid if key in lines and _final(lines[key])}
-        todo = [point for key, point in grid.items() if key not in kept]
-        for done, line in enumerate(_lines(study.name, todo, workers, executor), 1):
-            record.append(line)
+    nodes, file = range(len(study.points)), POINTS
+    if shard:
+        nodes, file = nodes[shard[0] - 1 :: shard[1]], shard_file(*shard)
+    with Session(study, Path(out), workers, executor, file) as session:
+        kept, done = 0, 0
+        for node in session.simulate(nodes):
+            done += 1
+            kept += node.kept
             if progress:
-                progress(len(kept) + done, len(grid))
-    lines = read_points(folder / POINTS)
-    errors: dict[str, int] = {}
-    for key in grid:
-        if lines[key]["error"]:
-            message = lines[key]["error"]["message"]
-            errors[message] = errors.get(message, 0) + 1
-    return Summary(
-        study=study.name,
-        points=len(grid),
-        ran=len(todo),
-        kept=len(kept),
-        failed=sum(errors.values()),
-        file=str(folder / POINTS),
-        errors=tuple(sorted(errors.items(), key=lambda item: -item[1])),
-    )
+                progress(done, len(nodes))
+    return session.summary(done - kept, kept)
 
 
-def write_grid(study: Study, path: Path) -> None:
-    """Write the axes of the study, and the keys of its points in grid order, for reports."""
+def shard_file(part: int, parts: int) -> str:
+    """Name of the file of a shard, `points.2-of-8.jsonl`."""
+    return f"points.{part}-of-{parts}.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One point that is on the disk. kept: it was there before."""
+
+    node: int
+    key: str
+    kept: bool
+
+
+class Session:
+    """The folder of a study, while one process fills it. raises: InputError as `run_study`.
+
+    keys: of the points that were looked at, by their place in grid order.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        folder: Path,
+        workers: int | None = None,
+        executor: Executor | str = "processes",
+        file: str = POINTS,
+    ):
+        if isinstance(executor, str) and executor not in EXECUTORS:
+            raise InputError(f"executor: unknown {executor!r}{nearest(executor, EXECUTORS)}")
+        self.study, self.folder, self.workers, self.executor, self.file = study, folder, workers, executor, file
+        self.keys: dict[int, str] = {}
+
+    def __enter__(self) -> Session:
+        self.record = Record(self.folder / self.file)
+        if self.file == POINTS:
+            write_grid(self.study, {}, self.folder / GRID)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            if self.file == POINTS:
+                write_grid(self.study, self.keys, self.folder / GRID)
+        finally:
+            self.record.close()
+
+    def simulate(self, nodes: Sequence[int]) -> Iterator[Done]:
+        """Simulate the points that have no line yet; each is on the disk when it is yielded."""
+        for node, key, line in _spread(self.study, nodes, self.record, self.workers, self.executor):
+            self.keys[node] = key
+            new = line is not None and key not in self.record
+            if line is not None and new:
+                self.record.append(line)
+            yield Done(node, key, not new)
+
+    def closed(self) -> list[tuple[float, int | None] | None]:
+        """Per point (least seconds by its roofline, tokens of its step), without a simulation; None where unknown."""
+        nodes = range(len(self.study.points))
+        tasks = [nodes[i : i + _CLOSED] for i in range(0, len(nodes), _CLOSED)]
+        workers = max(1, min(self.workers or len(os.sched_getaffinity(0)), len(tasks)))
+        if isinstance(self.executor, Executor):
+            parts = list(self.executor.map(closed_forms, itertools.repeat(self.study), tasks))
+        elif workers == 1 and self.executor == "processes":
+            parts = [closed_forms(self.study, nodes)]
+        else:
+            with EXECUTORS[self.executor](workers) as pool:
+                parts = list(pool.map(closed_forms, itertools.repeat(self.study), tasks))
+        return [found for part in parts for found in part]
+
+    def line(self, node: int) -> dict[str, Any]:
+        """The line of a point that was simulated."""
+        return self.record.line(self.keys[node])
+
+    def summary(self, ran: int, kept: int) -> Summary:
+        """What happened, for all points that were looked at."""
+        found = [self.record.errors[key] for key in self.keys.values() if key in self.record.errors]
+        speeds = self.record.speeds
+        fast = nlargest(_BEST, (key for key in self.keys.values() if key in speeds), key=speeds.__getitem__)
+        return Summary(
+            study=self.study.name,
+            points=len(self.study.points),
+            ran=ran,
+            kept=kept,
+            failed=len(found),
+            file=str(self.folder / self.file),
+            errors=tuple(Counter(found).most_common()),
+            best=tuple((speeds[key], self.record.line(key)["point"]) for key in fast),
+        )
+
+
+def write_grid(study: Study, keys: Mapping[int, str], path: Path) -> None:
+    """Write the axes of the study, and the keys of its points in grid order, for reports; null: not looked at yet."""
     data = {
         "schema": SCHEMA,
         "name": study.name,
@@ -98,7 +183,7 @@ def write_grid(study: Study, path: Path) -> None:
         "source": study.source,
         "version": __version__,
         "axes": [asdict(axis) for axis in study.axes],
-        "keys": [point.key for point in study.points],
+        "keys": [keys.get(node) for node in range(len(study.points))] if keys else None,
     }
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -127,39 +212,73 @@ def simulate_point(study: str, point: Point) -> str:
     return json.dumps(line, separators=(",", ":"))
 
 
-def _final(line: dict[str, Any]) -> bool:
-    """Whether running a point again would give the same line: it has a result, or an error in its input."""
-    return line["error"] is None or line["error"]["kind"] == "InputError"
+Found = tuple[int, str, str | None]
+"""(place in grid order, key, line), without a line where the key was known."""
+
+_studies: dict[str, Study] = {}
 
 
-def _lines(name: str, todo: list[Point], workers: int | None, executor: Executor | str) -> Iterator[str]:
-    """Lines of the points, in the order in which they finish."""
+def simulate_points(study: Study, nodes: Sequence[int], known: frozenset[str]) -> list[Found]:
+    """Resolve some points of a study, and simulate those whose keys are not known; for workers."""
+    study = _studies.setdefault(study.digest, study)  # the one of an earlier call has resolved its neighbours
+    found: list[Found] = []
+    for node in nodes:
+        point = study.points[node]
+        found.append((node, point.key, None if point.key in known else simulate_point(study.name, point)))
+    return found
+
+
+def closed_forms(study: Study, nodes: Sequence[int]) -> list[tuple[float, int | None] | None]:
+    """(least seconds, tokens) of some points; None for a point with an error, or whose machine has no roofline."""
+    study = _studies.setdefault(study.digest, study)
+    found: list[tuple[float, int | None] | None] = []
+    for node in nodes:
+        point = study.points[node]
+        if point.arch is None or point.model is None or point.options is None:
+            found.append(None)
+            continue
+        try:
+            job = run_job(point.arch, point.model, point.options)
+        except InputError:
+            found.append(None)
+            continue
+        if isinstance(job, TileJob):
+            found.append((job.arch.seconds(job.bound.roofline_cycles), job.tokens))
+        else:
+            found.append(None)
+    return found
+
+
+def _spread(
+    study: Study, nodes: Sequence[int], record: Record, workers: int | None, executor: Executor | str
+) -> Iterator[Found]:
+    """The points, in the order in which they finish. Few are submitted at a time, and few wait for their neighbours."""
     if isinstance(executor, Executor):
-        yield from _spread(executor, 2 * _QUEUED * (os.cpu_count() or 1), name, todo)
+        yield from _submitted(executor, 2 * _QUEUED * (os.cpu_count() or 1), study, nodes, record)
         return
-    workers = min(workers or len(os.sched_getaffinity(0)), len(todo))
-    if workers <= 1 and executor == "processes":
-        yield from (simulate_point(name, point) for point in todo)
+    workers = max(1, min(workers or len(os.sched_getaffinity(0)), len(nodes)))
+    if workers == 1 and executor == "processes":
+        for node in nodes:
+            yield from simulate_points(study, [node], record.known(study.settings(node)))
         return
-    with EXECUTORS[executor](max(workers, 1)) as pool:
-        yield from _spread(pool, _QUEUED * max(workers, 1), name, todo)
+    with EXECUTORS[executor](workers) as pool:
+        yield from _submitted(pool, _QUEUED * workers, study, nodes, record)
 
 
-def _spread(executor: Executor, most: int, name: str, todo: Iterable[Point]) -> Iterator[str]:
-    """Lines of the points, with at most `most` submitted at a time."""
-    rest = iter(todo)
-    submitted: set[Future[str]] = set()
+def _submitted(executor: Executor, most: int, study: Study, nodes: Sequence[int], record: Record) -> Iterator[Found]:
+    """With at most `most` tasks submitted at a time."""
+    rest = iter(nodes)
+    submitted: set[Future[list[Found]]] = set()
     try:
         while True:
-            for point in rest:
-                submitted.add(executor.submit(simulate_point, name, point))
-                if len(submitted) >= most:
-                    break
+            while len(submitted) < most and (some := list(itertools.islice(rest, _TOGETHER))):
+                known = frozenset().union(*(record.known(study.settings(node)) for node in some))
+                submitted.add(executor.submit(simulate_points, study, some, known))
             if not submitted:
                 return
             done, submitted = wait(submitted, return_when=FIRST_COMPLETED)
             for future in done:
-                yield future.result()
+                yield from future.result()
     except BrokenProcessPool:
         raise InputError(
             "a worker process died, perhaps because memory ran out; the finished points are kept: "
