@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
@@ -122,6 +123,22 @@ class Result:
     def over_bound(self) -> float:
         """(cycles - bound) / bound."""
         return self.cycles / self.bound_cycles - 1
+
+
+#: How a time may be known, as in `Result.provenance`, the best first.
+KNOWN = ("rtl", "measured", "transferred", "ideal")
+
+
+def weakest(*provenances: Mapping[str, float]) -> str:
+    """The weakest mark among some results, with the largest share of a time that has it: `ideal`, `3.6 % ideal`.
+
+    Results side by side are compared only together with it: an ideal kernel is faster than a measured one.
+    """
+    for mark in reversed(KNOWN):
+        share = max((found.get(mark, 0.0) for found in provenances), default=0.0)
+        if share:
+            return mark if share > 0.9995 else f"{100 * share:.3g} % {mark}"
+    return "-"
 
 
 def apportion(parts: dict[Name, int], unit: int, whole: int) -> dict[Name, int]:

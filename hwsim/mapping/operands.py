@@ -29,6 +29,9 @@ PUBLISHED = "published-"
 _FIXED = {name: layout(form) for name, form in FIXED_CLASSES.items()}
 _CONV = layout("bf16")
 
+#: All that bf16 and fp32 lose of block formats with fewer bits: numbers that the least scales of blocks put below them.
+_UNDERFLOW = ("below 2^-133", "below 2^-149")
+
 #: Formats that every unit reads as they are.
 _NATIVE = ("fp32", "bf16", "fp16")
 
@@ -306,11 +309,53 @@ def _path(arch: TileMachine, weights: Layout, activations: Layout) -> _Path:
         return _Path(pair, REGENERATE, unit.blocks_per_cycle, f"{stored} regenerated to {unit.feeds} x {acts}")
     if arch.dot.rate(stored, acts) is not None:
         return _Path((stored, acts))
+    pair, lost = _widened(arch, weights, activations) or _approximate(arch, weights, activations)
+    if arch.dequantise is None:
+        raise InputError(f"{arch.name}: no dot rate for {stored} x {acts} and no `dequantise` server{_pairs(arch)}")
+    if not lost:
+        how = "exact"
+    else:
+        how = f"exact but for numbers {lost}" if lost in _UNDERFLOW else f"not exact: {lost}"
+    if pair[0] == stored:
+        note = f"activations {acts} converted to {pair[1]} for {stored} weights ({how}); it takes no time here"
+        return _Path(pair, note=note)
+    note = f"{stored} x {acts} dequantised to {' x '.join(pair)} ({how})"
+    return _Path(pair, DEQUANTISE, arch.dequantise.weights_per_cycle, note)
+
+
+def _widened(arch: TileMachine, weights: Layout, activations: Layout) -> tuple[tuple[str, str], str] | None:
+    """The listed pair that holds both formats, and what is lost all the same: nothing, or an underflow.
+
+    Of several the fastest; of equally fast ones that which loses nothing, then that which leaves the activations as
+    they are, then the weights, then the first in the file.
+    """
+    stored, acts, found = weights.name, activations.name, []
+    for r in arch.dot.rates:
+        lost = _lost(weights, activations, r.weights, r.activations)
+        if not lost or lost in _UNDERFLOW:
+            found.append(((r.macs_per_cycle, not lost, r.activations == acts, r.weights == stored), r, lost))
+    if not found:
+        return None
+    _, best, lost = max(found, key=lambda each: each[0])
+    return (best.weights, best.activations), lost
+
+
+def _approximate(arch: TileMachine, weights: Layout, activations: Layout) -> tuple[tuple[str, str], str]:
+    """Both in the format of the activations, where that is listed, else in the wide one; and what is lost.
+
+    raises: InputError if neither is listed.
+    """
+    stored, acts = weights.name, activations.name
     target = next((f for f in (acts, wide(arch)) if arch.dot.rate(f, f)), None)
-    if arch.dequantise is None or target is None:
-        missing = "no `dequantise` server" if arch.dequantise is None else "no pair to dequantise to"
-        raise InputError(f"{arch.name}: no dot rate for {stored} x {acts} and {missing}{_pairs(arch)}")
-    why = loss(weights, layout(target))
-    exact = f"not exact: {why}" if why else "exact"
-    note = f"{stored} x {acts} dequantised to {target} x {target} ({exact})"
-    return _Path((target, target), DEQUANTISE, arch.dequantise.weights_per_cycle, note)
+    if target is None:
+        raise InputError(f"{arch.name}: no dot rate for {stored} x {acts} and no pair to dequantise to{_pairs(arch)}")
+    return (target, target), _lost(weights, activations, target, target)
+
+
+def _lost(weights: Layout, activations: Layout, to_weights: str, to_activations: str) -> str:
+    """What of a pair of formats another one does not hold, an underflow last; "" where nothing is lost."""
+    target = layout(to_weights)
+    if weights != target and weights.block > 1 and target.tile_rows > 1:
+        return f"{target.tile_rows} rows of {target.name} share their scales"
+    lost = loss(weights, target), loss(activations, layout(to_activations).by_rows())
+    return max(lost, key=lambda what: (bool(what), what not in _UNDERFLOW))

@@ -14,7 +14,7 @@ from hwsim.files.whole import write_whole
 from hwsim.jobs.run import checked_job
 from hwsim.jobs.tile import TileJob
 from hwsim.report.text import causes_text
-from hwsim.result import Result
+from hwsim.result import Result, weakest
 
 MODEL = "nemotron3-nano-30b-a3b"
 SYSTEMS = (
@@ -68,6 +68,7 @@ def summary(found: list[Point]) -> str:
                 f"{r.phase} {config['batch']} x {config['context']}",
                 label,
                 r.machine + (" (hypothetical)" if r.hypothetical else ""),
+                weakest(r.provenance),
                 f"{r.tokens_per_second:,.0f}",
                 seconds_text(r.seconds),
                 seconds_text(r.bound_cycles / r.cycles * r.seconds),
@@ -78,12 +79,12 @@ def summary(found: list[Point]) -> str:
                 causes_text(r),
             ]
         )
-    header = ["step", "weights", "machine", "tokens/s", "time", "bound", "limited by", "over %"]
+    header = ["step", "weights", "machine", "kernels", "tokens/s", "time", "bound", "limited by", "over %"]
     header += ["GB moved", "GB held", "over bound, by cause (% of bound)"]
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     rows = [[*row[:-1], row[-1].ljust(widths[-1])] for row in rows]
     header[-1] = header[-1].ljust(widths[-1])
-    return table(header, rows, left=3)
+    return table(header, rows, left=4)
 
 
 def draw(found: list[Point], path: Path) -> None:
@@ -164,7 +165,8 @@ def page(folder: Path = Path("reports")) -> None:
     make report        # hwsim {__version__}; no random numbers
 
 Every row simulates all 52 layers tile by tile. Formats of four bits and fewer are used for the routed experts, with
-FP8 for the rest. `h200-sxm-regen` is the same chip with 660 hypothetical LFSR regenerators. These figures include no
+FP8 for the rest. `kernels` says how the times are known, at the weakest: ideal ones run at the machine's peaks.
+`h200-sxm-regen` is the same chip with 660 hypothetical LFSR regenerators. These figures include no
 launch or framework time, and some latencies of the machine are assumed, as its file says: they show what the chip could
 do, not what a serving stack reaches.
 

@@ -19,6 +19,7 @@ from hwsim.jobs.run import run
 MODELS = {"Nano": "nemotron3-nano-30b-a3b", "Super": "nemotron3-super-120b-a12b", "Ultra": "nemotron3-ultra-550b-a55b"}
 FORMATS = ("fp8", "nvfp4", "mxfp4", "seedlm4", "seedlm3")
 BATCHES = (1, 16, 256)
+MACHINE = "h200-sxm-regen"
 BANDWIDTHS = (2.4, 4.8, 9.6)
 #: Seed decoders per TB/s; 136.6 decode 4-bit seeds (4 B, 1.83 GHz) at the peak rate of the memory.
 UNITS = (34, 69, 138, 275)
@@ -48,7 +49,7 @@ def points(progress: Callable[[str], None]) -> list[Point]:
             changes = [("dram.bandwidth", f"{bandwidth} TB/s"), ("dram.capacity", "1 TB")]
             changes += [("regenerate.rate", f"{round(units * bandwidth)} block/cycle")]
             changes += [("dequantise.rate", f"{round(DEQUANTISE * bandwidth)} weight/cycle")]
-            arch = load_arch("h200-sxm-regen", changes)
+            arch = load_arch(MACHINE, changes)
             for name, model in MODELS.items():
                 for weights in FORMATS:
                     seeds = weights.startswith("seed")
@@ -133,7 +134,7 @@ def report(found: list[Point]) -> str:
 # When regenerated weights pay
 
 `make regeneration` (hwsim {__version__}) wrote this page: decode, context {CONTEXT:,}, KV fp8, state fp16, experts in
-the named format and the rest in fp8, on the **hypothetical** machine h200-sxm-regen with ideal kernels. Its dequantise
+the named format and the rest in fp8, on the **hypothetical** machine {MACHINE} with ideal kernels. Its dequantise
 unit is scaled with the memory bandwidth, and it is given 1 TB of memory (its file says 141 GB). Energy and accuracy are
 not considered.
 
@@ -147,7 +148,7 @@ of them. It is small where few experts are read and most bytes are weights in fp
 outweigh the weights. With {few} decoders per TB/s seeds are slower
 ({span(starved, "seedlm4")}; {span(starved, "seedlm3")}): a decoder makes at most 8 or 12 weights per cycle, so
 decoding is slower than the memory's peak rate below 137 decoders per TB/s (4 B per block, seedlm4) or 121 (4.5 B,
-seedlm3). Refresh takes 7 % of that rate.
+seedlm3). Refresh takes {100 * float(load_arch(MACHINE).dram.refresh.share):.1f} % of that rate.
 
 Tokens/s (in parentheses: the server with the most work):
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from hwsim.errors import InputError
 from hwsim.files.tables import table
-from hwsim.result import SCHEMA
+from hwsim.result import SCHEMA, weakest
 
 FIGURES = ("cycles", "seconds", "bound_cycles", "tokens_per_second", "dram_bytes", "macs")
 
@@ -29,14 +29,20 @@ def read_result(path: Path) -> dict[str, Any]:
 
 
 def comparison(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
-    """The figures of both results with the ratio b/a, and the settings in which the two differ."""
+    """The figures of both results with the ratio b/a, how their times are known, and the settings that differ."""
     figures = {}
     for key in FIGURES:
         x, y = a.get(key), b.get(key)
         figures[key] = {"a": x, "b": y, "ratio": y / x if x and y is not None else None}
     left, right = flat(a.get("config", {})), flat(b.get("config", {}))
     differ = {k: {"a": left.get(k), "b": right.get(k)} for k in {**left, **right} if left.get(k) != right.get(k)}
-    return {"schema": SCHEMA, "figures": figures, "limited_by": [a["limited_by"], b["limited_by"]], "differ": differ}
+    return {
+        "schema": SCHEMA,
+        "figures": figures,
+        "limited_by": [a["limited_by"], b["limited_by"]],
+        "provenance": [a["provenance"], b["provenance"]],
+        "differ": differ,
+    }
 
 
 def flat(tree: Any, path: str = "") -> dict[str, Any]:
@@ -59,6 +65,7 @@ def compare_text(a: dict[str, Any], b: dict[str, Any]) -> str:
 
     rows = [[k, cell(v["a"]), cell(v["b"]), cell(v["ratio"])] for k, v in found["figures"].items()]
     rows.append(["limited_by", *found["limited_by"], ""])
+    rows.append(["kernels, at the weakest", *map(weakest, found["provenance"]), ""])
     text = table(["", "A", "B", "B/A"], rows)
     differ = [[k, cell(v["a"]), cell(v["b"])] for k, v in found["differ"].items()]
     head = f"A  {a['name']}, {a['machine']}\nB  {b['name']}, {b['machine']}\n\n"

@@ -9,6 +9,7 @@ from typing import Any
 
 from hwsim.errors import InputError
 from hwsim.files.whole import write_whole
+from hwsim.result import weakest
 from hwsim.study import figures as draw
 from hwsim.study.grid import Grid, Line, ends, read_grid
 
@@ -87,7 +88,10 @@ def _asked(grid: Grid) -> str:
 
 
 def _table(grid: Grid) -> str:
-    """Tokens per second: one row per series, one column for each of some x; and the smallest sufficient x."""
+    """Tokens per second: one row per series, one column for each of some x; and the smallest sufficient x.
+
+    The last column says how the times of the row are known, at the weakest.
+    """
     panels = grid.panels()
     if not grid.x:
         panels = panels[len(panels) // 2 :][:1]
@@ -100,6 +104,7 @@ def _table(grid: Grid) -> str:
     head += [f"{100 * ENOUGH:.0f} % of the maximum from"] if numeric else []
     regenerators = grid.x is not None and grid.x.path == "machine.regenerate.rate"
     head += ["per TB/s"] if regenerators else []
+    head.append("kernels")
     out = []
     for panel in panels if numeric else panels[len(panels) // 2 :][:1]:
         rows: dict[int, dict[int, Line]] = {}
@@ -116,6 +121,7 @@ def _table(grid: Grid) -> str:
                 if regenerators:
                     bandwidth = draw.machine_roof(found[least])[0]
                     cells.append(f"{numbers[least] / bandwidth * 1e12:,.0f}")
+            cells.append(weakest(*(line["provenance"] for line in found.values())))
             lines.append(_row([grid.series.label(grid.series.values[s]) if grid.series else "", *cells]))
         out.append("\n".join(lines))
     return "\n\n".join(out)

@@ -105,6 +105,10 @@ class TestResults:
             (tmp_path / name).write_text(out)
         done = hwsim("compare", "a.json", "b.json", cwd=tmp_path)
         assert done.returncode == 0 and "formats.weights" in done.stdout
+        (known,) = (line.split() for line in done.stdout.splitlines() if line.startswith("kernels"))
+        assert known[-2:] == ["ideal", "ideal"]  # a machine without cores
+        found = json.loads(hwsim("compare", "a.json", "b.json", "--json", cwd=tmp_path).stdout)
+        assert [each["ideal"] for each in found["provenance"]] == [1.0, 1.0]
         (tmp_path / "c.json").write_text("{}")
         assert hwsim("compare", "a.json", "c.json", cwd=tmp_path).returncode == 2
 

@@ -36,15 +36,8 @@ TICKS = """        if arch.mine:
             rates.append(arch.mine.elements_per_cycle)
             latency[MINE] = arch.mine.latency_cycles"""
 
-CHECKED = '''def checked(arch: TileMachine, op: Op) -> int:
-    """Elements that pass the units which check: all that go into a KV cache."""
-    return op.cached if arch.mine and op.cache and op.cache.role == "kv" else 0
-
-
-'''
-
-WORK = """    if checked(arch, op):
-        work[SERVERS[MINE]] = Fraction(checked(arch, op)) / needed(arch.mine).elements_per_cycle"""
+WORK = """    if opd.checked:
+        work[SERVERS[MINE]] = Fraction(op.cached) / needed(arch.mine).elements_per_cycle"""
 
 
 def add(copy: Copy) -> None:
@@ -76,24 +69,31 @@ def add(copy: Copy) -> None:
         "        if arch.mine:\n            units[MINE] = self._unit(arch.mine.elements_per_cycle)",
     )
 
+    operands = "hwsim/mapping/operands.py"
+    copy.row(operands, "    notes: tuple[str, ...] = ()", "    checked: bool = False")
+    copy.row(operands, "        tuple(note for note in notes if note),", "        checked=checked,")
+    copy.row(
+        operands,
+        "    stochastic = op.cache is not None",
+        '    checked = arch.mine is not None and op.cache is not None and op.cache.role == "kv"',
+    )
+
     traffic = "hwsim/mapping/traffic.py"
     copy.replace(traffic, "LINK, REGENERATE", "LINK, MINE, REGENERATE")
-    copy.before(traffic, "def work_cycles(", CHECKED)
     copy.before(traffic, "    if op.dot_macs:", WORK)
 
     streams = "hwsim/mapping/streams.py"
     copy.row(streams, "    LINK,", "    MINE,\n    MINE_QUEUE,")
     copy.replace(streams, "ROUND: ROUND_QUEUE}", "ROUND: ROUND_QUEUE, MINE: MINE_QUEUE}")
-    copy.replace(streams, "cache_bytes, vector_passes", "cache_bytes, checked, vector_passes")
-    copy.replace(streams, " rounded, sent, write)", " rounded, checked(self.arch, op), sent, write)")
+    copy.replace(streams, " rounded, sent, write)", " rounded, op.cached * opd.checked, sent, write)")
     copy.replace(streams, "rounded: int, sent: int", "rounded: int, mine: int, sent: int")
     copy.replace(streams, "ROUND: rounded, LINK", "ROUND: rounded, MINE: mine, LINK")
 
 
-def test_a_server_is_six_files(tmp_path):
+def test_a_server_is_seven_files(tmp_path):
     copy = Copy(tmp_path)
     add(copy)
-    assert copy.touched == listed("(b) A server") and len(copy.touched) == 6
+    assert copy.touched == listed("(b) A server") and len(copy.touched) == 7
     text = (tmp_path / "arch_configs" / "edge-mx.yaml").read_text()
     part = "mine:\n  rate: 0.001 element/cycle\n  latency: 7 cycles\n\n"
     (tmp_path / "toy.yaml").write_text(text.replace("round:\n", part + "round:\n"))

@@ -95,6 +95,19 @@ def test_energy_per_token_is_that_of_its_steps_and_its_share_of_the_prompt():
         assert any(term.source in line for line in long) and not any(term.source in line for line in short)
 
 
+def test_quantising_of_its_own_is_noted_unless_the_stack_fuses_it():
+    """The microseconds of the note are what fusing takes off each GEMM with static scales; `run` has none of it."""
+    request = Request("llama3-8b", 256, 2, "fp8", stack=ServingStack("mine", "own"))
+    own = Deployment("h100-sxm", request).serve(1)
+    fused = Deployment("h100-sxm", replace(request, stack=ServingStack("mine", "fused"))).serve(1)
+    alone = run("h100-sxm", "llama3-8b", context=256, weights="fp8", engine="walk")
+    (said,) = (note for note in own.notes if "quantising by kernels of its own" in note)
+    assert said in alone.notes and said not in fused.notes
+    seconds = float(said.split(", ")[1].split()[0]) * 1e-6
+    gemms = 32 * 4 + 1  # per layer q k v, output, gate and up, down; the head
+    assert own.step_seconds - fused.step_seconds == pytest.approx(gemms * seconds, rel=2e-3)
+
+
 def test_how_the_time_is_known():
     """The shares of `run`, of prompts alone and of prompts and steps; and the notes on its kernels."""
     for osl in (1, 2):

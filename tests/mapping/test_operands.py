@@ -41,6 +41,84 @@ def test_a_listed_pair_comes_before_dequantising(listing, weights, activations):
     assert "dequantise" not in result.utilization
 
 
+@pytest.mark.parametrize(
+    ("rates", "weights", "activations", "note"),
+    [
+        # An exact pair comes before one in the format of the activations, though that one is faster.
+        ("bf16 bf16 1, fp8 fp8 4", "mxfp4", "fp8", "mxfp4_e2m1 x fp8_e4m3 dequantised to bf16 x bf16 (exact)"),
+        # Of exact ones the fastest; only the activations change.
+        (
+            "bf16 bf16 1, mxfp4 mxfp8 2, mxfp8 mxfp8 1",
+            "mxfp4",
+            "fp8",
+            "activations fp8_e4m3 converted to mxfp8_e4m3 for mxfp4_e2m1 weights (exact); it takes no time here",
+        ),
+        # Of equally fast ones, the one that leaves the activations as they are.
+        ("bf16 bf16 1, mxfp8 mxfp8 1", "mxfp4", "mxfp8", "dequantised to mxfp8_e4m3 x mxfp8_e4m3 (exact)"),
+        # Of those neither, the one that leaves the weights; else the first in the file.
+        ("fp16 fp16 1, int8 bf16 1, bf16 bf16 1", "int8", "fp8", "activations fp8_e4m3 converted to bf16 for int8"),
+        ("fp16 fp16 1, bf16 bf16 1", "int8", "fp8", "int8 x fp8_e4m3 dequantised to fp16 x fp16 (exact)"),
+        # An underflow does not count, but of equally fast pairs the one without comes first.
+        (
+            "bf16 bf16 4, fp32 fp32 1",
+            "bf16",
+            "mxfp8",
+            "converted to bf16 for bf16 weights (exact but for numbers below 2^-133)",
+        ),
+        (
+            "bf16 bf16 1, mxfp8 mxfp8 1, mxfp8 mxint8 1",
+            "fp8",
+            "mxfp8",
+            "fp8_e4m3 x mxfp8_e4m3 dequantised to mxfp8_e4m3 x mxfp8_e4m3 (exact)",
+        ),
+        (
+            "bf16 bf16 1, mxfp8 mxfp8 4",
+            "bf16",
+            "mxfp8",
+            "converted to bf16 for bf16 weights (exact but for numbers below 2^-133)",
+        ),
+        # Bits lost: both in the format of the activations, else in the wide one; the activations' loss counts too.
+        (
+            "bf16 bf16 1, fp8 fp8 1",
+            "int4_g128",
+            "fp8",
+            "dequantised to fp8_e4m3 x fp8_e4m3 (not exact: of 14 significant",
+        ),
+        (
+            "bf16 bf16 1",
+            "int8",
+            "fp32",
+            "int8 x fp32 dequantised to bf16 x bf16 (not exact: of 24 significant bits, 8 fit",
+        ),
+        ("bf16 bf16 1", "mxfp8", "fp32", "dequantised to bf16 x bf16 (not exact: of 24 significant bits, 8 fit"),
+        # The tiles of fp8_block span 128 rows; blocks of one row each do not fit, a single scale for all of them does.
+        ("fp8_block fp8_block 1", "int4_g128", "fp8_block", "(not exact: 128 rows of fp8_block share their scales)"),
+        (
+            "fp8_block fp8_block 1",
+            "fp8",
+            "fp8_block",
+            "fp8_e4m3 x fp8_block dequantised to fp8_block x fp8_block (exact)",
+        ),
+    ],
+)
+def test_which_pair_stands_in_for_one_that_is_not_listed(listing, tmp_path, rates, weights, activations, note):
+    import yaml
+
+    data = yaml.safe_load(open(listing))
+    data["dot"]["rates"] = [
+        {"weights": w, "activations": x, "rate": f"{1024 * int(rate)} MAC/cycle"}
+        for w, x, rate in (pair.split() for pair in rates.split(", "))
+    ]
+    path = tmp_path / "pairs.yaml"
+    path.write_text(yaml.safe_dump(data | {"kv": "bf16"}, sort_keys=False))
+    result = hwsim.gemm(str(path), 64, 512, 512, weights, activations, engine="walk")
+    assert [said for said in result.notes if note in said], result.notes
+    assert ("dequantise" in result.utilization) == ("dequantised" in note or "not exact: 128" in note)
+    with pytest.raises(InputError, match="no `dequantise` server"):
+        path.write_text(yaml.safe_dump({k: v for k, v in data.items() if k != "dequantise"}, sort_keys=False))
+        hwsim.gemm(str(path), 64, 512, 512, weights, activations)
+
+
 def test_a_class_or_a_layer_that_the_model_lacks_is_an_error():
     with pytest.raises(InputError) as caught:
         hwsim.run("h200-sxm", "llama3-8b", weights={"experts": "nvfp4", "mlp@31,32": "fp8", "default": "fp8"})

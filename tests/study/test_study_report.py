@@ -91,6 +91,17 @@ class TestPage:
         (row,) = [row for row in (folder / "t.md").read_text().splitlines() if row.startswith("| int8 ")]
         assert f"{line['tokens_per_second']:,.0f}" in row
 
+    def test_each_row_says_how_its_times_are_known(self, tmp_path):
+        out = small(tmp_path, {"run.weights": ["int8", "mxfp4"], "run.batch": [1, 2]}, machine="b200")
+        write_page(out)
+        rows = [line for line in (out / "t.md").read_text().splitlines() if line.startswith("| ")]
+        head, body = rows[0].split(" | "), [row.split(" | ") for row in rows if row.startswith(("| int8", "| mxfp4"))]
+        assert head[-1] == "kernels |" and len(body) == 2
+        lines = read_grid(out).lines.values()
+        for row, weights in zip(body, ("int8", "mxfp4_e2m1"), strict=True):
+            some = [li["provenance"]["ideal"] for li in lines if li["config"]["formats"]["weights"] == weights]
+            assert row[-1] == f"{100 * max(some):.3g} % ideal |"
+
     def test_no_results_no_page(self, tmp_path):
         with pytest.raises(InputError, match="contains no results of a study; run `hwsim study STUDY --out"):
             write_page(tmp_path)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hwsim.arch.cores import Cores, ExpertKernel, ExpertRates, Family
+from hwsim.arch.stack import STATIC
 from hwsim.formats.layout import Layout
 from hwsim.formats.names import layout
 from hwsim.mapping.gpu.kernels import Provenance
@@ -75,6 +76,16 @@ def family_for(cores: Cores, opd: Operands) -> GemmChoice:
 
 def _ideal(note: str) -> Provenance:
     return Provenance("ideal", note=note)
+
+
+def own_quantising(cores: Cores, family: Family) -> str:
+    """A note where the GEMMs of a family start with kernels that quantise, and a serving stack may spare these."""
+    wide = cores.family("bf16", "bf16")
+    more = family.launch_seconds - wide.launch_seconds if wide and family.name in STATIC else 0.0
+    if more <= 0:
+        return ""
+    how = f"each GEMM starts with quantising by kernels of its own, {1e6 * more:.3g} us, as in its benchmark"
+    return f"{family.name}: {how}; `hwsim serve` has it fused where its stack fuses it"
 
 
 def path(weights: Layout, acts: Layout, converted: bool) -> tuple[tuple[str, ...], float]:

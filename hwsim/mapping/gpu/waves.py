@@ -17,7 +17,7 @@ from hwsim.errors import InputError
 from hwsim.formats.layout import Layout
 from hwsim.mapping.gpu.attention import attention_macs, decode_attention, prefill_attention
 from hwsim.mapping.gpu.experts import expert_gemms, expert_kernel
-from hwsim.mapping.gpu.formats import FAR, bits, experts_for, family_for, state
+from hwsim.mapping.gpu.formats import FAR, bits, experts_for, family_for, own_quantising, state
 from hwsim.mapping.gpu.gemm import gemm, grouped
 from hwsim.mapping.gpu.kernels import (
     Kernel,
@@ -128,6 +128,8 @@ def _gemms(chip: Chip, op: Op, opd: Operands, warm: bool) -> Kernel:
     family, known = family_for(chip.cores, opd)
     if family is None:
         return _ideal(chip, op, opd, known.note)
+    if quantising := own_quantising(chip.cores, family):
+        known = known._replace(note="; ".join(filter(None, (known.note, quantising))))
     first, weights = op.gemms[0], needed(opd.weights)
     if len(op.gemms) > 1 or first.count > 1:
         groups = tuple((g.count, g.m) for g in op.gemms)
