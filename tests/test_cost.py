@@ -150,7 +150,7 @@ def test_a_whole_step_hands_activations_on():
     job = hwsim.jobs.run.checked_job("tpu-v4i", "llama2-7b", (), [], weights="int8", context=64)
     policy, tiled = job.choice
     parts = [
-        buffer_bytes(job.arch, *each, policy, one) for *each, one in zip(job.ops, job.operands, tiled, strict=True)
+        buffer_bytes(job.arch, *each, policy.shape, one) for *each, one in zip(job.ops, job.operands, tiled, strict=True)
     ]
     ends = activation_bytes(job.operands[0], job.ops[0].inputs) + activation_bytes(
         job.operands[-1], job.ops[-1].outputs

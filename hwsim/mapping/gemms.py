@@ -11,7 +11,7 @@ from math import gcd
 from typing import NamedTuple
 
 from hwsim.formats.layout import Layout
-from hwsim.mapping.plan import Draft, Stay
+from hwsim.mapping.plan import Draft, Plan, Shape, Stay
 from hwsim.mapping.program import ACTIVATIONS, DOT, DOT_QUEUE, OUTPUTS, REGENERATE, VECTOR, WEIGHTS, Loop, Tile, repeat
 from hwsim.mapping.traffic import activation_bytes, vector_passes, weight_bytes
 from hwsim.workload.op import Gemm
@@ -44,8 +44,8 @@ Depth = list[tuple[int, tuple[Slice, ...]]]
 class Gemms(Draft):
     """The weight matrices of one op, one after the other."""
 
-    def loops(self) -> list[Loop] | None:
-        """All tiles, or None where the policy does not fit the buffers."""
+    def plan(self) -> Plan | None:
+        """All tiles, or None where tiles of this shape do not fit the buffers."""
         op, opd = self.op, self.opd
         assert opd.weights is not None and opd.rate is not None, "a GEMM has weights and a rate"
         self.stored, self.rate = opd.weights, opd.rate
@@ -59,14 +59,24 @@ class Gemms(Draft):
             if one is None:
                 return None
             loops += repeat(gemm.count, one)
-        return loops
+        return self.whole(loops)
+
+    @property
+    def clipped(self) -> Shape:
+        """The least shape with the same tiles."""
+        m, n, k, resident = self.shape
+        gemms = self.op.gemms
+        inner, side = (max(g.n for g in gemms), n) if self.in_dram else (max(g.m for g in gemms), m)
+        if not (self.spill_in or self.op.params):  # what is read ahead comes in chunks of n x k
+            n, k = min(n, max(g.n for g in gemms)), min(k, max(g.k for g in gemms))
+        return Shape(min(m, max(g.m for g in gemms)), n, k, resident and inner > side)
 
     def _read_ahead(self, kind: str, nbytes: int) -> list[Loop]:
         """Bytes read before the matrices: inputs that overflowed the activation buffer, biases."""
         self.moved[kind] += nbytes
-        chunks, rest = divmod(nbytes, self.policy.chunk)
+        chunks, rest = divmod(nbytes, self.shape.chunk)
         loops = []
-        for size, times in ((self.policy.chunk, chunks), (rest, 1)):
+        for size, times in ((self.shape.chunk, chunks), (rest, 1)):
             if size and times:
                 credit = ((WEIGHTS, size),)
                 loops.append(self.loop(times, Tile((self.transfer(size, takes=credit, gives=credit),), None, False)))
@@ -74,11 +84,11 @@ class Gemms(Draft):
 
     def _gemm(self, g: Gemm) -> list[Loop] | None:
         """One matrix; the outer loop is over M where activations are in DRAM, else over N."""
-        policy = self.policy
-        tm, tn, tk = min(policy.m, g.m), min(policy.n, g.n), min(policy.k, g.k)
+        shape = self.shape
+        tm, tn, tk = min(shape.m, g.m), min(shape.n, g.n), min(shape.k, g.k)
         depth = slices(self.stored, g.k, tk)
         outer, inner = ((g.m, tm), (g.n, tn)) if self.in_dram else ((g.n, tn), (g.m, tm))
-        resident = policy.resident and inner[0] > inner[1]
+        resident = shape.resident and inner[0] > inner[1]
         if not self._fits(g, tm, tn, tk, depth, resident):
             return None
         loops: list[Loop] = []
@@ -92,8 +102,8 @@ class Gemms(Draft):
         return loops
 
     def _fits(self, g: Gemm, tm: int, tn: int, tk: int, depth: Depth, resident: bool) -> bool:
-        """Two tiles of each operand, two of the results, two panels where one stays; slots for the late writes."""
-        buffers, opd, distance = self.arch.buffers, self.opd, self.policy.distance
+        """Two tiles of each operand, two of the results, two panels where one stays."""
+        buffers, opd = self.arch.buffers, self.opd
         slots = buffers.outputs // (tm * tn * self.arch.dot.accumulator_bytes)
         widest = max(one.nbytes(tn) for _, group in depth for one in group)
         if 2 * widest > buffers.weights or slots < 2:
@@ -104,15 +114,15 @@ class Gemms(Draft):
             return False
         if resident and not self.in_dram and 2 * self.stored.matrix_nbytes(tn, g.k) > buffers.weights:
             return False
-        writes = self.in_dram or self.spill_out
-        return not writes or distance == 1 or (slots - 1) * -(-g.k // tk) >= distance
+        self.deepest = min(self.deepest, (slots - 1) * -(-g.k // tk))
+        return True
 
     def _count(self, g: Gemm, m: int, n: int, first_use: bool, times: int) -> None:
         """What `times` output tiles of m x n move."""
         if self.in_dram or first_use:
             self.moved["weights"] += times * self.stored.matrix_nbytes(n, g.k)
         if self.in_dram and first_use:
-            row = parts(g.k, min(self.policy.k, g.k))
+            row = parts(g.k, min(self.shape.k, g.k))
             self.moved["activations"] += times * sum(each * activation_bytes(self.opd, m * k) for each, k in row)
         self.moved["activations"] += times * self._result_bytes(m * n)
 

@@ -6,7 +6,7 @@ from math import ceil, floor
 
 from hwsim.mapping.operands import Operands
 from hwsim.mapping.pipeline import Pipeline
-from hwsim.mapping.plan import Draft, Stay
+from hwsim.mapping.plan import Draft, Plan, Shape, Stay
 from hwsim.mapping.program import (
     DOT,
     DRAM,
@@ -17,7 +17,6 @@ from hwsim.mapping.program import (
     VECTOR,
     VECTOR_QUEUE,
     WEIGHTS,
-    Loop,
     Tile,
 )
 from hwsim.mapping.traffic import activation_bytes, cache_bytes, vector_passes, weight_bytes
@@ -31,33 +30,40 @@ _QUEUE = {VECTOR: VECTOR_QUEUE, ROUND: ROUND_QUEUE}
 
 
 class Stream(Draft):
-    """One op; `sent` are the ticks of its collective."""
+    """One op without a weight matrix."""
 
-    def loops(self, sent: int) -> list[Loop] | None:
-        """All tiles, the last with the remainder; or None where the policy does not fit the buffers."""
-        op, opd, policy, buffers = self.op, self.opd, self.policy, self.arch.buffers
+    def plan(self, sent: int, latency: int) -> Plan | None:
+        """All tiles, the last with the remainder; or None where tiles of this shape do not fit the buffers.
+
+        sent: ticks of the op's collective; latency: what of them is latency.
+        """
+        op, opd, buffers, chunk = self.op, self.opd, self.arch.buffers, self.shape.chunk
         weights = weight_bytes(op, opd) if op.weights else 0
         cache_in, cache_out = cache_bytes(op, opd)
         acts_in = activation_bytes(opd, op.inputs) if self.in_dram else self.spill_in
         acts_out = activation_bytes(opd, op.outputs) if self.in_dram else self.spill_out
         read, write = weights + cache_in + acts_in, cache_out + acts_out
-        if 2 * policy.chunk > min(buffers.weights, buffers.outputs):
+        if 2 * chunk > min(buffers.weights, buffers.outputs):
             return None
         self.moved["weights"] += weights
         if op.cache:
             self.moved[CACHES[op.cache.role]] += cache_in + cache_out
         self.moved["activations"] += acts_in + acts_out
-        volume = policy.m * policy.n * policy.k
-        tiles = max(1, -(-read // policy.chunk), -(-write // policy.chunk), min(COMPUTE_TILES, -(-op.macs // volume)))
-        if write and policy.distance > 1 and buffers.outputs // max(1, write // tiles) - 1 < policy.distance:
-            return None
+        volume = self.shape.m * self.shape.n * self.shape.k
+        tiles = max(1, -(-read // chunk), -(-write // chunk), min(COMPUTE_TILES, -(-op.macs // volume)))
+        self.deepest = buffers.outputs // max(1, write // tiles) - 1
         rounded = op.cached if opd.stochastic else 0
         whole = (read, op.macs, vector_passes(self.arch, op), rounded, sent, write)
         share = [amount // tiles for amount in whole]
         rest = [amount - (tiles - 1) * each for amount, each in zip(whole, share, strict=True)]
         loops = [self.loop(tiles - 1, self._tile(False, *share))] if tiles > 1 else []
         last = self._tile(True, *rest)
-        return [*loops, self.loop(1, last)] if last.steps else loops
+        return self.whole([*loops, self.loop(1, last)] if last.steps else loops, latency)
+
+    @property
+    def clipped(self) -> Shape:
+        """The least shape with the same tiles."""
+        return self.shape._replace(resident=False)
 
     def _tile(self, result: bool, read: int, macs: int, passes: int, rounded: int, sent: int, write: int) -> Tile[Stay]:
         """read -> dot -> vector -> round -> link -> write, without the parts that are zero."""

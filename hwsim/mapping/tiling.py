@@ -6,13 +6,21 @@ simulated policies is monotone in bandwidth, latency, interval and buffer by con
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from functools import lru_cache, partial
 
+from hwsim.arch.compute import SystolicArray
+from hwsim.arch.machine import TileMachine
+from hwsim.arch.memory import Dram
+from hwsim.arch.servers import Launch, Vector
 from hwsim.mapping.gemms import Gemms
 from hwsim.mapping.gpu.waves import kernel_of, kernel_program
 from hwsim.mapping.operands import Operands
 from hwsim.mapping.pipeline import Pipeline
-from hwsim.mapping.plan import Plan, Policy, Tiled, timed
+from hwsim.mapping.plan import Plan, Policy, Shape, Tiled, timed
+from hwsim.mapping.program import DRAM, Program
 from hwsim.mapping.streams import Stream, collective
 from hwsim.mapping.traffic import traffic
 from hwsim.workload.op import Op
@@ -20,34 +28,106 @@ from hwsim.workload.op import Op
 DISTANCES = (1, 8, 32)
 
 
-def policies(pipeline: Pipeline) -> Iterator[Policy]:
+def policies(arch: TileMachine) -> Iterator[Policy]:
     """Every policy of the machine's menu; those that do not fit an op drop out in `tile`. On cores, the library's."""
-    if pipeline.arch.cores:
-        yield Policy(*pipeline.arch.tiles[0], 0, False)
+    if arch.cores:
+        yield Policy(Shape(*arch.tiles[0]))
         return
-    for m, n, k in pipeline.arch.tiles:
+    for tile in arch.tiles:
         for resident in (True, False):
             for distance in DISTANCES:
-                yield Policy(m, n, k, distance, resident)
+                yield Policy(Shape(*tile, resident), distance)
 
 
-def tile(pipeline: Pipeline, op: Op, opd: Operands, policy: Policy, warm: bool = False) -> Tiled | None:
-    """Tiles of `op` under `policy`, or None where they do not fit the buffers; on cores, the waves of its kernel."""
-    if pipeline.arch.cores:
-        kernel = kernel_of(pipeline, op, opd, warm)
-        moved = kernel.read_bytes + kernel.store_bytes
-        return Tiled(kernel_program(pipeline, kernel), traffic(op, opd), moved, kernel)
-    plan = plan_of(pipeline, op, opd, policy)
-    return None if plan is None else timed(pipeline, plan, opd)
+def structure(arch: TileMachine) -> TileMachine:
+    """The machine without its rates, latencies and names: all that plans depend on."""
+    one, dram, dot = Fraction(1), arch.dram, arch.dot
+    return TileMachine(
+        name="",
+        description="",
+        clock_hz=one,
+        dram=Dram(one, 0, dram.beat_bytes, 0, row_bytes=dram.row_bytes),
+        buffers=arch.buffers,
+        dot=replace(dot, latency_cycles=0, rates=()),
+        activations=arch.activations,
+        tiles=(),
+        vector=arch.vector and Vector(one, 0),
+        launch=arch.launch and Launch(one),
+    )
 
 
-def plan_of(pipeline: Pipeline, op: Op, opd: Operands, policy: Policy) -> Plan | None:
-    """The op under one policy in amounts, or None where it does not fit the buffers."""
-    if op.gemms:
-        gemms = Gemms(pipeline.arch, op, opd, policy)
-        loops = gemms.loops()
-        return None if loops is None else gemms.plan(loops)
-    sent, latency = collective(pipeline, op, opd)
-    stream = Stream(pipeline.arch, op, opd, policy)
-    loops = stream.loops(sent)
-    return None if loops is None else stream.plan(loops, latency)
+class Plans:
+    """The plans of one op on every machine of one structure, made when asked for.
+
+    opd: without rates, but for that of a systolic array. sent, latency: as in `streams.collective`.
+    """
+
+    def __init__(self, arch: TileMachine, op: Op, opd: Operands, sent: int, latency: int):
+        self.arch, self.op, self.opd, self.sent, self.latency = arch, op, opd, sent, latency
+        self.known: dict[Shape, Plan | None] = {}
+
+    def of(self, shape: Shape) -> Plan | None:
+        """The op in tiles of this shape, or None where they do not fit the buffers."""
+        if shape not in self.known:
+            draft = (Gemms if self.op.gemms else Stream)(self.arch, self.op, self.opd, shape)
+            if draft.clipped != shape:
+                self.known[shape] = self.of(draft.clipped)
+            elif isinstance(draft, Gemms):
+                self.known[shape] = draft.plan()
+            else:
+                self.known[shape] = draft.plan(self.sent, self.latency)
+        return self.known[shape]
+
+
+@lru_cache(maxsize=16)
+def planner(arch: TileMachine) -> Callable[[Op, Operands, int, int], Plans]:
+    """What plans ops for all machines of this structure, and keeps the latest plans."""
+    return lru_cache(maxsize=1024)(partial(Plans, arch))
+
+
+class Tilings:
+    """One op on one machine, tiled when asked: what is equal under several policies is one object."""
+
+    def __init__(self, pipeline: Pipeline, op: Op, opd: Operands, plans: Plans):
+        self.pipeline, self.op, self.opd, self.plans = pipeline, op, opd, plans
+        self.timed: dict[Plan, Program] = {}
+        self.made: dict[tuple[Plan, int], Tiled] = {}
+
+    def under(self, policy: Policy) -> Tiled | None:
+        """The op under a policy, or None where it does not fit the buffers."""
+        plan = self.plans.of(policy.shape)
+        if plan is None or (plan.writes and policy.distance > max(1, plan.deepest)):
+            return None
+        key = plan, policy.distance if plan.writes else 1
+        if key not in self.made:
+            if plan not in self.timed:
+                self.timed[plan] = timed(self.pipeline, plan, self.opd)
+            program = replace(self.timed[plan], distance=key[1])
+            self.made[key] = Tiled(program, plan.moved, plan.amounts[DRAM])
+        return self.made[key]
+
+
+def tilings(pipeline: Pipeline, ops: Iterable[tuple[Op, Operands]]) -> list[Tilings]:
+    """Each of the ops on the machine."""
+    plans, systolic = planner(structure(pipeline.arch)), isinstance(pipeline.arch.dot, SystolicArray)
+    return [
+        Tilings(pipeline, op, opd, plans(op, opd.unrated(systolic), *collective(pipeline, op, opd))) for op, opd in ops
+    ]
+
+
+def under(policy: Policy, ops: Iterable[Tilings]) -> list[Tiled] | None:
+    """All ops under one policy, or None where one of them does not fit the buffers."""
+    tiled = []
+    for op in ops:
+        one = op.under(policy)
+        if one is None:
+            return None
+        tiled.append(one)
+    return tiled
+
+
+def kernel(pipeline: Pipeline, op: Op, opd: Operands, warm: bool) -> Tiled:
+    """On cores: the waves of the op's kernel. warm: weights and state stay in L2 between repeats."""
+    found = kernel_of(pipeline, op, opd, warm)
+    moved = found.read_bytes + found.store_bytes
+    return Tiled(kernel_program(pipeline, found), traffic(op, opd), moved, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -24,7 +25,7 @@ END = Program(Tree(()), (), flush=True)
 class Outcome:
     """Ticks of a run: in all, by op (they sum to it), and of the watched server by cause (likewise).
 
-    spans: (server, start, end, op index) of every stay, where asked for. simulated: ops that were simulated.
+    spans: (server, start, end, op index) of every stay, where asked for. simulated: ops that repeat no other.
     """
 
     ticks: int
@@ -51,44 +52,39 @@ class Simulator:
         self.numbers: dict[Frozen, int] = {}
         self.states: list[Frozen] = []
         self.known: dict[Program, dict[int, Spell]] = {}
-        self.simulated = 0
         self.initial = self._number(State.initial(pipeline, watch).freeze(pipeline.period)[0])
 
+    def ticks(self, programs: Sequence[Program]) -> int:
+        """Time of `programs` in order, from an empty machine."""
+        spells = self._spells(programs)
+        return sum(spell.shift for spell in spells) + self.states[spells[-1].state].finish
+
     def run(self, programs: Sequence[Program]) -> Outcome:
-        """`programs` in order, from an empty machine."""
-        before, state, origin, done = self.simulated, self.initial, 0, []
-        known = {id(p): self.known.setdefault(p, {}) for p in programs}
-        for program in programs:
-            spells = known[id(program)]
-            spell = spells.get(state)
-            if spell is None:
-                spell = spells[state] = self._simulate(program, state)
-            done.append(spell)
-            state, origin = spell.state, origin + spell.shift
-        last = self._simulate(END, state)
-        end = self.states[last.state]
+        """The same, with an account of every tick."""
+        *done, last = spells = self._spells(programs)
+        end, moved = self.states[last.state], sum(spell.shift for spell in spells)
         by_op = [spell.ticks for spell in done]
         by_op[-1] += last.ticks
-        moved = origin + last.shift
-        lost = _total([*done, last])
-        simulated = self.simulated - before
-        return outcome(
-            self.pipeline,
-            programs,
-            self.watch,
-            moved + end.finish,
-            moved + end.free[self.watch],
-            by_op,
-            lost,
-            simulated,
-        )
+        ends = moved + end.finish, moved + end.free[self.watch]
+        return outcome(self.pipeline, programs, self.watch, *ends, by_op, _total(spells), len({*map(id, spells)}))
+
+    def _spells(self, programs: Sequence[Program]) -> list[Spell]:
+        """Of each program in order, and of what ends the run."""
+        number, spells = self.initial, []
+        for program in (*programs, END):
+            known = self.known.setdefault(program, {})
+            spell = known.get(number)
+            if spell is None:
+                spell = known[number] = self._simulate(program, number)
+            spells.append(spell)
+            number = spell.state
+        return spells
 
     def _simulate(self, program: Program, number: int) -> Spell:
         state = State.thaw(self.states[number], self.watch)
         start = state.finish
         state.begin(program.distance)
         LoopRun(self.driver, self.pipeline, program, state).run()
-        self.simulated += 1
         frozen, shift = state.freeze(self.pipeline.period)
         return Spell(self._number(frozen), state.finish - start, shift, tuple(state.lost))
 
@@ -101,14 +97,11 @@ class Simulator:
 
 def _total(spells: Sequence[Spell]) -> list[int]:
     """Idle ticks of all of them by cause; equal ones are multiplied."""
-    times: dict[int, int] = {}
-    for spell in spells:
-        times[id(spell)] = times.get(id(spell), 0) + 1
-    total, found = [0] * len(CAUSES), {id(spell): spell for spell in spells}
+    times, found = Counter(map(id, spells)), {id(spell): spell for spell in spells}
+    total = [0] * len(CAUSES)
     for key, spell in found.items():
         for cause, ticks in enumerate(spell.idle):
-            if ticks:
-                total[cause] += times[key] * ticks
+            total[cause] += times[key] * ticks
     return total
 
 
@@ -137,12 +130,12 @@ def outcome(
     on_the_way = min(end - free, way_out(pipeline, programs, watch))
     causes["latency"] += on_the_way
     causes["drain"] += end - free - on_the_way
-    for program in programs:
-        causes["busy"] += program.work[watch]
+    for program, times in Counter(programs).items():
+        causes["busy"] += times * program.work[watch]
         for server, cause, ticks in program.extra:
             if server == watch:
-                causes[cause] += ticks
-                causes["busy"] -= ticks
+                causes[cause] += times * ticks
+                causes["busy"] -= times * ticks
     if sum(causes.values()) != end:
         raise ModelError(f"{SERVERS[watch]}: {causes} do not sum to {end} ticks")
     return Outcome(end, tuple(by_op), causes, tuple(spans), simulated)
