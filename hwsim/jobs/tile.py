@@ -19,13 +19,12 @@ from hwsim.mapping.gpu.kernels import CAUSES as KERNEL_CAUSES
 from hwsim.mapping.gpu.kernels import MARKS
 from hwsim.mapping.onchip import buffer_bytes, ends_bytes
 from hwsim.mapping.operands import STOCHASTIC, Formats, Operands, operands, weights_config
-from hwsim.mapping.pipeline import Pipeline
 from hwsim.mapping.plan import Policy, Tiled
 from hwsim.mapping.program import DEQUANTISE, REGENERATE, SERVERS, Program
-from hwsim.mapping.tiling import kernel, policies, tilings, under
+from hwsim.mapping.tiling import policies, tiler, under
 from hwsim.mapping.traffic import activation_bytes, seed_blocks, vector_passes, work_cycles
 from hwsim.result import Cost, Memory, Result, Row, apportion
-from hwsim.sim.engine import Outcome, Simulator, simulate
+from hwsim.sim.engine import Outcome, simulate, simulator
 from hwsim.workload.op import CACHES, KINDS, Gemm, Op, StepOptions, Workload
 
 
@@ -59,7 +58,8 @@ class TileJob:
         self.arch, self.ops, self.formats, self.engine = arch, ops, formats, engine
         self.name, self.phase, self.config, self.tokens = name, phase, config, tokens
         self.resident, self.chips, self.notes = resident, chips, notes
-        self.pipeline = Pipeline.of(arch)
+        self.tiler = tiler(arch)
+        self.pipeline = self.tiler.pipeline
         self.distinct = Distinct.of(ops, formats)
         self.resolved = [operands(arch, op, formats) for op in self.distinct.ops]
         pairs = zip(self.distinct.ops, self.resolved, strict=True)
@@ -125,15 +125,15 @@ class TileJob:
         """The policy with the shortest simulated time, of equal ones the first; and each different op under it."""
         arch, pairs = self.arch, list(zip(self.distinct.ops, self.resolved, strict=True))
         if arch.cores:
-            policy = next(policies(arch))
-            return policy, [kernel(self.pipeline, op, opd, self.warm) for op, opd in pairs]
-        ops, best, seen = tilings(self.pipeline, pairs), None, set()
+            return next(policies(arch)), [self.tiler.kernel(op, opd, self.warm) for op, opd in pairs]
+        ops, best, seen = [self.tiler.tilings(op, opd) for op, opd in pairs], None, set()
+        walks = simulator(self.pipeline, self.limiting)
         for policy in policies(arch):
             tiled = under(policy, ops)
             if tiled is None or (programs := tuple(map(id, tiled))) in seen:
                 continue
             seen.add(programs)
-            ticks = self.walks.ticks(self._programs(tiled))
+            ticks = walks.ticks(self._programs(tiled))
             if best is None or ticks < best[0]:
                 best = ticks, policy, tiled
         if best is None:
@@ -148,22 +148,12 @@ class TileJob:
         programs = [one.program for one in tiled]
         return [programs[number] for number in self.distinct.order]
 
-    @cached_property
-    def walks(self) -> Simulator:
-        """The simulator with which tilings are compared."""
-        return Simulator(self.pipeline, self.limiting)
-
-    @cached_property
-    def walked(self) -> Outcome:
-        """The chosen tiling by `walk`."""
-        return self.walks.run(self._programs(self.chosen[1]))
-
     def simulate(self, engine: str | None = None, reuse: bool = True, trace: bool = False) -> Outcome:
-        """Simulate the chosen tiling on an engine; for "walk", reuse what choosing the tiling has simulated."""
-        engine = engine or self.engine
-        if engine == "walk" and reuse and not trace:
-            return self.walked
-        return simulate(self.pipeline, self._programs(self.chosen[1]), self.limiting, engine, reuse, trace)
+        """Simulate the chosen tiling on an engine; arguments as in `sim.engine.simulate`."""
+        programs, engine = self._programs(self.chosen[1]), engine or self.engine
+        if reuse and not trace:
+            return simulator(self.pipeline, self.limiting, engine).run(programs)
+        return simulate(self.pipeline, programs, self.limiting, engine, reuse, trace)
 
     @property
     def seconds(self) -> float:

@@ -79,10 +79,10 @@ class Plans:
         return self.known[shape]
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
 def planner(arch: TileMachine) -> Callable[[Op, Operands, int, int], Plans]:
     """What plans ops for all machines of this structure, and keeps the latest plans."""
-    return lru_cache(maxsize=1024)(partial(Plans, arch))
+    return lru_cache(maxsize=128)(partial(Plans, arch))
 
 
 class Tilings:
@@ -107,12 +107,28 @@ class Tilings:
         return self.made[key]
 
 
-def tilings(pipeline: Pipeline, ops: Iterable[tuple[Op, Operands]]) -> list[Tilings]:
-    """Each of the ops on the machine."""
-    plans, systolic = planner(structure(pipeline.arch)), isinstance(pipeline.arch.dot, SystolicArray)
-    return [
-        Tilings(pipeline, op, opd, plans(op, opd.unrated(systolic), *collective(pipeline, op, opd))) for op, opd in ops
-    ]
+class Tiler:
+    """A machine that keeps the ops it has tiled latest; see `tiler`."""
+
+    def __init__(self, arch: TileMachine):
+        self.pipeline = Pipeline.of(arch)
+        self.plans, self.systolic = planner(structure(arch)), isinstance(arch.dot, SystolicArray)
+        self.tilings, self.kernel = lru_cache(maxsize=64)(self._tilings), lru_cache(maxsize=64)(self._kernel)
+
+    def _tilings(self, op: Op, opd: Operands) -> Tilings:
+        """An op on this machine."""
+        sent = collective(self.pipeline, op, opd)
+        return Tilings(self.pipeline, op, opd, self.plans(op, opd.unrated(self.systolic), *sent))
+
+    def _kernel(self, op: Op, opd: Operands, warm: bool) -> Tiled:
+        """On cores: the waves of the op's kernel. warm: weights and state stay in L2 between repeats."""
+        found = kernel_of(self.pipeline, op, opd, warm)
+        moved = found.read_bytes + found.store_bytes
+        return Tiled(kernel_program(self.pipeline, found), traffic(op, opd), moved, found)
+
+
+#: The Tiler of a machine; the latest few are kept, as the points of a study come machine by machine.
+tiler = lru_cache(maxsize=4)(Tiler)
 
 
 def under(policy: Policy, ops: Iterable[Tilings]) -> list[Tiled] | None:
@@ -124,10 +140,3 @@ def under(policy: Policy, ops: Iterable[Tilings]) -> list[Tiled] | None:
             return None
         tiled.append(one)
     return tiled
-
-
-def kernel(pipeline: Pipeline, op: Op, opd: Operands, warm: bool) -> Tiled:
-    """On cores: the waves of the op's kernel. warm: weights and state stay in L2 between repeats."""
-    found = kernel_of(pipeline, op, opd, warm)
-    moved = found.read_bytes + found.store_bytes
-    return Tiled(kernel_program(pipeline, found), traffic(op, opd), moved, found)

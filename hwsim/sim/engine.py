@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from threading import Lock
 from typing import NamedTuple
 
 from hwsim.errors import ModelError
@@ -16,6 +18,9 @@ from hwsim.sim.state import Frozen, State
 from hwsim.sim.walk import walk
 
 DRIVERS: dict[str, Callable] = {"simpy": events, "walk": walk}
+
+#: A simulator forgets what it knows once its states hold so many times.
+MEMORY = 1 << 17
 
 #: What ends a run: the writes that still wait.
 END = Program(Tree(()), (), flush=True)
@@ -49,36 +54,44 @@ class Simulator:
 
     def __init__(self, pipeline: Pipeline, watch: int, driver: str = "walk"):
         self.pipeline, self.watch, self.driver = pipeline, watch, DRIVERS[driver]
+        self.lock = Lock()
+        self._forget()
+
+    def _forget(self) -> None:
         self.numbers: dict[Frozen, int] = {}
         self.states: list[Frozen] = []
         self.known: dict[Program, dict[int, Spell]] = {}
-        self.initial = self._number(State.initial(pipeline, watch).freeze(pipeline.period)[0])
+        self.size = 0
+        self.initial = self._number(State.initial(self.pipeline, self.watch).freeze(self.pipeline.period)[0])
 
     def ticks(self, programs: Sequence[Program]) -> int:
         """Time of `programs` in order, from an empty machine."""
-        spells = self._spells(programs)
-        return sum(spell.shift for spell in spells) + self.states[spells[-1].state].finish
+        spells, end = self._spells(programs)
+        return sum(spell.shift for spell in spells) + end.finish
 
     def run(self, programs: Sequence[Program]) -> Outcome:
         """The same, with an account of every tick."""
-        *done, last = spells = self._spells(programs)
-        end, moved = self.states[last.state], sum(spell.shift for spell in spells)
-        by_op = [spell.ticks for spell in done]
-        by_op[-1] += last.ticks
+        spells, end = self._spells(programs)
+        moved = sum(spell.shift for spell in spells)
+        *by_op, last = [spell.ticks for spell in spells]
+        by_op[-1] += last
         ends = moved + end.finish, moved + end.free[self.watch]
         return outcome(self.pipeline, programs, self.watch, *ends, by_op, _total(spells), len({*map(id, spells)}))
 
-    def _spells(self, programs: Sequence[Program]) -> list[Spell]:
-        """Of each program in order, and of what ends the run."""
-        number, spells = self.initial, []
-        for program in (*programs, END):
-            known = self.known.setdefault(program, {})
-            spell = known.get(number)
-            if spell is None:
-                spell = known[number] = self._simulate(program, number)
-            spells.append(spell)
-            number = spell.state
-        return spells
+    def _spells(self, programs: Sequence[Program]) -> tuple[list[Spell], Frozen]:
+        """Of each program in order and of what ends the run; and the last state."""
+        with self.lock:
+            if self.size > MEMORY:
+                self._forget()
+            number, spells = self.initial, []
+            for program in (*programs, END):
+                known = self.known.setdefault(program, {})
+                spell = known.get(number)
+                if spell is None:
+                    spell = known[number] = self._simulate(program, number)
+                spells.append(spell)
+                number = spell.state
+            return spells, self.states[number]
 
     def _simulate(self, program: Program, number: int) -> Spell:
         state = State.thaw(self.states[number], self.watch)
@@ -92,7 +105,12 @@ class Simulator:
         number = self.numbers.setdefault(frozen, len(self.states))
         if number == len(self.states):
             self.states.append(frozen)
+            self.size += 1 + len(frozen.pending) + sum(len(released) for _, _, released in frozen.credits)
         return number
+
+
+#: The simulator of a pipeline, a watched server and a driver; the latest few are kept.
+simulator = lru_cache(maxsize=8)(Simulator)
 
 
 def _total(spells: Sequence[Spell]) -> list[int]:
