@@ -74,9 +74,10 @@ class Gemms(Draft):
     def _read_ahead(self, kind: str, nbytes: int) -> list[Loop]:
         """Bytes read before the matrices: inputs that overflowed the activation buffer, biases."""
         self.moved[kind] += nbytes
-        chunks, rest = divmod(nbytes, self.shape.chunk)
+        chunk = min(self.shape.chunk, self.arch.buffers.weights)
+        chunks, rest = divmod(nbytes, chunk)
         loops = []
-        for size, times in ((self.shape.chunk, chunks), (rest, 1)):
+        for size, times in ((chunk, chunks), (rest, 1)):
             if size and times:
                 credit = ((WEIGHTS, size),)
                 loops.append(self.loop(times, Tile((self.transfer(size, takes=credit, gives=credit),), None, False)))

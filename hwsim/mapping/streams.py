@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from math import ceil, floor
 
 from hwsim.mapping.operands import Operands
@@ -24,6 +25,9 @@ from hwsim.workload.op import CACHES, Op
 
 #: An op with much to compute and little to read still has this many tiles, so that its servers overlap.
 COMPUTE_TILES = 64
+
+#: Bytes read, multiply-adds, vector passes, values rounded, ticks of a collective, bytes written.
+Amounts = tuple[int, ...]
 
 #: The queue in front of a server that a compute server feeds.
 _QUEUE = {VECTOR: VECTOR_QUEUE, ROUND: ROUND_QUEUE}
@@ -54,11 +58,10 @@ class Stream(Draft):
         self.deepest = buffers.outputs // max(1, write // tiles) - 1
         rounded = op.cached if opd.stochastic else 0
         whole = (read, op.macs, vector_passes(self.arch, op), rounded, sent, write)
-        share = [amount // tiles for amount in whole]
-        rest = [amount - (tiles - 1) * each for amount, each in zip(whole, share, strict=True)]
-        loops = [self.loop(tiles - 1, self._tile(False, *share))] if tiles > 1 else []
-        last = self._tile(True, *rest)
-        return self.whole([*loops, self.loop(1, last)] if last.steps else loops, latency)
+        pieces = even(whole, tiles) if max(read % tiles, write % tiles) > chunk else uneven(whole, tiles)
+        made = [(times, self._tile(last, *amounts)) for times, amounts, last in pieces]
+        loops = [self.loop(times, tile) for times, tile in made if tile.steps or not tile.result]
+        return self.whole(loops, latency)
 
     @property
     def clipped(self) -> Shape:
@@ -89,6 +92,22 @@ class Stream(Draft):
                 steps.append(self.compute(server, amounts[server], takes, gives, waits))
         store = self.transfer(write, write=True, gives=((OUTPUTS, write),)) if write and steps else None
         return Tile(tuple(steps), store, result)
+
+
+def uneven(whole: Amounts, tiles: int) -> list[tuple[int, Amounts, bool]]:
+    """Equal parts of each amount, and a last one with what is left over; as (times, part, whether it is the last)."""
+    share = tuple(amount // tiles for amount in whole)
+    rest = tuple(amount - (tiles - 1) * each for amount, each in zip(whole, share, strict=True))
+    return [*([(tiles - 1, share, False)] if tiles > 1 else []), (1, rest, True)]
+
+
+def even(whole: Amounts, tiles: int) -> list[tuple[int, Amounts, bool]]:
+    """The same, but what is left over is spread over the first parts: for so many that it would fit no buffer."""
+    ends = sorted({amount % tiles for amount in whole} | {0, tiles - 1, tiles})
+    return [
+        (end - start, tuple(amount // tiles + (start < amount % tiles) for amount in whole), end == tiles)
+        for start, end in itertools.pairwise(ends)
+    ]
 
 
 def collective(pipeline: Pipeline, op: Op, opd: Operands) -> tuple[int, int]:
