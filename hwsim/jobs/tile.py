@@ -21,7 +21,7 @@ from hwsim.mapping.onchip import buffer_bytes, ends_bytes
 from hwsim.mapping.operands import STOCHASTIC, Formats, Operands, operands, weights_config
 from hwsim.mapping.plan import Policy, Tiled
 from hwsim.mapping.program import DEQUANTISE, REGENERATE, SERVERS, Program
-from hwsim.mapping.tiling import policies, tiler, under
+from hwsim.mapping.tiling import candidates, policies, tiler
 from hwsim.mapping.traffic import activation_bytes, seed_blocks, vector_passes, work_cycles
 from hwsim.result import Cost, Memory, Result, Row, apportion
 from hwsim.sim.engine import Outcome, simulate, simulator
@@ -122,20 +122,20 @@ class TileJob:
 
     @cached_property
     def chosen(self) -> tuple[Policy, list[Tiled]]:
-        """The policy with the shortest simulated time, of equal ones the first; and each different op under it."""
+        """The policy with the least whole cycles, then bytes, then the first; and each different op under it."""
         arch, pairs = self.arch, list(zip(self.distinct.ops, self.resolved, strict=True))
         if arch.cores:
             return next(policies(arch)), [self.tiler.kernel(op, opd, self.warm) for op, opd in pairs]
-        ops, best, seen = [self.tiler.tilings(op, opd) for op, opd in pairs], None, set()
-        walks = simulator(self.pipeline, self.limiting)
-        for policy in policies(arch):
-            tiled = under(policy, ops)
-            if tiled is None or (programs := tuple(map(id, tiled))) in seen:
-                continue
-            seen.add(programs)
-            ticks = walks.ticks(self._programs(tiled))
-            if best is None or ticks < best[0]:
-                best = ticks, policy, tiled
+        ops, best = [self.tiler.tilings(op, opd) for op, opd in pairs], None
+        walks, q = simulator(self.pipeline, self.limiting), self.pipeline.q
+        found = enumerate(candidates(arch, ops, self.distinct.counts))
+        for number, one in sorted(found, key=lambda each: each[1].work):
+            if best and -(-one.work // q) > best[0][0]:
+                break  # neither this one nor those after it can be as fast
+            tiled = [op.tiled(*plan) for op, plan in zip(ops, one.plans, strict=True)]
+            cost = -(-walks.ticks(self._programs(tiled)) // q), one.nbytes, number
+            if best is None or cost < best[0]:
+                best = cost, one.policy, tiled
         if best is None:
             raise InputError(
                 f"{arch.name}: none of the listed tile shapes fits the buffers with these formats; "

@@ -36,16 +36,18 @@ Credits = Sequence[tuple[int, int]]
 UNLIMITED = 1 << 62
 
 
-class Shape(NamedTuple):
-    """A tile of the machine's menu; each op clips it.
+#: What of a GEMM stays on chip between its tiles: nothing; the operand that the outer loop repeats, as a whole panel
+#: (K long); or that and, where both operands come from DRAM, all of the weights.
+NONE, PANEL, BOTH = range(3)
 
-    resident: the operand that an outer loop repeats stays on chip as a whole panel (K long).
-    """
+
+class Shape(NamedTuple):
+    """A tile of the machine's menu, which each op clips; and what stays on chip between tiles."""
 
     m: int
     n: int
     k: int
-    resident: bool = False
+    resident: int = NONE
 
     @property
     def chunk(self) -> int:
@@ -53,7 +55,7 @@ class Shape(NamedTuple):
         return self.n * self.k
 
     def __str__(self) -> str:
-        return f"{self.m}x{self.n}x{self.k}{', resident panel' if self.resident else ''}"
+        return f"{self.m}x{self.n}x{self.k}{('', ', resident panel', ', resident panel and weights')[self.resident]}"
 
 
 class Policy(NamedTuple):
@@ -88,6 +90,7 @@ class Plan:
 
     table: the distinct tiles, with a Stay for each Step. amounts, rows, turns: sums over all tiles, amounts by server.
     deepest: the largest distance of writes, above 1, that the buffers allow; writes: whether there are any.
+    largest: the largest amount of one tile, by server.
     moved: payload by kind; again: bytes of it beyond the op's compulsory traffic.
     link_ticks: latency within the ticks of a collective.
     """
@@ -98,6 +101,7 @@ class Plan:
     writes: bool
     flush: bool
     amounts: tuple[int, ...]
+    largest: tuple[int, ...]
     rows: int
     turns: int
     moved: Traffic
@@ -151,16 +155,17 @@ class Draft:
         if self.arch.launch and loops:
             loops = self._launched(loops)
         tree, table = Tree(tuple(loops)), self.numbering.tiles
-        amounts, rows, turns = [0] * len(SERVERS), 0, 0
+        amounts, largest, rows, turns = [0] * len(SERVERS), [0] * len(SERVERS), 0, 0
         for number, times in tree.counts.items():
             steps, write, _ = table[number]
             for stay in (*steps, write) if write else steps:
                 amounts[stay.server] += times * stay.amount
+                largest[stay.server] = max(largest[stay.server], stay.amount)
                 rows += times * stay.rows
                 turns += times * stay.turns
         moved = Traffic(**self.moved)
         again = max(0, moved.total - compulsory(self.arch, self.op, self.opd).total)
-        sums = tuple(amounts), rows, turns, moved, again, self.op.dot_macs, link_ticks
+        sums = tuple(amounts), tuple(largest), rows, turns, moved, again, self.op.dot_macs, link_ticks
         return Plan(tree, table, self.deepest, any(tile.write for tile in table), self.in_dram, *sums)
 
     def _launched(self, loops: list[Loop]) -> list[Loop]:
@@ -178,9 +183,9 @@ def _some(credits: Credits) -> tuple[tuple[int, int], ...]:
     return tuple(credit for credit in credits if credit[1])
 
 
-def timed(pipeline: Pipeline, plan: Plan, opd: Operands) -> Program:
-    """The plan in ticks, its writes placed one read later."""
-    units, dram, q = pipeline.units(opd), pipeline.arch.dram, pipeline.q
+def timed(pipeline: Pipeline, plan: Plan, units: Sequence[int]) -> Program:
+    """The plan in ticks, its writes placed one read later. units: as `Pipeline.units` gives them for its operands."""
+    dram, q = pipeline.arch.dram, pipeline.q
     miss, turn = dram.row_miss_cycles * q, dram.turnaround_cycles * q
     burst = dram.beat_bytes * units[DRAM]
 
@@ -199,7 +204,7 @@ def timed(pipeline: Pipeline, plan: Plan, opd: Operands) -> Program:
     return Program(plan.tree, table, 1, plan.flush, _extra(pipeline, plan, units))
 
 
-def _extra(pipeline: Pipeline, plan: Plan, units: list[int]) -> tuple[tuple[int, str, int], ...]:
+def _extra(pipeline: Pipeline, plan: Plan, units: Sequence[int]) -> tuple[tuple[int, str, int], ...]:
     """What of the occupied ticks is not plain work, and why."""
     dram, q = pipeline.arch.dram, pipeline.q
     channel = plan.amounts[DRAM] * units[DRAM]

@@ -7,7 +7,7 @@ from math import ceil, floor
 
 from hwsim.mapping.operands import Operands
 from hwsim.mapping.pipeline import Pipeline
-from hwsim.mapping.plan import Draft, Plan, Shape, Stay
+from hwsim.mapping.plan import NONE, Draft, Plan, Shape, Stay
 from hwsim.mapping.program import (
     DOT,
     DRAM,
@@ -66,7 +66,7 @@ class Stream(Draft):
     @property
     def clipped(self) -> Shape:
         """The least shape with the same tiles."""
-        return self.shape._replace(resident=False)
+        return self.shape._replace(resident=NONE)
 
     def _tile(self, result: bool, read: int, macs: int, passes: int, rounded: int, sent: int, write: int) -> Tile[Stay]:
         """read -> dot -> vector -> round -> link -> write, without the parts that are zero."""

@@ -6,8 +6,8 @@ simulated policies is monotone in bandwidth, latency, interval and buffer by con
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache, partial
 
@@ -19,13 +19,16 @@ from hwsim.mapping.gemms import Gemms
 from hwsim.mapping.gpu.waves import kernel_of, kernel_program
 from hwsim.mapping.operands import Operands
 from hwsim.mapping.pipeline import Pipeline
-from hwsim.mapping.plan import Plan, Policy, Shape, Tiled, timed
-from hwsim.mapping.program import DRAM, Program
+from hwsim.mapping.plan import BOTH, NONE, PANEL, Plan, Policy, Shape, Tiled, timed
+from hwsim.mapping.program import DOT, DRAM, SERVERS, Program
 from hwsim.mapping.streams import Stream, collective
 from hwsim.mapping.traffic import traffic
 from hwsim.workload.op import Op
 
 DISTANCES = (1, 8, 32)
+
+#: A policy may replace others that move more if this times its largest tiles is no more than its work.
+FINE = 64
 
 
 def policies(arch: TileMachine) -> Iterator[Policy]:
@@ -34,7 +37,7 @@ def policies(arch: TileMachine) -> Iterator[Policy]:
         yield Policy(Shape(*arch.tiles[0]))
         return
     for tile in arch.tiles:
-        for resident in (True, False):
+        for resident in (PANEL, NONE, BOTH):
             for distance in DISTANCES:
                 yield Policy(Shape(*tile, resident), distance)
 
@@ -88,21 +91,25 @@ def planner(arch: TileMachine) -> Callable[[Op, Operands, int, int], Plans]:
 class Tilings:
     """One op on one machine, tiled when asked: what is equal under several policies is one object."""
 
-    def __init__(self, pipeline: Pipeline, op: Op, opd: Operands, plans: Plans):
-        self.pipeline, self.op, self.opd, self.plans = pipeline, op, opd, plans
+    def __init__(self, pipeline: Pipeline, opd: Operands, plans: Plans):
+        self.pipeline, self.opd, self.plans, self.units = pipeline, opd, plans, pipeline.units(opd)
         self.timed: dict[Plan, Program] = {}
         self.made: dict[tuple[Plan, int], Tiled] = {}
 
-    def under(self, policy: Policy) -> Tiled | None:
-        """The op under a policy, or None where it does not fit the buffers."""
+    def plan(self, policy: Policy) -> tuple[Plan, int] | None:
+        """The op under a policy and the distance of its writes (1: none), or None where it does not fit the buffers."""
         plan = self.plans.of(policy.shape)
         if plan is None or (plan.writes and policy.distance > max(1, plan.deepest)):
             return None
-        key = plan, policy.distance if plan.writes else 1
+        return plan, policy.distance if plan.writes else 1
+
+    def tiled(self, plan: Plan, distance: int) -> Tiled:
+        """A plan in ticks."""
+        key = plan, distance
         if key not in self.made:
             if plan not in self.timed:
-                self.timed[plan] = timed(self.pipeline, plan, self.opd)
-            program = replace(self.timed[plan], distance=key[1])
+                self.timed[plan] = timed(self.pipeline, plan, self.units)
+            program = replace(self.timed[plan], distance=distance)
             self.made[key] = Tiled(program, plan.moved, plan.amounts[DRAM])
         return self.made[key]
 
@@ -118,7 +125,7 @@ class Tiler:
     def _tilings(self, op: Op, opd: Operands) -> Tilings:
         """An op on this machine."""
         sent = collective(self.pipeline, op, opd)
-        return Tilings(self.pipeline, op, opd, self.plans(op, opd.unrated(self.systolic), *sent))
+        return Tilings(self.pipeline, opd, self.plans(op, opd.unrated(self.systolic), *sent))
 
     def _kernel(self, op: Op, opd: Operands, warm: bool) -> Tiled:
         """On cores: the waves of the op's kernel. warm: weights and state stay in L2 between repeats."""
@@ -131,12 +138,65 @@ class Tiler:
 tiler = lru_cache(maxsize=4)(Tiler)
 
 
-def under(policy: Policy, ops: Iterable[Tilings]) -> list[Tiled] | None:
-    """All ops under one policy, or None where one of them does not fit the buffers."""
-    tiled = []
-    for op in ops:
-        one = op.under(policy)
-        if one is None:
-            return None
-        tiled.append(one)
-    return tiled
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """All ops of a run under one policy: their plans, and the distances of their writes.
+
+    amounts: of the whole run, by server; on the dot array by pair of formats, as each pair has a rate.
+    coarse: the sum of each op's largest tile, on DRAM and on the dot array.
+    work: ticks of the busiest server, which the run takes at least.
+    """
+
+    policy: Policy
+    plans: tuple[tuple[Plan, int], ...]
+    amounts: dict[tuple[int, tuple[str, str] | None], int]
+    coarse: tuple[int, int]
+    work: int
+
+    @classmethod
+    def of(
+        cls, policy: Policy, plans: Sequence[tuple[Plan, int]], ops: Sequence[Tilings], counts: Sequence[int]
+    ) -> Candidate:
+        """counts: how often each op comes."""
+        amounts: dict[tuple[int, tuple[str, str] | None], int] = {}
+        work, dram, dot = [0] * len(SERVERS), 0, 0
+        for (plan, _), op, times in zip(plans, ops, counts, strict=True):
+            dram += times * plan.largest[DRAM]
+            dot += times * plan.largest[DOT]
+            for server, amount in enumerate(plan.amounts):
+                if amount:
+                    key = server, op.opd.pair if server == DOT else None
+                    amounts[key] = amounts.get(key, 0) + times * amount
+                    work[server] += times * amount * op.units[server]
+        return cls(policy, tuple(plans), amounts, (dram, dot), max(work))
+
+    @property
+    def nbytes(self) -> int:
+        """Of all transfers."""
+        return self.amounts.get((DRAM, None), 0)
+
+    @property
+    def fine(self) -> bool:
+        """Whether its largest tiles are at most a 64th of its work."""
+        dot = sum(amount for (server, _), amount in self.amounts.items() if server == DOT)
+        return FINE * self.coarse[0] <= self.nbytes and FINE * self.coarse[1] <= dot
+
+    def beats(self, other: Candidate) -> bool:
+        """At least a tenth fewer bytes, and no more of anything else: whatever the rates, it is not slower by more
+        than its largest tiles, which are small."""
+        if not 10 * self.nbytes <= 9 * other.nbytes or not other.nbytes or not self.fine:
+            return False
+        return all(amount <= other.amounts.get(key, 0) for key, amount in self.amounts.items())
+
+
+def candidates(arch: TileMachine, ops: Sequence[Tilings], counts: Sequence[int]) -> list[Candidate]:
+    """The policies that fit and differ, in the menu's order, without those that another one beats.
+
+    Which are left depends on no rate and no latency, and so the least of their times is monotone in all of them.
+    """
+    found: dict[tuple[tuple[Plan, int], ...], Candidate] = {}
+    for policy in policies(arch):
+        plans = [plan for op in ops if (plan := op.plan(policy))]
+        if len(plans) == len(ops) and tuple(plans) not in found:
+            found[tuple(plans)] = Candidate.of(policy, plans, ops, counts)
+    return [one for one in found.values() if not any(other.beats(one) for other in found.values())]
