@@ -128,7 +128,7 @@ class TileJob:
             return next(policies(arch)), [self.tiler.kernel(op, opd, self.warm) for op, opd in pairs]
         ops, best = [self.tiler.tilings(op, opd) for op, opd in pairs], None
         walks, q = simulator(self.pipeline, self.limiting), self.pipeline.q
-        found = enumerate(candidates(arch, ops, self.distinct.counts))
+        found = enumerate(candidates(self.pipeline, ops, self.distinct.counts))
         for number, one in sorted(found, key=lambda each: each[1].work):
             if best and -(-one.work // q) > best[0][0]:
                 break  # neither this one nor those after it can be as fast
@@ -136,11 +136,7 @@ class TileJob:
             cost = -(-walks.ticks(self._programs(tiled)) // q), one.nbytes, number
             if best is None or cost < best[0]:
                 best = cost, one.policy, tiled
-        if best is None:
-            raise InputError(
-                f"{arch.name}: none of the listed tile shapes fits the buffers with these formats; "
-                f"list a smaller tile or enlarge the buffers"
-            )
+        assert best is not None, "`candidates` raises if there are none"
         return best[1:]
 
     def _programs(self, tiled: Sequence[Tiled]) -> list[Program]:

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache, partial
+from operator import mul
 
 from hwsim.arch.compute import SystolicArray
 from hwsim.arch.machine import TileMachine
 from hwsim.arch.memory import Dram
 from hwsim.arch.servers import Launch, Vector
+from hwsim.errors import InputError
 from hwsim.mapping.gemms import Gemms
 from hwsim.mapping.gpu.waves import kernel_of, kernel_program
 from hwsim.mapping.operands import Operands
@@ -29,6 +31,10 @@ DISTANCES = (1, 8, 32)
 
 #: A policy may replace others that move more if this times its largest tiles is no more than its work.
 FINE = 64
+
+#: Tiles of a run on a machine whose refresh stops all banks. Every stop has its place in time, and so it hardly ever
+#: happens that a state comes again: a tile's time and the refresh period have no common measure worth waiting for.
+MOST = 1 << 20
 
 
 def policies(arch: TileMachine) -> Iterator[Policy]:
@@ -189,14 +195,30 @@ class Candidate:
         return all(amount <= other.amounts.get(key, 0) for key, amount in self.amounts.items())
 
 
-def candidates(arch: TileMachine, ops: Sequence[Tilings], counts: Sequence[int]) -> list[Candidate]:
+def candidates(pipeline: Pipeline, ops: Sequence[Tilings], counts: Sequence[int]) -> list[Candidate]:
     """The policies that fit and differ, in the menu's order, without those that another one beats.
 
     Which are left depends on no rate and no latency, and so the least of their times is monotone in all of them.
+    raises: InputError if there are none.
     """
+    arch = pipeline.arch
     found: dict[tuple[tuple[Plan, int], ...], Candidate] = {}
     for policy in policies(arch):
         plans = [plan for op in ops if (plan := op.plan(policy))]
         if len(plans) == len(ops) and tuple(plans) not in found:
             found[tuple(plans)] = Candidate.of(policy, plans, ops, counts)
-    return [one for one in found.values() if not any(other.beats(one) for other in found.values())]
+    if not found:
+        raise InputError(
+            f"{arch.name}: none of the listed tile shapes fits the buffers with these formats; "
+            f"list a smaller tile or enlarge the buffers"
+        )
+    left = [one for one in found.values() if not any(other.beats(one) for other in found.values())]
+    if pipeline.period:
+        tiles = {one.policy: sum(map(mul, (plan.tree.size for plan, _ in one.plans), counts)) for one in left}
+        left = [one for one in left if tiles[one.policy] <= MOST]
+        if not left:
+            raise InputError(
+                f"{arch.name}: {min(tiles.values()):,} tiles, and with `all_bank` refresh each is simulated by itself, "
+                f"for at most {MOST:,}; write `refresh: {{kind: spread}}`, or a smaller problem"
+            )
+    return left

@@ -116,7 +116,7 @@ def test_few_bytes_among_the_fast(machine, model, context, weights, monkeypatch)
     ops = [job.tiler.tilings(op, opd) for op, opd in zip(job.distinct.ops, job.resolved, strict=True)]
     monkeypatch.setattr("hwsim.mapping.tiling.Candidate.beats", lambda self, other: False)
     cost = []
-    for one in candidates(job.arch, ops, job.distinct.counts):
+    for one in candidates(job.pipeline, ops, job.distinct.counts):
         tiled = [op.tiled(*plan) for op, plan in zip(ops, one.plans, strict=True)]
         programs = [tiled[number].program for number in job.distinct.order]
         nbytes = sum(tiled[number].dram_bytes for number in job.distinct.order)
@@ -133,7 +133,7 @@ def test_what_is_chosen_among_depends_on_no_rate():
     def left(machine):
         job = checked_job(machine, "llama3-8b", phase="prefill", context=2048, weights="fp8")
         ops = [job.tiler.tilings(op, opd) for op, opd in zip(job.distinct.ops, job.resolved, strict=True)]
-        return [(one.policy, one.plans) for one in candidates(job.arch, ops, job.distinct.counts)]
+        return [(one.policy, one.plans) for one in candidates(job.pipeline, ops, job.distinct.counts)]
 
     arch = load_arch("h200-sxm")
     assert isinstance(arch.dot, DotArray)
@@ -160,3 +160,12 @@ def test_time_never_rises_with_bandwidth_even_in_small_steps():
 def test_a_menu_that_fits_no_buffer_is_an_error():
     with pytest.raises(InputError, match="none of the listed tile shapes fits"):
         matmul(replace(GRID, buffers=Buffers(8, 8, 8)), 512, 512, 512)
+
+
+def test_stops_for_refresh_bound_the_size():
+    """Every tile between stops is simulated; a size that would take minutes is an error that says what to write."""
+    stops = [("dram.refresh", "{kind: all_bank, period: 7.8 us, stall: 300 ns}")]
+    small = matmul(load_arch("m0", stops), 2048, 2048, 2048)
+    assert small.stalls["refresh"] >= 0 and small.cycles >= small.bound_cycles
+    with pytest.raises(InputError, match=r"4,\d+,\d+ tiles.*refresh: {kind: spread}"):
+        matmul(load_arch("m0", stops), 65_536, 65_536, 65_536)
