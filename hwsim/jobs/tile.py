@@ -15,13 +15,14 @@ from hwsim.errors import InputError, ModelError
 from hwsim.jobs.distinct import Distinct
 from hwsim.jobs.options import DRIVER, RunOptions
 from hwsim.mapping.bound import bound
+from hwsim.mapping.choice import candidates, policies
 from hwsim.mapping.gpu.kernels import CAUSES as KERNEL_CAUSES
 from hwsim.mapping.gpu.kernels import MARKS
 from hwsim.mapping.onchip import buffer_bytes, ends_bytes
 from hwsim.mapping.operands import STOCHASTIC, Formats, Operands, operands, weights_config
 from hwsim.mapping.plan import Policy, Tiled
 from hwsim.mapping.program import DEQUANTISE, REGENERATE, SERVERS, Program
-from hwsim.mapping.tiling import candidates, policies, tiler
+from hwsim.mapping.tiling import tiler
 from hwsim.mapping.traffic import activation_bytes, seed_blocks, vector_passes, work_cycles
 from hwsim.result import Cost, Memory, Result, Row, apportion
 from hwsim.sim.engine import Outcome, simulate, simulator

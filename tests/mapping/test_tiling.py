@@ -13,8 +13,9 @@ from hwsim.arch.memory import Buffers, Dram
 from hwsim.arch.servers import Vector
 from hwsim.errors import InputError
 from hwsim.jobs.run import checked_job, gemm, gemm_job, run
+from hwsim.mapping.choice import candidates
 from hwsim.mapping.program import DRAM
-from hwsim.mapping.tiling import candidates, structure
+from hwsim.mapping.tiling import structure
 from hwsim.sim.engine import simulate
 
 MIB = 1 << 20
@@ -114,7 +115,7 @@ def test_few_bytes_among_the_fast(machine, model, context, weights, monkeypatch)
     job = checked_job(machine, model, phase="prefill", context=context, weights=weights, engine="walk")
     chosen = job.result()
     ops = [job.tiler.tilings(op, opd) for op, opd in zip(job.distinct.ops, job.resolved, strict=True)]
-    monkeypatch.setattr("hwsim.mapping.tiling.Candidate.beats", lambda self, other: False)
+    monkeypatch.setattr("hwsim.mapping.choice.Candidate.beats", lambda self, other: False)
     cost = []
     for one in candidates(job.pipeline, ops, job.distinct.counts):
         tiled = [op.tiled(*plan) for op, plan in zip(ops, one.plans, strict=True)]
