@@ -149,9 +149,8 @@ def test_a_whole_step_hands_activations_on():
     """Each op reads and writes its own: the buffers' term is that of the ops by themselves and the two ends."""
     job = hwsim.jobs.run.checked_job("tpu-v4i", "llama2-7b", (), [], weights="int8", context=64)
     policy, tiled = job.choice
-    parts = [
-        buffer_bytes(job.arch, *each, policy, one) for *each, one in zip(job.ops, job.operands, tiled, strict=True)
-    ]
+    each = zip(job.ops, job.operands, tiled, strict=True)
+    parts = [buffer_bytes(job.arch, op, opd, policy.shape, one) for op, opd, one in each]
     ends = activation_bytes(job.operands[0], job.ops[0].inputs) + activation_bytes(
         job.operands[-1], job.ops[-1].outputs
     )

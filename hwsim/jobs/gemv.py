@@ -66,7 +66,7 @@ class GemvJob:
         if spec.codec:
             work["regenerate"] = Fraction(self.n * -(-self.k // spec.layout.block), spec.decoders)
         work["dot"] = Fraction(self.n * -(-self.k // spec.dot.lanes), spec.dot_units)
-        return bound([work])
+        return bound([(work, 1)])
 
     @property
     def seconds(self) -> float:

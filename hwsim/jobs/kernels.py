@@ -18,7 +18,7 @@ from hwsim.jobs.tile import TileJob
 from hwsim.mapping.operands import Formats
 from hwsim.result import Result
 from hwsim.workload import vector as passes
-from hwsim.workload.language.lower import causal_pairs
+from hwsim.workload.language.lowering import causal_pairs
 from hwsim.workload.language.routing import groups, spread
 from hwsim.workload.op import AttentionCore, Cache, Gemm, Op
 

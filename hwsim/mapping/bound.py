@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
@@ -19,9 +19,15 @@ class Bound:
     roofline_cycles: int
 
 
-def bound(work: Sequence[Mapping[str, Fraction]]) -> Bound:
-    """Bound of a run from each op's cycles by server; ties go to the earlier server, DRAM first."""
-    total = {s: sum((w.get(s, Fraction(0)) for w in work), Fraction(0)) for s in SERVERS}
+def bound(work: Iterable[tuple[Mapping[str, Fraction], int]]) -> Bound:
+    """Bound of a run from the cycles by server of each different op, and how often it comes.
+
+    Ties go to the earlier server, DRAM first.
+    """
+    total, roofline = dict.fromkeys(SERVERS, Fraction(0)), Fraction(0)
+    for cycles, times in work:
+        roofline += times * max(cycles.values())
+        for server, each in cycles.items():
+            total[server] += times * each
     limited_by = max(SERVERS, key=lambda s: total[s])
-    roofline = sum((max(w.values()) for w in work), Fraction(0))
     return Bound(ceil(total[limited_by]), limited_by, ceil(roofline))

@@ -11,7 +11,7 @@ from math import gcd
 from typing import NamedTuple
 
 from hwsim.formats.layout import Layout
-from hwsim.mapping.plan import Draft, Stay
+from hwsim.mapping.plan import BOTH, NONE, PANEL, Draft, Plan, Shape, Stay
 from hwsim.mapping.program import ACTIVATIONS, DOT, DOT_QUEUE, OUTPUTS, REGENERATE, VECTOR, WEIGHTS, Loop, Tile, repeat
 from hwsim.mapping.traffic import activation_bytes, vector_passes, weight_bytes
 from hwsim.workload.op import Gemm
@@ -37,6 +37,15 @@ class Slice(NamedTuple):
         return n * self.row_bytes + -(-n // self.scale_rows) * self.scale_bytes
 
 
+class Stays(NamedTuple):
+    """Which operands of a tile are read for it, as no earlier one left them on chip, and are let go of after it."""
+
+    read_inputs: bool
+    free_inputs: bool
+    read_weights: bool
+    free_weights: bool
+
+
 #: K in steps: slices, and how often they come.
 Depth = list[tuple[int, tuple[Slice, ...]]]
 
@@ -44,8 +53,8 @@ Depth = list[tuple[int, tuple[Slice, ...]]]
 class Gemms(Draft):
     """The weight matrices of one op, one after the other."""
 
-    def loops(self) -> list[Loop] | None:
-        """All tiles, or None where the policy does not fit the buffers."""
+    def plan(self) -> Plan | None:
+        """All tiles, or None where tiles of this shape do not fit the buffers."""
         op, opd = self.op, self.opd
         assert opd.weights is not None and opd.rate is not None, "a GEMM has weights and a rate"
         self.stored, self.rate = opd.weights, opd.rate
@@ -59,14 +68,30 @@ class Gemms(Draft):
             if one is None:
                 return None
             loops += repeat(gemm.count, one)
-        return loops
+        return self.whole(loops)
+
+    @property
+    def clipped(self) -> Shape:
+        """The least shape with the same tiles."""
+        m, n, k, resident = self.shape
+        gemms = self.op.gemms
+        inner, side = (max(g.n for g in gemms), n) if self.in_dram else (max(g.m for g in gemms), m)
+        if not (self.spill_in or self.op.params):  # what is read ahead comes in chunks of n x k
+            n, k = min(n, max(g.n for g in gemms)), min(k, max(g.k for g in gemms))
+        m = min(m, max(g.m for g in gemms))
+        if resident == BOTH and not (self.in_dram and max(g.m for g in gemms) > m):
+            resident = PANEL
+        if resident == PANEL and inner <= side:
+            resident = NONE
+        return Shape(m, n, k, resident)
 
     def _read_ahead(self, kind: str, nbytes: int) -> list[Loop]:
         """Bytes read before the matrices: inputs that overflowed the activation buffer, biases."""
         self.moved[kind] += nbytes
-        chunks, rest = divmod(nbytes, self.policy.chunk)
+        chunk = min(self.shape.chunk, self.arch.buffers.weights)
+        chunks, rest = divmod(nbytes, chunk)
         loops = []
-        for size, times in ((self.policy.chunk, chunks), (rest, 1)):
+        for size, times in ((chunk, chunks), (rest, 1)):
             if size and times:
                 credit = ((WEIGHTS, size),)
                 loops.append(self.loop(times, Tile((self.transfer(size, takes=credit, gives=credit),), None, False)))
@@ -74,45 +99,51 @@ class Gemms(Draft):
 
     def _gemm(self, g: Gemm) -> list[Loop] | None:
         """One matrix; the outer loop is over M where activations are in DRAM, else over N."""
-        policy = self.policy
-        tm, tn, tk = min(policy.m, g.m), min(policy.n, g.n), min(policy.k, g.k)
+        shape = self.shape
+        tm, tn, tk = min(shape.m, g.m), min(shape.n, g.n), min(shape.k, g.k)
         depth = slices(self.stored, g.k, tk)
         outer, inner = ((g.m, tm), (g.n, tn)) if self.in_dram else ((g.n, tn), (g.m, tm))
-        resident = policy.resident and inner[0] > inner[1]
-        if not self._fits(g, tm, tn, tk, depth, resident):
+        panel = shape.resident > NONE and inner[0] > inner[1]
+        both = shape.resident == BOTH and self.in_dram and outer[0] > outer[1]
+        if not self._fits(g, tm, tn, tk, depth, panel, both):
             return None
         loops: list[Loop] = []
-        for times, side in parts(*outer):
+        for times, side, begins, ends in uses(*outer, both):
             once: list[Loop] = []
-            for n, other, first, last in uses(*inner, resident):
+            for n, other, first, last in uses(*inner, panel):
                 m_n = (side, other) if self.in_dram else (other, side)
-                self._count(g, *m_n, first, times * n * g.count)
-                once += repeat(n, self._output_tile(g, *m_n, depth, first, last))
+                stays = Stays(first, last, begins, ends) if self.in_dram else Stays(first, last, first, last)
+                self._count(g, *m_n, stays, times * n * g.count)
+                once += repeat(n, self._output_tile(g, *m_n, depth, stays))
             loops += repeat(times, once)
         return loops
 
-    def _fits(self, g: Gemm, tm: int, tn: int, tk: int, depth: Depth, resident: bool) -> bool:
-        """Two tiles of each operand, two of the results, two panels where one stays; slots for the late writes."""
-        buffers, opd, distance = self.arch.buffers, self.opd, self.policy.distance
+    def _fits(self, g: Gemm, tm: int, tn: int, tk: int, depth: Depth, panel: bool, both: bool) -> bool:
+        """Two tiles of each operand, two of the results, two panels where one stays; all weights where they stay."""
+        buffers, opd = self.arch.buffers, self.opd
         slots = buffers.outputs // (tm * tn * self.arch.dot.accumulator_bytes)
         widest = max(one.nbytes(tn) for _, group in depth for one in group)
         if 2 * widest > buffers.weights or slots < 2:
             return False
         if self.in_dram and 2 * activation_bytes(opd, tm * tk) > buffers.activations:
             return False
-        if resident and self.in_dram and 2 * tm * activation_bytes(opd, g.k) > buffers.activations:
+        if panel and self.in_dram and 2 * tm * activation_bytes(opd, g.k) > buffers.activations:
             return False
-        if resident and not self.in_dram and 2 * self.stored.matrix_nbytes(tn, g.k) > buffers.weights:
+        if panel and not self.in_dram and 2 * self.stored.matrix_nbytes(tn, g.k) > buffers.weights:
             return False
-        writes = self.in_dram or self.spill_out
-        return not writes or distance == 1 or (slots - 1) * -(-g.k // tk) >= distance
+        sides = parts(g.n, tn)
+        held = sum(n * times * one.nbytes(side) for n, side in sides for times, group in depth for one in group)
+        if both and held > buffers.weights:
+            return False
+        self.deepest = min(self.deepest, (slots - 1) * -(-g.k // tk))
+        return True
 
-    def _count(self, g: Gemm, m: int, n: int, first_use: bool, times: int) -> None:
+    def _count(self, g: Gemm, m: int, n: int, stays: Stays, times: int) -> None:
         """What `times` output tiles of m x n move."""
-        if self.in_dram or first_use:
+        if stays.read_weights:
             self.moved["weights"] += times * self.stored.matrix_nbytes(n, g.k)
-        if self.in_dram and first_use:
-            row = parts(g.k, min(self.policy.k, g.k))
+        if self.in_dram and stays.read_inputs:
+            row = parts(g.k, min(self.shape.k, g.k))
             self.moved["activations"] += times * sum(each * activation_bytes(self.opd, m * k) for each, k in row)
         self.moved["activations"] += times * self._result_bytes(m * n)
 
@@ -122,22 +153,19 @@ class Gemms(Draft):
             return activation_bytes(self.opd, elements)
         return -(-self.spill_out * elements // max(self.op.outputs, 1))
 
-    def _output_tile(self, g: Gemm, m: int, n: int, depth: Depth, first_use: bool, last_use: bool) -> list[Loop]:
+    def _output_tile(self, g: Gemm, m: int, n: int, depth: Depth, stays: Stays) -> list[Loop]:
         """All K tiles of one m x n output tile."""
-        return [
-            self.loop(times, *(self._tile(g, m, n, each, first_use, last_use) for each in group))
-            for times, group in depth
-        ]
+        return [self.loop(times, *(self._tile(g, m, n, each, stays) for each in group)) for times, group in depth]
 
-    def _tile(self, g: Gemm, m: int, n: int, part: Slice, first_use: bool, last_use: bool) -> Tile[Stay]:
+    def _tile(self, g: Gemm, m: int, n: int, part: Slice, stays: Stays) -> Tile[Stay]:
         """read -> convert -> dot -> vector -> write, the last two only where K ends."""
         opd, final = self.opd, part.stop == g.k
         weights = part.nbytes(n)
         inputs = activation_bytes(opd, m * (part.stop - part.start)) if self.in_dram else 0
         held = m * n * self.arch.dot.accumulator_bytes
         kept = self._result_bytes(m * n)
-        read = weights if self.in_dram or first_use else 0, inputs if first_use else 0
-        freed = weights if self.in_dram or last_use else 0, inputs if last_use else 0
+        read = weights if stays.read_weights else 0, inputs if stays.read_inputs else 0
+        freed = weights if stays.free_weights else 0, inputs if stays.free_inputs else 0
         steps = []
         if any(read):
             steps.append(self.transfer(*read, takes=((WEIGHTS, read[0]), (ACTIVATIONS, read[1]))))
@@ -169,9 +197,9 @@ def parts(size: int, step: int) -> list[tuple[int, int]]:
 
 
 def uses(size: int, step: int, resident: bool) -> list[tuple[int, int, bool, bool]]:
-    """Parts of the inner loop as (times, step, first use, last use) of what the outer loop holds.
+    """Parts of a loop as (times, step, first use, last use) of what stays on chip through all of it.
 
-    What does not stay on chip is read for each tile and let go after it.
+    What does not stay is read for each tile and let go after it.
     """
     if not resident:
         return [(times, side, True, True) for times, side in parts(size, step)]

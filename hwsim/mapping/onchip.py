@@ -11,13 +11,13 @@ from dataclasses import replace
 
 from hwsim.arch.machine import TileMachine
 from hwsim.mapping.operands import Operands
-from hwsim.mapping.plan import Policy, Tiled
+from hwsim.mapping.plan import Shape, Tiled
 from hwsim.mapping.traffic import activation_bytes, needed, weight_bytes
 from hwsim.workload.op import Gemm, Op
 
 
-def buffer_bytes(arch: TileMachine, op: Op, opd: Operands, policy: Policy, tiled: Tiled) -> int:
-    """Bytes that an op writes to and reads from the buffers under a policy.
+def buffer_bytes(arch: TileMachine, op: Op, opd: Operands, shape: Shape, tiled: Tiled) -> int:
+    """Bytes that an op writes to and reads from the buffers in tiles of a shape.
 
     On a machine with `cores:` the reuse inside a kernel is not known: each byte counts once in and once out, a lower
     bound. Where activations stay on chip an op reads its inputs and writes its outputs; the op before wrote its inputs.
@@ -35,17 +35,17 @@ def buffer_bytes(arch: TileMachine, op: Op, opd: Operands, policy: Policy, tiled
     if op.params:
         total += weight_bytes(replace(op, gemms=()), opd)
     for gemm in op.gemms:
-        total += gemm.count * _tiles(arch, gemm, opd, policy)
+        total += gemm.count * _tiles(arch, gemm, opd, shape)
     if here:
         return total + outputs
     # Results go to DRAM from where their sums are, which is counted there.
     return total - sum(g.count * activation_bytes(opd, g.m * g.n) for g in op.gemms)
 
 
-def _tiles(arch: TileMachine, g: Gemm, opd: Operands, policy: Policy) -> int:
+def _tiles(arch: TileMachine, g: Gemm, opd: Operands, shape: Shape) -> int:
     """Operand reads and partial sums of one GEMM."""
-    rows, columns = -(-g.m // min(policy.m, g.m)), -(-g.n // min(policy.n, g.n))
-    steps = -(-g.k // min(policy.k, g.k))
+    rows, columns = -(-g.m // min(shape.m, g.m)), -(-g.n // min(shape.n, g.n))
+    steps = -(-g.k // min(shape.k, g.k))
     weights = g.n * needed(opd.weights).row_nbytes(g.k)
     sums = 2 * steps * g.m * g.n * arch.dot.accumulator_bytes
     return rows * weights + columns * activation_bytes(opd, g.m * g.k) + sums

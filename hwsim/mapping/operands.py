@@ -114,6 +114,11 @@ class Formats:
         if problems:
             raise InputError(*problems)
 
+    @property
+    def by_layer(self) -> bool:
+        """Whether a class of weights has other formats in some layers."""
+        return any(rule.layers for rule in self.weights.rules)
+
     def of_class(self, name: str, layer: int = -1) -> Layout:
         """Format of one weight class in one layer (-1: outside the layers)."""
         return _FIXED[name] if name in _FIXED else self.weights.of_class(name, layer)
@@ -198,6 +203,11 @@ class Operands:
     stochastic: bool = False
     pair: tuple[str, str] | None = None
     notes: tuple[str, ...] = ()
+
+    def unrated(self, dot: bool) -> Operands:
+        """Without what no plan depends on: notes and rates; dot: keep that of the dot array, else it is 1."""
+        rate = self.rate if dot or not self.rate else Fraction(1)
+        return replace(self, rate=rate, converter_rate=None, pair=None, notes=())
 
 
 class _Path(NamedTuple):

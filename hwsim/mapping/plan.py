@@ -32,19 +32,22 @@ from hwsim.workload.op import Op
 
 Credits = Sequence[tuple[int, int]]
 
+#: The distance of writes that no buffer limits.
+UNLIMITED = 1 << 62
 
-class Policy(NamedTuple):
-    """A tile of the machine's menu, clipped to each op, and two choices.
 
-    distance: writes are placed this many reads later.
-    resident: the operand that an outer loop repeats stays on chip as a whole panel (K long).
-    """
+#: What of a GEMM stays on chip between its tiles: nothing; the operand that the outer loop repeats, as a whole panel
+#: (K long); or that and, where both operands come from DRAM, all of the weights.
+NONE, PANEL, BOTH = range(3)
+
+
+class Shape(NamedTuple):
+    """A tile of the machine's menu, which each op clips; and what stays on chip between tiles."""
 
     m: int
     n: int
     k: int
-    distance: int
-    resident: bool
+    resident: int = NONE
 
     @property
     def chunk(self) -> int:
@@ -52,7 +55,17 @@ class Policy(NamedTuple):
         return self.n * self.k
 
     def __str__(self) -> str:
-        return f"{self.m}x{self.n}x{self.k}{', resident panel' if self.resident else ''}"
+        return f"{self.m}x{self.n}x{self.k}{('', ', resident panel', ', resident panel and weights')[self.resident]}"
+
+
+class Policy(NamedTuple):
+    """How all ops of a run are tiled. distance: writes are placed this many reads later."""
+
+    shape: Shape
+    distance: int = 1
+
+    def __str__(self) -> str:
+        return str(self.shape)
 
 
 class Stay(NamedTuple):
@@ -73,18 +86,22 @@ class Stay(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """One op under one policy.
+    """One op in tiles of one shape.
 
     table: the distinct tiles, with a Stay for each Step. amounts, rows, turns: sums over all tiles, amounts by server.
+    deepest: the largest distance of writes, above 1, that the buffers allow; writes: whether there are any.
+    largest: the largest amount of one tile, by server.
     moved: payload by kind; again: bytes of it beyond the op's compulsory traffic.
     link_ticks: latency within the ticks of a collective.
     """
 
     tree: Tree
     table: tuple[Tile[Stay], ...]
-    distance: int
+    deepest: int
+    writes: bool
     flush: bool
     amounts: tuple[int, ...]
+    largest: tuple[int, ...]
     rows: int
     turns: int
     moved: Traffic
@@ -106,13 +123,14 @@ class Tiled:
 class Draft:
     """A plan in the making: shapes stays and tiles, and counts what they move."""
 
-    def __init__(self, arch: TileMachine, op: Op, opd: Operands, policy: Policy):
-        self.arch, self.op, self.opd, self.policy = arch, op, opd, policy
+    def __init__(self, arch: TileMachine, op: Op, opd: Operands, shape: Shape):
+        self.arch, self.op, self.opd, self.shape = arch, op, opd, shape
         self.in_dram = arch.activations == "dram"
         room = arch.buffers.activations
         self.spill_in = 0 if self.in_dram else max(0, activation_bytes(opd, op.inputs) - room)
         self.spill_out = 0 if self.in_dram else max(0, activation_bytes(opd, op.outputs) - room)
         self.moved = {"weights": 0, "kv": 0, "state": 0, "activations": 0}
+        self.deepest = UNLIMITED
         self.numbering: Numbering[Stay] = Numbering()
 
     def transfer(
@@ -132,22 +150,23 @@ class Draft:
         """`times` passes over `tiles`."""
         return self.numbering.loop(times, tiles)
 
-    def plan(self, loops: list[Loop], link_ticks: int = 0) -> Plan:
-        """The whole op: with its launch, and what each server is occupied with."""
+    def whole(self, loops: list[Loop], link_ticks: int = 0) -> Plan:
+        """The op of these loops: with its launch, and what each server is occupied with."""
         if self.arch.launch and loops:
             loops = self._launched(loops)
         tree, table = Tree(tuple(loops)), self.numbering.tiles
-        amounts, rows, turns = [0] * len(SERVERS), 0, 0
+        amounts, largest, rows, turns = [0] * len(SERVERS), [0] * len(SERVERS), 0, 0
         for number, times in tree.counts.items():
             steps, write, _ = table[number]
             for stay in (*steps, write) if write else steps:
                 amounts[stay.server] += times * stay.amount
+                largest[stay.server] = max(largest[stay.server], stay.amount)
                 rows += times * stay.rows
                 turns += times * stay.turns
         moved = Traffic(**self.moved)
         again = max(0, moved.total - compulsory(self.arch, self.op, self.opd).total)
-        sums = tuple(amounts), rows, turns, moved, again, self.op.dot_macs, link_ticks
-        return Plan(tree, table, self.policy.distance, self.in_dram, *sums)
+        sums = tuple(amounts), tuple(largest), rows, turns, moved, again, self.op.dot_macs, link_ticks
+        return Plan(tree, table, self.deepest, any(tile.write for tile in table), self.in_dram, *sums)
 
     def _launched(self, loops: list[Loop]) -> list[Loop]:
         """The same passes, the first tile of all behind a launch."""
@@ -164,9 +183,9 @@ def _some(credits: Credits) -> tuple[tuple[int, int], ...]:
     return tuple(credit for credit in credits if credit[1])
 
 
-def timed(pipeline: Pipeline, plan: Plan, opd: Operands) -> Tiled:
-    """The plan in ticks."""
-    units, dram, q = pipeline.units(opd), pipeline.arch.dram, pipeline.q
+def timed(pipeline: Pipeline, plan: Plan, units: Sequence[int]) -> Program:
+    """The plan in ticks, its writes placed one read later. units: as `Pipeline.units` gives them for its operands."""
+    dram, q = pipeline.arch.dram, pipeline.q
     miss, turn = dram.row_miss_cycles * q, dram.turnaround_cycles * q
     burst = dram.beat_bytes * units[DRAM]
 
@@ -177,17 +196,15 @@ def timed(pipeline: Pipeline, plan: Plan, opd: Operands) -> Tiled:
         return Step(server, ticks, beat, takes, gives, waits)
 
     table = tuple(
-        Tile(tuple([step(s) for s in steps]), step(write) if write else None, result)
-        for steps, write, result in plan.table
+        [
+            Tile(tuple([step(s) for s in steps]), step(write) if write else None, result)
+            for steps, write, result in plan.table
+        ]
     )
-    return Tiled(
-        Program(plan.tree, table, plan.distance, plan.flush, _extra(pipeline, plan, units)),
-        plan.moved,
-        plan.amounts[DRAM],
-    )
+    return Program(plan.tree, table, 1, plan.flush, _extra(pipeline, plan, units))
 
 
-def _extra(pipeline: Pipeline, plan: Plan, units: list[int]) -> tuple[tuple[int, str, int], ...]:
+def _extra(pipeline: Pipeline, plan: Plan, units: Sequence[int]) -> tuple[tuple[int, str, int], ...]:
     """What of the occupied ticks is not plain work, and why."""
     dram, q = pipeline.arch.dram, pipeline.q
     channel = plan.amounts[DRAM] * units[DRAM]

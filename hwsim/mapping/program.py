@@ -249,19 +249,3 @@ class Program:
             for step in (*steps, write) if write else steps:
                 work[step.server] += times * step.interval
         return tuple(work)
-
-    @cached_property
-    def numbers(self) -> tuple[object, ...]:
-        """What decides the time of this program: equal numbers, equal times."""
-        return (self.tree, self.table, self.distance, self.flush)
-
-    @cached_property
-    def digest(self) -> int:
-        """Hash of `numbers`, computed once."""
-        return hash(self.numbers)
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Program) and self.numbers == other.numbers)
-
-    def __hash__(self) -> int:
-        return self.digest

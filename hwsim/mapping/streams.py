@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from math import ceil, floor
 
 from hwsim.mapping.operands import Operands
 from hwsim.mapping.pipeline import Pipeline
-from hwsim.mapping.plan import Draft, Stay
+from hwsim.mapping.plan import NONE, Draft, Plan, Shape, Stay
 from hwsim.mapping.program import (
     DOT,
     DRAM,
@@ -17,7 +18,6 @@ from hwsim.mapping.program import (
     VECTOR,
     VECTOR_QUEUE,
     WEIGHTS,
-    Loop,
     Tile,
 )
 from hwsim.mapping.traffic import activation_bytes, cache_bytes, vector_passes, weight_bytes
@@ -26,38 +26,47 @@ from hwsim.workload.op import CACHES, Op
 #: An op with much to compute and little to read still has this many tiles, so that its servers overlap.
 COMPUTE_TILES = 64
 
+#: Bytes read, multiply-adds, vector passes, values rounded, ticks of a collective, bytes written.
+Amounts = tuple[int, ...]
+
 #: The queue in front of a server that a compute server feeds.
 _QUEUE = {VECTOR: VECTOR_QUEUE, ROUND: ROUND_QUEUE}
 
 
 class Stream(Draft):
-    """One op; `sent` are the ticks of its collective."""
+    """One op without a weight matrix."""
 
-    def loops(self, sent: int) -> list[Loop] | None:
-        """All tiles, the last with the remainder; or None where the policy does not fit the buffers."""
-        op, opd, policy, buffers = self.op, self.opd, self.policy, self.arch.buffers
+    def plan(self, sent: int, latency: int) -> Plan | None:
+        """All tiles, the last with the remainder; or None where tiles of this shape do not fit the buffers.
+
+        sent: ticks of the op's collective; latency: what of them is latency.
+        """
+        op, opd, buffers, chunk = self.op, self.opd, self.arch.buffers, self.shape.chunk
         weights = weight_bytes(op, opd) if op.weights else 0
         cache_in, cache_out = cache_bytes(op, opd)
         acts_in = activation_bytes(opd, op.inputs) if self.in_dram else self.spill_in
         acts_out = activation_bytes(opd, op.outputs) if self.in_dram else self.spill_out
         read, write = weights + cache_in + acts_in, cache_out + acts_out
-        if 2 * policy.chunk > min(buffers.weights, buffers.outputs):
+        if 2 * chunk > min(buffers.weights, buffers.outputs):
             return None
         self.moved["weights"] += weights
         if op.cache:
             self.moved[CACHES[op.cache.role]] += cache_in + cache_out
         self.moved["activations"] += acts_in + acts_out
-        volume = policy.m * policy.n * policy.k
-        tiles = max(1, -(-read // policy.chunk), -(-write // policy.chunk), min(COMPUTE_TILES, -(-op.macs // volume)))
-        if write and policy.distance > 1 and buffers.outputs // max(1, write // tiles) - 1 < policy.distance:
-            return None
+        volume = self.shape.m * self.shape.n * self.shape.k
+        tiles = max(1, -(-read // chunk), -(-write // chunk), min(COMPUTE_TILES, -(-op.macs // volume)))
+        self.deepest = buffers.outputs // max(1, write // tiles) - 1
         rounded = op.cached if opd.stochastic else 0
         whole = (read, op.macs, vector_passes(self.arch, op), rounded, sent, write)
-        share = [amount // tiles for amount in whole]
-        rest = [amount - (tiles - 1) * each for amount, each in zip(whole, share, strict=True)]
-        loops = [self.loop(tiles - 1, self._tile(False, *share))] if tiles > 1 else []
-        last = self._tile(True, *rest)
-        return [*loops, self.loop(1, last)] if last.steps else loops
+        pieces = even(whole, tiles) if max(read % tiles, write % tiles) > chunk else uneven(whole, tiles)
+        made = [(times, self._tile(last, *amounts)) for times, amounts, last in pieces]
+        loops = [self.loop(times, tile) for times, tile in made if tile.steps or not tile.result]
+        return self.whole(loops, latency)
+
+    @property
+    def clipped(self) -> Shape:
+        """The least shape with the same tiles."""
+        return self.shape._replace(resident=NONE)
 
     def _tile(self, result: bool, read: int, macs: int, passes: int, rounded: int, sent: int, write: int) -> Tile[Stay]:
         """read -> dot -> vector -> round -> link -> write, without the parts that are zero."""
@@ -83,6 +92,22 @@ class Stream(Draft):
                 steps.append(self.compute(server, amounts[server], takes, gives, waits))
         store = self.transfer(write, write=True, gives=((OUTPUTS, write),)) if write and steps else None
         return Tile(tuple(steps), store, result)
+
+
+def uneven(whole: Amounts, tiles: int) -> list[tuple[int, Amounts, bool]]:
+    """Equal parts of each amount, and a last one with what is left over; as (times, part, whether it is the last)."""
+    share = tuple(amount // tiles for amount in whole)
+    rest = tuple(amount - (tiles - 1) * each for amount, each in zip(whole, share, strict=True))
+    return [*([(tiles - 1, share, False)] if tiles > 1 else []), (1, rest, True)]
+
+
+def even(whole: Amounts, tiles: int) -> list[tuple[int, Amounts, bool]]:
+    """The same, but what is left over is spread over the first parts: for so many that it would fit no buffer."""
+    ends = sorted({amount % tiles for amount in whole} | {0, tiles - 1, tiles})
+    return [
+        (end - start, tuple(amount // tiles + (start < amount % tiles) for amount in whole), end == tiles)
+        for start, end in itertools.pairwise(ends)
+    ]
 
 
 def collective(pipeline: Pipeline, op: Op, opd: Operands) -> tuple[int, int]:

@@ -1,53 +1,121 @@
 """Op x machine -> tiles: a pure function of the op, its formats and one policy.
 
-A policy never depends on a rate, and the menu of policies only grows with the buffers: so the least of a few
-simulated policies is monotone in bandwidth, latency, interval and buffer by construction.
+Plans hold no time, so they are kept for all machines of one structure, and programs for the machine used last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from functools import lru_cache, partial
 
+from hwsim.arch.compute import SystolicArray
+from hwsim.arch.machine import TileMachine
+from hwsim.arch.memory import Dram
+from hwsim.arch.servers import Launch, Vector
 from hwsim.mapping.gemms import Gemms
 from hwsim.mapping.gpu.waves import kernel_of, kernel_program
 from hwsim.mapping.operands import Operands
 from hwsim.mapping.pipeline import Pipeline
-from hwsim.mapping.plan import Plan, Policy, Tiled, timed
+from hwsim.mapping.plan import Plan, Policy, Shape, Tiled, timed
+from hwsim.mapping.program import DRAM, Program
 from hwsim.mapping.streams import Stream, collective
 from hwsim.mapping.traffic import traffic
 from hwsim.workload.op import Op
 
-DISTANCES = (1, 8, 32)
+
+def structure(arch: TileMachine) -> TileMachine:
+    """The machine without its rates, latencies and names: all that plans depend on."""
+    one, dram, dot = Fraction(1), arch.dram, arch.dot
+    return TileMachine(
+        name="",
+        description="",
+        clock_hz=one,
+        dram=Dram(one, 0, dram.beat_bytes, 0, row_bytes=dram.row_bytes),
+        buffers=arch.buffers,
+        dot=replace(dot, latency_cycles=0, rates=()),
+        activations=arch.activations,
+        tiles=(),
+        vector=arch.vector and Vector(one, 0),
+        launch=arch.launch and Launch(one),
+    )
 
 
-def policies(pipeline: Pipeline) -> Iterator[Policy]:
-    """Every policy of the machine's menu; those that do not fit an op drop out in `tile`. On cores, the library's."""
-    if pipeline.arch.cores:
-        yield Policy(*pipeline.arch.tiles[0], 0, False)
-        return
-    for m, n, k in pipeline.arch.tiles:
-        for resident in (True, False):
-            for distance in DISTANCES:
-                yield Policy(m, n, k, distance, resident)
+class Plans:
+    """The plans of one op on every machine of one structure, made when asked for.
+
+    opd: without rates, but for that of a systolic array. sent, latency: as in `streams.collective`.
+    """
+
+    def __init__(self, arch: TileMachine, op: Op, opd: Operands, sent: int, latency: int):
+        self.arch, self.op, self.opd, self.sent, self.latency = arch, op, opd, sent, latency
+        self.known: dict[Shape, Plan | None] = {}
+
+    def of(self, shape: Shape) -> Plan | None:
+        """The op in tiles of this shape, or None where they do not fit the buffers."""
+        if shape not in self.known:
+            draft = (Gemms if self.op.gemms else Stream)(self.arch, self.op, self.opd, shape)
+            if draft.clipped != shape:
+                self.known[shape] = self.of(draft.clipped)
+            elif isinstance(draft, Gemms):
+                self.known[shape] = draft.plan()
+            else:
+                self.known[shape] = draft.plan(self.sent, self.latency)
+        return self.known[shape]
 
 
-def tile(pipeline: Pipeline, op: Op, opd: Operands, policy: Policy, warm: bool = False) -> Tiled | None:
-    """Tiles of `op` under `policy`, or None where they do not fit the buffers; on cores, the waves of its kernel."""
-    if pipeline.arch.cores:
-        kernel = kernel_of(pipeline, op, opd, warm)
-        moved = kernel.read_bytes + kernel.store_bytes
-        return Tiled(kernel_program(pipeline, kernel), traffic(op, opd), moved, kernel)
-    plan = plan_of(pipeline, op, opd, policy)
-    return None if plan is None else timed(pipeline, plan, opd)
+@lru_cache(maxsize=4)
+def planner(arch: TileMachine) -> Callable[[Op, Operands, int, int], Plans]:
+    """What plans ops for all machines of this structure, and keeps the latest plans."""
+    return lru_cache(maxsize=128)(partial(Plans, arch))
 
 
-def plan_of(pipeline: Pipeline, op: Op, opd: Operands, policy: Policy) -> Plan | None:
-    """The op under one policy in amounts, or None where it does not fit the buffers."""
-    if op.gemms:
-        gemms = Gemms(pipeline.arch, op, opd, policy)
-        loops = gemms.loops()
-        return None if loops is None else gemms.plan(loops)
-    sent, latency = collective(pipeline, op, opd)
-    stream = Stream(pipeline.arch, op, opd, policy)
-    loops = stream.loops(sent)
-    return None if loops is None else stream.plan(loops, latency)
+class Tilings:
+    """One op on one machine, tiled when asked: what is equal under several policies is one object."""
+
+    def __init__(self, pipeline: Pipeline, opd: Operands, plans: Plans):
+        self.pipeline, self.opd, self.plans, self.units = pipeline, opd, plans, pipeline.units(opd)
+        self.timed: dict[Plan, Program] = {}
+        self.made: dict[tuple[Plan, int], Tiled] = {}
+
+    def plan(self, policy: Policy) -> tuple[Plan, int] | None:
+        """The op under a policy and the distance of its writes (1: none), or None where it does not fit the buffers."""
+        plan = self.plans.of(policy.shape)
+        if plan is None or (plan.writes and policy.distance > max(1, plan.deepest)):
+            return None
+        return plan, policy.distance if plan.writes else 1
+
+    def tiled(self, plan: Plan, distance: int) -> Tiled:
+        """A plan in ticks."""
+        key = plan, distance
+        if key not in self.made:
+            if plan not in self.timed:
+                self.timed[plan] = timed(self.pipeline, plan, self.units)
+            program = replace(self.timed[plan], distance=distance)
+            self.made[key] = Tiled(program, plan.moved, plan.amounts[DRAM])
+        return self.made[key]
+
+
+class Tiler:
+    """A machine that keeps the ops it has tiled latest; see `tiler`."""
+
+    def __init__(self, arch: TileMachine):
+        self.pipeline = Pipeline.of(arch)
+        self.plans, self.systolic = planner(structure(arch)), isinstance(arch.dot, SystolicArray)
+        self.tilings, self.kernel = lru_cache(maxsize=64)(self._tilings), lru_cache(maxsize=64)(self._kernel)
+
+    def _tilings(self, op: Op, opd: Operands) -> Tilings:
+        """An op on this machine."""
+        sent = collective(self.pipeline, op, opd)
+        return Tilings(self.pipeline, opd, self.plans(op, opd.unrated(self.systolic), *sent))
+
+    def _kernel(self, op: Op, opd: Operands, warm: bool) -> Tiled:
+        """On cores: the waves of the op's kernel. warm: weights and state stay in L2 between repeats."""
+        found = kernel_of(self.pipeline, op, opd, warm)
+        moved = found.read_bytes + found.store_bytes
+        return Tiled(kernel_program(self.pipeline, found), traffic(op, opd), moved, found)
+
+
+#: The Tiler of a machine; the latest few are kept, as the points of a study come machine by machine.
+tiler = lru_cache(maxsize=4)(Tiler)

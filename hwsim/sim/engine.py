@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from threading import Lock
 from typing import NamedTuple
 
 from hwsim.errors import ModelError
@@ -16,6 +19,9 @@ from hwsim.sim.walk import walk
 
 DRIVERS: dict[str, Callable] = {"simpy": events, "walk": walk}
 
+#: A simulator forgets what it knows once its states hold so many times.
+MEMORY = 1 << 17
+
 #: What ends a run: the writes that still wait.
 END = Program(Tree(()), (), flush=True)
 
@@ -24,7 +30,7 @@ END = Program(Tree(()), (), flush=True)
 class Outcome:
     """Ticks of a run: in all, by op (they sum to it), and of the watched server by cause (likewise).
 
-    spans: (server, start, end, op index) of every stay, where asked for. simulated: ops that were simulated.
+    spans: (server, start, end, op index) of every stay, where asked for. simulated: ops that repeat no other.
     """
 
     ticks: int
@@ -48,47 +54,50 @@ class Simulator:
 
     def __init__(self, pipeline: Pipeline, watch: int, driver: str = "walk"):
         self.pipeline, self.watch, self.driver = pipeline, watch, DRIVERS[driver]
+        self.lock = Lock()
+        self._forget()
+
+    def _forget(self) -> None:
         self.numbers: dict[Frozen, int] = {}
         self.states: list[Frozen] = []
         self.known: dict[Program, dict[int, Spell]] = {}
-        self.simulated = 0
-        self.initial = self._number(State.initial(pipeline, watch).freeze(pipeline.period)[0])
+        self.size = 0
+        self.initial = self._number(State.initial(self.pipeline, self.watch).freeze(self.pipeline.period)[0])
+
+    def ticks(self, programs: Sequence[Program]) -> int:
+        """Time of `programs` in order, from an empty machine."""
+        spells, end = self._spells(programs)
+        return sum(spell.shift for spell in spells) + end.finish
 
     def run(self, programs: Sequence[Program]) -> Outcome:
-        """`programs` in order, from an empty machine."""
-        before, state, origin, done = self.simulated, self.initial, 0, []
-        known = {id(p): self.known.setdefault(p, {}) for p in programs}
-        for program in programs:
-            spells = known[id(program)]
-            spell = spells.get(state)
-            if spell is None:
-                spell = spells[state] = self._simulate(program, state)
-            done.append(spell)
-            state, origin = spell.state, origin + spell.shift
-        last = self._simulate(END, state)
-        end = self.states[last.state]
-        by_op = [spell.ticks for spell in done]
-        by_op[-1] += last.ticks
-        moved = origin + last.shift
-        lost = _total([*done, last])
-        simulated = self.simulated - before
-        return outcome(
-            self.pipeline,
-            programs,
-            self.watch,
-            moved + end.finish,
-            moved + end.free[self.watch],
-            by_op,
-            lost,
-            simulated,
-        )
+        """The same, with an account of every tick."""
+        spells, end = self._spells(programs)
+        moved = sum(spell.shift for spell in spells)
+        *by_op, last = [spell.ticks for spell in spells]
+        by_op[-1] += last
+        ends = moved + end.finish, moved + end.free[self.watch]
+        return outcome(self.pipeline, programs, self.watch, *ends, by_op, _total(spells), len({*map(id, spells)}))
+
+    def _spells(self, programs: Sequence[Program]) -> tuple[list[Spell], Frozen]:
+        """Of each program in order and of what ends the run; and the last state."""
+        with self.lock:
+            if self.size > MEMORY:
+                self._forget()
+            number, spells = self.initial, []
+            for program in (*programs, END):
+                known = self.known.setdefault(program, {})
+                spell = known.get(number)
+                if spell is None:
+                    spell = known[number] = self._simulate(program, number)
+                spells.append(spell)
+                number = spell.state
+            return spells, self.states[number]
 
     def _simulate(self, program: Program, number: int) -> Spell:
         state = State.thaw(self.states[number], self.watch)
         start = state.finish
         state.begin(program.distance)
         LoopRun(self.driver, self.pipeline, program, state).run()
-        self.simulated += 1
         frozen, shift = state.freeze(self.pipeline.period)
         return Spell(self._number(frozen), state.finish - start, shift, tuple(state.lost))
 
@@ -96,19 +105,21 @@ class Simulator:
         number = self.numbers.setdefault(frozen, len(self.states))
         if number == len(self.states):
             self.states.append(frozen)
+            self.size += 1 + len(frozen.pending) + sum(len(released) for _, _, released in frozen.credits)
         return number
+
+
+#: The simulator of a pipeline, a watched server and a driver; the latest few are kept.
+simulator = lru_cache(maxsize=8)(Simulator)
 
 
 def _total(spells: Sequence[Spell]) -> list[int]:
     """Idle ticks of all of them by cause; equal ones are multiplied."""
-    times: dict[int, int] = {}
-    for spell in spells:
-        times[id(spell)] = times.get(id(spell), 0) + 1
-    total, found = [0] * len(CAUSES), {id(spell): spell for spell in spells}
+    times, found = Counter(map(id, spells)), {id(spell): spell for spell in spells}
+    total = [0] * len(CAUSES)
     for key, spell in found.items():
         for cause, ticks in enumerate(spell.idle):
-            if ticks:
-                total[cause] += times[key] * ticks
+            total[cause] += times[key] * ticks
     return total
 
 
@@ -137,12 +148,12 @@ def outcome(
     on_the_way = min(end - free, way_out(pipeline, programs, watch))
     causes["latency"] += on_the_way
     causes["drain"] += end - free - on_the_way
-    for program in programs:
-        causes["busy"] += program.work[watch]
+    for program, times in Counter(programs).items():
+        causes["busy"] += times * program.work[watch]
         for server, cause, ticks in program.extra:
             if server == watch:
-                causes[cause] += ticks
-                causes["busy"] -= ticks
+                causes[cause] += times * ticks
+                causes["busy"] -= times * ticks
     if sum(causes.values()) != end:
         raise ModelError(f"{SERVERS[watch]}: {causes} do not sum to {end} ticks")
     return Outcome(end, tuple(by_op), causes, tuple(spans), simulated)

@@ -9,7 +9,7 @@ Drivers run the tiles; this file, and `drift`, are all that they share.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from hwsim.mapping.pipeline import Pipeline
@@ -17,8 +17,9 @@ from hwsim.mapping.program import DRAM, Ahead, Loop, Program, Tile, Uses
 from hwsim.sim.drift import drift
 from hwsim.sim.state import State
 
-#: Loops of fewer passes, and programs of at most so many tiles, are simulated whole.
-LEAST, WHOLE = 4, 16
+#: Comparing states costs as much as some tiles. So loops of at most WHOLE tiles are simulated whole, others TOGETHER
+#: tiles or more at a time, and nothing is compared in loops of fewer than LEAST such passes.
+WHOLE, TOGETHER, LEAST = 24, 8, 4
 
 #: After so many passes without a period, servers may be drifting apart: tried for bodies of at most so many tiles.
 PATIENCE, DRIFTING = 8, 64
@@ -45,26 +46,41 @@ class LoopRun:
 
     def run(self) -> None:
         """All of the op."""
-        tree, flush = self.program.tree, self.program.flush
-        if tree.size <= WHOLE:
-            self.driver(self.pipeline, self.state, self.program.tiles(), flush)
-            return
-        for loop, ahead in zip(tree.loops, tree.ahead, strict=True):
-            self._loop(loop, ahead)
-        if flush:
+        tree = self.program.tree
+        self._run(tree.loops, tree.ahead)
+        if self.program.flush:
             self.driver(self.pipeline, self.state, (), True)
+
+    def _run(self, loops: Sequence[Loop], aheads: Iterable[Ahead]) -> None:
+        """Loops, one after the other. aheads: what follows each."""
+        numbers: list[int] = []
+        for loop, ahead in zip(loops, aheads, strict=True):
+            if loop.times * loop.size <= WHOLE:
+                numbers += loop
+                continue
+            some = max(1, TOGETHER // loop.size) if loop.tiles else 1
+            times, rest = divmod(loop.times, some)
+            numbers += loop.tiles * rest
+            self._drive(numbers)
+            numbers = []
+            self._loop(Loop(times, loop.tiles * some, loop.loops, loop.size * some, loop.uses), ahead)
+        self._drive(numbers)
+
+    def _drive(self, numbers: Iterable[int]) -> None:
+        """Tiles, by number."""
+        tiles = self._tiles(numbers)
+        if tiles:
+            self.driver(self.pipeline, self.state, tiles)
+
+    def _tiles(self, numbers: Iterable[int]) -> list[Tile]:
+        table = self.program.table
+        return [table[number] for number in numbers]
 
     def _pass(self, loop: Loop, ahead: Ahead) -> None:
         """One pass; ahead: of what follows it."""
-        if loop.tiles:
-            self.driver(self.pipeline, self.state, self._tiles(loop))
-        for number, inner in enumerate(loop.loops, 1):
-            results = ahead.results or any(other.uses.results for other in loop.loops[number:])
-            self._loop(inner, Ahead(ahead.servers, results))
-
-    def _tiles(self, loop: Loop) -> list[Tile]:
-        """The tiles of one pass."""
-        return [self.program.table[number] for number in loop.passes(1)]
+        self._drive(loop.tiles)
+        results = [ahead.results or any(o.uses.results for o in loop.loops[n:]) for n in range(1, 1 + len(loop.loops))]
+        self._run(loop.loops, [Ahead(ahead.servers, after) for after in results])
 
     def _loop(self, loop: Loop, ahead: Ahead) -> None:
         """All passes of one loop; ahead: of what follows it."""
@@ -79,7 +95,8 @@ class LoopRun:
             if not touched.settled:
                 continue
             if snapshot:
-                skipped = drift(self.pipeline, snapshot, state, self._tiles(loop), touched.buffers, ahead, left - 1)
+                tiles = self._tiles(loop.passes(1))
+                skipped = drift(self.pipeline, snapshot, state, tiles, touched.buffers, ahead, left - 1)
                 left, snapshot = left - skipped, None
                 if skipped:
                     seen = Seen()

@@ -12,6 +12,7 @@ from hwsim.arch.machine import TileMachine
 from hwsim.arch.memory import Buffers, Dram
 from hwsim.arch.servers import Round, Vector
 from hwsim.errors import InputError
+from hwsim.jobs.run import run
 from hwsim.mapping.program import BUFFERS, SERVERS
 from hwsim.workload.op import Cache, Op
 from tests.sim.machines import archs, job, op_lists
@@ -70,3 +71,28 @@ def test_programs_give_back_what_they_take(arch, ops):
             for buffer, amount in balance(tile).items():
                 total[buffer] += amount
         assert not any(total.values())
+
+
+@pytest.mark.parametrize("read, write", [(40_007, 90_019), (1_000_003, 0), (7, 77_777), (123_456, 123_457)])
+def test_streams_of_any_size_are_cut_to_pieces_that_fit(read, write):
+    """What does not divide by the number of pieces is spread over them, none larger than two chunks of 128 B."""
+    cache = Cache("ssm", 1, read // 4, write // 4)
+    op = Op("scan", "ssm", macs=read + 5, vector=write + 3, cache=cache)
+    run = job(SMALL, (op,), state="fp32")
+    (tiled,), q = run.choice[1], run.pipeline.q
+    moved = Counter()
+    for tile in tiled.program.tiles():
+        for step in (*tile.steps, *((tile.write,) if tile.write else ())):
+            amounts = [amount for _, amount in (*step.takes, *step.gives)]
+            assert max(amounts, default=0) <= 2 * 128
+            moved[SERVERS[step.server]] += Fraction(step.interval, q)
+    assert tiled.moved.state == 4 * (read // 4 + write // 4)
+    assert moved["dot"] * 64 == read + 5 and moved["vector"] * 16 == write + 3
+    assert run.simulate("simpy").ticks == run.simulate("walk").ticks == run.simulate(reuse=False).ticks
+
+
+@pytest.mark.parametrize("machine, batch", [("gemmini", 16), ("h200-sxm", 1_000_000), ("m0", 1_000_000)])
+def test_a_batch_of_any_size_runs(machine, batch):
+    """As many bytes as a batch needs, none of them too much for a buffer."""
+    result = run(machine, "llama3-8b", batch=batch, weights="int8", engine="walk")
+    assert result.cycles >= result.bound_cycles and result.bytes["kv"] > batch * 8192 * 65_536

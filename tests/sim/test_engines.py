@@ -84,7 +84,7 @@ def test_a_deep_buffer_fills_in_one_step(driver, slower):
     plain = simulate(deep, [long, long], DOT, reuse=False)
     with counted() as passed:
         assert everything(simulate(deep, [long, long], DOT, driver)) == everything(plain)
-    assert sum(passed) < 500
+    assert sum(passed) < 2000
 
 
 @some

@@ -188,8 +188,8 @@ class Model:
     # -- the answers of a workload -----------------------------------------------------------------
 
     def ops(self, step: StepOptions) -> tuple[Op, ...]:
-        """The ops of one step in program order; see `lower`."""
-        from hwsim.workload.language.lower import lower
+        """The ops of one step in program order; see `lowering.lower`."""
+        from hwsim.workload.language.lowering import lower
 
         return lower(self, step)
 

@@ -13,6 +13,7 @@ C) are repeated if there are fewer of them than chips. Norms and routers are on 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from hwsim.errors import InputError
 from hwsim.workload.language.model import Model, required
@@ -96,6 +97,7 @@ def chip_model(model: Model, parallel: Parallel) -> Model:
     )
 
 
+@lru_cache(maxsize=16)  # the points of a study ask for the same weights again and again
 def chip_parameters(model: Model, parallel: Parallel) -> tuple[Stored, ...]:
     """Weights in the memory of one chip, by class and layer; see `Model.layer_parameters`."""
     rows = []

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hwsim.workload.language import lower as lowering
+from hwsim.workload.language import lowering
 from hwsim.workload.language.parallel import Parallel
 from hwsim.workload.op import StepOptions
 

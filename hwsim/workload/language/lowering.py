@@ -8,6 +8,7 @@ context + 1 positions and writes one. Prefill: a prompt of `context` tokens with
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 from hwsim.errors import InputError
 from hwsim.workload import vector as passes
@@ -19,6 +20,7 @@ from hwsim.workload.op import FIXED_CLASSES, AttentionCore, Cache, Gemm, Op, Ste
 ALONE = Parallel()
 
 
+@lru_cache(maxsize=16)  # the points of a study ask for the same step again and again
 def lower(model: Model, step: StepOptions) -> tuple[Op, ...]:
     """The ops of one step on the chip with the most work, including collectives.
 

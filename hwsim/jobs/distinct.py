@@ -1,0 +1,46 @@
+"""The different ops of a step: layers repeat, so a few dozen ops stand for hundreds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from operator import attrgetter
+
+from hwsim.mapping.operands import Formats
+from hwsim.workload.op import Op
+
+#: All of an op that decides its time and its bytes: everything but name and layer, which only say where it is.
+_shape = attrgetter(*(field.name for field in fields(Op) if field.name not in ("name", "layer")))
+
+
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """ops: each different op once, the first of its kind. order: their numbers, in program order of the step."""
+
+    ops: tuple[Op, ...]
+    order: tuple[int, ...]
+
+    @classmethod
+    def of(cls, ops: Sequence[Op], formats: Formats) -> Distinct:
+        """Ops are equal if only names and layers differ, and not the formats of their weights."""
+        keys = list(map(_shape, ops))
+        if formats.by_layer:
+            stored = [formats.of_class(op.weights, op.layer) if op.weights else None for op in ops]
+            keys = list(zip(keys, stored, strict=True))
+        numbers: dict[tuple, int] = {}
+        first: list[Op] = []
+        order = []
+        for key, op in zip(keys, ops, strict=True):
+            number = numbers.setdefault(key, len(first))
+            if number == len(first):
+                first.append(op)
+            order.append(number)
+        return cls(tuple(first), tuple(order))
+
+    @property
+    def counts(self) -> list[int]:
+        """How often each of them comes."""
+        counts = [0] * len(self.ops)
+        for number in self.order:
+            counts[number] += 1
+        return counts
