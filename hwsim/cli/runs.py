@@ -257,6 +257,64 @@ def study(
 
 
 @app.command()
+def search(
+    file: Annotated[str, typer.Argument(metavar="STUDY", help="a study name or a YAML file; its axes may be ranges")],
+    maximize: Annotated[str, typer.Option(help="metrics to maximize, separated by commas")] = "",
+    minimize: Annotated[str, typer.Option(help="metrics to minimize: seconds, area, energy, or a path in --json")] = "",
+    subject_to: Annotated[
+        list[str] | None,
+        typer.Option(help="a condition: memory.fits, or 'seconds <= 0.01'; may be given more than once"),
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="points to try, with those of earlier runs")] = 100,
+    sampler: Annotated[str, typer.Option(help="tpe, nsga2 or random")] = "tpe",
+    seed: Annotated[int, typer.Option(min=0, help="seed of the sampler")] = 0,
+    out: Annotated[Path | None, typer.Option(help="folder for the results; default: build/searches/NAME")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="points at a time; one gives the same trials every time")] = 1,
+    dask: Annotated[str | None, typer.Option(help="address of a Dask scheduler whose workers run the points")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find the best points of a large space.
+
+    An axis of the grid is a list of values, or a range: `range: 1 TB/s .. 10 TB/s, log`; with `when: {PATH: [VALUE]}`
+    it holds where another axis has one of these values. An interrupted search goes on from its trials.
+
+    \b
+    Examples:
+      hwsim search nano-formats --maximize tokens_per_second --minimize seconds --trials 60
+      hwsim search my-study.yaml --maximize tokens_per_second --minimize area,energy --subject-to memory.fits
+    """
+    from contextlib import nullcontext
+
+    from hwsim.report.progress import progress_bar
+    from hwsim.study.search import Goal, run_search
+    from hwsim.study.space import load_space
+    from hwsim.study.text import found_text
+
+    problems: list[str] = []
+    with collect(problems):
+        goal = Goal.of(maximize, minimize, subject_to or ())
+    with collect(problems):
+        space = load_space(file)
+    if problems:
+        raise InputError(*problems)
+    how: Any = nullcontext("processes")
+    if dask:
+        from hwsim.study.cluster import cluster
+
+        how = cluster(dask)
+    folder = out or Path("build/searches") / space.study.name
+    with how as chosen, progress_bar(space.study.name) as advance:
+        found = run_search(space, folder, goal, trials, sampler, seed, workers, chosen, advance)
+    if as_json:
+        front = [{"key": line["key"], "point": line["point"], "values": goal.values(line)} for line in found.front]
+        head = {"schema": 1, "study": found.study, "trials": found.trials, "ran": found.ran, "failed": found.failed}
+        named = [name for name, _ in goal.objectives]
+        print(json.dumps(head | {"file": found.file, "objectives": named, "front": front}, indent=2))
+    else:
+        print(found_text(found, goal))
+
+
+@app.command()
 def serve(
     arch: ArchName,
     model: Annotated[str, typer.Option(help="a model name (`hwsim model` lists them), a YAML file, or a config.json")],

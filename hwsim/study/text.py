@@ -11,6 +11,7 @@ from hwsim.study.work import Summary
 
 if TYPE_CHECKING:  # numpy is loaded for a sampled study alone
     from hwsim.study.sampled import Sampled
+    from hwsim.study.search import Found, Goal
     from hwsim.study.shards import Merged
 
 
@@ -41,6 +42,31 @@ def summary_text(summary: Summary) -> str:
 def _value(value: object) -> str:
     """A value of an axis on one line."""
     return ", ".join(f"{name}={one}" for name, one in value.items()) if isinstance(value, dict) else str(value)
+
+
+def found_text(found: Found, goal: Goal) -> str:
+    """The front of a search, best first by its first objective; at most 20 points."""
+    f = found
+    name, more = goal.objectives[0]
+    front = sorted(f.front, key=lambda line: goal.values(line)[0], reverse=more)
+    lines = [f"{f.study}: {f.trials:,} trials, {f.ran:,} points simulated now, {f.failed:,} failed"]
+    if front:
+        paths = list(dict.fromkeys(path for line in front for path in line["point"]))
+        rows = [
+            [f"{v:.4g}" for v in goal.values(line)] + [_value(line["point"].get(path, "-")) for path in paths]
+            for line in front[:20]
+        ]
+        lines += ["", table([*(n for n, _ in goal.objectives), *paths], rows, left=0), ""]
+    else:
+        lines.append("  front       no point keeps the limits; loosen one, or try more points")
+    if len(front) > 20:
+        lines.append(f"  front       20 of {len(front):,} points shown; --json has them all")
+    folder = f.file.rpartition("/")[0]
+    lines.append(f"  points      {f.file}  (JSON Lines, one line per point)")
+    lines.append(
+        f"  next        hwsim report {folder}; or the same command with more --trials, which goes on from here"
+    )
+    return "\n".join(lines)
 
 
 def merged_text(merged: Merged) -> str:

@@ -1,0 +1,290 @@
+"""`hwsim search`: the best points of a space that is too large to simulate, by Optuna's samplers.
+
+Every trial is a point of a study: its line goes to `points.jsonl` before Optuna is told, and Optuna's journal, plain
+JSON Lines, holds the trials. A search that was killed goes on: trials without an end are counted as failed, and a point
+that has a line is never simulated again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hwsim import __version__
+from hwsim.errors import InputError, MissingExtra, nearest
+from hwsim.files.whole import write_whole
+from hwsim.result import SCHEMA
+from hwsim.study.executors import EXECUTORS
+from hwsim.study.load import Study, code_digest
+from hwsim.study.record import Record
+from hwsim.study.space import Range, Space
+from hwsim.study.work import GRID, POINTS, simulate_points
+
+JOURNAL = "search.journal"
+SAMPLERS = ("tpe", "nsga2", "random")
+SHORT = {"area": "area_mm2", "energy": "energy_joules", "time": "seconds"}
+"""Short names of metrics; every other one is a dotted path in a result, as in `--json`."""
+_TESTS: dict[str, Callable[[Any, Any], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+_TEST = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(?:(<=|>=|<|>)\s*([-+]?\d[\d.]*(?:[eE][-+]?\d+)?))?\s*")
+
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A condition of `--subject-to`: a metric that must be true, or be on one side of a bound."""
+
+    metric: str
+    test: str | None = None
+    bound: float = 0.0
+
+    @classmethod
+    def of(cls, text: str) -> Limit:
+        """`memory.fits`, or `seconds <= 0.01`. raises: InputError."""
+        found = _TEST.fullmatch(text)
+        if not found:
+            raise InputError(f"--subject-to: {text!r}: write a metric, or a metric and a bound: 'seconds <= 0.01'")
+        return cls(SHORT.get(found[1], found[1]), found[2], float(found[3] or 0))
+
+    def excess(self, line: Line) -> float:
+        """How far a point is beyond the bound; 0 or less where it holds. raises: InputError."""
+        value = metric(line, self.metric)
+        if self.test is None:
+            return 0.0 if value else 1.0
+        if _TESTS[self.test](value, self.bound):
+            return 0.0
+        return abs(float(value) - self.bound) or 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What is best. objectives: (metric, whether more is better). limits: all must hold."""
+
+    objectives: tuple[tuple[str, bool], ...]
+    limits: tuple[Limit, ...] = ()
+
+    @classmethod
+    def of(cls, maximize: str = "", minimize: str = "", subject_to: Sequence[str] = ()) -> Goal:
+        """From the command line, metrics separated by commas. raises: InputError with every error found."""
+        found = [
+            (SHORT.get(name.strip(), name.strip()), more)
+            for text, more in ((maximize, True), (minimize, False))
+            for name in text.split(",")
+            if name.strip()
+        ]
+        if not found:
+            raise InputError("search: write what is best, for example --maximize tokens_per_second --minimize energy")
+        if len({name for name, _ in found}) < len(found):
+            raise InputError("search: a metric is asked for twice")
+        return cls(tuple(found), tuple(map(Limit.of, subject_to)))
+
+    def values(self, line: Line) -> list[float]:
+        """The objectives of a point. raises: InputError for a metric that it does not have."""
+        return [float(metric(line, name)) for name, _ in self.objectives]
+
+    def front(self, lines: Sequence[Line]) -> list[Line]:
+        """The points that keep the limits and that no other one beats in every objective, in the order given."""
+        good = [line for line in lines if not line["error"] and all(limit.excess(line) <= 0 for limit in self.limits)]
+        signs = [-1 if more else 1 for _, more in self.objectives]
+        costs = [[s * v for s, v in zip(signs, self.values(line), strict=True)] for line in good]
+        return [
+            line
+            for line, cost in zip(good, costs, strict=True)
+            if not any(all(a <= b for a, b in zip(other, cost, strict=True)) and other != cost for other in costs)
+        ]
+
+
+def metric(line: Line, path: str) -> Any:
+    """A number, or true or false, of a result by its dotted path. raises: InputError where the result has none."""
+    value: Any = line
+    for name in path.split("."):
+        if not isinstance(value, dict) or name not in value:
+            names = [k for k, v in line.items() if isinstance(v, (int, float))]
+            raise InputError(f"search: a result has no metric {path}{nearest(path, names)}")
+        value = value[name]
+    if value is None:
+        why = "; name a `technology` in the machine's file" if path in ("area_mm2", "energy_joules") else ""
+        raise InputError(f"search: {path} is not known on {line['machine']}{why}")
+    if not isinstance(value, (int, float)):
+        raise InputError(f"search: {path} is no number")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """trials: of this and earlier runs. ran: simulated now. failed: with errors. front: lines of the best points."""
+
+    study: str
+    trials: int
+    ran: int
+    failed: int
+    file: str
+    front: tuple[Line, ...]
+
+
+def run_search(
+    space: Space,
+    out: str | Path,
+    goal: Goal,
+    trials: int = 100,
+    sampler: str = "tpe",
+    seed: int = 0,
+    workers: int = 1,
+    executor: Executor | str = "processes",
+    progress: Callable[[int, int], None] | None = None,
+) -> Found:
+    """Search until the folder `out` holds `trials` trials of this space and goal.
+
+    sampler:  tpe (tree-structured Parzen estimators), nsga2 or random, each with the seed.
+    workers:  points at a time; with one, equal seeds give equal trials.
+    raises:   InputError if `out` cannot be written or is in use, for an unknown sampler, and for a metric that the
+              points do not have.
+    """
+    if sampler not in SAMPLERS:
+        raise InputError(f"--sampler: unknown {sampler!r}{nearest(sampler, SAMPLERS)}")
+    folder = Path(out)
+    ran = 0
+    with Record(folder / POINTS) as record:
+        optuna, asked = _open(space, folder, goal, sampler, seed)
+        before = asked.get_trials(deepcopy=False)
+        for trial in before:
+            if not trial.state.is_finished():  # its process died
+                asked.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        told = sum(trial.state != optuna.trial.TrialState.FAIL or "key" in trial.user_attrs for trial in before)
+        keys = [trial.user_attrs["key"] for trial in before if "key" in trial.user_attrs]
+        running: dict[Future[Any], Any] = {}
+        with _executor(executor, workers) as pool:
+            while told < trials or running:
+                while told + len(running) < trials and len(running) < max(1, workers):
+                    trial = asked.ask()
+                    running[_submit(pool, space.point_study(_suggest(space, trial)), record)] = trial
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    trial = running.pop(future)
+                    [(_, key, line)] = future.result()
+                    if line is not None and key not in record:
+                        record.append(line)
+                        ran += 1
+                    trial.set_user_attr("key", key)
+                    keys.append(key)
+                    found = record.line(key) if key in record else json.loads(line or "null")
+                    _tell(optuna, asked, trial, goal, found)
+                    told += 1
+                    if progress:
+                        progress(told, trials)
+        lines = [record.line(key) for key in dict.fromkeys(keys) if key in record]
+    _write_grid(space, lines, folder)
+    failed = sum(line["error"] is not None for line in lines)
+    return Found(space.study.name, told, ran, failed, str(folder / POINTS), tuple(goal.front(lines)))
+
+
+def _open(space: Space, folder: Path, goal: Goal, sampler: str, seed: int) -> tuple[Any, Any]:
+    """(optuna, its study in the journal), going on from the trials that are there."""
+    try:
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+    except ImportError:
+        raise MissingExtra("searches", "optuna", "search") from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    described = json.dumps(
+        [space.study.digest, repr(space.axes), repr(goal), sampler, seed, __version__, code_digest()]
+    )
+    storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+    kinds = optuna.study.StudyDirection
+    directions = [kinds.MAXIMIZE if more else kinds.MINIMIZE for _, more in goal.objectives]
+    asked = optuna.create_study(study_name=described, storage=storage, directions=directions, load_if_exists=True)
+    count = len(asked.get_trials(deepcopy=False))  # the samplers draw anew after an interruption, not the same again
+    seeded = seed + 1000003 * count
+    asked.sampler = {
+        "tpe": lambda: optuna.samplers.TPESampler(seed=seeded),
+        "nsga2": lambda: optuna.samplers.NSGAIISampler(seed=seeded),
+        "random": lambda: optuna.samplers.RandomSampler(seed=seeded),
+    }[sampler]()
+    return optuna, asked
+
+
+def _suggest(space: Space, trial: Any) -> dict[str, Any]:
+    """The settings of a trial: numbers by their place in the order given, names as categories."""
+    settings: dict[str, Any] = {}
+    for axis in space.axes:
+        if not axis.holds(settings):
+            continue
+        values = axis.values
+        if isinstance(values, Range):
+            if values.whole:
+                number: float = trial.suggest_int(axis.path, int(values.low), int(values.high), log=values.log)
+            else:
+                number = trial.suggest_float(axis.path, values.low, values.high, log=values.log)
+            settings[axis.path] = values.value(number)
+        elif len(values) == 1:
+            settings[axis.path] = values[0]
+        elif any(isinstance(v, (dict, bool)) or (isinstance(v, str) and not v[:1].isdigit()) for v in values):
+            settings[axis.path] = values[trial.suggest_categorical(axis.path, range(len(values)))]
+        else:
+            settings[axis.path] = values[trial.suggest_int(axis.path, 0, len(values) - 1)]
+    return settings
+
+
+def _submit(pool: Executor | None, study: Study, record: Record) -> Future[Any]:
+    """The simulation of a study of one point, unless its line is there."""
+    known = record.known(study.settings(0))
+    if pool is not None:
+        return pool.submit(simulate_points, study, [0], known)
+    future: Future[Any] = Future()
+    future.set_result(simulate_points(study, [0], known))
+    return future
+
+
+def _executor(executor: Executor | str, workers: int) -> AbstractContextManager[Executor | None]:
+    if isinstance(executor, Executor):
+        return nullcontext(executor)
+    if executor not in EXECUTORS:
+        raise InputError(f"executor: unknown {executor!r}{nearest(executor, EXECUTORS)}")
+    return nullcontext() if workers <= 1 and executor == "processes" else EXECUTORS[executor](workers)
+
+
+def _tell(optuna: Any, asked: Any, trial: Any, goal: Goal, line: Line) -> None:
+    """A point with an error is a failed trial; one beyond a limit is a trial that Optuna keeps away from."""
+    if line["error"]:
+        asked.tell(trial, state=optuna.trial.TrialState.FAIL)
+        return
+    for i, limit in enumerate(goal.limits):
+        trial.set_constraint(f"{i} {limit.metric}", limit.excess(line))
+    asked.tell(trial, goal.values(line))
+
+
+def _write_grid(space: Space, lines: Sequence[Line], folder: Path) -> None:
+    """The axes with the values that were tried, for reports; a search has few of the combinations."""
+    axes: list[dict[str, Any]] = []
+    for axis in space.axes:
+        values: dict[str, Any] = {}
+        for line in lines:
+            if axis.path in line["point"]:
+                values.setdefault(json.dumps(line["point"][axis.path]), line["point"][axis.path])
+        kept = list(values.values())
+        axes.append({"path": axis.path, "values": kept})
+    data: Mapping[str, Any] = {
+        "schema": SCHEMA,
+        "name": space.study.name,
+        "description": space.study.description,
+        "source": space.study.source,
+        "version": __version__,
+        "axes": axes,
+        "search": [line["key"] for line in itertools.chain(lines)],
+        "keys": None,
+    }
+    write_whole(folder / GRID, json.dumps(data, indent=1) + "\n")

@@ -1,0 +1,192 @@
+"""Searches: a known front is found with a tenth of the points; nothing is lost, doubled or misread."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from hwsim.errors import InputError
+from hwsim.study import load_study, run_study
+from hwsim.study.record import read_points
+from hwsim.study.search import Goal, Limit, run_search
+from hwsim.study.space import Range, load_space
+
+pytest.importorskip("optuna")
+
+ROOT = Path(__file__).parents[2]
+BASE = {"name": "t", "machine": "edge-mx", "model": "mamba2-130m", "run": {"context": 64}}
+GRID = {
+    "run.weights": ["mxfp4", "mxint8", "mxfp6", "mx6"],
+    "run.batch": {"range": "1 .. 64, log"},
+    "machine.dram.bandwidth": {"range": "20 GB/s .. 200 GB/s, log"},
+}
+SPEED = Goal.of("tokens_per_second", "dram_bytes", ["memory.fits"])
+
+
+def written(tmp_path, grid=GRID, **changes):
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump(BASE | changes | {"grid": grid}, sort_keys=False))
+    return path
+
+
+def space(tmp_path, grid=GRID, **changes):
+    return load_space(written(tmp_path, grid, **changes))
+
+
+class TestSpace:
+    def test_ranges_and_their_values(self, tmp_path):
+        weights, batch, bandwidth = space(tmp_path).axes
+        assert weights.values == tuple(GRID["run.weights"])
+        assert batch.values == Range(1, 64, "", True) and batch.values.whole and batch.values.value(12.6) == 13
+        assert bandwidth.values == Range(20, 200, "GB/s", True)
+        assert bandwidth.values.value(12.34567) == "12.35 GB/s" and bandwidth.values.value(200) == "200 GB/s"
+        grid = {"machine.dram.latency": {"range": "100 .. 1,000 ns"}}
+        assert space(tmp_path, grid).axes[0].values == Range(100, 1000, "ns", False)
+
+    def test_conditions(self, tmp_path):
+        grid = {"run.weights": ["mxfp4", "bf16"], "run.batch": {"values": [1, 2], "when": {"run.weights": ["mxfp4"]}}}
+        found = run_search(space(tmp_path, grid), tmp_path / "out", SPEED, trials=12)
+        for line in read_points(Path(found.file)).values():
+            assert ("run.batch" in line["point"]) == (line["point"]["run.weights"] == "mxfp4")
+
+    @pytest.mark.parametrize(
+        ("grid", "words"),
+        [
+            ({"run.batch": {"range": "1 to 5"}}, "s.yaml:8:.* is not a range; write `1 TB/s .. 10 TB/s, log`"),
+            ({"run.batch": {"range": "5 .. 1"}}, "5 is not below 1"),
+            ({"run.batch": {"range": "0 .. 5, log"}}, "begins above 0"),
+            ({"run.batch": {"range": "0 .. 5"}}, "s.yaml:.*run.batch"),
+            ({"machine.dram.bandwidth": {"range": "1 GB/s .. 2 TB/s"}}, "write both in one"),
+            ({"machine.dram.bandwidth": {"range": "1 m .. 2 m"}}, "s.yaml:.*machine.dram.bandwidth.*unknown unit"),
+            ({"run.batch": {"ranges": "1 .. 2"}}, "ranges: write range or values"),
+            ({"run.batch": {"range": "1 .. 2", "values": [1]}}, "write one of"),
+            ({"run.batch": {"values": 3}}, "is not a list"),
+            ({"run.batch": {"range": "1 .. 2", "when": {"run.weights": ["fp8"]}}}, "stands before this one"),
+        ],
+    )
+    def test_bad_axes_are_named_with_their_place(self, tmp_path, grid, words):
+        with pytest.raises(InputError, match=words):
+            space(tmp_path, grid)
+
+
+class TestGoal:
+    def test_the_front_is_what_no_point_beats(self):
+        lines = [
+            {"error": None, "tokens_per_second": t, "dram_bytes": b, "memory": {"fits": fits}}
+            for t, b, fits in [(5, 5, True), (4, 5, True), (6, 9, True), (9, 1, False), (5, 5, True), (1, 1, True)]
+        ]
+        front = SPEED.front([*lines, {"error": {"kind": "x"}}])
+        assert front == [lines[0], lines[2], lines[4], lines[5]]
+
+    def test_limits(self):
+        line = {"seconds": 0.02, "memory": {"fits": False}, "machine": "m", "area_mm2": None}
+        assert Limit.of("seconds <= 0.02").excess(line) == 0 == Limit.of("seconds>0.01").excess(line)
+        assert Limit.of("seconds < 0.02").excess(line) > 0
+        assert Limit.of("memory.fits").excess(line) == 1
+        for text, words in (("area", "area_mm2 is not known on m"), ("sconds", "did you mean seconds")):
+            with pytest.raises(InputError, match=words):
+                Limit.of(text).excess(line)
+        for text in ("", "seconds ==  3", "seconds <= fast"):
+            with pytest.raises(InputError, match="--subject-to"):
+                Limit.of(text)
+
+    def test_nothing_asked(self):
+        with pytest.raises(InputError, match="--maximize"):
+            Goal.of()
+        with pytest.raises(InputError, match="twice"):
+            Goal.of("seconds", "time")
+
+
+class TestSearch:
+    def test_the_same_seed_gives_the_same_trials_and_a_longer_search_goes_on(self, tmp_path):
+        asked = space(tmp_path)
+        first, second = (run_search(asked, tmp_path / name, SPEED, trials=15) for name in "ab")
+        assert first.ran == first.trials == 15 and first.front == second.front
+        assert (tmp_path / "a/points.jsonl").read_bytes() == (tmp_path / "b/points.jsonl").read_bytes()
+        again = run_search(asked, tmp_path / "a", SPEED, trials=15)
+        assert (again.trials, again.ran, again.front) == (15, 0, first.front)
+        more = run_search(asked, tmp_path / "a", SPEED, trials=20)
+        assert more.trials == 20 and 0 < more.ran <= 5
+        assert (tmp_path / "a/points.jsonl").read_bytes().startswith((tmp_path / "b/points.jsonl").read_bytes())
+
+    def test_another_goal_uses_the_points_that_are_there(self, tmp_path):
+        asked = space(tmp_path, {"run.batch": [1, 2, 3]})
+        run_search(asked, tmp_path / "out", SPEED, trials=20, sampler="random")
+        other = run_search(asked, tmp_path / "out", Goal.of("", "seconds"), trials=20, sampler="random")
+        assert other.ran == 0 and len(read_points(Path(other.file))) == 3
+        assert [line["point"]["run.batch"] for line in other.front] == [1]
+
+    def test_points_with_errors_are_failed_trials(self, tmp_path):
+        asked = space(tmp_path, {"run.weights": ["int8", "bf16"], "run.batch": [1, 2, 3, 4]}, machine="m0")
+        found = run_search(asked, tmp_path / "out", SPEED, trials=16, sampler="random")
+        assert found.trials == 16 and found.failed > 0
+        assert found.front and all(line["point"]["run.weights"] == "int8" for line in found.front)
+
+    def test_an_unknown_sampler(self, tmp_path):
+        with pytest.raises(InputError, match="did you mean nsga2"):
+            run_search(space(tmp_path), tmp_path / "out", SPEED, sampler="nsga3")
+
+    @pytest.mark.slow
+    def test_kills_lose_and_double_nothing(self, tmp_path):
+        """The journal and the points agree after each kill; at the end every trial has its line, once."""
+        path, out = written(tmp_path), tmp_path / "out"
+        command = [sys.executable, "-m", "hwsim", "search", path, "--maximize", "tokens_per_second", "--out", out]
+        command += ["--trials", "80", "--json"]
+        for i in range(12):
+            process = subprocess.Popen(
+                list(map(str, command)), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            time.sleep(1.2 + 0.15 * i)
+            process.kill()
+            process.wait()
+        done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=True)
+        found = json.loads(done.stdout)
+        assert found["trials"] >= 80
+        lines = (out / "points.jsonl").read_text().splitlines()
+        assert len({json.loads(line)["key"] for line in lines}) == len(lines)
+
+    @pytest.mark.slow
+    def test_a_known_front_with_a_tenth_of_the_points(self, tmp_path):
+        """Hypervolume of the front within 2 % of the exhaustive one, mean of ten seeds; random search beside it."""
+        grid = {
+            "run.weights": ["mxfp4", "mxint8", "mxfp6", "mx6"],
+            "run.batch": [1, 2, 4, 8, 16, 32],
+            "run.context": [64, 128, 256],
+            "machine.dram.bandwidth": ["40 GB/s", "80 GB/s", "120 GB/s", "160 GB/s", "200 GB/s"],
+            "machine.dram.latency": ["100 ns", "200 ns", "400 ns"],
+        }
+        whole = load_study(written(tmp_path, grid))
+        run_study(whole, tmp_path / "all")
+        lines = list(read_points(tmp_path / "all/points.jsonl").values())
+        goal = Goal.of("tokens_per_second", "seconds")
+        best = volume(goal.front(lines), lines)
+        shares = {}
+        for sampler in ("tpe", "random"):
+            found = []
+            for seed in range(10):
+                out = tmp_path / f"{sampler}{seed}"
+                out.mkdir()
+                (out / "points.jsonl").write_bytes((tmp_path / "all/points.jsonl").read_bytes())
+                front = run_search(load_space(tmp_path / "s.yaml"), out, goal, len(lines) // 10, sampler, seed).front
+                found.append(volume(front, lines) / best)
+            shares[sampler] = np.mean(found)
+        print(shares)
+        assert shares["tpe"] >= 0.98
+        assert shares["tpe"] > shares["random"]
+
+
+def volume(front, lines):
+    """Hypervolume of tokens/s up and log seconds down, from the worst values of all points."""
+    worst = max(np.log(line["seconds"]) for line in lines)
+    area, seen = 0.0, 0.0
+    for line in sorted(front, key=lambda one: one["seconds"]):
+        gain = line["tokens_per_second"] - seen
+        if gain > 0:
+            area += gain * (worst - np.log(line["seconds"]))
+            seen = line["tokens_per_second"]
+    return area
