@@ -389,7 +389,7 @@ def pareto_figure(grid: Grid) -> Any:
                             textcoords="offset points", fontsize=7.5, ha="right")  # fmt: skip
         ax.set_xscale("log")
         ax.set_yscale("log")
-        ax.margins(x=0.3, y=0.12)
+        ax.margins(x=0.42, y=0.12)
         ax.set_title(grid.title(panel), fontsize=9)
     for ax in axes:
         plain_log(ax.xaxis)
@@ -405,10 +405,12 @@ def pareto_figure(grid: Grid) -> Any:
 
 
 def left_out(grid: Grid, panels: list[Panel], axis: Axis | None = None) -> str:
-    """`3 of 10 panels drawn; ...` where a figure does not draw all of them, or all values of `axis`; else ""."""
+    """What a figure does not draw: some of the panels, some values of `axis`, predicted points; "" if it draws all."""
     total, said = len(grid.panels(10**9)), []
     if len(panels) < total:
         said.append(f"{len(panels)} of {total} choices of {', '.join(plain(a.name) for a in grid.others)}")
     if axis and len(ends(len(axis.values))) < len(axis.values):
         said.append(f"{len(ends(len(axis.values)))} of {len(axis.values)} values of {plain(axis.name)}")
+    if grid.predicted:
+        said.append(f"{len(grid.lines):,} simulated points, none of the {len(grid.predicted):,} predicted ones")
     return f" Drawn: {'; '.join(said)}; the tables have every point." if said else ""
