@@ -53,6 +53,9 @@ def run(
     by: By = None,
     energy: Energy = False,
     trace: Trace = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="write a page with the timeline by op and layer to this file")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Simulate one decode step or one prefill.
@@ -84,7 +87,7 @@ def run(
         parallel=parallel,
         skew=skew,
     )
-    _finish(job, by, energy, trace, as_json)
+    _finish(job, by, energy, trace, as_json, html)
 
 
 @app.command()
@@ -116,48 +119,65 @@ def gemm(
     _finish(job, None, energy, trace, as_json)
 
 
-def _finish(job: Job, by: str | None, energy: bool, trace: Path | None, as_json: bool) -> None:
-    """Simulate, print the result, and write the trace if one was requested."""
+def _finish(
+    job: Job, by: str | None, energy: bool, trace: Path | None, as_json: bool, html: Path | None = None
+) -> None:
+    """Simulate, print the result, and write the trace and the page if they were requested."""
     from hwsim.report.text import result_text
 
     traced = None
-    if trace:
-        from hwsim.files.whole import check_writable
-        from hwsim.jobs.tile import TileJob
+    files = {"--trace": trace, "--html": html}
+    for option, path in files.items():
+        if path:
+            from hwsim.files.whole import check_writable
+            from hwsim.jobs.tile import TileJob
 
-        if not isinstance(job, TileJob):
-            raise InputError("--trace: a GEMV machine runs no tiles, so there is no timeline to write; leave it out")
-        check_writable(trace)
-        traced = job
+            if not isinstance(job, TileJob):
+                raise InputError(
+                    f"{option}: a GEMV machine runs no tiles, so there is no timeline to write; leave it out"
+                )
+            check_writable(path)
+            traced = job
+    if html:
+        from hwsim.files.html import library
+
+        library()  # before the run, in case it is not installed
     result = job.result()
     if trace and traced:
         from hwsim.jobs.trace import write_trace
 
         write_trace(trace, traced, result)
+    if html and traced:
+        from hwsim.report.run_page import write_run_page
+
+        write_run_page(html, traced, result)
     if as_json:
         print(json.dumps(result.to_dict(), indent=2))
     else:
         print(result_text(result, by, energy))
         if trace:
             print(f"  trace       {trace}  (open it at ui.perfetto.dev)")
+        if html:
+            print(f"  page        {html}  (open it in a browser)")
 
 
 @app.command()
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help="a result, written by `hwsim run ... --json`")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="the result to compare with A")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="A B...", help="results, written by `hwsim run ... --json`; ratios are to A")
+    ],
     as_json: Json = False,
 ) -> None:
-    """Compare two results, B against A.
+    """Compare results: figures, causes, settings.
 
     \b
     Example:
-      hwsim compare a.json b.json
+      hwsim compare fp8.json nvfp4.json seedlm4.json
     """
-    from hwsim.report.compare import compare_text, comparison, read_result
+    from hwsim.report.compare import compare_text, comparison, read_results
 
-    left, right = read_result(a), read_result(b)
-    print(json.dumps(comparison(left, right), indent=2) if as_json else compare_text(left, right))
+    results = read_results(files)
+    print(json.dumps(comparison(results), indent=2) if as_json else compare_text(results))
 
 
 @app.command()
@@ -444,14 +464,41 @@ def validate(
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder with the results of a study")],
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="folder for the page; default: DIR")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="folder for the page, or FILE.html with --html; default: DIR")
+    ] = None,
+    html: Annotated[
+        bool, typer.Option("--html", help="write one HTML file to explore all points in a browser instead")
+    ] = False,
+    table: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="write one row per point to a .csv or .parquet file instead"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Draw a study's results as a page.
 
     Writes a Markdown page with figures into the study's folder, or into the folder given by --out.
-    """
-    from hwsim.study.page import write_page
 
-    written = [str(path) for path in write_page(folder, out)]
-    print(json.dumps({"schema": 1, "written": written}, indent=2) if as_json else "\n".join(written))
+    \b
+    Examples:
+      hwsim report build/studies/nano-formats
+      hwsim report build/studies/nano-formats --html
+      hwsim report build/studies/nano-formats --table points.parquet
+    """
+    from hwsim.study.page import write_html, write_page
+
+    if table:
+        from hwsim.study.grid import read_grid
+        from hwsim.study.tidy import check_table, write_table
+
+        check_table(table)
+        write_table(read_grid(folder), table)
+    if html:
+        written = [write_html(folder, out)]
+    elif table:
+        written = []
+    else:
+        written = write_page(folder, out)
+    names = [str(path) for path in [*([table] if table else []), *written]]
+    print(json.dumps({"schema": 1, "written": names}, indent=2) if as_json else "\n".join(names))

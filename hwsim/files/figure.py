@@ -5,8 +5,43 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from zlib import crc32
 
 from hwsim.errors import MissingExtra
+
+#: Okabe and Ito's eight colours (jfly.uni-koeln.de/color), without yellow: the lines of a figure. They can be told
+#: apart without red and green.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+#: The colour of each op kind, on every page; hatches separate neighbours in print. The colours are Paul Tol's schemes
+#: (personal.sron.nl/~pault).
+OP_COLOURS = {
+    "embedding": ("#999933", ""),
+    "norm": ("#777777", ""),
+    "attention_proj": ("#0077BB", ""),
+    "attention": ("#88CCEE", "////"),
+    "mlp": ("#332288", ""),
+    "router": ("#EE7733", "...."),
+    "experts": ("#117733", ""),
+    "shared_experts": ("#44AA99", "////"),
+    "latent": ("#CC3311", ""),
+    "mamba_proj": ("#CC6677", ""),
+    "conv": ("#AA4499", "...."),
+    "ssm": ("#882255", "////"),
+    "mtp": ("#FFAABB", ""),
+    "head": ("#DDCC77", ""),
+    "link": ("#663333", "////"),
+    "gemm": ("#4477AA", ""),
+    "other": ("#BBBBBB", ""),
+}
+
+#: Colours of op kinds that are not in the table.
+_MORE = ("#77AADD", "#EE8866", "#EEDD88", "#99DDFF", "#44BB99", "#BBCC33", "#AAAA00", "#225555", "#666633", "#555555")
+
+
+def op_style(kind: str) -> tuple[str, str]:
+    """Colour and hatch of an op kind: the same on every page, also of a kind that is not in the table."""
+    return OP_COLOURS.get(kind) or (_MORE[crc32(kind.encode()) % len(_MORE)], "xx")
 
 
 def pyplot(size: int = 9, **settings: Any) -> ModuleType:

@@ -39,6 +39,11 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
+def markdown_text(text: str) -> str:
+    """Text from a file as text of a Markdown page: no HTML, no new column of a table, no new line."""
+    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").splitlines())
+
+
 def percent(share: float | None) -> str:
     """`12.3` for 0.123, or a dash where there is no number."""
     return "-" if share is None or not isfinite(share) else f"{100 * share:.1f}"

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwsim.files.figure import pyplot, save
+from hwsim.files.figure import op_style, save
 from hwsim.files.tables import seconds_text, table
 from hwsim.files.whole import write_whole
 from hwsim.jobs.run import checked_job
 from hwsim.jobs.tile import TileJob
 from hwsim.report.text import causes_text
 from hwsim.result import Result, weakest
+from hwsim.study.figures import canvas
 
 MODEL = "nemotron3-nano-30b-a3b"
 SYSTEMS = (
@@ -26,6 +27,7 @@ SYSTEMS = (
     ("seedlm3", "h200-sxm-regen"),
 )
 STEPS = (("decode", 1, 8192), ("decode", 8, 8192), ("decode", 64, 8192), ("prefill", 1, 2048))
+GREYS = ("#333333", "#7A7A7A", "#B8B8B8")  # of the batches: the colours are those of the op kinds
 TRACED = ("nvfp4", "decode", 1)
 
 
@@ -88,42 +90,64 @@ def summary(found: list[Point]) -> str:
 
 
 def draw(found: list[Point], path: Path) -> None:
-    """Tokens per second by format, with the bound above each bar; and the time of a decode step by op kind."""
-    plt = pyplot()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
-    names = [name for name, _ in SYSTEMS]
+    """Decoding speed as a multiple of FP8's at the same batch, with the bound; and the time of a decode step by op."""
+    plt = canvas()
     decode = [p for p in found if p.result.phase == "decode"]
     batches = sorted({p.result.config["batch"] for p in decode})
+    results = {(p.weights, p.result.config["batch"]): p.result for p in decode}
+    names = [name + ("*" if machine.endswith("regen") else "") for name, machine in SYSTEMS]
+    size = {"figsize": (12.6, 4.4), "layout": "constrained", "width_ratios": [1.35, 1, 1]}
+    figure, (left, *panels) = plt.subplots(1, 3, **size)
     for i, batch in enumerate(batches):
-        some = {p.weights: p.result for p in decode if p.result.config["batch"] == batch}
-        xs = [x + 0.27 * (i - 1) for x in range(len(names))]
-        speeds = {name: r.tokens_per_second for name, r in some.items() if r.tokens_per_second is not None}
-        left.bar(xs, [speeds[n] for n in names], 0.25, label=f"batch {batch}", color=f"C{i}")
-        peak = [speeds[n] * some[n].cycles / some[n].bound_cycles for n in names]
-        left.plot(xs, peak, "_", color="black", markersize=9, label="bound" if i == 0 else None)
-    left.set_yscale("log")
-    left.set_ylabel("tokens/s, decode, context 8192")
-    left.set_xticks(range(len(names)), [n + ("*" if m.endswith("regen") else "") for n, m in SYSTEMS])
-    left.set_title("bars: simulated; dashes: bound; *: hypothetical regenerators", fontsize=9)
-    left.legend(fontsize=8, ncols=2)
-    colours = plt.get_cmap("tab20").colors
+        base = _speed(results["fp8", batch])
+        for j, (name, _) in enumerate(SYSTEMS):
+            r, y = results[name, batch], j + 0.27 * (i - 1)
+            ratio = _speed(r) / base
+            left.barh(y, ratio, 0.25, color=GREYS[i], label=f"batch {batch}" if j == 0 else None)
+            bound = ratio * r.cycles / r.bound_cycles
+            left.plot(bound, y, "|", color="black", markersize=8, label="bound" if i == j == 0 else None)
+            left.annotate(f"{_speed(r):,.0f}", (max(ratio, bound), y), xytext=(5, 0), textcoords="offset points",
+                          va="center", fontsize=7.5)  # fmt: skip
+    left.set_yticks(range(len(names)), names)
+    left.invert_yaxis()
+    left.grid(axis="y", visible=False)
+    left.margins(x=0.12)
+    left.set_xlabel("tokens/s as a multiple of FP8's; the numbers are tokens/s")
+    left.set_title("speed of decoding; *: hypothetical regenerators", fontsize=9)
     kinds = [row.name for row in decode[0].result.by_op]
-    for position, batch in enumerate((1, 64)):
-        some = {p.weights: p.result for p in decode if p.result.config["batch"] == batch}
-        for x, name in enumerate(names):
-            r, base = some[name], 0.0
-            for j, kind in enumerate(kinds):
-                share = 100 * next(row.cycles for row in r.by_op if row.name == kind) / r.cycles
-                label = kind if (x, position) == (0, 0) else None
-                right.bar(x + 0.4 * position - 0.2, share, 0.36, bottom=base, color=colours[j], label=label)
-                base += share
-    right.set_xticks(range(len(names)), names)
-    right.set_ylabel("% of the decode step")
-    right.set_title("time by op kind: left bar batch 1, right bar batch 64", fontsize=9)
-    right.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
-    title = "Nemotron 3 Nano 30B-A3B on one H200; formats of four bits and fewer: experts only, the rest FP8"
-    figure.suptitle(title, fontsize=10)
+    for ax, batch in zip(panels, (batches[0], batches[-1]), strict=True):
+        some = {name: {row.name: row.cycles for row in results[name, batch].by_op} for name, _ in SYSTEMS}
+        slowest = max(sum(parts.values()) for parts in some.values())
+        large = [k for k in kinds if any(parts[k] > 0.02 * sum(parts.values()) for parts in some.values())]
+        starts = [0.0] * len(SYSTEMS)
+        for kind in [*large, "other"]:
+            shares = [
+                100 * (sum(v for k, v in parts.items() if k not in large) if kind == "other" else parts[kind]) / slowest
+                for parts in some.values()
+            ]
+            colour, hatch = op_style(kind)
+            ax.barh(range(len(SYSTEMS)), shares, 0.74, left=starts, color=colour, hatch=hatch, edgecolor="white",
+                    linewidth=0.3, label=kind.replace("_", " "))  # fmt: skip
+            starts = [start + share for start, share in zip(starts, shares, strict=True)]
+        ax.set_yticks(range(len(names)), names if ax is panels[0] else [""] * len(names))
+        ax.invert_yaxis()
+        ax.grid(axis="y", visible=False)
+        ax.set_xlabel("time, % of the slowest")
+        ax.set_title(f"time of a decode step, batch {batch}", fontsize=9)
+    figure.suptitle(
+        "Nemotron 3 Nano 30B-A3B on one H200, context 8,192; four bits and fewer: experts only, the rest FP8",
+        fontsize=10, x=0.012, ha="left",
+    )  # fmt: skip
+    handles = {label: h for ax in (left, *panels) for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    order = [f"batch {b}" for b in batches] + ["bound", *(k.replace("_", " ") for k in [*kinds, "other"])]
+    shown = [label for label in order if label in handles]
+    figure.legend([handles[k] for k in shown], shown, loc="outside right upper", frameon=False, fontsize=8)
     save(figure, path)
+
+
+def _speed(r: Result) -> float:
+    assert r.tokens_per_second is not None, "a decode step makes tokens"
+    return r.tokens_per_second
 
 
 def main(out: Path = Path("build/sim")) -> None:

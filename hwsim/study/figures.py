@@ -1,20 +1,19 @@
-"""Figures of a study as SVG; equal results give equal bytes. Colours can be told apart without red and green."""
+"""Figures of a study as SVG; equal results give equal bytes. Every title says machine, model and step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from math import ceil, log10
 from typing import Any
 
-from hwsim.files.figure import pyplot, save
-from hwsim.study.grid import Grid, Line, ends, number
+from hwsim.files.figure import COLOURS, op_style, pyplot
+from hwsim.result import weakest
+from hwsim.study.grid import Axis, Grid, Panel, ends, plain
+from hwsim.study.metrics import Line, fits, per_token
+from hwsim.study.roofs import cap, machine_roof
 
-#: Okabe and Ito's eight colours (jfly.uni-koeln.de/color), without yellow; dashes mark their second use.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX*<>hd"
-DASHES = ("-", "--")
-#: Paul Tol's muted scheme (personal.sron.nl/~pault) for the parts of a bar; hatches separate neighbours in print.
-PARTS = ("#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499", "#BBBBBB")
+DASHES = ("-", "--", "-.", ":")
 SMALL_PART = 0.02
 
 
@@ -41,36 +40,67 @@ def style(i: int) -> dict[str, Any]:
     }
 
 
-def fits(line: Line) -> bool:
-    """Whether the run fits in the machine's memory."""
-    return not line["memory"] or line["memory"]["fits"]
+def speed_of(grid: Grid) -> tuple[str, Callable[[Line], float]]:
+    """Speed of a point, as (label, function): tokens/s, or steps/s if one of the points makes no tokens."""
+    if all(line["tokens_per_second"] for line in grid.lines.values()):
+        return "tokens/s", lambda line: line["tokens_per_second"]
+    return "steps/s", lambda line: 1 / line["seconds"]
 
 
-def _panels(plt: Any, n: int, **size: Any) -> tuple[Any, list[Any]]:
-    width = {1: 7.6, 2: 9.4}.get(n, 11.5)
-    figure, axes = plt.subplots(1, n, figsize=(width, 3.8), sharey=True, squeeze=False, layout="constrained", **size)
-    return figure, list(axes[0])
+def series_labels(grid: Grid) -> dict[int, str]:
+    """Label of each series that has points, with the weakest provenance of its times where the series differ in it."""
+    lines: dict[int, list[Line]] = {}
+    at = grid.axes.index(grid.series) if grid.series else None
+    for choice, line in grid.lines.items():
+        lines.setdefault(choice[at] if at is not None else 0, []).append(line)
+    marks = {s: weakest(*(line["provenance"] for line in some)) for s, some in lines.items()}
+    many = len(set(marks.values())) > 1
+    names = {s: grid.series.labels[s] if grid.series else "" for s in sorted(lines)}
+    return {s: f"{name} ({marks[s]})" if many else name for s, name in names.items()}
+
+
+def series_title(grid: Grid) -> str | None:
+    """The heading of the legend: the name of the series, and how their times are known if all alike."""
+    marks = {weakest(line["provenance"]) for line in grid.lines.values()}
+    alike = f" (kernels: {marks.copy().pop()})" if len(marks) == 1 and "-" not in marks else ""
+    return plain(grid.series.name) + alike if grid.series else None
+
+
+def _panels(plt: Any, grid: Grid, n: int, height: float = 3.4, **share: Any) -> tuple[Any, list[Any]]:
+    """A figure with `n` panels in one or two rows, and its title; unused places stay empty."""
+    rows = 1 if n <= 3 else 2
+    across = ceil(n / rows)
+    size = {1: 8.4, 2: 10.4}.get(across, 12.6), 0.7 + height * rows
+    options = {"sharex": True, "sharey": True} | share
+    figure, axes = plt.subplots(rows, across, figsize=size, squeeze=False, layout="constrained", **options)
+    for ax in axes.flat[n:]:
+        ax.set_visible(False)
+    figure.suptitle(grid.heading(), fontsize=10, x=0.012, ha="left")
+    for ax in axes.flat[:n]:
+        ax.xaxis.set_tick_params(labelbottom=True)
+    return figure, list(axes.flat[:n])
 
 
 def _legend(figure: Any, handles: Iterable[Any], labels: Iterable[str], title: str | None = None) -> None:
     handles, labels = list(handles), list(labels)
-    if labels:
+    if any(labels):
         figure.legend(handles, labels, title=title, loc="outside right upper", frameon=False, fontsize=8)
 
 
-def _axis_scale(ax: Any, grid: Grid) -> None:
-    """Make the x axis logarithmic, with values of the study as ticks, few enough not to overlap."""
+def scale_x(ax: Any, grid: Grid) -> None:
+    """Make the x axis logarithmic where its values span much, with values of the study as ticks, few enough to read."""
     from matplotlib.ticker import NullLocator
 
     numbers = sorted(grid.along_x()[1])
     if numbers[0] > 0 and numbers[-1] / numbers[0] >= 8:
         ax.set_xscale("log", base=2)
         ax.xaxis.set_minor_locator(NullLocator())
-        shown = [n for n in numbers if n in _apart(numbers)]
+        width = ax.figure.get_size_inches()[0] / max(1, ax.get_subplotspec().get_gridspec().ncols)
+        shown = [n for n in numbers if n in apart(numbers, most=max(3, int(width * 1.4)))]
         ax.set_xticks(shown, [tick(n) for n in shown])
 
 
-def _plain_log(axis: Any) -> None:
+def plain_log(axis: Any) -> None:
     """Label a logarithmic axis with plain numbers: 1, 2, 5 of each decade if there are few decades, else 1."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -80,16 +110,17 @@ def _plain_log(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _apart(numbers: list[float], least: float = 1.9) -> list[float]:
-    """At most seven of the numbers, from the smallest, each at least a factor above the previous one."""
+def apart(numbers: list[float], least: float = 1.3, most: int = 7) -> list[float]:
+    """At most `most` of the numbers, from the smallest, as evenly spread by powers as they allow."""
+    least = max(least, (numbers[-1] / numbers[0]) ** (0.8 / most))
     while True:
         kept = [numbers[0]]
         for n in numbers[1:]:
             if n >= least * kept[-1]:
                 kept.append(n)
-        if len(kept) <= 7:
+        if len(kept) <= most:
             return kept
-        least *= 2
+        least *= 1.3
 
 
 def tick(n: float) -> str:
@@ -104,79 +135,114 @@ def tick(n: float) -> str:
     return f"{n:g}"
 
 
-def lines_figure(grid: Grid, path: Path, command: str) -> None:
-    """Tokens per second over x, one line per series, one panel for each of some choices on the other axes."""
+def lines_figure(grid: Grid, relative: bool = False) -> Any:
+    """Speed over x, one line per series, one panel for each choice on the other axes.
+
+    relative: as a multiple of the first series at the same x, on a linear axis, where small differences can be seen.
+    """
     plt = canvas()
     axis, numbers = grid.along_x()
-    panels = grid.panels()
-    figure, axes = _panels(plt, len(panels))
+    name, speed = speed_of(grid)
+    panels, labels = grid.panels(), series_labels(grid)
+    figure, axes = _panels(plt, grid, len(panels))
     handles: dict[int, Any] = {}
     misfit = None
     for ax, panel in zip(axes, panels, strict=True):
-        series: dict[int, list[tuple[float, Line]]] = {}
-        for s, x, line in grid.at(panel):
-            series.setdefault(s, []).append((numbers[x], line))
-        for s, points in sorted(series.items()):
-            points.sort(key=lambda p: p[0])
-            xs, ys = [x for x, _ in points], [line["tokens_per_second"] for _, line in points]
+        cells = {(s, x): line for s, x, line in grid.at(panel)}
+        for s in labels:
+            found = [(x, cells[s, x]) for x in range(len(numbers)) if (s, x) in cells]
+            found = [(x, line) for x, line in found if not relative or (0, x) in cells]
+            points = [
+                (numbers[x], speed(line) / (speed(cells[0, x]) if relative else 1), line)
+                for x, line in sorted(found, key=lambda p: numbers[p[0]])
+            ]
+            xs, ys = [x for x, _, _ in points], [y for _, y, _ in points]
             (handles[s],) = ax.plot(xs, ys, **style(s), markersize=4, linewidth=1.2)
-            out = [(x, line["tokens_per_second"]) for x, line in points if not fits(line)]
+            out = [(x, y) for x, y, line in points if not fits(line)]
             if out:
                 ring = {"s": 70, "facecolors": "none", "edgecolors": "black", "linewidths": 0.8}
                 misfit = ax.scatter(*zip(*out, strict=True), **ring)
-        _axis_scale(ax, grid)
-        ax.set_yscale("log")
-        ax.set_xlabel(axis.name)
+        scale_x(ax, grid)
+        if not relative:
+            ax.set_yscale("log")
         ax.set_title(grid.title(panel), fontsize=9)
-    axes[0].set_ylabel("tokens/s")
-    _plain_log(axes[0].yaxis)
-    labels = [grid.series.label(grid.series.values[s]) for s in sorted(handles)] if grid.series else []
-    shown = [handles[s] for s in sorted(handles)]
+    for ax in _bottom(axes):
+        ax.set_xlabel(axis.name)
+    for ax in _left(axes):
+        first = grid.series.labels[0] if grid.series else ""
+        ax.set_ylabel(f"{name}, as a multiple of {first}" if relative else name)
+        if relative:
+            ax.set_ylim(bottom=0)
+        else:
+            plain_log(ax.yaxis)
+    shown, words = [handles[s] for s in labels], list(labels.values())
     if misfit is not None:
-        shown, labels = [*shown, misfit], [*labels, "does not fit in memory"]
-    _legend(figure, shown if labels else [], labels, grid.series.name if grid.series else None)
-    save(figure, path, command, bbox_inches="tight")
+        shown, words = [*shown, misfit], [*words, "does not fit in memory"]
+    _legend(figure, shown, words, series_title(grid))
+    return figure
 
 
-def by_op_figure(grid: Grid, path: Path, command: str) -> None:
-    """Time of a step: one bar per series, stacked by op kind; one panel for each of some x."""
+def _left(axes: list[Any]) -> list[Any]:
+    return [ax for ax in axes if ax.get_subplotspec().is_first_col()]
+
+
+def _bottom(axes: list[Any]) -> list[Any]:
+    """The lowest panel of each column."""
+    lowest = {ax.get_subplotspec().colspan.start: ax for ax in axes}
+    return list(lowest.values())
+
+
+def by_op_figure(grid: Grid) -> Any:
+    """Time of a step by op kind: one bar per series, stacked; a row of panels per choice on the other axes, one panel
+    for each of some x. The lengths are shares of the slowest bar of their panel; each bar ends in its time.
+    """
     plt = canvas()
-    panel = grid.panels()[len(grid.panels()) // 2]
-    cells = list(grid.at(panel))
+    panels = grid.panels(4)
     xs = ends(len(grid.x.values)) if grid.x else [0]
-    cells = [(s, x, line) for s, x, line in cells if x in xs]
-    time = {(s, x): _times(line) for s, x, line in cells}
+    cells = {(p, s, x): line for p, panel in enumerate(panels) for s, x, line in grid.at(panel) if x in xs}
+    time = {place: _times(line) for place, line in cells.items()}
     kinds = list(dict.fromkeys(kind for parts in time.values() for kind in parts))
     large = [k for k in kinds if any(t.get(k, 0) >= SMALL_PART * sum(t.values()) for t in time.values())]
-    rows = sorted({s for s, _, _ in cells}, reverse=True)
-    height = 1.3 + 0.32 * len(rows)
+    labels = series_labels(grid)
+    bars = list(reversed(labels))
+    size = max(8.4, 3.2 + 3.1 * len(xs)), 0.9 + len(panels) * (0.75 + 0.27 * len(bars))
     figure, axes = plt.subplots(
-        1, len(xs), figsize=(max(6.0, 3.4 * len(xs)), height), sharey=True, squeeze=False, layout="constrained"
+        len(panels), len(xs), figsize=size, sharey=True, sharex=True, squeeze=False, layout="constrained"
     )
-    longest = max(sum(t.values()) for t in time.values())
-    unit, scale = next(((u, f) for u, f in (("s", 1), ("ms", 1e3)) if longest * f >= 1), ("us", 1e6))
-    for ax, x in zip(axes[0], xs, strict=True):
-        base = dict.fromkeys(rows, 0.0)
-        for j, kind in enumerate([*large, "other"]):
-            values = [_part(time.get((s, x), {}), kind, large) * scale for s in rows]
-            colour = PARTS[j % (len(PARTS) - 1)] if kind != "other" else PARTS[-1]
-            hatch = ("", "////", "", "....")[j % 4] if kind != "other" else ""
-            label = kind.replace("_", " ") if ax is axes[0][0] else None
-            lefts = [base[s] for s in rows]
-            ax.barh(range(len(rows)), values, 0.74, left=lefts, color=colour, hatch=hatch, edgecolor="white",
-                    linewidth=0.3, label=label)  # fmt: skip
-            base = {s: base[s] + v for s, v in zip(rows, values, strict=True)}
-        ax.set_xlabel(f"time of a step, {unit}")
+    figure.suptitle(grid.heading(), fontsize=10, x=0.012, ha="left")
+    for (p, panel), (i, x) in ((a, b) for a in enumerate(panels) for b in enumerate(xs)):
+        ax, some = axes[p][i], {s: time.get((p, s, x), {}) for s in bars}
+        slowest = max((sum(t.values()) for t in some.values()), default=0) or 1
+        base = dict.fromkeys(bars, 0.0)
+        for kind in [*large, "other"]:
+            values = [100 * _part(some[s], kind, large) / slowest for s in bars]
+            colour, hatch = op_style(kind)
+            label = kind.replace("_", " ") if (p, i) == (0, 0) else None
+            ax.barh(range(len(bars)), values, 0.74, left=[base[s] for s in bars], color=colour, hatch=hatch,
+                    edgecolor="white", linewidth=0.3, label=label)  # fmt: skip
+            base = {s: base[s] + v for s, v in zip(bars, values, strict=True)}
+        for y, s in enumerate(bars):
+            if some[s]:
+                ax.annotate(_short(sum(some[s].values())), (base[s], y), xytext=(3, 0), textcoords="offset points",
+                            va="center", fontsize=7.5)  # fmt: skip
+        ax.set_xlim(0, 134)
+        ax.set_xticks([0, 50, 100])
         ax.grid(axis="y", visible=False)
-        if grid.x:
-            ax.set_title(f"{grid.x.name.partition(' (')[0]} {grid.x.label(grid.x.values[x])}", fontsize=9)
-    if grid.series:
-        axes[0][0].set_yticks(range(len(rows)), [grid.series.label(grid.series.values[s]) for s in rows])
-    if grid.title(panel):
-        figure.suptitle(grid.title(panel), fontsize=9)
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    _legend(figure, handles, labels)
-    save(figure, path, command, bbox_inches="tight")
+        at = f"{plain(grid.x.name)} {grid.x.labels[x]}" if grid.x else ""
+        ax.set_title("\n".join(part for part in (grid.title(panel), at) if part), fontsize=9)
+    for ax in axes[-1]:
+        ax.set_xlabel("time, % of the slowest")
+    axes[0][0].set_yticks(range(len(bars)), [labels[s] for s in bars])
+    handles, words = axes[0][0].get_legend_handles_labels()
+    _legend(figure, handles, words)
+    return figure
+
+
+def _short(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-9:.3g} ns"
 
 
 def _times(line: Line) -> dict[str, float]:
@@ -188,66 +254,88 @@ def _part(times: dict[str, float], kind: str, large: list[str]) -> float:
     return sum(t for k, t in times.items() if k not in large) if kind == "other" else times.get(kind, 0.0)
 
 
-def machine_roof(line: Line) -> tuple[float, dict[str, float]]:
-    """(bytes per second of the memory, MACs per second by pair of formats) of a point's machine."""
-    machine = line["config"]["machine"]
-    clock, bandwidth = number(machine["clock"]), machine["dram"]["bandwidth"]
-    assert clock is not None, "a machine that was loaded has a frequency as its clock"
-    rate = (number(bandwidth) or 0.0) * (clock if "cycle" in bandwidth else 1)
-    peaks: dict[str, float] = {}
-    for r in machine["dot"]["rates"]:
-        peak = (number(r["rate"]) or 0.0) * (clock if "cycle" in r["rate"] else 1)
-        name = r["weights"] if r["weights"] == r["activations"] else f"{r['weights']} x {r['activations']}"
-        peaks[name] = peak
-    return rate, peaks
+def roofline_figure(grid: Grid) -> Any:
+    """MACs per second of each point over its MACs per DRAM byte, under the roofs of its machine.
 
-
-def roofline_figure(grid: Grid, path: Path, command: str) -> None:
-    """MACs per second of each point over its MACs per DRAM byte, under the rooflines of its machine."""
+    A short bar above a point is the roof of the server that limits it, where that is neither memory nor dot array.
+    """
     plt = canvas()
-    figure, ax = plt.subplots(figsize=(7.6, 4.6), layout="constrained")
-    panels = grid.panels()
-    shown = [(i, s, line) for i, panel in enumerate(panels) for s, _, line in grid.at(panel) if line["dram_bytes"]]
-    by_panel = len(panels) > 1
-    intensity = [line["macs"] / line["dram_bytes"] for _, _, line in shown]
-    left, right = min(intensity) / 2, max(intensity) * 4
-    roofs = {machine_roof(line)[0]: machine_roof(line)[1] for _, _, line in shown}
+    labels = series_labels(grid)
+    drawn = [
+        (p, [(s, line) for s, _, line in grid.at(p) if line["dram_bytes"] and line["macs"]]) for p in grid.panels()
+    ]
+    drawn = [(panel, some) for panel, some in drawn if some]
+    figure, axes = _panels(plt, grid, len(drawn))
+    every = [line for _, some in drawn for _, line in some]
+    xs = [line["macs"] / line["dram_bytes"] for line in every]
+    roofs = [machine_roof(line) for line in every]
+    peaks = [peak for _, rates in roofs for peak in rates.values() if peak]
+    ridges = [max(rates.values()) / bandwidth for bandwidth, rates in roofs if bandwidth and rates]
+    left, right = min(xs) / 2, max([2 * max(xs), *(8 * ridge for ridge in ridges)])  # room for the names of the roofs
+    speeds = [_macs(line) for line in every]
+    bottom, top = min(speeds) / 2, max([*speeds, *peaks])
+    handles: dict[int, Any] = {}
+    bar = None
+    for ax, (panel, some) in zip(axes, drawn, strict=True):
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.set_xlim(left, right)
+        ax.set_ylim(bottom / 1e12, 2.2 * top / 1e12)
+        _roofs(ax, [line for _, line in some], left, right, bottom, top)
+        for s, line in some:
+            x, look = line["macs"] / line["dram_bytes"], style(s) | {"linestyle": "none"}
+            limit = cap(line)
+            if limit:
+                (bar,) = ax.plot(x, limit / 1e12, marker="_", markersize=9, color="black", linestyle="none", zorder=1.9)
+            (handles[s],) = ax.plot(x, _macs(line) / 1e12, **look, markersize=4, alpha=0.75)
+        ax.set_title(grid.title(panel), fontsize=9)
+        plain_log(ax.xaxis)
+        plain_log(ax.yaxis)
+    for ax in _bottom(axes):
+        ax.set_xlabel("MACs per DRAM byte")
+    for ax in _left(axes):
+        ax.set_ylabel("TMAC/s, whole step")
+    shown = [handles[s] for s in labels if s in handles]
+    words = [labels[s] for s in labels if s in handles]
+    if bar is not None:
+        servers = dict.fromkeys(line["limited_by"] for line in every if cap(line))
+        shown, words = [*shown, bar], [*words, f"roof of {', '.join(servers)}"]
+    _legend(figure, shown, words, series_title(grid))
+    return figure
+
+
+def _macs(line: Line) -> float:
+    speed: float = line["macs"] / line["seconds"]
+    return speed
+
+
+def _roofs(ax: Any, lines: list[Line], left: float, right: float, bottom: float, top: float) -> None:
+    """The memory and dot roofs of the machines of some points, each with its name unless it would touch another."""
+    found = [machine_roof(line) for line in lines]
+    bandwidths = sorted({bandwidth for bandwidth, _ in found if bandwidth})
     peaks: dict[float, list[str]] = {}
-    for name, peak in {k: v for rates in roofs.values() for k, v in rates.items()}.items():
+    for name, peak in {item: None for _, rates in found for item in rates.items()}:
         if peak:
             peaks.setdefault(peak, []).append(name)
-    top = max(peaks, default=1e12)
-    right = max(right, 1.5 * top / min(r for r in roofs if r))
-    for bandwidth in sorted(b for b in roofs if b):
-        ridge = top / bandwidth
-        ax.plot([left, ridge], [left * bandwidth / 1e12, top / 1e12], color="#777777", linewidth=1)
-        ax.annotate(f"{bandwidth / 1e12:g} TB/s", (left, left * bandwidth / 1e12), xytext=(12, -2),
-                    textcoords="offset points", fontsize=7.5, color="#555555", va="top")  # fmt: skip
-    for peak, names in sorted(peaks.items()):
-        ax.plot([peak / max(roofs), right], [peak / 1e12] * 2, color="#777777", linewidth=1, linestyle=":")
-        listed = ", ".join(names) if len(names) <= 3 else ", ".join([*names[:3], "..."])
-        ax.annotate(listed, (right, peak / 1e12), xytext=(-2, 3), textcoords="offset points", fontsize=7.5,
+    highest = max(peaks, default=top)
+    for i, bandwidth in enumerate(bandwidths):
+        start, end = max(left, bottom / bandwidth), min(right, highest / bandwidth)
+        ax.plot([start, end], [start * bandwidth / 1e12, end * bandwidth / 1e12], color="#777777", linewidth=1)
+        if len(bandwidths) == 1 or i == len(bandwidths) - 1:
+            at = (start * end) ** 0.5
+            low = "" if len(bandwidths) == 1 else f"{bandwidths[0] / 1e12:g} to "
+            ax.annotate(f"{low}{bandwidth / 1e12:g} TB/s", (at, at * bandwidth / 1e12), xytext=(-7, 4),
+                        textcoords="offset points", fontsize=7.5, color="#555555", ha="right")  # fmt: skip
+    above = float("inf")
+    for peak, names in sorted(peaks.items(), reverse=True):
+        ax.plot([peak / bandwidths[-1] if bandwidths else left, right], [peak / 1e12] * 2, color="#777777",
+                linewidth=1, linestyle=":")  # fmt: skip
+        if log10(above / peak) < 0.07 * log10(2.2 * top / bottom):
+            continue
+        above = peak
+        more = f" + {len(names) - 1} more" if len(names) > 1 else ""
+        ax.annotate(names[0] + more, (right, peak / 1e12), xytext=(-2, 2), textcoords="offset points", fontsize=7.5,
                     color="#555555", ha="right")  # fmt: skip
-    handles = {}
-    for (i, s, line), x in zip(shown, intensity, strict=True):
-        key = i if by_panel else s
-        look = style(key) | {"linestyle": "none"}
-        (handles[key],) = ax.plot(x, line["macs"] / line["seconds"] / 1e12, **look, markersize=4, alpha=0.75)
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    ax.set_xlim(left, right)
-    ax.set_xlabel("MACs per DRAM byte")
-    ax.set_ylabel("TMAC/s, whole step")
-    _plain_log(ax.xaxis)
-    _plain_log(ax.yaxis)
-    if by_panel:
-        labels = [grid.title(panels[i]) for i in sorted(handles)]
-    else:
-        labels = [grid.series.label(grid.series.values[s]) for s in sorted(handles)] if grid.series else []
-    if labels:
-        marks = [handles[i] for i in sorted(handles)]
-        ax.legend(marks, labels, fontsize=7.5, loc="lower right", frameon=True, framealpha=0.9)
-    save(figure, path, command, bbox_inches="tight")
 
 
 def front(points: list[tuple[float, float, Any]]) -> list[tuple[float, float, Any]]:
@@ -261,82 +349,68 @@ def front(points: list[tuple[float, float, Any]]) -> list[tuple[float, float, An
 
 def cost_of(grid: Grid) -> tuple[str, Callable[[Line], float]]:
     """Cost per token, as (axis label, function): energy if every point has it, else DRAM bytes."""
-
-    def tokens(line: Line) -> float:
-        return line["tokens_per_second"] * line["seconds"]
-
-    if all(line["energy_joules"] is not None for line in grid.lines.values()):
-        return "energy per token, mJ", lambda line: 1e3 * line["energy_joules"] / tokens(line)
-    return "DRAM bytes per token, MB", lambda line: line["dram_bytes"] / tokens(line) / 1e6
+    if all(per_token(line, line["energy_joules"]) is not None for line in grid.lines.values()):
+        return "energy per token, mJ", lambda line: 1e3 * (per_token(line, line["energy_joules"]) or 0.0)
+    return "DRAM bytes per token, MB", lambda line: (per_token(line, line["dram_bytes"]) or 0.0) / 1e6
 
 
-def choices(grid: Grid) -> list[tuple[float, float, tuple[int, int]]]:
-    """(cost per token, tokens/s per sequence, (series, x)) of the points of the middle panel that fit in memory."""
-    cost, panel = cost_of(grid)[1], grid.panels()[len(grid.panels()) // 2]
+def choices(grid: Grid, panel: Panel) -> list[tuple[float, float, tuple[int, int]]]:
+    """(cost per token, tokens/s per sequence, (series, x)) of the points of a panel that fit in memory."""
+    cost = cost_of(grid)[1]
     return [
         (cost(line), line["tokens_per_second"] / line["config"]["batch"], (s, x))
         for s, x, line in grid.at(panel)
-        if fits(line)
+        if fits(line) and line["tokens_per_second"]
     ]
 
 
-def pareto_figure(grid: Grid, path: Path, command: str) -> None:
-    """Tokens/s per sequence against cost per token; the points of the Pareto front are joined."""
+def traded(grid: Grid) -> list[Panel]:
+    """The panels in which speed and cost are a trade-off: more than two points on the front."""
+    return [panel for panel in grid.panels() if len(front(choices(grid, panel))) > 2]
+
+
+def pareto_figure(grid: Grid) -> Any:
+    """Tokens/s per sequence against cost per token; the points of each panel's own Pareto front are joined."""
     plt = canvas()
-    figure, ax = plt.subplots(figsize=(7.6, 4.4), layout="constrained")
-    name, panel, points = cost_of(grid)[0], grid.panels()[len(grid.panels()) // 2], choices(grid)
-    handles = {}
-    for c, speed, (s, _) in points:
-        look = style(s) | {"linestyle": "none"}
-        (handles[s],) = ax.plot(c, speed, **look, markersize=4.5, alpha=0.8)
-    best = front(points)
-    (edge,) = ax.plot(*zip(*[(c, speed) for c, speed, _ in best], strict=True), color="black", linewidth=0.9, zorder=1)
-    axis = grid.x
-    if axis:
-        for i in ends(len(best), 4):
-            c, speed, (_, x) = best[i]
-            text = f"{axis.name.partition(' (')[0]} {axis.label(axis.values[x])}"
-            ax.annotate(text, (c, speed), xytext=(-6, 5), textcoords="offset points", fontsize=7.5, ha="right")
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    ax.margins(x=0.16, y=0.1)
-    ax.set_xlabel(name)
-    ax.set_ylabel("tokens/s per sequence")
-    _plain_log(ax.xaxis)
-    _plain_log(ax.yaxis)
-    if grid.title(panel):
+    panels, labels, name = traded(grid), series_labels(grid), cost_of(grid)[0]
+    figure, axes = _panels(plt, grid, len(panels), height=3.7)
+    handles: dict[int, Any] = {}
+    edge = None
+    for ax, panel in zip(axes, panels, strict=True):
+        points = choices(grid, panel)
+        for c, speed, (s, _) in points:
+            (handles[s],) = ax.plot(c, speed, **(style(s) | {"linestyle": "none"}), markersize=4.5, alpha=0.8)
+        best = front(points)
+        (edge,) = ax.plot(*zip(*[(c, v) for c, v, _ in best], strict=True), color="black", linewidth=0.9, zorder=1)
+        if grid.x:
+            for i in ends(len(best), 3):
+                c, speed, (_, x) = best[i]
+                ax.annotate(f"{plain(grid.x.name)} {grid.x.labels[x]}", (c, speed), xytext=(-7, 4),
+                            textcoords="offset points", fontsize=7.5, ha="right")  # fmt: skip
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.margins(x=0.42, y=0.12)
         ax.set_title(grid.title(panel), fontsize=9)
-    labels = [grid.series.label(grid.series.values[s]) for s in sorted(handles)] if grid.series else []
-    _legend(figure, [*[handles[s] for s in sorted(handles)][: len(labels)], edge], [*labels, "Pareto front"])
-    save(figure, path, command, bbox_inches="tight")
+    for ax in axes:
+        plain_log(ax.xaxis)
+        plain_log(ax.yaxis)
+    for ax in _bottom(axes):
+        ax.set_xlabel(name)
+    for ax in _left(axes):
+        ax.set_ylabel("tokens/s per sequence")
+    shown = [s for s in labels if s in handles]
+    _legend(figure, [*[handles[s] for s in shown], edge], [*[labels[s] for s in shown], "Pareto front"],
+            series_title(grid))  # fmt: skip
+    return figure
 
 
-def cache_figure(
-    grid: Grid,
-    path: Path,
-    command: str,
-    held: dict[int, list[tuple[int, int, int]]],
-    cross: dict[int, tuple[float, float]],
-) -> None:
-    """Bytes of KV cache and SSM state per sequence over the context, and the points where they cross."""
-    plt = canvas()
-    figure, ax = plt.subplots(figsize=(7.6, 4.2), layout="constrained")
-    for s, rows in sorted(held.items()):
-        label = grid.series.label(grid.series.values[s]) if grid.series else ""
-        contexts = [c for c, _, _ in rows]
-        look = style(s)
-        ax.plot(contexts, [kv / 1e6 for _, kv, _ in rows], **look, markersize=4, label=f"{label}, KV cache".strip(", "))
-        ax.plot(contexts, [st / 1e6 for _, _, st in rows], color=look["color"], linestyle=":", linewidth=1.6,
-                label=f"{label}, SSM state".strip(", "))  # fmt: skip
-        if s in cross:
-            tokens, nbytes = cross[s]
-            ax.plot(tokens, nbytes / 1e6, "o", markersize=9, markerfacecolor="none", markeredgecolor="black")
-            ax.annotate(f"{tokens:,.0f} tokens", (tokens, nbytes / 1e6), xytext=(9, -13), textcoords="offset points",
-                        fontsize=8)  # fmt: skip
-    ax.set_yscale("log")
-    _axis_scale(ax, grid)
-    ax.set_xlabel(grid.along_x()[0].name)
-    ax.set_ylabel("MB per sequence")
-    _plain_log(ax.yaxis)
-    ax.legend(fontsize=8, frameon=False)
-    save(figure, path, command, bbox_inches="tight")
+def left_out(grid: Grid, panels: list[Panel], axis: Axis | None = None) -> str:
+    """What a figure does not draw: some of the panels, some values of `axis`, predicted points; "" if it draws all."""
+    total, said = len(grid.panels(10**9)), []
+    if len(panels) < total:
+        said.append(f"{len(panels)} of {total} choices of {', '.join(plain(a.name) for a in grid.others)}")
+    if axis and len(ends(len(axis.values))) < len(axis.values):
+        said.append(f"{len(ends(len(axis.values)))} of {len(axis.values)} values of {plain(axis.name)}")
+    if grid.predicted:
+        said.append(f"{len(grid.lines):,} simulated points, none of the {len(grid.predicted):,} predicted ones")
+    return f" Drawn: {'; '.join(said)}; the tables have every point." if said else ""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from hwsim.errors import InputError, nearest
-from hwsim.quantities import EXAMPLES, quantity
+from hwsim.quantities import EXAMPLES, Quantity, quantity
 from hwsim.result import SCHEMA
+from hwsim.study.metrics import Line
 from hwsim.study.record import read_points
 from hwsim.study.work import GRID, POINTS
 
@@ -24,10 +26,17 @@ NAMES = {
     "run.context": "context (tokens)",
     "run.weights": "weights",
 }
-_FIRST = ("run.batch", "run.context")
-_MOST_SERIES, _PANELS = 12, 3
 
-Line = dict[str, Any]
+#: Values that a sampled study computed without simulating the point: JSON Lines with key, point, metric and value.
+PREDICTED = "predicted.jsonl"
+
+#: Axes of formats. One that varies is what the lines of a figure stand for, the first of them before the others.
+_FORMATS = ("run.weights", "run.activations", "run.kv", "run.state")
+_FIRST = ("run.batch", "run.context")
+_MOST_SERIES, _MOST_PANELS = 28, 6
+
+Choice = tuple[int, ...]
+Panel = dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +53,15 @@ class Axis:
 
     @property
     def numbers(self) -> tuple[float, ...] | None:
-        """The values as numbers in the base unit; None if one is neither a number nor a quantity."""
+        """The values as numbers in the base unit; None if one is no number, or if their dimensions differ."""
         known = [n for n in map(number, self.values) if n is not None]
-        return tuple(known) if len(known) == len(self.values) else None
+        return tuple(known) if len(known) == len(self.values) and self.dimension is not None else None
+
+    @property
+    def dimension(self) -> str | None:
+        """The dimension of all values (`B/s`; "" for plain numbers); None if they have none in common."""
+        found = {q.dimension if (q := measured(v)) else "" if number(v) is not None else None for v in self.values}
+        return found.pop() if len(found) == 1 else None
 
     def label(self, value: Any) -> str:
         """A short label of one value."""
@@ -56,11 +71,18 @@ class Axis:
         unit = " block/cycle" if self.path == "machine.regenerate.rate" else ""  # the name of the axis gives the unit
         return f"{value:,}" if isinstance(value, int) else str(value).removesuffix(unit)
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of all values."""
+        return tuple(map(self.label, self.values))
+
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The finished points of a study by their settings.
+    """The points of a study by their settings.
 
+    lines, failed, predicted: by choice (an index on each axis): a result; an error; predicted numbers by metric, of
+    points without a result. missing: points with none of the three. stated: by metric, the error of the predictions.
     x: the axis along x (None: no axis has numbers); series: the axis of the lines or bars; panels: the other axes.
     """
 
@@ -69,14 +91,21 @@ class Grid:
     source: str
     version: str
     axes: tuple[Axis, ...]
-    lines: dict[tuple[int, ...], Line]
-    failed: tuple[Line, ...]
+    lines: dict[Choice, Line]
+    failed: dict[Choice, Line]
     missing: int
+    predicted: dict[Choice, dict[str, float]] = field(default_factory=dict)
+    stated: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """All points of the grid, finished or not."""
+        return prod(len(axis.values) for axis in self.axes)
 
     @property
     def x(self) -> Axis | None:
         """Batch or context if the study varies one of them, else the longest axis of numbers."""
-        found = [a for a in self.axes if a.numbers and len(a.values) > 1]
+        found = [a for a in self.axes if len(a.values) > 1 and a.numbers]
         return next((a for p in _FIRST for a in found if a.path == p), max(found, key=_size, default=None))
 
     def along_x(self) -> tuple[Axis, tuple[float, ...]]:
@@ -87,54 +116,130 @@ class Grid:
 
     @property
     def series(self) -> Axis | None:
-        """The first axis of names, else the first axis of any kind other than x."""
+        """The formats if they vary, else the first axis of names, else the first axis of any kind other than x."""
         rest = [a for a in self.axes if a != self.x and 1 < len(a.values) <= _MOST_SERIES]
-        return next((a for a in rest if not a.numbers), rest[0] if rest else None)
+        formats = next((a for p in _FORMATS for a in rest if a.path == p), None)
+        return formats or next((a for a in rest if not a.numbers), rest[0] if rest else None)
+
+    @property
+    def columns(self) -> Axis | None:
+        """The axis of the columns of a table: x, or the longest axis other than the series where none has numbers."""
+        rest = [a for a in self.axes if a != self.series and len(a.values) > 1]
+        return self.x or max(rest, key=_size, default=None)
 
     @property
     def others(self) -> tuple[Axis, ...]:
         """Axes that are neither x nor series."""
         return tuple(a for a in self.axes if a not in (self.x, self.series))
 
-    def panels(self, most: int = _PANELS) -> list[dict[str, int]]:
-        """At most `most` choices on the other axes: first, middle, last of the longest axis, middle of the others."""
-        choice = {a.path: len(a.values) // 2 for a in self.others}
-        wide = max(self.others, key=_size, default=None)
-        if wide is None:
-            return [{}]
-        return [choice | {wide.path: i} for i in ends(len(wide.values), most)]
+    def panels(self, most: int = _MOST_PANELS) -> list[Panel]:
+        """Choices on the other axes, all of them if they are at most `most`.
 
-    def title(self, panel: dict[str, int]) -> str:
-        """The title of a panel: its choice on the other axes."""
-        return ", ".join(f"{a.name} {a.label(a.values[panel[a.path]])}" for a in self.others if len(a.values) > 1)
+        Else first, middle and last of an axis, or its middle alone, axes of numbers before axes of names, until they
+        are few enough.
+        """
+        kept = {a.path: list(range(len(a.values))) for a in self.others}
+        for axis in sorted(self.others, key=lambda a: (a.numbers is None, -len(a.values))):
+            for few in (3, 2, 1):
+                if prod(map(len, kept.values())) <= most:
+                    break
+                kept[axis.path] = ends(len(axis.values), few)
+        return [dict(zip(kept, chosen, strict=True)) for chosen in product(*kept.values())]
 
-    def at(self, panel: dict[str, int]) -> Iterator[tuple[int, int, Line]]:
-        """(series index, x index, line) of the finished points of a panel, in order."""
+    def tables(self) -> list[Panel]:
+        """Every choice on the axes that are neither rows (series) nor columns of a table."""
+        rest = [a for a in self.axes if a not in (self.series, self.columns)]
+        return [
+            dict(zip([a.path for a in rest], chosen, strict=True))
+            for chosen in product(*(range(len(a.values)) for a in rest))
+        ]
+
+    def title(self, panel: Panel) -> str:
+        """The title of a panel: its choice on the axes that vary."""
+        chosen = [(a, a.values[panel[a.path]]) for a in self.axes if a.path in panel and len(a.values) > 1]
+        return ", ".join(f"{plain(a.name)} {a.label(v)}" for a, v in chosen)
+
+    def heading(self) -> str:
+        """What all points have in common: model, machine and step."""
+        varied = {a.path for a in self.axes if len(a.values) > 1}
+        some = list(self.lines.values())
+        models = dict.fromkeys(line["config"]["model"].get("name", "model") for line in some)
+        machines = dict.fromkeys(line["machine"] for line in some)
+        parts = [f"{_few(list(models), 'models')} on {_few(list(machines), 'machines')}"]
+        phases = dict.fromkeys(line["phase"] for line in some)
+        parts.append(" and ".join(phases))
+        for name in ("batch", "context"):
+            found = {line["config"].get(name) for line in some}
+            if f"run.{name}" not in varied and len(found) == 1:
+                parts.append(f"{name} {found.pop():,}")
+        if some[0]["chips"] > 1 and len({line["chips"] for line in some}) == 1:
+            parts.append(f"{some[0]['chips']} chips")
+        return ", ".join(parts)
+
+    def hypothetical(self) -> str:
+        """A sentence, after a space, if machines of the study do not exist; else ""."""
+        made = {line["machine"]: line["hypothetical"] for line in self.lines.values()}
+        some = sorted(name for name, invented in made.items() if invented)
+        if len(made) == 1:
+            return " The machine is hypothetical." if some else ""
+        return f" Hypothetical machines: {', '.join(some)}." if some else ""
+
+    def statements(self) -> list[str]:
+        """What the study says of its predictions, one sentence per metric."""
+        return [
+            f"{metric}: with {said['confidence']:.0%} confidence, {said['quantile']:.0%} of the points neither fitted "
+            f"nor checked are within {said['relative_error']:.1%}"
+            for metric, said in self.stated.items()
+            if {"confidence", "quantile", "relative_error"} <= set(said)
+        ]
+
+    def place(self, choice: Choice) -> dict[str, int]:
+        """The index on each axis, by the axis' path."""
+        return {a.path: i for a, i in zip(self.axes, choice, strict=True)}
+
+    def at(self, panel: Panel, columns: Axis | None = None) -> Iterator[tuple[int, int, Line]]:
+        """(series index, index on `columns`, x by default, line) of the finished points of a panel, in order."""
+        along = columns or self.x
         for choice, line in self.lines.items():
-            place = {a.path: i for a, i in zip(self.axes, choice, strict=True)}
+            place = self.place(choice)
             if all(place[path] == i for path, i in panel.items()):
-                yield (place[self.series.path] if self.series else 0), (place[self.x.path] if self.x else 0), line
+                yield (place[self.series.path] if self.series else 0), (place[along.path] if along else 0), line
+
+
+def plain(name: str) -> str:
+    """The name of an axis without its unit."""
+    return name.partition(" (")[0]
+
+
+def _few(names: list[str], many: str) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} {many}"
 
 
 def _size(axis: Axis) -> int:
     return len(axis.values)
 
 
-def ends(n: int, most: int = _PANELS) -> list[int]:
+def ends(n: int, most: int = 3) -> list[int]:
     """At most `most` of n indices: the first, the last, and evenly spaced ones between."""
     if n <= most:
         return list(range(n))
     return [n // 2] if most == 1 else [round(i * (n - 1) / (most - 1) + 0.1) for i in range(most)]
 
 
+def measured(value: Any) -> Quantity | None:
+    """The quantity that a text is, or None."""
+    try:
+        return quantity(value, *EXAMPLES, zero=True) if isinstance(value, str) else None
+    except InputError:
+        return None
+
+
 def number(value: Any) -> float | None:
     """A number, or a quantity as a number in its base unit; None for anything else."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
-    try:
-        return float(quantity(value, *EXAMPLES, zero=True).value) if isinstance(value, str) else None
-    except InputError:
-        return None
+    found = measured(value)
+    return float(found.value) if found else None
 
 
 def read_grid(folder: Path) -> Grid:
@@ -151,35 +256,68 @@ def read_grid(folder: Path) -> Grid:
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise InputError(f"{folder / GRID}: is not of schema {SCHEMA}; run the study again")
     axes = tuple(Axis(a["path"], tuple(a["values"])) for a in data["axes"])
-    shape = [len(axis.values) for axis in axes]
     points = read_points(folder / POINTS)
-    lines, failed, missing = {}, [], 0
-    for node, line in enumerate(_in_order(data["keys"], axes, points)):
-        if line is None:
-            missing += 1
-        elif line["error"]:
-            failed.append(line)
+    values, stated = _predictions(folder / PREDICTED)
+    lines: dict[Choice, Line] = {}
+    failed: dict[Choice, Line] = {}
+    predicted: dict[Choice, dict[str, float]] = {}
+    missing = 0
+    for choice, key in _keys(data["keys"], axes, points):
+        line = points.get(key) if key else None
+        if line is not None:
+            (failed if line["error"] else lines)[choice] = line
+        elif key in values:
+            predicted[choice] = values[key]
         else:
-            choice, rest = [], node
-            for size in reversed(shape):
-                rest, i = divmod(rest, size)
-                choice.append(i)
-            lines[tuple(reversed(choice))] = line
+            missing += 1
     if not lines:
         raise InputError(f"{folder}: no point of the study has a result yet; run `hwsim study {data['source']}`")
-    return Grid(data["name"], data["description"], data["source"], data["version"], axes, lines, tuple(failed), missing)
+    return Grid(data["name"], data["description"], data["source"], data["version"], axes, lines, failed, missing,
+                predicted, stated)  # fmt: skip
 
 
-def _in_order(keys: list[str | None] | None, axes: tuple[Axis, ...], points: dict[str, Line]) -> Iterator[Line | None]:
-    """The line of every point, in grid order; None where there is none yet.
+def _keys(
+    keys: list[str | None] | None, axes: tuple[Axis, ...], points: dict[str, Line]
+) -> Iterator[tuple[Choice, str | None]]:
+    """(choice, key) of every point, in grid order: the last axis varies fastest.
 
-    keys: of the points; None while a study runs, or when it was killed: the last line with a point's settings counts.
+    keys: in that order, None for a point that no run has looked at; None while a study runs, or when it was killed:
+    then the last line with a point's settings counts.
     """
-    if keys is None:
-        by_settings = {json.dumps(line["point"], sort_keys=True): line for line in points.values()}
-        for values in itertools.product(*(axis.values for axis in axes)):
-            settings = {axis.path: value for axis, value in zip(axes, values, strict=True)}
-            yield by_settings.get(json.dumps(settings, sort_keys=True))
+    choices: Iterable[Choice] = product(*(range(len(axis.values)) for axis in axes))
+    if keys is not None:
+        yield from zip(choices, keys, strict=True)
         return
-    for key in keys:
-        yield points.get(key) if key else None
+    by_settings = {json.dumps(line["point"], sort_keys=True): key for key, line in points.items()}
+    for choice in choices:
+        settings = {axis.path: axis.values[i] for axis, i in zip(axes, choice, strict=True)}
+        yield choice, by_settings.get(json.dumps(settings, sort_keys=True))
+
+
+def _predictions(path: Path) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
+    """(key -> metric -> value, metric -> the error stated in the first line).
+
+    An incomplete last line, of a run that was killed, is skipped. raises: InputError.
+    """
+    found: dict[str, dict[str, float]] = {}
+    stated: dict[str, dict[str, float]] = {}
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return found, stated
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    for i, row in enumerate(text.splitlines(keepends=True), 1):
+        if not row.endswith("\n"):
+            continue
+        try:
+            data = json.loads(row)
+            if i == 1 and "stated" in data:
+                stated = dict(data["stated"])
+                continue
+            found.setdefault(data["key"], {})[data["metric"]] = float(data["value"])
+        except (ValueError, TypeError, KeyError):
+            raise InputError(
+                f"{path}:{i}: is not a prediction with key, metric and value; run the study again"
+            ) from None
+    return found, stated

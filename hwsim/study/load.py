@@ -160,6 +160,7 @@ def load_study(name_or_path: str | Path) -> Study:
 NOT_DIGESTED = (
     "cli",
     "files/figure.py",
+    "files/html.py",
     "files/tables.py",
     "jobs/trace.py",
     "measured",

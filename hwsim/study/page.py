@@ -1,19 +1,25 @@
-"""`hwsim report`: the results of a study as one Markdown page with figures."""
+"""`hwsim report`: the results of a study as one Markdown page with figures, or as one HTML page."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from hwsim.errors import InputError
+from hwsim.files.figure import save
+from hwsim.files.tables import markdown, markdown_text
 from hwsim.files.whole import write_whole
 from hwsim.result import weakest
 from hwsim.study import figures as draw
-from hwsim.study.grid import Grid, Line, ends, read_grid
+from hwsim.study.cache import cache_figure, cache_rows, crossing_table
+from hwsim.study.grid import Grid, Panel, plain, read_grid
+from hwsim.study.metrics import METRICS, Line, fits
+from hwsim.study.roofs import machine_roof
 
 ENOUGH = 0.99
+
+#: The tables of a page have every point of a study up to this size.
+MOST_POINTS = 2_000
 
 
 def write_page(folder: Path, out: Path | None = None) -> list[Path]:
@@ -32,36 +38,42 @@ def write_page(folder: Path, out: Path | None = None) -> list[Path]:
     written: list[Path] = []
     parts: list[str] = []
 
-    def figure(name: str, caption: str, draw_it: Callable[..., None], *more: Any) -> None:
+    def figure(name: str, caption: str, drawn: Any) -> None:
         path = out / f"{grid.name}_{name}.svg"
-        draw_it(grid, path, " && ".join(commands), *more)
+        save(drawn, path, " && ".join(commands), bbox_inches="tight")
         written.append(path)
-        parts.append(f"![{caption}]({path.name})\n\n{caption}")
+        said = markdown_text(caption)
+        parts.append(f"![{said}]({path.name})\n\n{said}")
 
+    speed = draw.speed_of(grid)[0].replace("/s", " per second").capitalize()
+    less = draw.left_out(grid, grid.panels())
     if grid.x:
-        figure("tokens", f"Tokens per second by {_plain(grid.x.name)}.", draw.lines_figure)
+        figure("tokens", f"{speed} by {plain(grid.x.name)}.{less}", draw.lines_figure(grid))
+        if grid.series and grid.series.path.startswith("run.") and not grid.series.numbers:
+            first = grid.series.labels[0]
+            caption = f"{speed} as a multiple of {first}, by {plain(grid.x.name)}.{less}"
+            figure("relative", caption, draw.lines_figure(grid, relative=True))
+    parts.append(_tables(grid, folder))
     held = cache_rows(grid)
     if held:
-        cross = {s: found for s, rows in held.items() if (found := crossing(rows))}
-        figure("cache", "Bytes of KV cache and SSM state per sequence.", draw.cache_figure, held, cross)
-        parts.append(crossing_table(grid, held, cross))
-    figure("by_op", "Time of a step by op kind; kinds below 2 % in every bar are summed as other.", draw.by_op_figure)
-    caption = "Roofline: lines are the machine's peak rates; each point is one whole simulated step."
-    figure("roofline", caption, draw.roofline_figure)
-    if len(draw.front(draw.choices(grid))) > 2:  # with fewer points there is no trade-off to show
+        figure("cache", "Bytes of KV cache and SSM state per sequence.", cache_figure(grid, held))
+        parts.append(crossing_table(grid, held))
+    caption = "Time of a step by op kind; kinds below 2 % in every bar are summed as other."
+    figure("by_op", caption + draw.left_out(grid, grid.panels(4), grid.x), draw.by_op_figure(grid))
+    if any(line["dram_bytes"] and line["macs"] for line in grid.lines.values()):
+        caption = "Roofline: lines are the machine's peak rates; each mark is one whole simulated step."
+        figure("roofline", caption + less, draw.roofline_figure(grid))
+    if draw.traded(grid):  # elsewhere there is no trade-off to show
         cost = draw.cost_of(grid)[0].partition(",")[0]
-        figure(
-            "pareto",
-            f"Speed of one sequence against {cost}; the joined points are the Pareto front.",
-            draw.pareto_figure,
-        )
+        fewer = len(draw.traded(grid)), len(grid.panels())
+        where = "" if fewer[0] == fewer[1] else " A panel with fewer than three points on its front is left out."
+        caption = f"Speed of one sequence against {cost}; the joined marks are the Pareto front."
+        figure("pareto", caption + less + where, draw.pareto_figure(grid))
     page = [
-        f"# {grid.name}: {grid.description}" if grid.description else f"# {grid.name}",
+        markdown_text(f"# {grid.name}: {grid.description}" if grid.description else f"# {grid.name}"),
         f"    {commands[0]}\n    {commands[1]}\n    # hwsim {grid.version}, matplotlib {matplotlib}; no random numbers",
         _asked(grid),
-        *parts[:1],
-        _table(grid),
-        *parts[1:],
+        *parts,
         *_failures(grid),
     ]
     path = out / f"{grid.name}.md"
@@ -69,137 +81,153 @@ def write_page(folder: Path, out: Path | None = None) -> list[Path]:
     return [path, *written]
 
 
-def _plain(name: str) -> str:
-    return name.partition(" (")[0]
+def write_html(folder: Path, out: Path | None = None) -> Path:
+    """Write the page to explore into `out`, a folder or a file that ends in .html (None: `folder`); return its path.
+
+    raises: InputError if `folder` has no results or the file cannot be written; MissingExtra without vl-convert.
+    """
+    from hwsim.study.explore import explore_page
+
+    grid, out = read_grid(folder), out or folder
+    path = out if out.suffix == ".html" else out / f"{grid.name}.html"
+    page = explore_page(grid, folder)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path.parent}: cannot be written: {error.strerror}") from error
+    write_whole(path, page)
+    return path
 
 
 def _asked(grid: Grid) -> str:
     """The grid in words, and the facts that hold for all points."""
-    axes = [f"- {_plain(a.name)} (`{a.path}`): {'; '.join(a.label(v) for v in a.values)}" for a in grid.axes]
-    some = next(iter(grid.lines.values()))
-    total = len(grid.lines) + len(grid.failed) + grid.missing
-    count = f"{total:,} points" + (f", {len(grid.failed):,} failed" if grid.failed else "")
+    axes = [markdown_text(f"- {plain(a.name)} ({a.path}): {'; '.join(a.labels)}") for a in grid.axes]
+    count = f"{grid.size:,} points" + (f", {len(grid.failed):,} failed" if grid.failed else "")
+    count += f", {len(grid.predicted):,} predicted and not simulated" if grid.predicted else ""
     count += f", {grid.missing:,} not simulated yet" if grid.missing else ""
-    hypothetical = any(line["hypothetical"] for line in grid.lines.values())
-    note = " The machine is hypothetical." if hypothetical else ""
-    step = f"{some['phase']} step" if len({line["phase"] for line in grid.lines.values()}) == 1 else "step"
+    note = grid.hypothetical()
+    phases = {line["phase"] for line in grid.lines.values()}
+    step = f"{phases.pop()} step" if len(phases) == 1 else "step"
     text = f"{count}; each simulates every layer of a {step} tile by tile, without framework time.{note}"
-    return "\n".join([text, "", *axes])
+    said = [f"Predicted: {one}." for one in grid.statements()]
+    return "\n".join([f"{markdown_text(grid.heading())}.", "", " ".join([text, *said]), "", *axes])
 
 
-def _table(grid: Grid) -> str:
-    """Tokens per second: one row per series, one column for each of some x; and the smallest sufficient x.
+def _tables(grid: Grid, folder: Path) -> str:
+    """Every point in a table: one row per series, one column per x, one table per choice on the other axes."""
+    panels = grid.tables()
+    parts = []
+    if grid.size > MOST_POINTS:
+        fewer = grid.panels()
+        along = [a for a in grid.axes if a not in (grid.series, grid.columns)]
+        kept = [{a.path: panel.get(a.path, 0) for a in along} for panel in fewer]
+        panels = [panel for panel in panels if panel in kept] or panels[:1]
+        shown = len(panels) * len(grid.series.values if grid.series else [0])
+        shown *= len(grid.columns.values if grid.columns else [0])
+        parts.append(
+            f"{shown:,} of {grid.size:,} points shown; all are in `{folder / 'points.jsonl'}`, one row each in "
+            f"`hwsim report {folder} --table points.parquet`."
+        )
+    marks: set[str] = set()
+    parts += [_table(grid, panel, marks) for panel in panels]
+    feet = {
+        "*": "\\* does not fit in the machine's memory.",
+        "~": "~ predicted, not simulated.",
+        "-": "- not simulated yet.",
+        "failed": "failed: see the end of the page.",
+    }
+    said = " ".join(text for mark, text in feet.items() if mark in marks)
+    known = "`kernels` says how the times of a row are known, at the weakest: measured, transferred from another chip "
+    known += "or format, or ideal, at the machine's peaks."
+    return "\n\n".join([*parts, " ".join(part for part in (said, known) if part)])
 
-    The last column says how the times of the row are known, at the weakest.
-    """
-    panels = grid.panels()
-    if not grid.x:
-        panels = panels[len(panels) // 2 :][:1]
-    xs = ends(len(grid.x.values), 7) if grid.x else [0]
-    numeric = grid.x is not None and grid.x.path.startswith("machine.")
-    first = _plain(grid.series.name) if grid.series else ""
-    head = [first, "tokens/s"]
-    if grid.x:
-        head = [f"{first}, by {_plain(grid.x.name)}", *(grid.x.label(grid.x.values[x]) for x in xs)]
+
+def _table(grid: Grid, panel: Panel, marks: set[str]) -> str:
+    """Speed at one choice on the other axes; and the smallest sufficient x. marks: what the cells need explained."""
+    columns = grid.columns
+    at = [a.path for a in grid.axes]
+    first = plain(grid.series.name) if grid.series else ""
+    name, speed = draw.speed_of(grid)
+    head = (
+        [f"{first}, by {plain(columns.name)}" if first else plain(columns.name), *columns.labels]
+        if columns
+        else [first, name]
+    )
+    numeric = columns is not None and columns is grid.x and columns.path.startswith("machine.")
     head += [f"{100 * ENOUGH:.0f} % of the maximum from"] if numeric else []
-    regenerators = grid.x is not None and grid.x.path == "machine.regenerate.rate"
+    regenerators = numeric and columns is not None and columns.path == "machine.regenerate.rate"
     head += ["per TB/s"] if regenerators else []
-    head.append("kernels")
-    out = []
-    for panel in panels if numeric else panels[len(panels) // 2 :][:1]:
-        rows: dict[int, dict[int, Line]] = {}
-        for s, x, line in grid.at(panel):
-            rows.setdefault(s, {})[x] = line
-        title = grid.title(panel)
-        rule = _row(["---"] + ["---:"] * (len(head) - 1))
-        lines = [f"Tokens per second{f', {title}' if title else ''}:", "", _row(head), rule]
-        for s, found in sorted(rows.items()):
-            cells = [_speed(found.get(x)) for x in xs]
-            if numeric:
-                (axis, numbers), least = grid.along_x(), enough(grid, found)
-                cells.append(axis.label(axis.values[least]))
-                if regenerators:
-                    bandwidth = draw.machine_roof(found[least])[0]
-                    cells.append(f"{numbers[least] / bandwidth * 1e12:,.0f}")
-            cells.append(weakest(*(line["provenance"] for line in found.values())))
-            lines.append(_row([grid.series.label(grid.series.values[s]) if grid.series else "", *cells]))
-        out.append("\n".join(lines))
-    return "\n\n".join(out)
+    head = [*map(markdown_text, head), "kernels"]
+    body = []
+    for s in range(len(grid.series.values) if grid.series else 1):
+        found: dict[int, Line] = {}
+        cells = []
+        for x in range(len(columns.values) if columns else 1):
+            place = panel | ({grid.series.path: s} if grid.series else {}) | ({columns.path: x} if columns else {})
+            choice = tuple(place[path] for path in at)
+            text, mark = _cell(grid, choice, speed)
+            cells.append(text)
+            marks.add(mark)
+            if choice in grid.lines:
+                found[x] = grid.lines[choice]
+        if numeric and columns is not None:
+            cells += _least(grid, found, regenerators)
+        body.append(
+            [
+                markdown_text(grid.series.labels[s]) if grid.series else "",
+                *cells,
+                weakest(*(line["provenance"] for line in found.values())),
+            ]
+        )
+    chosen = grid.title(panel)
+    caption = f"{name.replace('/s', ' per second').capitalize()}{f', {markdown_text(chosen)}' if chosen else ''}:"
+    return f"{caption}\n\n{_right(markdown(head, body), len(head))}"
 
 
-def _speed(line: Line | None) -> str:
-    if line is None:
-        return "-"
-    return f"{line['tokens_per_second']:,.0f}" + ("" if draw.fits(line) else " (does not fit)")
+def _right(text: str, columns: int) -> str:
+    """A Markdown table with its numbers flush right."""
+    lines = text.split("\n")
+    lines[1] = "|" + " --- |" + " ---: |" * (columns - 1)
+    return "\n".join(lines)
 
 
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def _cell(grid: Grid, choice: tuple[int, ...], speed: Any) -> tuple[str, str]:
+    """One point of a table, and the mark that the page must explain, or ""."""
+    if choice in grid.lines:
+        line = grid.lines[choice]
+        return (f"{speed(line):,.0f}", "") if fits(line) else (f"{speed(line):,.0f}\\*", "*")
+    if choice in grid.predicted:
+        value = grid.predicted[choice].get(METRICS[0].name)
+        return ("~" if value is None else f"~{value:,.0f}"), "~"
+    return ("failed", "failed") if choice in grid.failed else ("-", "-")
+
+
+def _least(grid: Grid, found: dict[int, Line], regenerators: bool) -> list[str]:
+    """The smallest sufficient x of a row, and it per TB/s of memory bandwidth where x is a number of regenerators."""
+    if not found:
+        return ["-"] * (1 + regenerators)
+    (axis, numbers), least = grid.along_x(), enough(grid, found)
+    return [
+        axis.labels[least],
+        *([f"{numbers[least] / machine_roof(found[least])[0] * 1e12:,.0f}"] if regenerators else []),
+    ]
 
 
 def enough(grid: Grid, found: dict[int, Line]) -> int:
-    """Index of the smallest x that gives 99 % of the maximum tokens per second."""
+    """Index of the smallest x that gives 99 % of the maximum speed."""
     _, numbers = grid.along_x()
-    most = max(line["tokens_per_second"] for line in found.values())
-    good = [x for x, line in found.items() if line["tokens_per_second"] >= ENOUGH * most]
+    speed = draw.speed_of(grid)[1]
+    most = max(map(speed, found.values()))
+    good = [x for x, line in found.items() if speed(line) >= ENOUGH * most]
     return min(good, key=lambda x: numbers[x])
-
-
-def cache_rows(grid: Grid) -> dict[int, list[tuple[int, int, int]]]:
-    """Series -> (context, KV bytes, SSM state bytes) per sequence; empty unless the study varies the context."""
-    if not grid.x or grid.x.path != "run.context":
-        return {}
-    panel = grid.panels()[len(grid.panels()) // 2]
-    rows: dict[int, list[tuple[int, int, int]]] = {}
-    for s, _, line in grid.at(panel):
-        config, memory = line["config"], line["memory"]
-        if memory and memory["kv"] and memory["state"]:
-            state = (memory["state"] - conv_bytes(line)) // config["batch"]
-            rows.setdefault(s, []).append((config["context"], memory["kv"] // config["batch"], state))
-    return {s: sorted(some) for s, some in rows.items()}
-
-
-def conv_bytes(line: Line) -> int:
-    """Bytes of convolution state of a point: the last inputs of each channel, in bf16."""
-    model, batch = line["config"]["model"], line["config"]["batch"]
-    m = model["mamba2"]
-    channels = m["heads"] * m["head_dim"] + 2 * m["groups"] * m["state"]
-    return 2 * batch * model["layers"].count("M") * channels * (m["conv_kernel"] - 1)
-
-
-def crossing(rows: list[tuple[int, int, int]]) -> tuple[float, float] | None:
-    """(tokens, bytes) at which the KV cache becomes larger than the state, interpolated linearly between two points."""
-    for (c0, kv0, s0), (c1, kv1, s1) in zip(rows, rows[1:], strict=False):
-        if kv0 < s0 and kv1 >= s1:
-            share = Fraction(s0 - kv0, (kv1 - kv0) - (s1 - s0))
-            return float(c0 + share * (c1 - c0)), float(s0 + share * (s1 - s0))
-    return None
-
-
-def crossing_table(
-    grid: Grid, held: dict[int, list[tuple[int, int, int]]], cross: dict[int, tuple[float, float]]
-) -> str:
-    """Context lengths at which KV cache and state are equal in memory, and equal in the traffic of a decode step.
-
-    A decode step reads the cache once, and reads and writes the state.
-    """
-    lines = [_row(["model", "SSM state, MB", "KV, B per token", "equal in memory at", "equal in traffic per step at"])]
-    lines.append(_row(["---"] + ["---:"] * 4))
-    for s, rows in sorted(held.items()):
-        (c0, kv0, _), (c1, kv1, state) = rows[0], rows[-1]
-        moved = crossing([(c, kv, 2 * st) for c, kv, st in rows])
-        at = [f"{found[0]:,.0f} tokens" if found else "-" for found in (cross.get(s), moved)]
-        name = grid.series.label(grid.series.values[s]) if grid.series else "-"
-        lines.append(_row([name, f"{state / 1e6:,.1f}", f"{(kv1 - kv0) / (c1 - c0):,.0f}", *at]))
-    return "\n".join(lines)
 
 
 def _failures(grid: Grid) -> list[str]:
     """The failed points, with each cause once."""
     causes: dict[str, list[Line]] = {}
-    for line in grid.failed:
+    for line in grid.failed.values():
         causes.setdefault(line["error"]["message"], []).append(line)
     if not causes:
         return []
-    rows = [f"- {len(some):,} x {message.replace(chr(10), '; ')}" for message, some in causes.items()]
+    rows = [f"- {len(some):,} x {markdown_text(message.replace(chr(10), '; '))}" for message, some in causes.items()]
     return ["\n".join([f"Failed: {len(grid.failed):,} points.", "", *rows])]

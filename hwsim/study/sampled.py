@@ -23,11 +23,11 @@ from hwsim import __version__
 from hwsim.errors import InputError, MissingExtra
 from hwsim.files.whole import write_whole
 from hwsim.study.design import Design
+from hwsim.study.grid import PREDICTED
 from hwsim.study.load import Study
 from hwsim.study.surface import CHECKS, Stated, stated
 from hwsim.study.work import Session
 
-PREDICTED = "predicted.jsonl"
 METRICS = ("tokens_per_second", "seconds", "cycles", "energy_joules", "dram_bytes")
 
 Array = NDArray[np.float64]

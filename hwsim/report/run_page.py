@@ -1,0 +1,105 @@
+"""The page of one run: its numbers, its timeline by op and layer, and its time by op, layer and cause."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwsim.files import html
+from hwsim.files.figure import op_style
+from hwsim.files.tables import bytes_text, seconds_text
+from hwsim.files.whole import write_whole
+from hwsim.report.text import formats_text
+from hwsim.result import Result, Row
+
+if TYPE_CHECKING:
+    from hwsim.jobs.tile import TileJob
+
+#: Spans of single tiles that are read at most; a page says so if a run has more.
+MOST_SPANS = 2_000_000
+
+
+def write_run_page(path: Path, job: TileJob, result: Result) -> None:
+    """Write the page of `job`. raises: InputError if the file cannot be written; MissingExtra without vl-convert."""
+    from hwsim.jobs.trace import trace_events
+
+    trace = trace_events(job, MOST_SPANS)
+    script = html.script(Path(__file__).with_name("run.js"))
+    title = f"{result.name} on {result.machine}"
+    write_whole(path, html.page(title, _intro(result), page_data(result, trace), script))
+
+
+def _intro(r: Result) -> str:
+    words = formats_text(r.config["formats"]) + (". The machine is hypothetical." if r.hypothetical else ".")
+    notes = "".join(f"<p>Note: {html.text(note)}</p>\n" for note in r.notes)
+    return f"<p>{html.text(words)}</p>\n{notes}<p>hwsim {html.text(r.version)}</p>"
+
+
+def page_data(result: Result, trace: dict[str, Any]) -> dict[str, Any]:
+    """What the page's script reads. Times are in microseconds, those of the trace.
+
+    spans: one per op and server that works on it: name, kind, layer (-1: outside), start, end, number of
+    tiles, and the time for which they occupy the server, waiting included.
+    """
+    servers = {e["tid"]: e["args"]["name"] for e in trace["traceEvents"] if e["name"] == "thread_name"}
+    spans: list[dict[str, Any]] = []
+    last: dict[int, dict[str, Any]] = {}
+    for e in trace["traceEvents"]:
+        if e["ph"] != "X":
+            continue
+        layer, end = e["args"].get("layer", -1), e["ts"] + e["dur"]
+        span = last.get(e["tid"])
+        if span is None or (span["name"], span["layer"]) != (e["name"], layer):
+            span = {"server": servers[e["tid"]], "name": e["name"], "kind": e["cat"], "layer": layer, "start": e["ts"],
+                    "end": end, "occupied": 0.0, "tiles": 0}  # fmt: skip
+            last[e["tid"]] = span
+            spans.append(span)
+        span["end"], span["occupied"], span["tiles"] = (
+            max(span["end"], end),
+            span["occupied"] + e["dur"],
+            span["tiles"] + 1,
+        )
+    kinds = list(dict.fromkeys([row.name for row in result.by_op] + [span["kind"] for span in spans]))
+    return {
+        "numbers": _numbers(result),
+        "seconds": result.seconds,
+        "servers": list(servers.values()),
+        "spans": spans,
+        "truncated": trace["truncated"],
+        "kinds": [{"name": kind, "colour": op_style(kind)[0]} for kind in kinds],
+        "by": {
+            "op": _rows(result, result.by_op),
+            "layer": _rows(result, result.by_layer),
+            "cause": [{"name": c, "us": _us(result, n)} for c, n in result.stalls.items() if n],
+        },
+    }
+
+
+def _us(r: Result, cycles: int) -> float:
+    return 1e6 * cycles / r.cycles * r.seconds
+
+
+def _rows(r: Result, rows: tuple[Row, ...]) -> list[dict[str, Any]]:
+    return [{"name": x.name, "us": _us(r, x.cycles), "ops": x.ops, "bytes": x.bytes, "macs": x.macs} for x in rows]
+
+
+def _numbers(r: Result) -> list[tuple[str, str | int | float | None]]:
+    """(name, value) of the lines above the figures; numbers as in the JSON of the run."""
+    memory = None
+    if r.memory:
+        verdict = "fits" if r.memory.fits else "does not fit"
+        memory = f"{bytes_text(r.memory.total)} of {bytes_text(r.memory.capacity)}: {verdict}"
+    return [
+        ("time", seconds_text(r.seconds)),
+        ("cycles", r.cycles),
+        ("bound, cycles", r.bound_cycles),
+        ("over bound", f"{100 * r.over_bound:.2f} %"),
+        ("limited by", r.limited_by),
+        ("tokens/s", r.tokens_per_second),
+        ("DRAM bytes", r.dram_bytes),
+        ("MACs", r.macs),
+        ("busy", ", ".join(f"{s} {100 * u:.1f} %" for s, u in r.utilization.items())),
+        ("known as", ", ".join(f"{100 * share:.3g} % {mark}" for mark, share in r.provenance.items() if share)),
+        ("memory", memory),
+        ("tiling", r.tiling),
+    ]

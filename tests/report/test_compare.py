@@ -1,0 +1,68 @@
+"""Results side by side: ratios by arithmetic of the test, causes and ops that sum to the time, every file named."""
+
+import json
+from fractions import Fraction
+
+import pytest
+
+from hwsim.errors import InputError
+from hwsim.jobs.run import run
+from hwsim.report.compare import compare_text, comparison, names, read_results
+
+
+@pytest.fixture(scope="module")
+def results():
+    found = [run("edge-mx", "mamba2-130m", context=64, weights=w, engine="walk") for w in ("int8", "mxfp4", "seedlm4")]
+    return [json.loads(json.dumps(r.to_dict())) for r in found]
+
+
+def test_three_results_have_their_ratios_to_the_first(results):
+    found = comparison(results)
+    cycles = [r["cycles"] for r in results]
+    assert found["figures"]["cycles"]["values"] == cycles
+    assert found["figures"]["cycles"]["ratios"] == [float(Fraction(c, cycles[0])) for c in cycles]
+    assert [r["name"] for r in found["results"]] == ["A", "B", "C"]
+
+
+def test_causes_and_ops_sum_to_the_seconds_of_each(results):
+    found = comparison(results)
+    for part in ("stalls_seconds", "by_op_seconds"):
+        for i, r in enumerate(results):
+            total = sum(values[i] or 0 for values in found[part].values())
+            assert total == pytest.approx(r["seconds"], rel=1e-12)
+
+
+def test_settings_that_differ(results):
+    found = comparison(results)["differ"]
+    assert found["formats.weights"] == ["int8", "mxfp4_e2m1", "seedlm4"]
+    assert not any(path.startswith("model.") for path in found)
+
+
+def test_text_has_a_column_for_each(results):
+    text = compare_text([*results, results[0]])
+    assert "B/A" in text and "D/A" in text and "A/A" not in text
+    assert "time by cause, us" in text and "time by op, us" in text
+    (row,) = [line.split() for line in text.splitlines() if line.startswith("cycles")]
+    assert row[1:5] == [f"{r['cycles']:,}" for r in [*results, results[0]]] and row[-1] == "1"
+
+
+def test_an_op_that_one_result_lacks_is_a_dash(results):
+    less = results[0] | {"by_op": results[0]["by_op"][1:]}
+    name = results[0]["by_op"][0]["name"]
+    (row,) = [line.split() for line in compare_text([results[0], less]).splitlines() if line.startswith(name)]
+    assert row[2:] == ["-", "-"]
+
+
+def test_names_go_on_after_z(results):
+    assert names(results * 9)[24:27] == ["Y", "Z", "27"]
+
+
+def test_every_file_that_is_no_result_is_named(tmp_path, results):
+    (tmp_path / "a.json").write_text(json.dumps(results[0]))
+    (tmp_path / "b.json").write_text("no")
+    (tmp_path / "c.json").write_text('{"schema": 1, "cycles": 3}')
+    with pytest.raises(InputError) as found:
+        read_results([tmp_path / name for name in ("a.json", "b.json", "c.json", "d.json")])
+    assert [n in p for n, p in zip("bcd", found.value.problems, strict=True)] == [True] * 3
+    with pytest.raises(InputError, match="one result; write at least two files"):
+        read_results([tmp_path / "a.json"])
