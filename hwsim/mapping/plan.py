@@ -35,7 +35,6 @@ Credits = Sequence[tuple[int, int]]
 #: The distance of writes that no buffer limits.
 UNLIMITED = 1 << 62
 
-
 #: What of a GEMM stays on chip between its tiles: nothing; the operand that the outer loop repeats, as a whole panel
 #: (K long); or that and, where both operands come from DRAM, all of the weights.
 NONE, PANEL, BOTH = range(3)
