@@ -29,7 +29,7 @@ MOST = 1 << 20
 
 
 def policies(arch: TileMachine) -> Iterator[Policy]:
-    """Every policy of the machine's menu, whether or not an op fits it; on cores, the one that stands for the library."""
+    """Every policy of the machine's menu, fit or not; on cores, the one that stands for the library."""
     if arch.cores:
         yield Policy(Shape(*arch.tiles[0]))
         return

@@ -74,16 +74,14 @@ class Gemms(Draft):
     def clipped(self) -> Shape:
         """The least shape with the same tiles."""
         m, n, k, resident = self.shape
-        gemms = self.op.gemms
-        inner, side = (max(g.n for g in gemms), n) if self.in_dram else (max(g.m for g in gemms), m)
-        if not (self.spill_in or self.op.params):  # what is read ahead comes in chunks of n x k
-            n, k = min(n, max(g.n for g in gemms)), min(k, max(g.k for g in gemms))
-        m = min(m, max(g.m for g in gemms))
-        if resident == BOTH and not (self.in_dram and max(g.m for g in gemms) > m):
+        most = [max(getattr(g, side) for g in self.op.gemms) for side in "mnk"]
+        if resident == BOTH and not (self.in_dram and most[0] > m):
             resident = PANEL
-        if resident == PANEL and inner <= side:
+        if resident == PANEL and not (most[1] > n if self.in_dram else most[0] > m):
             resident = NONE
-        return Shape(m, n, k, resident)
+        if not (self.spill_in or self.op.params):  # what is read ahead comes in chunks of n x k
+            n, k = min(n, most[1]), min(k, most[2])
+        return Shape(min(m, most[0]), n, k, resident)
 
     def _read_ahead(self, kind: str, nbytes: int) -> list[Loop]:
         """Bytes read before the matrices: inputs that overflowed the activation buffer, biases."""
