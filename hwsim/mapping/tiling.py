@@ -103,7 +103,7 @@ class Tiler:
     def __init__(self, arch: TileMachine):
         self.pipeline = Pipeline.of(arch)
         self.plans, self.systolic = planner(structure(arch)), isinstance(arch.dot, SystolicArray)
-        self.tilings, self.kernel = lru_cache(maxsize=64)(self._tilings), lru_cache(maxsize=64)(self._kernel)
+        self.tilings, self.kernel = lru_cache(maxsize=256)(self._tilings), lru_cache(maxsize=256)(self._kernel)
 
     def _tilings(self, op: Op, opd: Operands) -> Tilings:
         """An op on this machine."""

@@ -19,8 +19,8 @@ from hwsim.sim.walk import walk
 
 DRIVERS: dict[str, Callable] = {"simpy": events, "walk": walk}
 
-#: A simulator forgets what it knows once its states hold so many times.
-MEMORY = 1 << 17
+#: A simulator forgets what it knows once its states and programs hold so many times; a tile counts as so many.
+MEMORY, TILE = 1 << 17, 8
 
 #: What ends a run: the writes that still wait.
 END = Program(Tree(()), (), flush=True)
@@ -85,7 +85,10 @@ class Simulator:
                 self._forget()
             number, spells = self.initial, []
             for program in (*programs, END):
-                known = self.known.setdefault(program, {})
+                known = self.known.get(program)
+                if known is None:
+                    known = self.known[program] = {}
+                    self.size += TILE * len(program.table)
                 spell = known.get(number)
                 if spell is None:
                     spell = known[number] = self._simulate(program, number)
