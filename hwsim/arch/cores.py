@@ -217,7 +217,7 @@ class Cores:
     bandwidth:        bytes per second from DRAM, achieved.
     store:            bytes per second of results on their way to memory (L2 takes them first).
     reduce_seconds:   gathering the parts of a GEMM whose K was split.
-    seconds:     one element of K through dependent multiply-adds.
+    step_seconds:     one element of K through dependent multiply-adds.
     sustained:        loss of rate under lasting load: 1 + sustained * t/(t + knee).
     knee_seconds:     load that lasts this long has cost half of that.
     warm_bytes:       weights that stay in L2 from one repeat of a benchmark to the next; none in whole models.
@@ -242,7 +242,7 @@ class Cores:
     bandwidth: float = 0.0
     store: float = 0.0
     reduce_seconds: float = 0.0
-    seconds: float = 0.0
+    step_seconds: float = 0.0
     sustained: float = 0.0
     warm_bytes: float = 0.0
     knee_seconds: float = 50e-6
@@ -316,7 +316,7 @@ class Cores:
             bandwidth=values["bandwidth"] * peaks.dram,
             store=values["store"] * self.cycles_per_second,
             reduce_seconds=values["reduce"],
-            seconds=values["step"] / clock,
+            step_seconds=values["step"] / clock,
             sustained=values.get("sustained", 0.0),
             warm_bytes=values["warm"] * peaks.cache,
         )

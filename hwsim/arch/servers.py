@@ -181,13 +181,13 @@ class Stack:
     """What the software around the kernels costs; it is not a property of the chip.
 
     launch_seconds: start of a kernel that is not a GEMM (GEMM kernels carry their own, calibrated).
-    layer_seconds, seconds, sequence_seconds: per layer, per step, and per sequence of a decode step, not hidden
+    layer_seconds, step_seconds, sequence_seconds: per layer, per step, and per sequence of a decode step, not hidden
     behind the device; they count in serving, not in a single step.
     """
 
     launch_seconds: float = 0.0
     layer_seconds: float = 0.0
-    seconds: float = 0.0
+    step_seconds: float = 0.0
     sequence_seconds: float = 0.0
 
     @classmethod
@@ -201,7 +201,7 @@ class Stack:
         times = {
             "launch": self.launch_seconds,
             "layer": self.layer_seconds,
-            "step": self.seconds,
+            "step": self.step_seconds,
             "sequence": self.sequence_seconds,
         }
         return {name: write(Fraction(str(seconds)), "s") for name, seconds in times.items()}

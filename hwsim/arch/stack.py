@@ -86,7 +86,7 @@ class Fit:
 class ServingStack:
     """What the software around the kernels costs in serving.
 
-    seconds, sequence_seconds, layer_seconds: of each step, each sequence of a decode step, and each layer, not
+    step_seconds, sequence_seconds, layer_seconds: of each step, each sequence of a decode step, and each layer, not
     hidden behind the device.
     quantise:     "fused": static scales are applied by the op ahead of a GEMM; "own": by a kernel of the GEMM's own.
     keep_windows: the KV cache keeps every position of layers with a window.
@@ -95,7 +95,7 @@ class ServingStack:
 
     name: str
     quantise: str
-    seconds: float = 0.0
+    step_seconds: float = 0.0
     sequence_seconds: float = 0.0
     layer_seconds: float = 0.0
     keep_windows: bool = False
@@ -154,7 +154,7 @@ def load_stack(name_or_path: str | Path) -> ServingStack:
     return ServingStack(
         name=file.name,
         quantise=file.quantise,
-        seconds=float(file.step.value),
+        step_seconds=float(file.step.value),
         sequence_seconds=float(file.sequence.value),
         layer_seconds=float(file.layer.value),
         keep_windows=file.keep_windows,
@@ -173,7 +173,7 @@ def stack_of(arch: TileMachine | None, asked_for: str | Path | ServingStack | No
     if asked_for is not None:
         return load_stack(asked_for)
     own = arch.stack if arch else None
-    if arch and own and (own.seconds or own.sequence_seconds or own.layer_seconds):
-        times = (own.seconds, own.sequence_seconds, own.layer_seconds)
+    if arch and own and (own.step_seconds or own.sequence_seconds or own.layer_seconds):
+        times = (own.step_seconds, own.sequence_seconds, own.layer_seconds)
         return ServingStack(arch.name, "own", *times, source=f"`stack:` of the file of {arch.name}")
     return load_stack(DEFAULT)

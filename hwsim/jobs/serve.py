@@ -89,7 +89,7 @@ class Served:
     tokens_per_second_per_user: float
     time_to_first_token: float
     time_per_output_token: float | None
-    seconds: float
+    step_seconds: float
     step_error_seconds: float
     prefill_seconds: float
     prefill_prompts: int
@@ -184,7 +184,7 @@ class Deployment:
 
     def _simulated(self, job: TileJob, key: Key, often: int = 1) -> float:
         layers = len({op.layer for op in job.ops if op.layer >= 0})
-        extra = self.stack.seconds + self.stack.layer_seconds * layers
+        extra = self.stack.step_seconds + self.stack.layer_seconds * layers
         if job.phase != "prefill":
             extra += self.stack.sequence_seconds * job.config["batch"]
         outcome, (_, tiled) = job.simulate(), job.choice
@@ -286,7 +286,7 @@ class Deployment:
             tokens_per_second_per_user=rate / batch,
             time_to_first_token=self.seconds("prefill", 1, r.isl),
             time_per_output_token=per_token,
-            seconds=step,
+            step_seconds=step,
             step_error_seconds=error,
             prefill_seconds=prefill,
             prefill_prompts=prompts,

@@ -153,8 +153,8 @@ def predict(kind: str, name: str, rows: Sequence[Row]) -> list[Measured]:
         points, best = [], None
         for batch in tried:
             s = server.serve(batch)
-            bare = s.seconds - software.seconds - software.sequence_seconds * s.batch
-            prefill = s.prefill_seconds - software.seconds / s.prefill_prompts
+            bare = s.step_seconds - software.step_seconds - software.sequence_seconds * s.batch
+            prefill = s.prefill_seconds - software.step_seconds / s.prefill_prompts
             points.append(Point(int(row["osl"]), s.batch, bare, prefill, s.prefill_prompts))
             if best is None or s.tokens_per_second_per_chip > best.tokens_per_second_per_chip:
                 best = s

@@ -82,7 +82,7 @@ def stack_table(rows: Sequence[Measured]) -> str:
     lines = []
     for name in (DEFAULT, *dict.fromkeys(row.stack for row in rows)):
         stack = load_stack(name)
-        step, sequence = f"{1e3 * stack.seconds:g} ms", f"{1e6 * stack.sequence_seconds:g} us"
+        step, sequence = f"{1e3 * stack.step_seconds:g} ms", f"{1e6 * stack.sequence_seconds:g} us"
         lines.append([name, stack.quantise, step, sequence, *_fit_cells(stack)])
     return table(
         ["stack", "quantise", "step", "sequence", "rows", "models", "error in the fit %", "model left out %"], lines

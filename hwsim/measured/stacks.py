@@ -73,7 +73,7 @@ def main(progress: Progress = lambda name: print(f"  {name}", file=sys.stderr)) 
     summary = f"{{rows: {len(under)}, models: {len(by_model(under))}, in_fit: {error}, left_out: {error}}}"
     path = stack_folder() / f"{DEFAULT}.yaml"
     stack = load_stack(DEFAULT)
-    numbers = Software(stack.seconds, stack.sequence_seconds)
+    numbers = Software(stack.step_seconds, stack.sequence_seconds)
     texts[DEFAULT] = rewritten(path.read_text(encoding="utf-8"), numbers, summary)
     for name, text in texts.items():
         write_whole(stack_folder() / f"{name}.yaml", text)

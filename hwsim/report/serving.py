@@ -18,7 +18,7 @@ def served_text(s: Served, energy: bool = False) -> str:
     used = m.total
     held = {"weights": m.weights, "kv": m.kv, "state": m.state}
     parts = ", ".join(f"{part} {n / 1e9:.2f} GB" for part, n in held.items() if n)
-    step = f"{seconds_text(s.seconds)}, mean over context lengths, {_integration(s.step_error_seconds)}"
+    step = f"{seconds_text(s.step_seconds)}, mean over context lengths, {_integration(s.step_error_seconds)}"
     lines = energy_lines(s, energy)
     rows = [
         ("tokens/s", f"{s.tokens_per_second_per_chip:,.0f} per chip, {s.tokens_per_second_per_user:,.1f} per user"),
@@ -49,7 +49,7 @@ def _per_token(s: Served) -> str:
 
 def stack_line(stack: ServingStack) -> str:
     """The software's times, what becomes of quantising, and the error on models that the numbers did not see."""
-    times = {"step": stack.seconds, "sequence": stack.sequence_seconds, "layer": stack.layer_seconds}
+    times = {"step": stack.step_seconds, "sequence": stack.sequence_seconds, "layer": stack.layer_seconds}
     parts = [f"{seconds_text(seconds)} per {what}" for what, seconds in times.items() if seconds]
     parts.append("quantising fused" if stack.quantise == "fused" else "quantising by kernels of its own")
     return f"{stack.name}: {', '.join(parts)}; {_fit(stack)}"

@@ -16,7 +16,7 @@ const label = (p, a) => axes[a].labels[p.at[a]];
 const plain = (name) => name.split(" (")[0];
 
 const DEFAULTS = {
-  view: "lines", x: data.start.x || "dram_bytes_per_token", y: "tokens_per_second", series: data.start.series, panel: data.start.panel,
+  view: data.start.view, x: data.start.x || "dram_bytes_per_token", y: "tokens_per_second", series: data.start.series, panel: data.start.panel,
   cost: has("energy_joules_per_token") ? "energy_joules_per_token" : "dram_bytes_per_token", gain: "tokens_per_second_per_sequence",
   bars: "time", sort: "", filter: "", chosen: "",
 };

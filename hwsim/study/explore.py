@@ -32,7 +32,8 @@ def explore_page(grid: Grid, folder: Path) -> str:
 
 def _intro(grid: Grid, folder: Path) -> str:
     """What was simulated, how many points of which kind, and the commands."""
-    counts = [f"{grid.size:,} points", f"{len(grid.lines):,} simulated"]
+    asked = len(grid.lines) + len(grid.failed) if grid.searched else grid.size
+    counts = [f"{asked:,} points" + (" chosen by a search" if grid.searched else ""), f"{len(grid.lines):,} simulated"]
     counts += [f"{len(grid.predicted):,} predicted, drawn hollow"] if grid.predicted else []
     counts += [f"{len(grid.failed):,} failed"] if grid.failed else []
     counts += [f"{grid.missing:,} not simulated yet"] if grid.missing else []
@@ -86,14 +87,17 @@ def page_data(grid: Grid) -> dict[str, Any]:
         "axes": [_axis(a) for a in grid.axes],
         "metrics": [{"name": m.name, "label": m.label, "better": m.better} for m in METRICS],
         "start": {
-            "x": grid.columns.path if grid.columns else "",
+            "view": "pareto" if grid.searched else "lines",
+            "x": grid.columns.path if grid.columns and not grid.searched else "",
             "series": grid.series.path if grid.series else "",
-            "panel": next((a.path for a in grid.others if a != grid.columns and 1 < len(a.values) <= 12), ""),
+            "panel": ""
+            if grid.searched
+            else next((a.path for a in grid.others if a != grid.columns and 1 < len(a.values) <= 12), ""),
         },
         "kinds": [{"name": kind.replace("_", " "), "colour": op_style(kind)[0]} for kind in kinds],
         "notes": list(notes),
         "roofs": listed,
-        "size": grid.size,
+        "size": len(points) if grid.searched else grid.size,
         "points": points,
     }
 

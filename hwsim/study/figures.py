@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from math import ceil, log10
+from math import ceil, log10, prod
 from typing import Any
 
 from hwsim.files.figure import COLOURS, op_style, pyplot
@@ -406,7 +406,7 @@ def pareto_figure(grid: Grid) -> Any:
 
 def left_out(grid: Grid, panels: list[Panel], axis: Axis | None = None) -> str:
     """What a figure does not draw: some of the panels, some values of `axis`, predicted points; "" if it draws all."""
-    total, said = len(grid.panels(10**9)), []
+    total, said = 1 if grid.searched else prod(len(a.values) for a in grid.others), []
     if len(panels) < total:
         said.append(f"{len(panels)} of {total} choices of {', '.join(plain(a.name) for a in grid.others)}")
     if axis and len(ends(len(axis.values))) < len(axis.values):

@@ -68,6 +68,8 @@ class Axis:
         if isinstance(value, dict):
             rest = value.get("default", "")
             return ", ".join(f"{f} {k}" for k, f in value.items() if k != "default") + (f" + {rest}" if rest else "")
+        if value is None:
+            return "not set"
         unit = " block/cycle" if self.path == "machine.regenerate.rate" else ""  # the name of the axis gives the unit
         return f"{value:,}" if isinstance(value, int) else str(value).removesuffix(unit)
 
@@ -83,6 +85,7 @@ class Grid:
 
     lines, failed, predicted: by choice (an index on each axis): a result; an error; predicted numbers by metric, of
     points without a result. missing: points with none of the three. stated: by metric, the error of the predictions.
+    searched: a search chose the points, few of all combinations; they have no panels, and are listed one by one.
     x: the axis along x (None: no axis has numbers); series: the axis of the lines or bars; panels: the other axes.
     """
 
@@ -96,6 +99,7 @@ class Grid:
     missing: int
     predicted: dict[Choice, dict[str, float]] = field(default_factory=dict)
     stated: dict[str, dict[str, float]] = field(default_factory=dict)
+    searched: bool = False
 
     @property
     def size(self) -> int:
@@ -138,6 +142,8 @@ class Grid:
         Else first, middle and last of an axis, or its middle alone, axes of numbers before axes of names, until they
         are few enough.
         """
+        if self.searched:
+            return [{}]
         kept = {a.path: list(range(len(a.values))) for a in self.others}
         for axis in sorted(self.others, key=lambda a: (a.numbers is None, -len(a.values))):
             for few in (3, 2, 1):
@@ -255,8 +261,11 @@ def read_grid(folder: Path) -> Grid:
         raise InputError(f"{folder / GRID}: is not JSON ({error}); run the study again") from None
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise InputError(f"{folder / GRID}: is not of schema {SCHEMA}; run the study again")
-    axes = tuple(Axis(a["path"], tuple(a["values"])) for a in data["axes"])
+    axes, searched = tuple(Axis(a["path"], tuple(a["values"])) for a in data["axes"]), "search" in data
     points = read_points(folder / POINTS)
+    if searched:
+        points = {key: points[key] for key in data["search"] if key in points}
+        axes = tuple(_tried(axis, points.values()) for axis in axes)
     values, stated = _predictions(folder / PREDICTED)
     lines: dict[Choice, Line] = {}
     failed: dict[Choice, Line] = {}
@@ -268,12 +277,12 @@ def read_grid(folder: Path) -> Grid:
             (failed if line["error"] else lines)[choice] = line
         elif key in values:
             predicted[choice] = values[key]
-        else:
-            missing += 1
+    if not searched:
+        missing = prod(len(axis.values) for axis in axes) - len(lines) - len(failed) - len(predicted)
     if not lines:
         raise InputError(f"{folder}: no point of the study has a result yet; run `hwsim study {data['source']}`")
     return Grid(data["name"], data["description"], data["source"], data["version"], axes, lines, failed, missing,
-                predicted, stated)  # fmt: skip
+                predicted, stated, searched)  # fmt: skip
 
 
 def _keys(
@@ -288,10 +297,19 @@ def _keys(
     if keys is not None:
         yield from zip(choices, keys, strict=True)
         return
-    by_settings = {json.dumps(line["point"], sort_keys=True): key for key, line in points.items()}
-    for choice in choices:
-        settings = {axis.path: axis.values[i] for axis, i in zip(axes, choice, strict=True)}
-        yield choice, by_settings.get(json.dumps(settings, sort_keys=True))
+    places = [{json.dumps(value, sort_keys=True): i for i, value in enumerate(axis.values)} for axis in axes]
+    found: dict[Choice, str] = {}
+    for key, line in points.items():
+        texts = [json.dumps(line["point"].get(axis.path), sort_keys=True) for axis in axes]
+        if all(text in known for text, known in zip(texts, places, strict=True)):
+            found[tuple(known[text] for text, known in zip(texts, places, strict=True))] = key
+    yield from sorted(found.items())
+
+
+def _tried(axis: Axis, lines: Iterable[Line]) -> Axis:
+    """The axis of a search, with its values in order: numbers by size, and None if a point has no value on it."""
+    values = sorted(axis.values, key=lambda v: number(v) or 0.0) if axis.numbers else list(axis.values)
+    return Axis(axis.path, (*values, *([None] if any(axis.path not in line["point"] for line in lines) else [])))
 
 
 def _predictions(path: Path) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:

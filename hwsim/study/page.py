@@ -12,7 +12,7 @@ from hwsim.files.whole import write_whole
 from hwsim.result import weakest
 from hwsim.study import figures as draw
 from hwsim.study.cache import cache_figure, cache_rows, crossing_table
-from hwsim.study.grid import Grid, Panel, plain, read_grid
+from hwsim.study.grid import Axis, Grid, Panel, plain, read_grid
 from hwsim.study.metrics import METRICS, Line, fits
 from hwsim.study.roofs import machine_roof
 
@@ -47,19 +47,20 @@ def write_page(folder: Path, out: Path | None = None) -> list[Path]:
 
     speed = draw.speed_of(grid)[0].replace("/s", " per second").capitalize()
     less = draw.left_out(grid, grid.panels())
-    if grid.x:
+    if grid.x and not grid.searched:
         figure("tokens", f"{speed} by {plain(grid.x.name)}.{less}", draw.lines_figure(grid))
         if grid.series and grid.series.path.startswith("run.") and not grid.series.numbers:
             first = grid.series.labels[0]
             caption = f"{speed} as a multiple of {first}, by {plain(grid.x.name)}.{less}"
             figure("relative", caption, draw.lines_figure(grid, relative=True))
     parts.append(_tables(grid, folder))
-    held = cache_rows(grid)
+    held = {} if grid.searched else cache_rows(grid)
     if held:
         figure("cache", "Bytes of KV cache and SSM state per sequence.", cache_figure(grid, held))
         parts.append(crossing_table(grid, held))
-    caption = "Time of a step by op kind; kinds below 2 % in every bar are summed as other."
-    figure("by_op", caption + draw.left_out(grid, grid.panels(4), grid.x), draw.by_op_figure(grid))
+    if not grid.searched:
+        caption = "Time of a step by op kind; kinds below 2 % in every bar are summed as other."
+        figure("by_op", caption + draw.left_out(grid, grid.panels(4), grid.x), draw.by_op_figure(grid))
     if any(line["dram_bytes"] and line["macs"] for line in grid.lines.values()):
         caption = "Roofline: lines are the machine's peak rates; each mark is one whole simulated step."
         figure("roofline", caption + less, draw.roofline_figure(grid))
@@ -101,8 +102,13 @@ def write_html(folder: Path, out: Path | None = None) -> Path:
 
 def _asked(grid: Grid) -> str:
     """The grid in words, and the facts that hold for all points."""
-    axes = [markdown_text(f"- {plain(a.name)} ({a.path}): {'; '.join(a.labels)}") for a in grid.axes]
-    count = f"{grid.size:,} points" + (f", {len(grid.failed):,} failed" if grid.failed else "")
+    axes = [markdown_text(f"- {plain(a.name)} ({a.path}): {_values(grid, a)}") for a in grid.axes]
+    asked = len(grid.lines) + len(grid.failed) if grid.searched else grid.size
+    count = (
+        f"{asked:,} points"
+        + (", chosen by a search" if grid.searched else "")
+        + (f", {len(grid.failed):,} failed" if grid.failed else "")
+    )
     count += f", {len(grid.predicted):,} predicted and not simulated" if grid.predicted else ""
     count += f", {grid.missing:,} not simulated yet" if grid.missing else ""
     note = grid.hypothetical()
@@ -113,8 +119,17 @@ def _asked(grid: Grid) -> str:
     return "\n".join([f"{markdown_text(grid.heading())}.", "", " ".join([text, *said]), "", *axes])
 
 
+def _values(grid: Grid, axis: Axis) -> str:
+    """The values of an axis; of the many numbers that a search tried, the ends."""
+    if grid.searched and axis.numbers and len(axis.values) > 12:
+        return f"{len(axis.values)} values from {axis.labels[0]} to {axis.labels[-1]}"
+    return "; ".join(axis.labels)
+
+
 def _tables(grid: Grid, folder: Path) -> str:
     """Every point in a table: one row per series, one column per x, one table per choice on the other axes."""
+    if grid.searched:
+        return _list(grid, folder)
     panels = grid.tables()
     parts = []
     if grid.size > MOST_POINTS:
@@ -140,6 +155,21 @@ def _tables(grid: Grid, folder: Path) -> str:
     known = "`kernels` says how the times of a row are known, at the weakest: measured, transferred from another chip "
     known += "or format, or ideal, at the machine's peaks."
     return "\n\n".join([*parts, " ".join(part for part in (said, known) if part)])
+
+
+def _list(grid: Grid, folder: Path) -> str:
+    """The points of a search, the fastest first, one row each."""
+    name, speed = draw.speed_of(grid)
+    best = sorted(grid.lines, key=lambda choice: -speed(grid.lines[choice]))
+    head = [*(markdown_text(a.name) for a in grid.axes), name, "time of a step, s", "fits", "kernels"]
+    body = []
+    for choice in best[:MOST_POINTS]:
+        line = grid.lines[choice]
+        cells = [markdown_text(a.labels[i]) for a, i in zip(grid.axes, choice, strict=True)]
+        verdict = "yes" if fits(line) else "no"
+        body.append([*cells, f"{speed(line):,.0f}", f"{line['seconds']:.4g}", verdict, weakest(line["provenance"])])
+    less = f"{len(body):,} of {len(best):,} points shown; all are in `{folder / 'points.jsonl'}`.\n\n"
+    return (less if len(body) < len(best) else "") + markdown(head, body)
 
 
 def _table(grid: Grid, panel: Panel, marks: set[str]) -> str:

@@ -248,4 +248,4 @@ def test_the_stops_of_a_gpu_s_memory_count_once():
 def test_times_of_the_software_may_be_written_in_cycles():
     stack = "{launch: 1830 cycles, layer: 0 us, step: 100 us, sequence: 3 us}"
     arch = load_arch("h200-sxm-trtllm", [("stack", stack)])  # 1.83 GHz
-    assert (arch.stack.launch_seconds, arch.stack.seconds, arch.stack.sequence_seconds) == (1e-6, 1e-4, 3e-6)
+    assert (arch.stack.launch_seconds, arch.stack.step_seconds, arch.stack.sequence_seconds) == (1e-6, 1e-4, 3e-6)

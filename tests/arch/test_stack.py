@@ -15,7 +15,7 @@ def test_every_shipped_stack_loads_and_names_its_source():
     for name in stack_names():
         stack = load_stack(name)
         assert stack.name == name and stack.source
-        assert 0 <= stack.seconds < 1e-2 and 0 <= stack.sequence_seconds < 1e-3
+        assert 0 <= stack.step_seconds < 1e-2 and 0 <= stack.sequence_seconds < 1e-3
 
 
 def test_a_file_of_ones_own(tmp_path):
@@ -44,9 +44,9 @@ def test_a_name_that_is_none_is_answered_with_the_nearest():
 def test_the_machine_s_own_times_come_before_the_default():
     arch = load_arch("h100-sxm")
     assert stack_of(arch).name == stack_of(None).name == "default"
-    mine = stack_of(replace(arch, stack=Stack(2e-6, seconds=5e-4)))
-    assert (mine.name, mine.seconds, mine.quantise) == ("h100-sxm", 5e-4, "own")
-    assert stack_of(replace(arch, stack=Stack(2e-6, seconds=5e-4)), "none").seconds == 0
+    mine = stack_of(replace(arch, stack=Stack(2e-6, step_seconds=5e-4)))
+    assert (mine.name, mine.step_seconds, mine.quantise) == ("h100-sxm", 5e-4, "own")
+    assert stack_of(replace(arch, stack=Stack(2e-6, step_seconds=5e-4)), "none").step_seconds == 0
 
 
 def test_fused_quantising_starts_gemms_with_static_scales_like_bf16():

@@ -62,10 +62,10 @@ def test_steady_state_is_steps_and_prefills():
     ends = [
         run("h200-sxm-trtllm", NANO.model, "decode", 64, c, NANO.weights, engine="walk").seconds for c in (8192, 24574)
     ]
-    assert ends[0] < found.seconds < ends[1]
-    assert found.step_error_seconds < 0.001 * found.seconds
+    assert ends[0] < found.step_seconds < ends[1]
+    assert found.step_error_seconds < 0.001 * found.step_seconds
     prefill = run("h200-sxm-trtllm", NANO.model, "prefill", 1, 8192, NANO.weights, engine="walk").seconds
-    answer = 16383 * found.seconds + 64 * prefill
+    answer = 16383 * found.step_seconds + 64 * prefill
     assert found.tokens_per_second_per_user == pytest.approx(16384 / answer, rel=1e-3)
     assert found.tokens_per_second_per_chip == pytest.approx(64 * 16384 / answer, rel=1e-3)
 
@@ -144,12 +144,12 @@ def test_the_prefill_makes_the_first_token():
 def test_a_user_waits_for_a_step_and_for_the_prompts_of_the_others():
     """With the first token from its own prefill, the tokens of a request take all the time that its rate says."""
     found = Deployment("h100-sxm", Request("llama3-8b", 1024, 257, "bf16")).serve(8)
-    waited = found.seconds + 7 * found.prefill_seconds / 256
+    waited = found.step_seconds + 7 * found.prefill_seconds / 256
     assert found.time_per_output_token == pytest.approx(waited, rel=1e-12)
     whole = found.prefill_seconds + 256 * found.time_per_output_token
     assert found.tokens_per_second_per_user == pytest.approx(257 / whole, rel=1e-12)
     alone = Deployment("h100-sxm", Request("llama3-8b", 1024, 257, "bf16")).serve(1)
-    assert alone.time_per_output_token == pytest.approx(alone.seconds, rel=1e-12)
+    assert alone.time_per_output_token == pytest.approx(alone.step_seconds, rel=1e-12)
     one = Deployment("h100-sxm", Request("llama3-8b", 1024, 1, "bf16")).serve(8)
     assert one.time_per_output_token is None and "one output token" in served_text(one)
 
@@ -166,7 +166,7 @@ def test_a_stack_adds_its_times_to_steps_and_prefills():
         for stack in ("none", ServingStack("mine", "own", 1e-3, 1e-5, 1e-6))
     )
     layers = 32 * 1e-6
-    assert with_.seconds - bare.seconds == pytest.approx(1e-3 + 16 * 1e-5 + layers)
+    assert with_.step_seconds - bare.step_seconds == pytest.approx(1e-3 + 16 * 1e-5 + layers)
     # eight prompts of 1,024 tokens are computed together
     assert with_.prefill_seconds - bare.prefill_seconds == pytest.approx((1e-3 + layers) / 8)
 

@@ -130,7 +130,7 @@ def test_chips_without_measurements_take_others_shares_of_their_own_peaks(machin
         assert family.macs_per_second == pytest.approx(factor * theirs.macs_per_second)
         clock = float(one.clock_hz / other.clock_hz)
         assert family.feed_per_second == pytest.approx(clock * theirs.feed_per_second)
-    assert one.cores.seconds == pytest.approx(other.cores.seconds / clock)
+    assert one.cores.step_seconds == pytest.approx(other.cores.step_seconds / clock)
     assert one.cores.measured_on == of != one.cores.machine
 
 
@@ -178,7 +178,7 @@ def test_matrix_times_vector_has_no_chain():
         gemm_times(Problem.of(1, 4096, 65536, t, 1.0, 1.0), family, arch.cores, PLAIN)
         for t in (tile, replace(tile, chain=0))
     )
-    assert one.core == pytest.approx(65536 * arch.cores.seconds / 2)
+    assert one.core == pytest.approx(65536 * arch.cores.step_seconds / 2)
     assert other.core == pytest.approx(17 * 65536 / family.feed_per_second)
 
 

@@ -63,7 +63,7 @@ def test_the_closed_form_is_the_answer_of_the_command():
         row = next(r for r in dataset.rows if r["machine"] == machine)
         (one,) = predict(dataset.kind, name, [row])
         stack = load_stack(row["stack"])
-        assert float(one.errors(stack.seconds, stack.sequence_seconds)) == pytest.approx(one.error, rel=1e-9)
+        assert float(one.errors(stack.step_seconds, stack.sequence_seconds)) == pytest.approx(one.error, rel=1e-9)
         figures = Deployment(row["machine"], request(row)).serve(int(row["batch"])).to_dict()
         assert one.predicted == figures[one.field]
 

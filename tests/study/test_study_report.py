@@ -1,5 +1,6 @@
 """Pages of studies: the crossover by a formula, equal bytes on a second run, figures with their commands."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -150,3 +151,35 @@ class TestParts:
         speeds = [found[x]["tokens_per_second"] for x in range(4)]
         assert speeds[1] < 0.99 * speeds[3] < speeds[2]
         assert enough(grid, found) == 2
+
+
+class TestSearch:
+    """Points that a search chose: few of the combinations, and a value that not every point has."""
+
+    def folder(self, tmp_path):
+        out = small(tmp_path, {"run.batch": [1, 2], "machine.dram.bandwidth": [f"{n} GB/s" for n in (70, 50, 90)]})
+        lines = [json.loads(line) for line in (out / "points.jsonl").read_text().splitlines()]
+        kept = [line for line in lines if line["point"] != {"run.batch": 1, "machine.dram.bandwidth": "90 GB/s"}]
+        del kept[0]["point"]["machine.dram.bandwidth"]
+        study = json.loads((out / "study.json").read_text()) | {"keys": None, "search": [line["key"] for line in kept]}
+        (out / "study.json").write_text(json.dumps(study))
+        (out / "points.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines[:-1] + kept))
+        return out, kept
+
+    def test_only_the_points_of_the_search_are_there(self, tmp_path):
+        out, kept = self.folder(tmp_path)
+        grid = read_grid(out)
+        assert {line["key"] for line in grid.lines.values()} == {line["key"] for line in kept} and grid.missing == 0
+        assert grid.axes[1].values == ("50 GB/s", "70 GB/s", "90 GB/s", None)
+        for choice, line in grid.lines.items():
+            found = {a.path: a.values[i] for a, i in zip(grid.axes, choice, strict=True) if a.values[i] is not None}
+            assert found == line["point"]
+
+    def test_the_page_lists_each_of_them(self, tmp_path):
+        out, kept = self.folder(tmp_path)
+        page = write_page(out)[0].read_text()
+        rows = [row.strip("| ").split(" | ") for row in page.splitlines() if row.startswith("| ")][2:]
+        assert len(rows) == len(kept) == 5 and "5 points, chosen by a search" in page
+        speeds = sorted((line["tokens_per_second"] for line in kept), reverse=True)
+        assert [row[2] for row in rows] == [f"{speed:,.0f}" for speed in speeds]
+        assert sum(row[1] == "not set" for row in rows) == 1

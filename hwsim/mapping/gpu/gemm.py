@@ -138,7 +138,7 @@ def gemm_times(problem: Problem[N], family: Family, cores: Cores, pick: Pick[N],
     feed = (tile_bytes + family.over_rows * beyond * activation_bytes * depth) / family.feed_per_second
     if family.convert_per_second:
         feed = pick.most(feed, columns * depth / family.convert_per_second)
-    steps = depth * cores.seconds * problem.chain
+    steps = depth * cores.step_seconds * problem.chain
     busy = pick.most(macs, feed) + (k <= SHORT_K) * family.drain_seconds
     core = pick.most(busy, steps / 2)
     odd = waves % 2
