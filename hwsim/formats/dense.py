@@ -9,7 +9,6 @@ from fractions import Fraction
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from hwsim.errors import InputError
 from hwsim.formats import families, kernels
@@ -19,7 +18,6 @@ from hwsim.formats.format import (
     Encoded,
     Format,
     amax_scales,
-    float_rows,
     in_threads,
     largest_finite,
     moved_shape,
@@ -33,6 +31,7 @@ from hwsim.formats.names import layout
 from hwsim.formats.operand import Operand, element_operand, float_operand
 from hwsim.formats.packing import pack_records, split_rows, unpack_records
 
+_WIDEST = float(np.finfo(np.float16).max)
 _UNSIGNED = {32: np.uint32, 16: np.uint16}
 
 
@@ -55,9 +54,8 @@ class WideFormat(Format):
         """The layout of the kind."""
         return layout(self.kind)
 
-    def encode(self, x: npt.ArrayLike, axis: int = -1) -> Encoded:
+    def encode_rows(self, rows: np.ndarray, shape: tuple[int, ...], axis: int) -> Encoded:
         """Bit patterns of an array of floats."""
-        rows, shape, axis = float_rows(x, axis)
         with np.errstate(over="ignore"):
             if self.kind == "fp16":
                 codes = rows.astype(np.float16).view(np.uint16)
@@ -157,16 +155,19 @@ class ScaledDenseFormat(Format):
         """Whether each row has one scale of its own."""
         return self.kind in ("fp8_row", "int8")
 
-    def encode(self, x: npt.ArrayLike, axis: int = -1) -> Encoded:
+    def encode_rows(self, rows: np.ndarray, shape: tuple[int, ...], axis: int) -> Encoded:
         """Codes and scales of an array of floats. raises: InputError for Inf or NaN in int8 and int4."""
-        rows, shape, axis = float_rows(x, axis)
         k = rows.shape[1]
         e, most = self.table, int(self.table.max_normal)
         if e.is_integer and not np.isfinite(rows).all():
             raise InputError(f"{self.name}: the array holds Inf or NaN, which {self.name} cannot store")
         if self.kind == "int4_g128":
             whole = padded(rows, self.group)
-            scales = amax_scales(finite_maxima(whole, self.group), most, np.float16)
+            maxima = finite_maxima(whole, self.group)
+            scales = amax_scales(maxima, most, np.float16)
+            if maxima.size and maxima.max() > _WIDEST * most:
+                what = f"a group's largest magnitude is {maxima.max():.6g}, and {most} times float16's largest scale"
+                raise InputError(f"{self.name}: {what} is {_WIDEST * most:.0f}; write another format, or divide by 2^n")
             codes = self._codes(whole, k, self.group, scales)
             return self._encoded(shape, axis, codes, scales.view(np.uint16), None)
         if self._by_row:

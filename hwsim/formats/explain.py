@@ -14,9 +14,9 @@ from fractions import Fraction
 
 import numpy as np
 
+from hwsim.formats.draws import draws
 from hwsim.formats.elements import Element
 from hwsim.formats.format import Format
-from hwsim.formats.lfsr import Lfsr
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,7 @@ def top(xs: np.ndarray) -> float:
 
 def dice(form: Format, count: int) -> np.ndarray:
     """int64[count]: the eight random bits of each element; zeros unless the rounding is stochastic."""
-    states = Lfsr(32).states(form.seed, count) if form.rounding == "stochastic" else [0] * count
-    return np.array([state & 255 for state in states])
+    return np.array(draws(form.seed, count) if form.rounding == "stochastic" else [0] * count, np.int64)
 
 
 def _rounding(form: Format, quotient: Fraction, table: Sequence[Fraction], r: int) -> str:

@@ -11,7 +11,6 @@ from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from hwsim.errors import InputError
 from hwsim.formats.elements import E4M3
@@ -20,7 +19,6 @@ from hwsim.formats.format import (
     Encoded,
     Format,
     amax_scales,
-    float_rows,
     moved_shape,
     padded,
     present,
@@ -63,9 +61,8 @@ class TileFormat(Format):
         """The layout of fp8_block."""
         return layout("fp8_block")
 
-    def encode(self, x: npt.ArrayLike, axis: int = -1) -> Encoded:
+    def encode_rows(self, rows: np.ndarray, shape: tuple[int, ...], axis: int) -> Encoded:
         """Codes and tile scales of an array of floats, tiles in the last other axis and `axis`."""
-        rows, shape, axis = float_rows(x, axis)
         k = rows.shape[1]
         _, stack, n, columns = self._grid(shape, axis)
         whole = padded(rows, self.tile[1])

@@ -9,10 +9,9 @@ from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from hwsim.errors import InputError, nearest
-from hwsim.formats import elements, families, kernels
+from hwsim.formats import draws, elements, families, kernels
 from hwsim.formats.elements import E8M0_NAN, E8M0_VALUES, Element
 from hwsim.formats.explain import (
     BlockStep,
@@ -29,7 +28,6 @@ from hwsim.formats.explain import (
 from hwsim.formats.format import (
     Encoded,
     Format,
-    float_rows,
     in_threads,
     moved_shape,
     padded,
@@ -41,7 +39,7 @@ from hwsim.formats.layout import Layout
 from hwsim.formats.operand import Operand, element_operand
 from hwsim.formats.packing import pack_records, split_rows, unpack_records
 
-SCALE_RULES = ("floor", "even", "rceil")
+SCALE_RULES = ("floor", "even", "rceil", "ceil")
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,10 @@ class BlockFormat(Format):
     """`block` elements of one OCP element format share an E8M0 scale.
 
     scale_rule: exponent of the scale from the block's maximum: "floor" (OCP), "even" (the maximum is first rounded
-        half up to the element's fraction bits) or "rceil" (the least scale that does not saturate).
-    source: OCP MX v1.0, section 6.3; "even": torchao and Quark; "rceil": NVIDIA cuBLAS and Transformer Engine.
+        half up to the element's fraction bits), "rceil" (the least scale that does not saturate) or "ceil"
+        (ceil(log2 maximum) - emax).
+    source: OCP MX v1.0, section 6.3; "even": torchao and Quark; "rceil": NVIDIA cuBLAS and Transformer Engine;
+        "ceil": torchao.
     """
 
     element: str = "E4M3"
@@ -75,9 +75,8 @@ class BlockFormat(Format):
         """The layout of element and block."""
         return families.e8m0(self.element, self.block)
 
-    def encode(self, x: npt.ArrayLike, axis: int = -1) -> Encoded:
+    def encode_rows(self, rows: np.ndarray, shape: tuple[int, ...], axis: int) -> Encoded:
         """Codes and E8M0 scales of an array of floats, blocks along `axis`."""
-        rows, shape, axis = float_rows(x, axis)
         k = rows.shape[1]
         whole = padded(rows, self.block)
         blocks = whole.size // self.block
@@ -164,8 +163,12 @@ class BlockFormat(Format):
                 rounded = math.floor(largest / unit + Fraction(1, 2)) * unit
                 words = f"even: maximum rounded to {e.mantissa_bits} fraction bits is {number(float(rounded))}; "
             binade = floor_log2(rounded)
+            word = "floor"
+            if self.scale_rule == "ceil":
+                words, word = "ceil: ", "ceil"
+                binade += rounded > Fraction(2) ** binade
             exponent = binade - e.emax
-            words += f"floor(log2 maximum) = {binade}, less emax {e.emax}: {exponent}"
+            words += f"{word}(log2 maximum) = {binade}, less emax {e.emax}: {exponent}"
         if exponent != code - 127:
             words += f", clamped to {code - 127}"
         return f"{words}; {stored}"
@@ -204,11 +207,7 @@ def encode_rounded(
     codes: np.ndarray,
 ) -> None:
     """`encode_quotients` in threads; a thread starts the stochastic register where its first row does."""
-    from hwsim.formats.lfsr import Lfsr
-
     kind, m, emin, max_code, most_negative, bits = element
-    register = Lfsr(32)
-
     near = whole.dtype == np.float32 and form.rounding == "rne"
 
     def work(first: int, last: int) -> None:
@@ -218,10 +217,10 @@ def encode_rounded(
                 codes[first:last],
             )  # fmt: skip
             return
-        state = register.jump(form.seed, first * real) if form.rounding == "stochastic" else 0
+        start = (*draws.start(form.seed, first * real), draws.EPOCH) if form.rounding == "stochastic" else (0, 0, 1, 0)
         kernels.encode_quotients(
             whole[first:last], real, block, divisors[first:last], kind, m, emin, max_code, most_negative, bits,
-            form.rounding_mode, state, codes[first:last],
+            form.rounding_mode, np.array(start, np.uint64), codes[first:last],
         )  # fmt: skip
 
     in_threads(len(whole), max(whole.shape[1], 1), form.threads, work)

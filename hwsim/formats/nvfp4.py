@@ -11,7 +11,6 @@ from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from hwsim.errors import InputError, nearest
 from hwsim.formats import elements, families, kernels
@@ -21,7 +20,6 @@ from hwsim.formats.format import (
     Encoded,
     Format,
     divide_rounded,
-    float_rows,
     in_threads,
     largest_finite,
     moved_shape,
@@ -35,7 +33,8 @@ from hwsim.formats.operand import Operand, element_operand
 from hwsim.formats.packing import pack_records, split_rows, unpack_records
 
 RECIPES = ("exact", "torchao", "te", "modelopt")
-_SCALES = np.array(E4M3.values)
+_SCALES = np.array([abs(E4M3.values[code & 0x7F]) for code in range(256)])
+"""Value of a block scale's byte: E4M3 without a sign; bit 7 is ignored, and 0xFF is NaN as 0x7F."""
 _NAN_SCALE = 0x7F
 
 
@@ -83,9 +82,8 @@ class ScaledFormat(Format):
         """The layout of element and block."""
         return families.e4m3(self.element, self.block)
 
-    def encode(self, x: npt.ArrayLike, axis: int = -1) -> Encoded:
+    def encode_rows(self, rows: np.ndarray, shape: tuple[int, ...], axis: int) -> Encoded:
         """Codes, E4M3 scales and the tensor scale of an array of floats, blocks along `axis`."""
-        rows, shape, axis = float_rows(x, axis)
         k = rows.shape[1]
         whole = padded(rows, self.block)
         blocks = whole.size // self.block
@@ -153,7 +151,19 @@ class ScaledFormat(Format):
         else:
             quotients, divisors = self._library_quotients(maxima, np.float32(s_t)), np.ones((1, maxima.size))
         kernels.encode_quotients(
-            quotients[None, :], maxima.size, 1, divisors, 0, 3, -6, 126, 126, 8, kernels.RNE, 0, scales
+            quotients[None, :],
+            maxima.size,
+            1,
+            divisors,
+            0,
+            3,
+            -6,
+            126,
+            126,
+            8,
+            kernels.RNE,
+            np.zeros(4, np.uint64),
+            scales,
         )
         return np.where(finite, scales[0], _NAN_SCALE).astype(np.uint8)
 
@@ -271,10 +281,10 @@ class ScaledFormat(Format):
         blocks = []
         cut = pieces(self.block, row, encoded.codes, decoded, dice(self, len(row)))
         for scale, (xs, codes, back, rs) in zip(present(encoded.scales).tolist(), cut, strict=True):
-            if scale == _NAN_SCALE:
+            if scale & 0x7F == _NAN_SCALE:
                 blocks.append(spoiled(xs, codes, e.bits, "0x7F (NaN)"))
                 continue
-            largest, s_b = top(xs), Fraction(E4M3.values[scale])
+            largest, s_b = top(xs), Fraction(E4M3.values[scale & 0x7F])
             words = f"scale {number(float(s_b))}, code {scale:#04x}"
             if self.recipe == "exact":
                 lands = Fraction(e.max_normal)

@@ -86,12 +86,14 @@ def matmul(
     """
     if isinstance(accumulate, str) and accumulate not in _NAMED:
         raise InputError(f"accumulate: {accumulate!r}{nearest(accumulate, _NAMED)}")
-    a, b = operand(x), operand(w)
+    a, b = operand(x), operand(w)  # they refuse what is not encoded
     if x.row_length != w.row_length:
         raise InputError(f"x has rows of {x.row_length} values, w of {w.row_length}")
     y = np.zeros((x.rows, w.rows), np.float32) if begin is None else np.array(begin, np.float32, order="C")
     if y.shape != (x.rows, w.rows) or not np.isfinite(y).all():
         raise InputError(f"begin: write finite values of shape {(x.rows, w.rows)}")
+    if not y.size:  # no rows on a side: their blocks have no scales to look up
+        return y
     if accumulate in ("fp32", "exact"):
         y = _by_blocks(a, b, dot_block(a, b), accumulate == "exact", y)
     elif a.block_rounds or b.block_rounds:

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import InputError, nearest
+from hwsim.formats.arrays import float_rows
 from hwsim.formats.bdr import BdrFormat
 from hwsim.formats.catalog import get_format
-from hwsim.formats.format import Format, float_rows
+from hwsim.formats.format import Format
 from hwsim.formats.names import FormatSource
 
 DISTRIBUTIONS: dict[str, str] = {

@@ -24,7 +24,8 @@ import numpy.typing as npt
 
 from hwsim.errors import InputError, nearest
 from hwsim.formats.explain import BlockStep, ElementStep, pieces, power, top
-from hwsim.formats.format import Encoded, Format, float_rows, moved_shape, padded, per_row, restore
+from hwsim.formats.arrays import float_rows
+from hwsim.formats.format import Encoded, Format, moved_shape, padded, per_row, restore
 from hwsim.formats.layout import Layout, seed_layout
 from hwsim.formats.lfsr import CODECS, SEEDLM3, SEEDLM4, SeedCodec, SeedRecord
 from hwsim.formats.operand import Operand, no_scales
@@ -245,12 +246,12 @@ class SeedFormat(Format):
         name = next((name for name, codec in CODECS.items() if codec == c), f"seed_c{c.C}_p{c.P}_k{c.K}")
         return seed_layout(name, c.C, c.P, c.K, q_bits=c.coefficient_bits, e_bits=c.exponent_bits)
 
-    def encode(self, x: npt.ArrayLike, axis: int = -1) -> Encoded:
+    def encode_rows(self, rows: np.ndarray, shape: tuple[int, ...], axis: int) -> Encoded:
         """Records of an array of floats, by exact search.
 
         raises: InputError for Inf, NaN or a value beyond float32, and as every format does.
         """
-        return self.find(x, axis)[0]
+        return self._find(rows, shape, axis)[0]
 
     def find(
         self, x: npt.ArrayLike, axis: int = -1, tell: Callable[[int], None] | None = None
@@ -259,7 +260,11 @@ class SeedFormat(Format):
 
         tell: called now and then with the number of values that are done.
         """
-        rows, shape, axis = float_rows(x, axis)
+        return self._find(*float_rows(x, axis), tell)
+
+    def _find(
+        self, rows: np.ndarray, shape: tuple[int, ...], axis: int, tell: Callable[[int], None] | None = None
+    ) -> tuple[Encoded, SeedSearch]:
         c, k = self.codec.C, rows.shape[1]
         whole, blocks = k // c, -(-k // c)
         step = max(1, _CHUNK // max(1, blocks))  # rows at once: bounds the memory besides codes and weights

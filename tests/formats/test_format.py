@@ -219,7 +219,7 @@ def test_errors_of_a_file(tmp_path):
         ("mxfp5", {}, "did you mean mxfp"),
         ("nvfp4", {"scale_rule": "rceil"}, "unknown option 'scale_rule'"),
         ("mxfp4", {"scale_rul": "floor"}, "did you mean scale_rule"),
-        ("mxfp4", {"scale_rule": "ceil"}, "did you mean rceil"),
+        ("mxfp4", {"scale_rule": "cei"}, "did you mean ceil"),
         ("mxfp4", {"rounding": "nearest"}, "rounding"),
         ("mxfp4", {"seed": 0}, "seed"),
         ("nvfp4", {"recipe": "tea"}, "did you mean te"),
