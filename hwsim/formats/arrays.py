@@ -1,7 +1,7 @@
 """Arrays in: whatever holds numbers becomes a numpy array of floats that a format can encode, exactly.
 
-numpy, lists, the types of ml_dtypes (bfloat16, FP8, FP6, FP4, E8M0), torch tensors (their bits are read, so bfloat16 and
-FP8 need no detour), and any object with `__array__` or `__dlpack__`.
+numpy, lists, the types of ml_dtypes (bfloat16, FP8, FP6, FP4, E8M0), torch tensors (their bits are read, so that
+bfloat16 and FP8 need no detour), and any object with `__array__` or `__dlpack__`.
 """
 
 from __future__ import annotations

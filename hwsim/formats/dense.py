@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
@@ -24,6 +24,7 @@ from hwsim.formats.format import (
     padded,
     present,
     restore,
+    tensor_scale_problems,
 )
 from hwsim.formats.layout import Layout
 from hwsim.formats.mx import decode_elements, encode_elements, finite_maxima
@@ -132,12 +133,31 @@ class ScaledDenseFormat(Format):
 
     fp8_e4m3, fp8_e5m2: float32 scale per tensor, amax / 448 and amax / 57344. fp8_row, int8: float32 scale per row,
     amax / 448 and amax / 127. int4_g128: float16 scale per group of 128, amax / 7.
+    tensor_scale: of fp8_e4m3 and fp8_e5m2, given as a positive float32; None: from the largest finite magnitude.
     A zero tensor, row or group, and one whose scale underflows, has scale 1 and zero codes. In FP8 amax is that of the
     finite values, infinities saturate and NaN has its code; int8 and int4 refuse both.
     """
 
     kind: Literal["fp8_e4m3", "fp8_e5m2", "fp8_row", "int8", "int4_g128"] = "int8"
     group: int = 128
+    tensor_scale: float | None = None
+
+    def check(self) -> None:
+        """Refuse what cannot be. raises: InputError with every problem."""
+        super().check()
+        problems = tensor_scale_problems(self.tensor_scale)
+        if self.tensor_scale is not None and not self._by_tensor:
+            problems.append(f"tensor_scale: {self.kind} has no scale per tensor; leave it out")
+        if problems:
+            raise InputError(*problems)
+
+    def fitted(self, parts: Iterable[np.ndarray]) -> ScaledDenseFormat:
+        """With the tensor scale of the largest finite magnitude of all parts."""
+        if not self._by_tensor or self.tensor_scale is not None:
+            return self
+        top = max(map(largest_finite, parts), default=0.0)
+        scale = amax_scales(np.array([top]), int(self.table.max_normal), np.float32)
+        return replace(self, tensor_scale=float(scale[0]))
 
     def own_layout(self) -> Layout:
         """The layout of the kind, and of the group where it is not 128."""
@@ -149,6 +169,11 @@ class ScaledDenseFormat(Format):
     def table(self) -> Element:
         """The element whose integers are the codes' values; int8 counts in ones."""
         return _TABLES[self.kind]
+
+    @property
+    def _by_tensor(self) -> bool:
+        """Whether the tensor has one scale."""
+        return self.kind in ("fp8_e4m3", "fp8_e5m2")
 
     @property
     def _by_row(self) -> bool:
@@ -174,7 +199,10 @@ class ScaledDenseFormat(Format):
             tops = finite_maxima(rows, k)[:, 0] if k else np.zeros(len(rows))
             scales = amax_scales(tops, most, np.float32)
         else:
-            scales = amax_scales(np.array([largest_finite(rows)]), most, np.float32)
+            if self.tensor_scale is None:
+                scales = amax_scales(np.array([largest_finite(rows)]), most, np.float32)
+            else:
+                scales = np.array([self.tensor_scale], np.float32)
         codes = self._codes(rows, k, max(k, 1), np.broadcast_to(scales[:, None], (len(rows), 1)))
         if not e.is_integer:
             codes[np.isnan(rows)] = e.nan_code
@@ -256,7 +284,9 @@ class ScaledDenseFormat(Format):
         for s, (xs, codes, back, rs, sizes) in zip(scales, cut, strict=True):
             largest = float(sizes.max())
             words = f"scale {number(float(s))}"
-            if largest > 0:
+            if self.tensor_scale is not None:
+                words += ", given"
+            elif largest > 0:
                 words += f" = float{16 if groups else 32}(maximum / {number(float(table[-1]))})"
             steps = element_steps(self, xs, [s] * len(xs), table, e.bits, codes, back, rs, negative)
             blocks.append(BlockStep(largest, (words,), steps))

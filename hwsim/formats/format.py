@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hwsim.formats.operand import Operand
 
 ROUNDINGS = ("rne", "away", "zero", "stochastic")
-TITLE_OPTIONS = ("scale_rule", "rounding", "recipe", "tile", "four_over_six", "refine")
+TITLE_OPTIONS = ("scale_rule", "rounding", "recipe", "tile", "four_over_six", "refine", "tensor_scale")
 """Options that change values, and so are part of a title."""
 
 _PARALLEL_VALUES = 1 << 20  # below this a thread costs more than it saves
@@ -233,6 +233,14 @@ class Format(ABC):
         tensor, blocks = self.explained(row, encoded, encoded.decode())
         return Explanation(self.title, tensor, tuple(blocks))
 
+    def fitted(self, parts: Iterable[np.ndarray]) -> Self:
+        """This format with the tensor scale of an array that is read in parts; itself where it has none.
+
+        parts: float32 or float64[rows, k], all rows of the array, as `arrays.float_rows` gives them. Then `encode` of
+        whole rows (and of whole tiles) gives the codes that `encode` of the array would give.
+        """
+        return self
+
     def zero_record(self) -> bytes:
         """The packed record of a block of zeros."""
         zeros = self.encode(np.zeros((1, self.layout.block), np.float32))
@@ -285,6 +293,16 @@ def in_threads(count: int, values_each: int, threads: int | None, work: Callable
     with ThreadPoolExecutor(workers) as pool:
         for done in [pool.submit(work, a, b) for a, b in zip(edges, edges[1:], strict=False)]:
             done.result()
+
+
+def tensor_scale_problems(scale: object) -> list[str]:
+    """What is wrong with a given tensor scale; empty for None and for a positive finite float32."""
+    if scale is None:
+        return []
+    number = isinstance(scale, int | float | np.integer | np.floating) and not isinstance(scale, bool)
+    if not number or not 0 < float(np.float32(scale)) < math.inf:  # type: ignore[arg-type]
+        return [f"tensor_scale: {scale!r}; write a positive float32"]
+    return []
 
 
 def largest_finite(x: np.ndarray) -> float:

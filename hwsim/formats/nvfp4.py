@@ -5,8 +5,8 @@ source: arXiv 2509.25149; recipes: the code of torchao 0.18, Transformer Engine 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 
@@ -26,6 +26,7 @@ from hwsim.formats.format import (
     padded,
     per_row,
     present,
+    tensor_scale_problems,
 )
 from hwsim.formats.layout import Layout
 from hwsim.formats.mx import decode_elements, encode_elements
@@ -46,6 +47,8 @@ class ScaledFormat(Format):
         "torchao" (2^-6), "te" (none), "modelopt" (2^-9; 1 for a block of zeros).
     tile: 16 shares each scale among 16 rows (2D weight scales), the last two axes being rows and blocked axis.
     four_over_six: the maximum of a block becomes 4 or 6, whichever has the lower squared error; a tie takes 6.
+    tensor_scale: s_t given, as a positive float32: one that several tensors share (q, k and v; gate and up), one from
+        calibration, or 1 for scales of one level. s_b then saturates at 448. None: from the tensor's largest magnitude.
     """
 
     element: str = "E2M1"
@@ -53,6 +56,7 @@ class ScaledFormat(Format):
     recipe: str = "exact"
     tile: int = 1
     four_over_six: bool = False
+    tensor_scale: float | None = None
 
     def check(self) -> None:
         """Refuse what cannot be. raises: InputError with every problem."""
@@ -70,6 +74,9 @@ class ScaledFormat(Format):
             problems.append("recipe and four_over_six are for element E2M1")
         if self.four_over_six and (self.tile != 1 or self.recipe != "exact" or self.rounding != "rne"):
             problems.append("four_over_six needs recipe exact, rounding rne and no tile")
+        problems += tensor_scale_problems(self.tensor_scale)
+        if self.tensor_scale is not None and self.recipe == "te":
+            problems.append("tensor_scale: recipe te has its own; write another recipe")
         if problems:
             raise InputError(*problems)
 
@@ -91,7 +98,7 @@ class ScaledFormat(Format):
         if self.recipe != "exact":
             whole = whole.astype(np.float32)  # the libraries start from float32
         top = largest_finite(whole)
-        tensor = self.tensor_scale(top)
+        tensor = self._tensor_scale(top) if self.tensor_scale is None else np.float32(self.tensor_scale)
         s_t = float(tensor)
         into = float(self._te_encode(top)) if self.recipe == "te" else s_t  # the scale of block maxima
         fast = whole.dtype == np.float32 and self.rounding == "rne" and self.recipe == "exact"
@@ -119,7 +126,14 @@ class ScaledFormat(Format):
             tensor_scale=tensor,
         )  # fmt: skip
 
-    def tensor_scale(self, top: float) -> np.float32:
+    def fitted(self, parts: Iterable[np.ndarray]) -> ScaledFormat:
+        """With s_t of the largest finite magnitude of all parts."""
+        if self.tensor_scale is not None or self.recipe == "te":
+            return self
+        rows = (part if self.recipe == "exact" else part.astype(np.float32) for part in parts)
+        return replace(self, tensor_scale=float(self._tensor_scale(max(map(largest_finite, rows), default=0.0))))
+
+    def _tensor_scale(self, top: float) -> np.float32:
         """s_t for the largest finite magnitude; 1 for a tensor of zeros or where s_t underflows."""
         if self.recipe == "te":
             scale = float(np.float32(1) / self._te_encode(top))
@@ -302,7 +316,9 @@ class ScaledFormat(Format):
         largest = float(finite.max()) if finite.size else 0.0
         reach = 1536 if self.four_over_six else int(448 * self.table.max_normal)
         words = f"tensor scale {number(float(s_t))}"
-        if largest > 0 and self.recipe == "exact":
+        if self.tensor_scale is not None:
+            words += ", given"
+        elif largest > 0 and self.recipe == "exact":
             words += f" = float32({number(largest)} / {reach})"
         if self.recipe != "exact":
             words += f"; recipe {self.recipe}: float32 arithmetic of that library, quotients shown are exact"

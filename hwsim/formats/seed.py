@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TypeVar
 
@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import InputError, nearest
-from hwsim.formats.explain import BlockStep, ElementStep, pieces, power, top
 from hwsim.formats.arrays import float_rows
+from hwsim.formats.explain import BlockStep, ElementStep, pieces, power, top
 from hwsim.formats.format import Encoded, Format, moved_shape, padded, per_row, restore
 from hwsim.formats.layout import Layout, seed_layout
 from hwsim.formats.lfsr import CODECS, SEEDLM3, SEEDLM4, SeedCodec, SeedRecord
@@ -221,11 +221,13 @@ class SeedFormat(Format):
     """A seed format: `get_format("seedlm4")`, `get_format("seedlm3")`, or any codec.
 
     codec: the point; refine: None or "exponent" (also try the neighbouring exponents; smaller error, slower).
+    tensor_scale: the exponent s, given; None: the largest block norm of the tensor lands in [32, 64).
     Codes are uint64[..., seed blocks], one record each; the tensor scale is the exponent s of 2^s.
     """
 
     codec: SeedCodec = SEEDLM4
     refine: str | None = field(default=None, kw_only=True)
+    tensor_scale: int | None = field(default=None, kw_only=True)
 
     def check(self) -> None:
         """Refuse what cannot be. raises: InputError with every problem."""
@@ -235,6 +237,8 @@ class SeedFormat(Format):
             problems.append(f"refine: {self.refine!r}{nearest(str(self.refine), ['exponent'])}")
         if self.rounding != "rne":
             problems.append(f"rounding: {self.rounding!r} is not for seed formats; coefficients round to nearest even")
+        if self.tensor_scale is not None and self.tensor_scale not in range(-128, 128):
+            problems.append(f"tensor_scale: {self.tensor_scale!r}; write an exponent from -128 to 127")
         if self.codec.K > _WIDEST_SEARCH:
             problems.append(f"seed codec: K = {self.codec.K}; the exact search takes up to {_WIDEST_SEARCH} bits")
         if problems:
@@ -269,16 +273,7 @@ class SeedFormat(Format):
         whole, blocks = k // c, -(-k // c)
         step = max(1, _CHUNK // max(1, blocks))  # rows at once: bounds the memory besides codes and weights
         parts = [slice(at, at + step) for at in range(0, len(rows), step)]
-        largest, bad = 0.0, 0
-        for part in parts:
-            w = rows[part]
-            bad += w.size - int(np.count_nonzero(np.abs(w) <= np.finfo(np.float32).max))
-            if not bad:
-                w = padded(w, c).astype(np.float64).reshape(-1, c)
-                largest = max(largest, math.sqrt(np.einsum("ni,ni->n", w, w).max(initial=0.0)))
-        if bad:
-            raise InputError(f"{self.name}: {bad} values are NaN, infinite or beyond float32; seeds cannot hold them")
-        s = min(max(math.frexp(largest)[1] - 6, -128), 127) if largest else 0  # largest block norm in [32, 64)
+        s = self._exponent(rows[part] for part in parts)
         codes, errors = np.empty((len(rows), blocks), np.uint64), np.empty((len(rows), blocks))
         counts = [0, 0]
         for part in parts:
@@ -299,6 +294,27 @@ class SeedFormat(Format):
             self, shape, axis, codes.reshape(coded_shape), exponents.astype(np.uint8).reshape(coded_shape), None, s
         )
         return encoded, SeedSearch(codes.reshape(-1), errors.reshape(-1), *counts)
+
+    def fitted(self, parts: Iterable[np.ndarray]) -> SeedFormat:
+        """With the exponent of the largest block norm of all parts."""
+        return replace(self, tensor_scale=self._exponent(parts)) if self.tensor_scale is None else self
+
+    def _exponent(self, parts: Iterable[np.ndarray]) -> int:
+        """s of the rows, which are checked. raises: InputError for values that seeds cannot hold."""
+        largest, bad, c = 0.0, 0, self.codec.C
+        for part in parts:
+            step = max(1, _CHUNK * c // max(1, part.shape[1]))
+            for at in range(0, len(part), step):
+                w = part[at : at + step]
+                bad += w.size - int(np.count_nonzero(np.abs(w) <= np.finfo(np.float32).max))
+                if not bad:
+                    w = padded(w, c).astype(np.float64).reshape(-1, c)
+                    largest = max(largest, math.sqrt(np.einsum("ni,ni->n", w, w).max(initial=0.0)))
+        if bad:
+            raise InputError(f"{self.name}: {bad} values are NaN, infinite or beyond float32; seeds cannot hold them")
+        if self.tensor_scale is not None:
+            return self.tensor_scale
+        return min(max(math.frexp(largest)[1] - 6, -128), 127) if largest else 0  # largest block norm in [32, 64)
 
     def integers(self, encoded: Encoded) -> tuple[np.ndarray, np.ndarray]:
         """(int64[..., seed blocks, C] exact S_i, int8[..., seed blocks] exponents): w = S_i 2^(e+s) / (2^(K-1) - 1)."""

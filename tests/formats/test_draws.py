@@ -1,4 +1,4 @@
-"""Stochastic rounding: the bits by their definition, and that they are fair for any seed and from element to element."""
+"""Stochastic rounding: the bits by their definition, fair for any seed and from element to element."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_register_starts_again_after_an_epoch(monkeypatch, form):
 
 
 def test_one_element_in_a_later_epoch():
-    """The first element of the second epoch is the first of the next seed, and the last of the first one precedes it."""
+    """The first element of the second epoch is the first of the next seed; the last of the first precedes it."""
     assert draws.EPOCH == 2**29 - 1
     assert draws.draws(7, 3, draws.EPOCH) == draws.draws(8, 3)
     assert draws.draws(7, 2, draws.EPOCH - 1)[1:] == draws.draws(8, 1)

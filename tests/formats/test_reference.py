@@ -213,7 +213,7 @@ def test_integers_refuse_what_they_cannot_hold(name):
 
 
 def test_an_int4_group_beyond_float16_is_refused():
-    """65504 is the largest scale: 7 x 65504 = 458528 is stored, the next float32 is an error and not a smaller weight."""
+    """65504 is the largest scale: 7 x 65504 = 458528 is stored, and the next float32 is an error."""
     most = np.float32(458528)
     assert get_format("int4_g128").quantize(np.array([most, -most])).tolist() == [most, -most]
     with pytest.raises(InputError, match="458528; write another format"):
