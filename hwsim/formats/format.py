@@ -57,6 +57,7 @@ class Encoded:
         float32[..., ceil(n / tile rows), ceil(k / block)], one per tile; None where there is none.
     shifts: BDR, uint8[..., sub-blocks]; else None.
     tensor_scale: the scale of the whole tensor as a float32, or the signed exponent of a seed format; else None.
+    row_scales: row-scaled NVFP4, float32[...], one per row beside the scales of its blocks; else None.
     """
 
     format: Format
@@ -66,6 +67,7 @@ class Encoded:
     scales: np.ndarray | None = None
     shifts: np.ndarray | None = None
     tensor_scale: np.float32 | int | None = None
+    row_scales: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """raises: InputError for arrays that are not those of the format and the shape, with every problem."""
@@ -164,7 +166,8 @@ class Format(ABC):
             value = getattr(self, option.name)
             if option.name in TITLE_OPTIONS and value != option.default:
                 number = "" if value is True else f"={value}"
-                said.append(value if isinstance(value, str) else option.name + number)
+                bare = isinstance(value, str) and option.name != "four_over_six"
+                said.append(value if bare else option.name + number)
         return " ".join(said)
 
     @property

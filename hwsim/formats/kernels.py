@@ -159,7 +159,9 @@ def round_quotient(a, d, integer, m, emin, max_code, mode, r):
     rest = unit * parts != a
     n, part = parts >> 8, parts & 255
     if mode == RNE:
-        n += part > 128 or (part == 128 and (rest or (n & 1) == 1))
+        # The even code: that of an even n, unless the element has no fraction bits.
+        odd = (((exponent - emin) << m) + n) & 1
+        n += part > 128 or (part == 128 and (rest or odd == 1))
     elif mode == AWAY:
         n += part >= 128
     elif mode == STOCHASTIC:

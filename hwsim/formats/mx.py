@@ -49,6 +49,8 @@ class BlockFormat(Format):
     scale_rule: exponent of the scale from the block's maximum: "floor" (OCP), "even" (the maximum is first rounded
         half up to the element's fraction bits), "rceil" (the least scale that does not saturate) or "ceil"
         (ceil(log2 maximum) - emax).
+    tile: `block` shares each scale among as many rows, the last two axes being rows and blocked axis: a matrix and its
+        transpose then have the same codes. The scale is repeated in each row's record.
     source: OCP MX v1.0, section 6.3; "even": torchao and Quark; "rceil": NVIDIA cuBLAS and Transformer Engine;
         "ceil": torchao.
     """
@@ -56,6 +58,7 @@ class BlockFormat(Format):
     element: str = "E4M3"
     block: int = 32
     scale_rule: str = "floor"
+    tile: int = 1
 
     def check(self) -> None:
         """Refuse what cannot be. raises: InputError."""
@@ -63,6 +66,8 @@ class BlockFormat(Format):
         elements.element(self.element)
         if not 1 <= self.block <= 4096:
             raise InputError(f"block: {self.block}; write 1 to 4096 elements")
+        if self.tile not in (1, self.block):
+            raise InputError(f"tile: {self.tile}; write 1, or {self.block} for square tiles")
         if self.scale_rule not in SCALE_RULES:
             raise InputError(f"scale_rule: {self.scale_rule!r}{nearest(str(self.scale_rule), SCALE_RULES)}")
 
@@ -84,7 +89,8 @@ class BlockFormat(Format):
         codes = np.empty(whole.shape, np.uint8)
         scales = np.empty(blocks, np.uint8)
         e, rule = self.table, SCALE_RULES.index(self.scale_rule)
-        if rows.dtype == np.float32 and self.rounding == "rne":
+        plain = self.tile == 1 and (e.is_integer or e.mantissa_bits > 0)
+        if rows.dtype == np.float32 and self.rounding == "rne" and plain:
             bits, out = flat.view(np.int32), codes.reshape(-1)
 
             def fused(first: int, last: int) -> None:
@@ -98,6 +104,8 @@ class BlockFormat(Format):
         else:
             maxima = np.empty(blocks)
             kernels.block_maxima(flat, self.block, maxima)
+            if self.tile > 1:
+                maxima = tile_maxima(maxima, self.tile, shape, axis)
             kernels.mx_scales(maxima, rule, e.mantissa_bits, e.emax, e.max_normal, scales)
             divisors = np.array(E8M0_VALUES)[per_row(scales, len(rows))]
             encode_elements(self, whole, k, self.block, divisors, e, codes)
@@ -174,6 +182,22 @@ class BlockFormat(Format):
         return f"{words}; {stored}"
 
 
+def tile_maxima(maxima: np.ndarray, tile: int, shape: tuple[int, ...], axis: int) -> np.ndarray:
+    """float64[blocks]: the largest of each tile, repeated for each of its rows. maxima: float64[blocks] of the rows.
+
+    raises: InputError for an array without a second axis.
+    """
+    lead = moved_shape(shape, axis, 1)[:-1]
+    if not lead:
+        raise InputError(f"tile: {tile} needs an array of at least two axes")
+    if not maxima.size:
+        return maxima
+    rows = lead[-1]
+    grid = maxima.reshape(-1, rows, maxima.size // math.prod(lead))
+    tops = np.maximum.reduceat(grid, np.arange(0, rows, tile), axis=1)
+    return np.repeat(tops, tile, axis=1)[:, :rows].reshape(-1).copy()
+
+
 def finite_maxima(whole: np.ndarray, block: int) -> np.ndarray:
     """float64[rows, n]: the largest finite magnitude of each block, 0 where there is none. whole: [rows, n * block]."""
     maxima = np.empty((len(whole), whole.shape[1] // block))
@@ -208,7 +232,7 @@ def encode_rounded(
 ) -> None:
     """`encode_quotients` in threads; a thread starts the stochastic register where its first row does."""
     kind, m, emin, max_code, most_negative, bits = element
-    near = whole.dtype == np.float32 and form.rounding == "rne"
+    near = whole.dtype == np.float32 and form.rounding == "rne" and (kind != 0 or m > 0)
 
     def work(first: int, last: int) -> None:
         if near:

@@ -48,6 +48,7 @@ class Stored:
     shifts: Field | None = None
     tensor: str = ""
     optional: bool = False
+    rows: Field | None = None
 
     @classmethod
     def of(cls, layout: Layout, moved: tuple[int, ...]) -> Stored:
@@ -65,6 +66,9 @@ class Stored:
             rows = lead[-1] if lead else 1
             tiles = (*lead[:-1], -(-rows // layout.tile_rows), blocks)
             return cls(codes, Field(tiles, ("float32",)), None, tensor)
+        if layout.row_scale_bytes and layout.scale_bits:
+            per_block = Field((*lead, blocks), ("uint8",))
+            return cls(codes, per_block, None, tensor, rows=Field(lead, ("float32",)))
         if layout.row_scale_bytes:
             return cls(codes, Field(lead, ("uint32",)), None, tensor)
         if layout.scale_bits:
@@ -75,7 +79,11 @@ class Stored:
     def problems(self, encoded: Encoded) -> list[str]:
         """What does not fit; empty where everything does."""
         wrong = self.codes.problems("codes", encoded.codes)
-        for name, wanted, given in (("scales", self.scales, encoded.scales), ("shifts", self.shifts, encoded.shifts)):
+        arrays = (
+            ("scales", self.scales, encoded.scales), ("shifts", self.shifts, encoded.shifts),
+            ("row_scales", self.rows, encoded.row_scales),
+        )  # fmt: skip
+        for name, wanted, given in arrays:
             if given is not None and wanted is None:
                 wrong.append(f"{name}: the format has none; write None")
             elif wanted is not None and not (given is None and self.optional):

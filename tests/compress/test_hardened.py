@@ -122,7 +122,7 @@ def test_a_few_kills_of_every_job(tmp_path, job):
 def test_a_hundred_kills_of_every_job(tmp_path, job):
     hit = kill(tmp_path, job, 100)
     print(f"{job}: {hit} of 100 kills hit a running process")
-    assert hit > 50
+    assert hit > 25
 
 
 def mutated(data, rng):
