@@ -119,7 +119,7 @@ _EXMY = re.compile(r"E([1-5])M([0-6])")
 def element(name: str) -> Element:
     """The element format of that name (either case): one of OCP MX, or any other ExMy of at most 8 bits.
 
-    ExMy has a sign, x (1 to 5) exponent bits with bias 2^(x-1) - 1, y fraction bits, subnormals, and no code for Inf or NaN.
+    ExMy has a sign, x (1 to 5) exponent bits with bias 2^(x-1) - 1, y fraction bits, subnormals, no Inf and no NaN.
     raises: InputError with the nearest name.
     """
     upper = name.upper()
