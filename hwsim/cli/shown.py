@@ -127,13 +127,11 @@ def _values(layouts: list[Layout], values: list[float], files: list[str], explai
 
 
 def _qsnr_of_files(layouts: list[Layout], files: list[str]) -> list[Qsnr]:
-    """QSNR on the floating-point tensors of model files, with one tensor in memory at a time."""
-    from hwsim.compress.checkpoint import FLOATS, read_checkpoint
+    """QSNR on the weights of model files, quantised ones decoded first, with one of them in memory at a time."""
+    from hwsim.compress.values import matrices
     from hwsim.formats.quality import qsnr_of_arrays
 
-    shards = [shard for file in files for shard in read_checkpoint(file).shards]
-    tensors = ((t.name, shard.values(t)) for shard in shards for t in shard.tensors if t.dtype in FLOATS)
-    return qsnr_of_arrays(layouts, tensors)
+    return qsnr_of_arrays(layouts, (matrix for file in files for matrix in matrices(file)))
 
 
 def numbers_apart(words: list[str]) -> tuple[list[str], list[float]]:
@@ -151,7 +149,7 @@ def numbers_apart(words: list[str]) -> tuple[list[str], list[float]]:
 
 @app.command()
 def schema(
-    what: Annotated[str, typer.Argument(metavar="[machine|model]", help="kind of file")] = "machine",
+    what: Annotated[str, typer.Argument(metavar="[format|machine|model]", help="kind of file")] = "machine",
 ) -> None:
     """Print a JSON Schema, for editors."""
     from hwsim.arch import json_schema
@@ -160,5 +158,10 @@ def schema(
 
     if what == "engine":
         raise InputError("schema: `hwsim schema machine` now holds every kind of machine; write that")
-    check_choice("schema", what, ("machine", "model"))
+    check_choice("schema", what, ("format", "machine", "model"))
+    if what == "format":
+        from hwsim.formats.custom import format_schema
+
+        print(json.dumps(format_schema(), indent=2))
+        return
     print(json.dumps(model_schema() if what == "model" else json_schema(), indent=2))

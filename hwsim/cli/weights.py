@@ -152,7 +152,7 @@ def inspect(
     ],
     as_json: Json = False,
 ) -> None:
-    """Print a model's weights: format, layout, bits, error."""
+    """Print weights: format, layout, bits, error."""
     from hwsim.compress import inspect as job
 
     _files(lambda progress: job(source), as_json)

@@ -44,6 +44,10 @@ class CodebookFormat(Format):
         if problems:
             raise InputError(*problems)
 
+    def options(self) -> dict[str, str]:
+        """None: the nearest entry is taken."""
+        return {}
+
     def own_layout(self) -> Layout:
         """The layout of the table and block."""
         return families.codebook(self.codebook, self.block)

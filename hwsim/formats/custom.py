@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, TypeAdapter
 
 from hwsim.errors import InputError, collect
 from hwsim.files.fields import FilePart, validate
@@ -76,6 +76,12 @@ class SeedFile(FilePart):
 
 FormatFile = BdrFile | BlockFile | CodebookFile | SeedFile
 """The content of a format's file, for its schema."""
+
+
+def format_schema() -> dict[str, Any]:
+    """The JSON Schema of a format's file."""
+    found = TypeAdapter(FormatFile).json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A number format of hwsim"} | found
 
 
 def read_custom(source: str | Path | Mapping[str, object]) -> Layout:

@@ -51,6 +51,10 @@ class WideFormat(Format):
         if self.rounding != "rne":
             raise InputError(f"rounding: {self.kind} rounds to nearest even only; write rne")
 
+    def options(self) -> dict[str, str]:
+        """None: they round to nearest even."""
+        return {}
+
     def own_layout(self) -> Layout:
         """The layout of the kind."""
         return layout(self.kind)
@@ -169,6 +173,10 @@ class ScaledDenseFormat(Format):
     def table(self) -> Element:
         """The element whose integers are the codes' values; int8 counts in ones."""
         return _TABLES[self.kind]
+
+    def options(self) -> dict[str, str]:
+        """A tensor's scale can be given where there is one."""
+        return {n: words for n, words in super().options().items() if n != "tensor_scale" or self._by_tensor}
 
     @property
     def _by_tensor(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
@@ -47,11 +47,15 @@ class BlockStep:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A row of values in one format. tensor: where the tensor's (or row's) scale comes from, "" if none."""
+    """A row of values in one format. tensor: where the tensor's (or row's) scale comes from, "" if none.
+
+    options: those that change the format's values, and what each takes.
+    """
 
     format: str
     tensor: str
     blocks: tuple[BlockStep, ...]
+    options: dict[str, str] = field(default_factory=dict)
 
     def text(self) -> str:
         """The same for a terminal."""
@@ -72,6 +76,9 @@ class Explanation:
             for row in cells:
                 columns = [cell.rjust(width) for cell, width in zip(row, widths, strict=False)]
                 lines.append("    " + "  ".join([*columns, row[5]]).rstrip())
+        if self.options:
+            lines.append("  options of get_format:")
+            lines += [f"    {name:13} {words}" for name, words in self.options.items()]
         return "\n".join(lines)
 
 

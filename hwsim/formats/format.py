@@ -32,6 +32,18 @@ ROUNDINGS = ("rne", "away", "zero", "stochastic")
 TITLE_OPTIONS = ("scale_rule", "rounding", "recipe", "tile", "four_over_six", "refine", "tensor_scale")
 """Options that change values, and so are part of a title."""
 
+OPTION_WORDS = {
+    "rounding": "rne, away, zero, stochastic",
+    "seed": "1 to 4294967295, of stochastic rounding",
+    "scale_rule": "floor, even, rceil, ceil",
+    "recipe": "exact, torchao, te, modelopt",
+    "four_over_six": "True (squared errors), 'absolute'",
+    "tensor_scale": "given: a positive float32",
+    "row_scaled": "True: a scale per row in place of the tensor's",
+    "refine": "'exponent': also the neighbouring exponents",
+}
+"""What each option of `get_format` takes, as explanations say it; `Format.options` knows which ones a format has."""
+
 _PARALLEL_VALUES = 1 << 20  # below this a thread costs more than it saves
 
 
@@ -170,6 +182,11 @@ class Format(ABC):
                 said.append(value if bare else option.name + number)
         return " ".join(said)
 
+    def options(self) -> dict[str, str]:
+        """The options that change this format's values: name -> what to write. Those of its name are not among them."""
+        names = [option.name for option in fields(self)]
+        return {name: words for name, words in OPTION_WORDS.items() if name in names}
+
     @property
     def bits_per_value(self) -> Fraction:
         """Stored bits per value; row and tensor scales and padding are not counted."""
@@ -234,7 +251,7 @@ class Format(ABC):
             raise InputError("explain takes one row of at least one value; write numbers after the format's name")
         encoded = self.encode(row)
         tensor, blocks = self.explained(row, encoded, encoded.decode())
-        return Explanation(self.title, tensor, tuple(blocks))
+        return Explanation(self.title, tensor, tuple(blocks), self.options())
 
     def fitted(self, parts: Iterable[np.ndarray]) -> Self:
         """This format with the tensor scale of an array that is read in parts; itself where it has none.

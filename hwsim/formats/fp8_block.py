@@ -51,6 +51,10 @@ class TileFormat(Format):
         if self.tile not in ((128, 128), (1, 128)):
             raise InputError(f"tile: {self.tile!r}; write (128, 128) for weights, or (1, 128) for activations")
 
+    def options(self) -> dict[str, str]:
+        """With its tiles."""
+        return super().options() | {"tile": "(1, 128): a scale per row and 128 values, of activations"}
+
     @cached_property
     def layout(self) -> Layout:
         """The packed form with these tiles."""

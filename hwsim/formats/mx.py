@@ -71,6 +71,10 @@ class BlockFormat(Format):
         if self.scale_rule not in SCALE_RULES:
             raise InputError(f"scale_rule: {self.scale_rule!r}{nearest(str(self.scale_rule), SCALE_RULES)}")
 
+    def options(self) -> dict[str, str]:
+        """With the size of its tiles."""
+        return super().options() | {"tile": f"{self.block}: square tiles, the same codes for a transpose"}
+
     @cached_property
     def table(self) -> Element:
         """The element format."""

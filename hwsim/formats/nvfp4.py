@@ -89,6 +89,12 @@ class ScaledFormat(Format):
         if problems:
             raise InputError(*problems)
 
+    def options(self) -> dict[str, str]:
+        """With the size of its tiles; recipes and four-over-six are for E2M1."""
+        plain = super().options() | {"tile": f"{self.block}: scales of square tiles"}
+        e2m1 = self.table.name == "E2M1"
+        return {name: words for name, words in plain.items() if e2m1 or name not in ("recipe", "four_over_six")}
+
     @cached_property
     def layout(self) -> Layout:
         """The packed form; row-scaled, a float32 at the start of each row and none after the last."""

@@ -244,6 +244,11 @@ class SeedFormat(Format):
         if problems:
             raise InputError(*problems)
 
+    def options(self) -> dict[str, str]:
+        """Coefficients round to nearest even; there are no draws."""
+        plain = super().options() | {"tensor_scale": "the exponent s, given: -128 to 127"}
+        return {n: words for n, words in plain.items() if n not in ("rounding", "seed")}
+
     def own_layout(self) -> Layout:
         """The layout of the codec; of one that is not published, without a name that `layout` knows."""
         c = self.codec
