@@ -10,6 +10,16 @@ import numpy as np
 from hwsim.compress.open import open_checkpoint
 from hwsim.compress.parts import spans
 from hwsim.compress.released import find_weights
+from hwsim.errors import InputError
+
+
+def read_importance(path: str | Path) -> dict[str, np.ndarray]:
+    """Name of a weight -> float[K], of an NPZ file. raises: InputError for a file that is none."""
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            return {name: found[name] for name in found.files}
+    except Exception as error:  # numpy raises of every kind for a damaged file
+        raise InputError(f"{path}: not an NPZ file of arrays: {error}") from error
 
 
 def matrices(path: str | Path) -> Iterator[tuple[str, np.ndarray]]:

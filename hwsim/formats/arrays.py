@@ -19,7 +19,7 @@ NARROW = (
 )  # fmt: skip
 """Types of ml_dtypes, besides bfloat16, whose every value is a float32."""
 
-_WRITE = "write an array of float16, bfloat16, float32 or float64"
+_WRITE = "write an array of float16, bfloat16, float32 or float64, for example x.float().numpy()"
 
 
 def floats(x: npt.ArrayLike) -> np.ndarray:
