@@ -15,7 +15,7 @@ GROUPS = {
     "Simulate": ("run", "gemm", "kernel", "serve", "study", "search"),
     "Read results": ("compare", "report"),
     "Look things up": ("arch", "model", "format", "schema"),
-    "Files of weights": ("compress", "decompress", "inspect"),
+    "Files of weights": ("compress", "decompress", "convert", "inspect"),
     "Measurements": ("validate", "calibrate"),
 }
 

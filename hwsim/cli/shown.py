@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -71,6 +72,10 @@ def format_(
     qsnr: Annotated[
         bool, typer.Option("--qsnr", help="measure QSNR on four distributions, or on the tensors of a file")
     ] = False,
+    importance: Annotated[
+        Path | None,
+        typer.Option(metavar="NPZ", help="with --qsnr of a file: weights of the columns' squared errors, by name"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List, explain or measure number formats.
@@ -85,7 +90,7 @@ def format_(
     from hwsim.report.text import format_table, layout_dict
 
     wanted, values = numbers_apart(names or [])
-    files = [name for name in wanted if name.endswith(".safetensors")]
+    files = [name for name in wanted if name.endswith((".safetensors", ".gguf"))]
     wanted = [name for name in wanted if name not in files]
     if files and not qsnr:
         raise InputError(f"format: {files[0]} is a file; add --qsnr to measure formats on its tensors")
@@ -101,14 +106,21 @@ def format_(
     if explain or qsnr:
         if not wanted:
             raise InputError("format: name a format, for example `hwsim format mxfp4 --explain 0.3 -1.7`")
-        _values(layouts, values, files, explain, as_json)
+        _values(layouts, values, files, explain, importance, as_json)
     elif as_json:
         print(json.dumps({"schema": 1, "formats": [layout_dict(f) for f in layouts]}, indent=2))
     else:
         print(format_table(layouts))
 
 
-def _values(layouts: list[Layout], values: list[float], files: list[str], explain: bool, as_json: bool) -> None:
+def _values(
+    layouts: list[Layout],
+    values: list[float],
+    files: list[str],
+    explain: bool,
+    importance: Path | None,
+    as_json: bool,
+) -> None:
     """Print explanations or QSNR, which need the values of formats, and so numpy."""
     from dataclasses import asdict
 
@@ -119,21 +131,25 @@ def _values(layouts: list[Layout], values: list[float], files: list[str], explai
         text = "\n\n".join(e.text() for e in shown)
         data = {"explained": [asdict(e) for e in shown]}
     else:
-        from hwsim.formats.quality import qsnr_table, qsnr_text
+        from hwsim.formats.quality import by_class, class_text, qsnr_table, qsnr_text
 
-        results = _qsnr_of_files(layouts, files) if files else qsnr_table(layouts)
+        if importance and not files:
+            raise InputError("format: --importance belongs to the tensors of a file; name a .safetensors file")
+        results = _qsnr_of_files(layouts, files, importance) if files else qsnr_table(layouts)
         text, data = qsnr_text(results), {"qsnr": [asdict(r) for r in results]}
+        if files:
+            classes = by_class(results)
+            text, data = f"{text}\n\n{class_text(classes)}", data | {"classes": [asdict(r) for r in classes]}
     print(json.dumps({"schema": 1} | data, indent=2, default=str) if as_json else text)
 
 
-def _qsnr_of_files(layouts: list[Layout], files: list[str]) -> list[Qsnr]:
-    """QSNR on the floating-point tensors of model files, with one tensor in memory at a time."""
-    from hwsim.compress.checkpoint import FLOATS, read_checkpoint
+def _qsnr_of_files(layouts: list[Layout], files: list[str], importance: Path | None) -> list[Qsnr]:
+    """QSNR on the weights of model files, quantised ones decoded first, with one of them in memory at a time."""
+    from hwsim.compress.values import matrices, read_importance
     from hwsim.formats.quality import qsnr_of_arrays
 
-    shards = [shard for file in files for shard in read_checkpoint(file).shards]
-    tensors = ((t.name, shard.values(t)) for shard in shards for t in shard.tensors if t.dtype in FLOATS)
-    return qsnr_of_arrays(layouts, tensors)
+    weights = read_importance(importance) if importance else None
+    return qsnr_of_arrays(layouts, (matrix for file in files for matrix in matrices(file)), weights)
 
 
 def numbers_apart(words: list[str]) -> tuple[list[str], list[float]]:
@@ -151,7 +167,7 @@ def numbers_apart(words: list[str]) -> tuple[list[str], list[float]]:
 
 @app.command()
 def schema(
-    what: Annotated[str, typer.Argument(metavar="[machine|model]", help="kind of file")] = "machine",
+    what: Annotated[str, typer.Argument(metavar="[format|machine|model]", help="kind of file")] = "machine",
 ) -> None:
     """Print a JSON Schema, for editors."""
     from hwsim.arch import json_schema
@@ -160,5 +176,10 @@ def schema(
 
     if what == "engine":
         raise InputError("schema: `hwsim schema machine` now holds every kind of machine; write that")
-    check_choice("schema", what, ("machine", "model"))
+    check_choice("schema", what, ("format", "machine", "model"))
+    if what == "format":
+        from hwsim.formats.custom import format_schema
+
+        print(json.dumps(format_schema(), indent=2))
+        return
     print(json.dumps(model_schema() if what == "model" else json_schema(), indent=2))

@@ -1,16 +1,17 @@
-"""Commands on files of weights: compress, decompress, inspect."""
+"""Commands on files of weights: compress, decompress, convert, inspect."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hwsim.cli.options import Json, app
+from hwsim.errors import InputError
 
 if TYPE_CHECKING:
     from hwsim.compress.table import Inspection
@@ -22,6 +23,14 @@ Include = Annotated[
 Exclude = Annotated[
     list[str] | None, typer.Option(metavar="GLOB", help="leave out the tensors with these names; may be repeated")
 ]
+Layout = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="hwsim, compressed-tensors, modelopt, gpt-oss or deepseek; see docs/formats.md"),
+]
+Axis = Annotated[
+    list[str] | None,
+    typer.Option(metavar="GLOB=N", help="K of these weights, where their file stores it elsewhere; may be repeated"),
+]
 Out = Annotated[Path, typer.Option("-o", "--out", help="file to write; for a sharded model, a folder")]
 
 
@@ -31,60 +40,131 @@ def compress(
         Path, typer.Argument(metavar="IN", help="a .safetensors file, an index of shards, or a folder with either")
     ],
     out: Out,
-    format: Annotated[str | None, typer.Option(help="one format for all 2-D and 3-D weights")] = None,
+    format: Annotated[
+        str | None, typer.Option(help="one format for all 2-D and 3-D weights: a name, or the path of a YAML file")
+    ] = None,
     map: Annotated[
         Path | None, typer.Option(help="instead of --format: a YAML file with one `glob: format` per line")
     ] = None,
+    layout: Layout = "hwsim",
     include: Include = None,
     exclude: Exclude = None,
+    axis: Axis = None,
+    decode: Annotated[bool, typer.Option("--decode", help="decode weights that are quantised already, first")] = False,
     as_json: Json = False,
 ) -> None:
     """Write weights in a number format.
 
-    An interrupted run resumes where it left off.
+    An interrupted run resumes where it left off. A checkpoint that is quantised already is refused, unless its weights
+    are decoded first.
 
     \b
-    Example:
+    Examples:
       hwsim compress in.safetensors --format seedlm4 -o out.safetensors
+      hwsim compress model/ --layout compressed-tensors --format nvfp4 -o served/
+      hwsim compress gpt2.safetensors --format mxfp4 --axis '*.c_fc.weight=0' -o out.safetensors
     """
     from hwsim.compress import compress as job
 
+    axes = _axes(axis or ())
     _files(
-        lambda progress: job(source, out, format, map, include=include or (), exclude=exclude or (), progress=progress),
+        lambda progress: job(
+            source, out, format, map, layout=layout, include=include or (), exclude=exclude or (), axes=axes,
+            decode=decode, progress=progress,
+        ),
         as_json,
-    )
+    )  # fmt: skip
+
+
+def _axes(given: Sequence[str]) -> dict[str, int]:
+    """{glob: axis} of options GLOB=N. raises: InputError with every one that is not so."""
+    found, problems = {}, []
+    for text in given:
+        glob, sign, number = text.rpartition("=")
+        try:
+            found[glob] = int(number)
+        except ValueError:
+            sign = ""
+        if not sign or not glob:
+            problems.append(f"--axis {text}: write GLOB=N, for example '*experts*=-2'")
+    if problems:
+        raise InputError(*problems)
+    return found
 
 
 @app.command()
 def decompress(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="a file or folder written by `hwsim compress`")],
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="written by `hwsim compress`, a quantised checkpoint, or a .gguf file")
+    ],
     out: Out,
     dtype: Annotated[
-        str | None, typer.Option(help="F32, F16 or BF16; default: the original type of each tensor")
+        str | None, typer.Option(help="F32, F16 or BF16; default: the recorded type, or F32, which is exact")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Decode a compressed model."""
+    """Decode a compressed or quantised model.
+
+    \b
+    Example:
+      hwsim decompress gpt-oss-20b/ --dtype BF16 -o gpt-oss-20b-bf16/
+    """
     from hwsim.compress import decompress as job
 
     _files(lambda progress: job(source, out, dtype=dtype, progress=progress), as_json)
 
 
 @app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="a quantised checkpoint, or a .gguf file")],
+    out: Out,
+    layout: Layout,
+    format: Annotated[
+        str | None, typer.Option(help="of all quantised weights; default: their own, where the layout stores it")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a quantised model in another layout.
+
+    Says of every weight whether its values stay exactly the same or are encoded anew.
+
+    \b
+    Example:
+      hwsim convert nvfp4-of-modelopt/ --layout compressed-tensors -o served/
+    """
+    from hwsim.compress import convert as job
+
+    how: dict[str, str] = {}
+
+    def run(progress: Callable[[Progress], None]) -> Inspection:
+        found, said = job(source, out, layout, format, progress=progress)
+        how.update(said)
+        return found
+
+    _files(run, as_json, how)
+
+
+@app.command()
 def inspect(
     source: Annotated[
-        Path, typer.Argument(metavar="FILE", help="a .safetensors file, an index of shards, or a folder with either")
+        Path,
+        typer.Argument(metavar="FILE", help="a .safetensors or .gguf file, an index of shards, or a folder of them"),
     ],
     as_json: Json = False,
 ) -> None:
-    """Print a model's tensors: format, bits, error."""
+    """Print weights: format, layout, bits, error."""
     from hwsim.compress import inspect as job
 
     _files(lambda progress: job(source), as_json)
 
 
-def _files(job: Callable[[Callable[[Progress], None]], Inspection], as_json: bool) -> None:
-    """Run a job on files, with a progress bar on a terminal, and print the table that it returns."""
+def _files(
+    job: Callable[[Callable[[Progress], None]], Inspection], as_json: bool, how: Mapping[str, str] | None = None
+) -> None:
+    """Run a job on files, with a progress bar on a terminal, and print the table that it returns.
+
+    how: what became of each weight, filled by the job; printed after the table.
+    """
     from dataclasses import asdict
 
     from rich import progress as rich
@@ -113,4 +193,11 @@ def _files(job: Callable[[Callable[[Progress], None]], Inspection], as_json: boo
         except KeyboardInterrupt:
             print("hwsim: interrupted; run the same command again to resume", file=sys.stderr)
             raise
-    print(json.dumps({"schema": 1} | asdict(found), indent=2, default=str) if as_json else inspect_text(found))
+    if as_json:
+        more = {} if how is None else {"converted": dict(how)}
+        print(json.dumps({"schema": 1} | asdict(found) | more, indent=2, default=str))
+        return
+    print(inspect_text(found))
+    for words in dict.fromkeys((how or {}).values()):
+        names = [name for name, said in (how or {}).items() if said == words]
+        print(f"{words}: {len(names)} weight{'s' * (len(names) > 1)} ({names[0]}{', ...' * (len(names) > 1)})")

@@ -8,12 +8,12 @@ A compressed tensor is stored under its own name as a uint8 tensor with the byte
 metadata entry `hwsim` records its format, shape, data type and error. Every other tensor is copied.
 """
 
-from hwsim.compress.jobs import compress, decompress
+from hwsim.compress.jobs import compress, convert, decompress
 from hwsim.compress.selection import KEEP, read_map
 from hwsim.compress.table import Inspection, TensorRow, inspect, inspect_text
 from hwsim.compress.writing import Progress
 
 __all__ = [
     "KEEP", "Inspection", "Progress", "TensorRow",
-    "compress", "decompress", "inspect", "inspect_text", "read_map",
+    "compress", "convert", "decompress", "inspect", "inspect_text", "read_map",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -18,7 +19,7 @@ from hwsim.errors import InputError, MissingExtra
 from hwsim.files.yaml import short
 
 FLOATS: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
-"""Data types that can be compressed, and how numpy reads them; bfloat16 is read as its bits."""
+"""Data types of plain weights, and how numpy reads them; bfloat16 is read as its bits."""
 
 _INDEX = ".safetensors.index.json"
 _MAX_INDEX_BYTES = 64 << 20
@@ -50,12 +51,13 @@ class Shard:
     metadata: dict[str, str]
     stamp: tuple[int, int]
 
-    def data(self, tensor: Tensor) -> np.ndarray:
-        """uint8[nbytes], mapped from the file. raises: InputError if the file cannot be read any more."""
-        if not tensor.nbytes:
+    def data(self, tensor: Tensor, first: int = 0, last: int | None = None) -> np.ndarray:
+        """uint8[last - first]: bytes of a tensor, mapped from the file. raises: InputError if it cannot be read."""
+        count = (tensor.nbytes if last is None else last) - first
+        if not count:
             return np.empty(0, np.uint8)
         try:
-            return np.memmap(self.path, np.uint8, "r", tensor.start, (tensor.nbytes,))
+            return np.memmap(self.path, np.uint8, "r", tensor.start + first, (count,))
         except (OSError, ValueError) as error:
             raise InputError(f"{self.path}: {tensor.name} cannot be read: {error}") from error
 
@@ -71,6 +73,33 @@ class Checkpoint:
 
     shards: tuple[Shard, ...]
     index: Path | None = None
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The `config.json` beside the files; empty where there is none. raises: InputError for one that is no JSON."""
+        path = self.shards[0].path.parent / "config.json"
+        if not path.is_file():
+            return {}
+        try:
+            found = json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f"{path}: cannot be read: {short(error, 120)}") from error
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def is_gguf(self) -> bool:
+        """Whether it is a GGUF file."""
+        return self.shards[0].path.suffix == ".gguf"
+
+    @property
+    def method(self) -> str:
+        """How the config says that the model is quantised: "modelopt", "compressed-tensors", "gptq_v2", or ""."""
+        said = self.config.get("quantization_config")
+        if not isinstance(said, dict):
+            return ""
+        if said.get("checkpoint_format") == "gptq_v2":
+            return "gptq_v2"
+        return str(said.get("quant_method", ""))
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -108,6 +137,15 @@ def read_shard(path: Path) -> Shard:
         raise MissingExtra("compressed models", "safetensors", "scale") from None
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    try:
+        with path.open("rb") as f:
+            start = f.read(4)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    if start == b"GGUF":
+        raise InputError(
+            f"{path}: is a GGUF file; `hwsim inspect` and `hwsim decompress` read it under a name in .gguf"
+        )
     try:
         with safe_open(path, framework="numpy"):
             pass  # raises unless the header is well formed: no overlap, no gap, nothing past the end

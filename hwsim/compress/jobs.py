@@ -1,31 +1,33 @@
-"""`compress` and `decompress`: tensor by tensor, so that one tensor at a time is in memory; resumable."""
+"""`compress`, `decompress` and `convert`: weight by weight, in chunks of rows, in little memory; resumable."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-import hwsim
-from hwsim.compress.checkpoint import FLOATS, Checkpoint, Shard, Tensor, narrow, read_checkpoint, widen
-from hwsim.compress.record import KEY, NOTE_LENGTH, VERSION, Record, error_note, read_records, write_records
-from hwsim.compress.selection import Spec, read_map, select
+from hwsim.compress.checkpoint import FLOATS
+from hwsim.compress.coding import Decode, Encode, Job, Move, chunks
+from hwsim.compress.open import open_checkpoint
+from hwsim.compress.output import write_output
+from hwsim.compress.parts import Held, moved
+from hwsim.compress.record import HWSIM
+from hwsim.compress.released import find_weights
+from hwsim.compress.selection import read_map, select, settled_rules
 from hwsim.compress.table import Inspection, inspect
-from hwsim.compress.writing import NewFile, Piece, Progress, Tell, Written, write_files
+from hwsim.compress.targets import Target, target_of
+from hwsim.compress.weights import PLAIN, PackedWeight, Spec, Weight, settled, spec_text
+from hwsim.compress.writing import Progress
 from hwsim.errors import InputError
-from hwsim.files.whole import check_writable
 from hwsim.formats import get_format
 from hwsim.formats.format import Format
-from hwsim.formats.seed import SeedFormat
 
-_CHUNK = 1 << 20  # number of values whose errors are in float64 at the same time
+_CODED = ("F8_E4M3", "F8_E5M2", "F4", "F6_E2M3", "F6_E3M2", "U8", "I8")  # types of codes without their scales
 
 
 def compress(
@@ -34,8 +36,11 @@ def compress(
     format: Spec | None = None,
     mapping: str | Path | Mapping[str, Spec] | None = None,
     *,
+    layout: str = HWSIM,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    axes: Mapping[str, int] | None = None,
+    decode: bool = False,
     threads: int | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Inspection:
@@ -44,52 +49,58 @@ def compress(
     in_path: a .safetensors file, an index of shards, or a folder with either.
     out_path: a file; for a sharded model, a folder for the shards and index, which keep their names (or the path
         of the new index).
-    format: one format for all selected tensors.
+    format: one format for all selected weights; None without a map: the usual one of the layout.
     mapping: used instead of `format`: globs to formats, as a mapping or the path of a YAML file. The first glob
-        that matches a tensor wins; the format `keep` leaves the tensor unchanged.
+        that matches a weight wins; the format `keep` leaves the weight unchanged.
+    layout: "hwsim" (records of any format), or what serving engines load: see `targets`.
     include, exclude: globs, see `selection.select`.
-    progress: called before each tensor, during a long search, and once at the end.
-    raises: InputError for input that cannot be read, weights that are NaN or infinite, unknown formats, globs that
-        match nothing, and an output that cannot be written; no files are left behind. The same call resumes a run
-        that was killed.
+    axes: globs to the axis K of weights whose file stores it elsewhere than `orientation` knows.
+    decode: weights that are quantised already are decoded and compressed anew; else they are an error, unless `include`
+        or a map leaves them alone.
+    progress: called before each weight, during a long search, and once at the end.
+    raises: InputError for input that cannot be read or is quantised already, weights that are NaN or infinite, unknown
+        formats, globs that match nothing, weights that the layout cannot hold, and an output that cannot be written; no
+        files are left behind. The same call resumes a run that was killed.
     """
-    if (format is None) == (mapping is None):
-        raise InputError("compress: write either a format or a map of globs to formats")
-    source = read_checkpoint(in_path)
-    packed = [shard.path for shard in source.shards if KEY in shard.metadata]
-    if packed:
-        raise InputError(*(f"{path}: already compressed; decompress it first" for path in packed))
-    if mapping is None:
-        assert format is not None, "without a map there is a format, as checked above"
-        chosen = select(source.tensors, _settled(format), include=include, exclude=exclude)
-    else:
-        given = mapping if isinstance(mapping, Mapping) else read_map(mapping)
-        rules = {glob: _settled(spec) for glob, spec in given.items()}
-        chosen = select(source.tensors, rules=rules, include=include, exclude=exclude)
-    _check_finite(source, chosen)
-    forms = cache(lambda spec: get_format(json.loads(spec), threads=threads))
-
-    def pieces(shard: Shard) -> tuple[list[Piece], dict[str, Record]]:
-        made: list[Piece] = []
-        records: dict[str, Record] = {}
-        for tensor in shard.tensors:
-            if tensor.name not in chosen:
-                made.append(_copy(shard, tensor))
-                continue
-            spec = chosen[tensor.name]
-            form = forms(json.dumps(spec))
-            nbytes = form.layout.array_nbytes(tensor.shape)
-            records[tensor.name] = Record(spec, tensor.shape, tensor.dtype)
-
-            def make(tell: Tell, tensor: Tensor = tensor, form: Format = form) -> Written:
-                return _encoded(shard, tensor, form, tell)
-
-            made.append(Piece(tensor.name, "U8", (nbytes,), nbytes, tensor.size, make, NOTE_LENGTH))
-        return made, records
-
-    plan = {"compress": {name: chosen[name] for name in sorted(chosen)}}
-    _write(source, out_path, pieces, plan, progress)
-    return inspect(out_path)
+    target = target_of(layout)
+    if format is not None and mapping is not None:
+        raise InputError("compress: both are given; write either a format or a map of globs to formats")
+    if format is None and mapping is None and not target.default:
+        raise InputError("compress: no format is given; write either a format or a map of globs to formats")
+    source = open_checkpoint(in_path)
+    weights, rest = find_weights(source)
+    coded = [w for w in weights if w.layout != PLAIN]
+    if coded and not decode and not include and mapping is None:
+        raise InputError(*_quantised(in_path, coded))
+    rules = None
+    if mapping is not None:
+        rules = settled_rules(mapping if isinstance(mapping, Mapping) else read_map(mapping))
+    able = weights if decode else [w for w in weights if w.layout == PLAIN]
+    _check_stray(in_path, able, rest)
+    chosen = select(
+        able, None if rules is not None else settled(format or target.default), rules, include, exclude, axes,
+        stacks=True if target.name == "gpt-oss" else None, names=[*(h.name for h in rest), *(w.name for w in weights)],
+    )  # fmt: skip
+    by_name = {w.name: replace(w, axis=chosen[w.name].axis) for w in weights if w.name in chosen}
+    forms = cache(lambda text: get_format(json.loads(text), threads=threads))
+    made = {name: forms(spec_text(chosen[name].format)) for name in by_name}
+    problems = [
+        problem
+        for name, w in by_name.items()
+        for problem in target.problems(name, made[name].layout, moved(w.shape, w.axis))
+    ]
+    if problems:
+        raise InputError(*problems[:20])
+    _check_finite(by_name.values())
+    jobs = {name: Encode(w, chosen[name].format, made[name], target) for name, w in by_name.items()}
+    plan = {
+        "compress": {name: [spec_text(c.format), c.axis] for name, c in sorted(chosen.items())},
+        "layout": target.name, "decode": decode,
+    }  # fmt: skip
+    notes = write_output(
+        source, weights, out_path, dict(jobs), plan, progress, target if target.name != HWSIM else None
+    )
+    return replace(inspect(out_path), notes=notes)
 
 
 def decompress(
@@ -100,168 +111,130 @@ def decompress(
     threads: int | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Inspection:
-    """The inverse of `compress`: decode every compressed tensor to its original data type, or to `dtype`.
+    """Decode every compressed or quantised weight to plain values.
 
-    dtype: F32, F16, BF16 or None. Paths, progress and errors: as in `compress`.
-    raises: InputError also for files that hwsim did not compress.
+    dtype: F32, F16, BF16 or None: the original type that hwsim recorded; F32, which is exact, for released layouts.
+    Paths, progress and errors: as in `compress`; a GGUF file is read too.
+    raises: InputError also for files without a compressed or quantised weight.
     """
     if dtype is not None and dtype not in FLOATS:
         raise InputError(f"dtype: unknown {dtype!r}; write one of {', '.join(FLOATS)}")
-    source = read_checkpoint(in_path)
-    records = {shard.path: read_records(shard) for shard in source.shards}
-    if not any(records.values()):
-        raise InputError(f"{in_path}: contains no tensor that hwsim compressed; write the output of `hwsim compress`")
-    forms = cache(lambda spec: get_format(json.loads(spec), threads=threads))
-
-    def pieces(shard: Shard) -> tuple[list[Piece], dict[str, Record]]:
-        made = []
-        for tensor in shard.tensors:
-            record = records[shard.path].get(tensor.name)
-            if record is None:
-                made.append(_copy(shard, tensor))
-                continue
-            kind = dtype or record.dtype
-            size = math.prod(record.shape)
-
-            def make(_: Tell, tensor: Tensor = tensor, record: Record = record, kind: str = kind) -> Written:
-                form = forms(json.dumps(record.format))
-                with _named(shard, tensor):
-                    encoded = form.from_bytes(shard.data(tensor).tobytes(), record.shape)
-                    return narrow(encoded.decode(), kind).reshape(-1).view(np.uint8).data, ""
-
-            made.append(Piece(tensor.name, kind, record.shape, size * FLOATS[kind].itemsize, size, make))
-        return made, {}
-
-    _write(source, out_path, pieces, {"decompress": dtype}, progress)
+    source = open_checkpoint(in_path)
+    weights, _ = find_weights(source)
+    coded = [w for w in weights if w.layout != PLAIN]
+    if not coded:
+        what = "contains no tensor that hwsim compressed, and none in a released layout"
+        raise InputError(f"{in_path}: {what}; write the output of `hwsim compress`, or a quantised checkpoint")
+    jobs: dict[str, Job] = {}
+    for weight in coded:
+        kind = dtype or (weight.record.dtype if isinstance(weight, PackedWeight) else "F32")
+        jobs[weight.name] = Decode(weight, kind)
+    write_output(source, weights, out_path, jobs, {"decompress": dtype}, progress, None)
     return inspect(out_path)
 
 
-def _settled(spec: Spec) -> Spec:
-    """A format as the output file records it: its canonical name, or the content of its YAML file."""
-    if isinstance(spec, str) and spec.endswith((".yaml", ".yml")):
-        from hwsim.files.yaml import read
-
-        spec = dict(read(spec).data)
-    if isinstance(spec, str) and spec == "keep":
-        return spec
-    form = get_format(spec)
-    return form.name if isinstance(spec, str) else dict(spec)
-
-
-def _write(
-    source: Checkpoint,
+def convert(
+    in_path: str | Path,
     out_path: str | Path,
-    pieces: Callable[[Shard], tuple[list[Piece], dict[str, Record]]],
-    plan: dict[str, Any],
-    progress: Callable[[Progress], None] | None,
-) -> None:
-    out = _targets(source, Path(out_path))
-    made_folder = source.index is not None and not any(out[0].parent.iterdir())
-    files: list[NewFile] = []
-    places: dict[str, str] = {}
-    total = 0
-    for shard, path in zip(source.shards, out, strict=True):
-        made, records = pieces(shard)
-        kept = {key: value for key, value in shard.metadata.items() if key != KEY}
+    layout: str,
+    format: Spec | None = None,
+    *,
+    threads: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> tuple[Inspection, dict[str, str]]:
+    """Write the quantised weights of a model in another layout: (the new table, how each weight was converted).
 
-        def metadata(
-            notes: dict[str, str], kept: dict[str, str] = kept, records: dict[str, Record] = records
-        ) -> dict[str, str]:
-            if not records:
-                return kept
-            return kept | {KEY: write_records(records, notes, f"hwsim {hwsim.__version__}")}
-
-        files.append(NewFile(path, tuple(made), metadata))
-        places |= dict.fromkeys((piece.name for piece in made), path.name)
-        total += sum(piece.nbytes for piece in made)
-    last = None
-    if source.index:
-        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))}
-        last = (out[0].parent / source.index.name, json.dumps(index, indent=2) + "\n")
-    inputs = [(str(s.path.resolve()), *s.stamp) for s in source.shards]
-    identity = hashlib.sha256(json.dumps([VERSION, hwsim.__version__, plan, inputs]).encode()).hexdigest()
-    journal = (last[0] if last else out[0]).with_suffix(".resume")
-    try:
-        write_files(files, journal, identity, progress, last)
-    except InputError:
-        if made_folder:
-            with contextlib.suppress(OSError):
-                out[0].parent.rmdir()
-        raise
-
-
-def _targets(source: Checkpoint, out: Path) -> list[Path]:
-    """Output path of each shard. raises: InputError if it cannot be written, or is the input."""
-    if source.index is None:
-        out = out / source.shards[0].path.name if out.is_dir() else out
-        if out.suffix != ".safetensors":
-            raise InputError(f"{out}: is not a safetensors file; write a name that ends in .safetensors")
-        paths = [out]
-    else:
-        folder = out.parent if out.suffix == ".json" else out
-        if folder.suffix == ".safetensors":
-            raise InputError(f"{out}: the input is in shards; write a folder")
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be created: {error.strerror}") from error
-        paths = [folder / shard.path.name for shard in source.shards]
-    for path, shard in zip(paths, source.shards, strict=True):
-        check_writable(path)
-        if path.exists() and path.samefile(shard.path):
-            raise InputError(f"{path}: is the input; write another name")
-    return paths
-
-
-def _copy(shard: Shard, tensor: Tensor) -> Piece:
-    def make(_: Tell) -> Written:
-        return shard.data(tensor).data, ""
-
-    return Piece(tensor.name, tensor.dtype, tensor.shape, tensor.nbytes, tensor.size, make, copied=True)
-
-
-@contextlib.contextmanager
-def _named(shard: Shard, tensor: Tensor) -> Iterator[None]:
-    """Put the file and tensor in front of every error raised inside."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(*(f"{shard.path}: {tensor.name}: {p}" for p in error.problems)) from error
-
-
-def _check_finite(source: Checkpoint, chosen: Mapping[str, Spec]) -> None:
-    """Check all weights before the search, which can take hours. raises: InputError for tensors with NaN or Inf."""
-    problems = []
-    for shard in source.shards:
-        for tensor in shard.tensors:
-            if tensor.name in chosen:
-                stored = shard.data(tensor).view(FLOATS[tensor.dtype])
-                parts = (stored[at : at + _CHUNK] for at in range(0, tensor.size, _CHUNK))
-                values = (widen(part) if tensor.dtype == "BF16" else part for part in parts)
-                bad = sum(part.size - np.count_nonzero(np.isfinite(part)) for part in values)
-                if bad:
-                    what = f"{bad} of {tensor.size} weights are NaN or infinite; exclude the tensor, or repair it"
-                    problems.append(f"{shard.path}: {tensor.name}: {what}")
+    layout: as in `compress`. format: of all quantised weights; None: each keeps its own where the layout stores it,
+        else the usual one of the layout.
+    how: "exact" (every value is the same), "exact codes, tensor scale rounded" (a factor becomes a divisor or the
+        other way round: values differ by one part in 2^23 at most), or "re-encoded from FORMAT".
+    raises: InputError as `compress`, and for a model without quantised weights.
+    """
+    target = target_of(layout)
+    source = open_checkpoint(in_path)
+    weights, _ = find_weights(source)
+    coded = [w for w in weights if w.layout != PLAIN]
+    if not coded:
+        raise InputError(f"{in_path}: no weight is quantised, so nothing is converted; use `hwsim compress`")
+    wanted = None if format is None else settled(format)
+    jobs: dict[str, Encode] = {}
+    how: dict[str, str] = {}
+    problems: list[str] = []
+    for weight in coded:
+        spec, form, words = _converted(weight, target, wanted, threads)
+        problems += target.problems(weight.name, form.layout, moved(weight.shape, weight.axis))
+        how[weight.name] = words
+        kind = Encode if words.startswith("re-encoded") else Move
+        jobs[weight.name] = kind(weight, spec, form, target)
     if problems:
         raise InputError(*problems[:20])
+    specs = {job.weight.name: spec_text(job.spec) for job in jobs.values()}
+    plan = {"convert": dict(sorted(specs.items())), "layout": target.name}
+    notes = write_output(
+        source, weights, out_path, dict(jobs), plan, progress, target if target.name != HWSIM else None
+    )
+    return replace(inspect(out_path), notes=notes), how
 
 
-def _encoded(shard: Shard, tensor: Tensor, form: Format, tell: Tell) -> tuple[bytes, str]:
-    """(bytes of a tensor in a format, its relative error as text)."""
-    w = shard.values(tensor)
-    rows = w.reshape(-1, w.shape[-1])
-    step = max(1, _CHUNK // rows.shape[1])
-    with _named(shard, tensor):
-        encoded = form.find(w, tell=tell)[0] if isinstance(form, SeedFormat) else form.encode(w)
-    data = encoded.to_bytes()
-    decoded = encoded.decode().reshape(rows.shape)
-    noise = power = 0.0
-    for at in range(0, len(rows), step):
-        exact = rows[at : at + step].astype(np.float64)
-        power += float(np.sum(exact * exact))
-        exact -= decoded[at : at + step]
-        noise += float(np.sum(exact * exact))
-    if not math.isfinite(noise):
-        what = f"its largest weights would become infinite in {form.name}; exclude it, or use another format"
-        raise InputError(f"{shard.path}: {tensor.name}: {what}")
-    return data, error_note(math.sqrt(noise / power) if power else 0.0)
+def _converted(weight: Weight, target: Target, wanted: Spec | None, threads: int | None) -> tuple[Spec, Format, str]:
+    """(format's name or definition, the format, how) of a weight in another layout."""
+    own = weight.format
+    spec: Spec = wanted or ""
+    if wanted is None:
+        resolved = own.layout.resolved() if own is not None else target.default or "bf16"
+        stored = own is not None and (not target.formats or own.name in target.formats)
+        spec = resolved if stored else target.default or resolved
+    form = get_format(spec, threads=threads)
+    if own is None or own.layout != form.layout:
+        return spec, form, f"re-encoded from {weight.words}"
+    divisors = (getattr(weight, "divisor", False), target.name == "compressed-tensors" and form.name == "nvfp4")
+    if divisors[0] != divisors[1]:
+        scale = weight.codes(0, min(1, weight.row_count)).tensor_number
+        other = float(np.float32(1) / np.float32(scale))
+        if divisors[0] and Fraction(float(weight.global_scale)) * Fraction(scale) != 1:  # type: ignore[attr-defined]
+            return spec, form, "exact codes, tensor scale rounded"
+        if divisors[1] and Fraction(other) * Fraction(scale) != 1:
+            return spec, form, "exact codes, tensor scale rounded"
+    return spec, form, "exact"
+
+
+def _quantised(path: str | Path, coded: Sequence[Weight]) -> list[str]:
+    """The errors for a checkpoint that is quantised already, one per layout and format."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for weight in coded:
+        groups.setdefault((weight.layout, weight.words), []).append(weight.name)
+    found = []
+    for (layout, words), names in groups.items():
+        more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+        if layout == HWSIM:
+            what = f"already compressed by hwsim ({words}): {', '.join(names[:2])}{more}; decompress it first"
+        else:
+            what = f"is quantised already ({words} of {layout}): {', '.join(names[:2])}{more}"
+        found.append(f"{path}: {what}; decode its weights first with --decode, or name others with --include")
+    return found
+
+
+def _check_stray(path: str | Path, able: Sequence[Weight], rest: Sequence[Held]) -> None:
+    """Refuse a checkpoint whose weights are of a type that is not read, where no other weight is there."""
+    if any(len(w.shape) >= 2 and w.size for w in able):
+        return
+    # Integers of 32 and 64 bits are indices and masks; bytes and small floats were weights.
+    coded = [h for h in rest if len(h.tensor.shape) >= 2 and h.tensor.dtype in _CODED]
+    kinds = sorted({h.tensor.dtype for h in coded})
+    if kinds:
+        names = [h.name for h in coded]
+        shown = ", ".join(names[:2]) + (" ..." if len(names) > 2 else "")
+        what = f"has weights of {', '.join(kinds)} without the scales of a layout that hwsim knows ({shown})"
+        raise InputError(f"{path}: {what}; compress reads {', '.join(FLOATS)} and the layouts in docs/formats.md")
+
+
+def _check_finite(weights: Iterable[Weight]) -> None:
+    """Check all weights before the search, which can take hours. raises: InputError for weights with NaN or Inf."""
+    problems = []
+    for weight in weights:
+        bad = sum(rows.size - int(np.count_nonzero(np.isfinite(rows))) for _, rows in chunks(weight))
+        if bad:
+            what = f"{bad} of {weight.size} weights are NaN or infinite; exclude the tensor, or repair it"
+            problems.append(f"{weight.place}: {what}")
+    if problems:
+        raise InputError(*problems[:20])

@@ -1,48 +1,64 @@
-"""Selection of the tensors of a checkpoint that are compressed, and of their formats."""
+"""Which weights of a checkpoint are compressed, in which format, and along which axis."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from hwsim.compress.checkpoint import FLOATS, Tensor
+from hwsim.compress.weights import Spec, Weight, settled
 from hwsim.errors import InputError, nearest
 
 KEEP = "keep"
 """The word in a map that leaves a tensor unchanged."""
 
 EXCLUDED = (
-    "*embed*", "*wte.*", "*wpe.*", "*lm_head*", "*head.weight", "*router*", "*.gate.weight",
-    "*expert_gate*", "*conv*", "*norm*", "*.ln_*", "*bias*", "*a_log",
+    "*embed*", "*embd*", "*wte.*", "*wpe.*", "shared.weight", "*.shared.weight", "*lm_head*", "*head.weight",
+    "output.weight", "model.output.weight", "*score.weight", "*classifier*", "*logit*", "*_token", "*_tokens",
+    "*position*", "*rotary*", "*router*", "*.gate.weight", "*.gate.wg.*", "*expert_gate*", "*conv*", "*norm*", "*.ln_*",
+    "*.ln?.*", "*bias*", "*a_log",
 )  # fmt: skip
-"""Globs of lower-case names that are not compressed by default: embeddings, heads, routers, convolutions, norms."""
+"""Globs of lower-case names that are not compressed by default: embeddings, heads and classifiers in the names of every
+common family, routers, convolutions, norms."""
 
-Spec = str | Mapping[str, object]
+
+@dataclass(frozen=True)
+class Choice:
+    """What becomes of one weight. format: an argument of `get_format`. axis: K, counted from the front."""
+
+    format: Spec
+    axis: int
 
 
 def select(
-    tensors: Sequence[Tensor],
-    form: Spec = KEEP,
+    weights: Sequence[Weight],
+    form: Spec | None = None,
     rules: Mapping[str, Spec] | None = None,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
-) -> dict[str, Spec]:
-    """Tensor name -> format, for the tensors that are compressed.
+    axes: Mapping[str, int] | None = None,
+    stacks: bool | None = None,
+    names: Sequence[str] = (),
+) -> dict[str, Choice]:
+    """Weight's name -> format and axis, for the weights that are compressed.
 
-    form: one format for all selected tensors.
-    rules: used instead of `form`: globs to formats. The first glob that matches a tensor wins; `keep` leaves the
-        tensor unchanged. Rules select among all floating-point tensors of two axes or more.
-    include: globs that replace the default selection, which is all 2-D and 3-D weights except `EXCLUDED`.
-    exclude: globs of tensors to leave out of the selection.
-    raises: InputError if nothing is selected, or a glob matches nothing.
+    weights: those that may be. form: one format for all selected weights.
+    rules: used instead of `form`: globs to formats, or to {format: ..., axis: ...}. The first glob that matches a
+        weight wins; `keep` leaves the weight unchanged. Rules select among all weights of two axes or more.
+    include: globs that replace the default selection, which is all 2-D and 3-D weights except `EXCLUDED` and what has
+        one long axis alone. exclude: globs of tensors to leave out of the selection.
+    axes: globs to the axis K of a weight, -2 or -1 for example, where the names do not say it.
+    stacks: True: by default stacks of experts (three axes) alone. names: of all tensors, which `exclude` may name.
+    raises: InputError if nothing is selected, a glob matches nothing, or a weight has no such axis.
     """
-    axes = {t.name: len(t.shape) for t in tensors if t.dtype in FLOATS and len(t.shape) >= 2 and t.size}
-    able = list(axes)
+    able = {w.name: w for w in weights if len(w.shape) >= 2 and w.size}
+    every = [*names, *able]
     problems = []
-    asked = ("include", include), ("exclude", exclude), ("map", tuple(rules or ()))
-    for word, globs in asked:
-        known = able if word != "exclude" else [t.name for t in tensors]
+    for word, globs in (
+        ("include", include), ("exclude", exclude), ("map", tuple(rules or ())), ("axis", tuple(axes or ())),
+    ):  # fmt: skip
+        known = list(able) if word != "exclude" else every
         problems += [
             f"{word}: {glob!r} matches no {'tensor' if word == 'exclude' else 'weight of two axes or more'}"
             f"{nearest(glob, known[:2000]) if known and not _wild(glob) else ''}"
@@ -51,42 +67,96 @@ def select(
         ]
     if problems:
         raise InputError(*problems)
-    chosen: dict[str, Spec] = {}
-    for name in able:
+    chosen: dict[str, Choice] = {}
+    for name, weight in able.items():
         if any(fnmatchcase(name, glob) for glob in exclude):
             continue
         if include and not any(fnmatchcase(name, glob) for glob in include):
             continue
+        axis: int | None = None
         if rules is not None:
-            mine = next((f for glob, f in rules.items() if fnmatchcase(name, glob)), KEEP)
+            mine, axis = _rule(next((f for glob, f in rules.items() if fnmatchcase(name, glob)), KEEP))
         else:
-            mine = KEEP if not include and (_left_alone(name) or axes[name] > 3) else form
-        if mine != KEEP:
-            chosen[name] = mine
+            mine = KEEP if form is None or (not include and _left_alone(weight, stacks)) else form
+        if mine == KEEP:
+            continue
+        axis = next((a for glob, a in (axes or {}).items() if fnmatchcase(name, glob)), axis)
+        try:
+            chosen[name] = Choice(mine, _axis(weight, axis))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(*problems)
     if not chosen:
         what = "the model has no 2-D or 3-D weights that are compressed by default; select some with include"
         raise InputError(f"no tensor to compress: {what}")
     return chosen
 
 
+def _axis(weight: Weight, axis: int | None) -> int:
+    if axis is None:
+        return weight.axis
+    last = len(weight.shape) - 1
+    if isinstance(axis, bool) or not isinstance(axis, int) or not -last - 1 <= axis <= last:
+        raise InputError(
+            f"{weight.place}: axis {axis} of a weight of shape {weight.shape}; write {-last - 1} to {last}"
+        )
+    found = axis % (last + 1)
+    if found != weight.axis and weight.layout != "plain":
+        raise InputError(f"{weight.place}: its layout {weight.layout} says that K is axis {weight.axis}")
+    return found
+
+
+def _rule(rule: Spec) -> tuple[Spec, int | None]:
+    """(format, axis or None) of an entry of a map."""
+    if isinstance(rule, Mapping) and "format" in rule:
+        axis = rule.get("axis")
+        return rule["format"], axis  # type: ignore[return-value]  # `read_map` and `settled_rules` check both
+    return rule, None
+
+
 def _wild(glob: str) -> bool:
     return any(c in glob for c in "*?[")
 
 
-def _left_alone(name: str) -> bool:
-    return any(fnmatchcase(name.lower(), glob) for glob in EXCLUDED)
+def _left_alone(weight: Weight, stacks: bool | None) -> bool:
+    """Whether the default selection leaves a weight out: by its name, or for its shape."""
+    axes = len(weight.shape)
+    if axes > 3 or (stacks and axes != 3) or weight.size == max(weight.shape):
+        return True
+    return any(fnmatchcase(weight.name.lower(), glob) for glob in EXCLUDED)
+
+
+def settled_rules(rules: Mapping[str, Spec]) -> dict[str, Spec]:
+    """Rules with every format as an output file records it. raises: InputError for a format that does not exist."""
+    found: dict[str, Spec] = {}
+    for glob, rule in rules.items():
+        form, axis = _rule(rule)
+        form = form if form == KEEP else settled(form)
+        found[glob] = form if axis is None else {"format": form, "axis": axis}
+    return found
 
 
 def read_map(path: str | Path) -> dict[str, Spec]:
-    """Read a YAML file of `glob: format`, in its order. raises: InputError if a format is no name or mapping."""
+    """Read a YAML file of `glob: format`, in its order. raises: InputError if a format is no name or mapping.
+
+    "*.q_proj.weight": mxfp8
+    "*experts*": {format: nvfp4, axis: -2}
+    "*bias*": keep
+    """
     from hwsim.files.yaml import read
 
     document = read(path)
     problems = [
-        document.problem((glob,), "write a format name, `keep`, or a custom format")
+        document.problem((glob,), "write a format name, `keep`, a custom format, or {format: NAME, axis: N}")
         for glob, form in document.data.items()
-        if not isinstance(form, str | dict)
+        if not isinstance(form, str | dict) or (isinstance(form, dict) and "format" in form and not _is_rule(form))
     ]
     if problems:
         raise InputError(*problems)
     return dict(document.data)
+
+
+def _is_rule(rule: Mapping[str, object]) -> bool:
+    whole = isinstance(rule.get("axis", -1), int) and isinstance(rule["format"], str | dict)
+    return whole and set(rule) <= {"format", "axis"}

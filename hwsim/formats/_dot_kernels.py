@@ -51,6 +51,45 @@ def add_blocks(acc, dots, x_scales, w_scales, slack, doubt):
 
 
 @_inline
+def _sum_to_narrow(a, b, fraction_bits, emin, top):
+    """The exact a + b rounded once to a float of `fraction_bits` from 2^emin to top, Inf beyond; as a float32."""
+    s = a + b
+    if not abs(s) < np.inf:
+        return np.float32(s)
+    t = s - a
+    error = (a - (s - t)) + (b - t)
+    if error != 0.0:
+        bits = np.float64(s).view(np.int64)
+        if bits & 1 == 0:
+            bits += 1 if (error > 0.0) == (s > 0.0) else -1
+        s = np.int64(bits).view(np.float64)
+    exponent = max(((np.float64(s).view(np.int64) >> 52) & 0x7FF) - 1023, emin)
+    unit = np.int64((exponent - fraction_bits + 1023) << 52).view(np.float64)
+    near = np.rint(s / unit) * unit
+    return np.float32(near) if abs(near) <= top else np.float32(np.copysign(np.inf, near))
+
+
+@_jit
+def add_blocks_narrow(acc, dots, x_scales, w_scales, slack, doubt, fraction_bits, emin, top):
+    """`add_blocks` with an accumulator of fewer bits, which `acc` (float32) holds."""
+    open_ = slack.size > 0
+    for m in range(acc.shape[0]):
+        for n in range(acc.shape[1]):
+            scale = x_scales[m] * w_scales[n]
+            block = dots[m, n] * scale
+            before = np.float64(acc[m, n])
+            if open_ and slack[m, n] > 0.0 and abs(block) < np.inf:
+                off = slack[m, n] * abs(scale)
+                low = _sum_to_narrow(before, block - off, fraction_bits, emin, top)
+                high = _sum_to_narrow(before, block + off, fraction_bits, emin, top)
+                doubt[m, n] = low != high
+                if not doubt[m, n]:
+                    acc[m, n] = high
+            else:
+                acc[m, n] = _sum_to_narrow(before, block, fraction_bits, emin, top)
+
+
+@_inline
 def _product(a, b):
     """(rounded product, what it lacks) of two float64, the second of at most 26 bits: exact without overflow."""
     p = a * b

@@ -6,21 +6,21 @@ source: With Shared Microexponents, A Little Shifting Goes a Long Way (arXiv 230
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from hwsim.errors import InputError
 from hwsim.formats import families, kernels
 from hwsim.formats.explain import BlockStep, dice, element_steps, floor_log2, pieces, spoiled, top
-from hwsim.formats.format import Encoded, Format, float_rows, in_threads, moved_shape, padded, per_row, present
+from hwsim.formats.format import Encoded, Format, in_threads, moved_shape, padded, per_row, present
 from hwsim.formats.layout import Layout
 from hwsim.formats.mx import decode_elements, encode_rounded
 from hwsim.formats.operand import Operand, no_factor
 from hwsim.formats.packing import pack_records, split_rows, unpack_records
+from hwsim.formats.stored import Field, Stored
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,14 @@ class BdrFormat(Format):
         if problems:
             raise InputError(*problems)
 
+    def stored(self, shape: tuple[int, ...], axis: int) -> Stored:
+        """With the shifts of the sub-blocks; a scale may have less than eight bits."""
+        plain = super().stored(shape, axis)
+        lead, records = moved_shape(shape, axis, 1)[:-1], -(-shape[axis] // self.k1)
+        scales = Field((*lead, records), ("uint8",), self.d1)
+        shifts = Field((*lead, records * self.sub_blocks), ("uint8",), self.d2) if self.d2 else None
+        return replace(plain, scales=scales, shifts=shifts)
+
     def own_layout(self) -> Layout:
         """The layout of the point."""
         return families.bdr(self.m, self.k1, self.d1, self.k2, self.d2)
@@ -75,9 +83,8 @@ class BdrFormat(Format):
         """Least unsigned type of sign and magnitude."""
         return np.uint8 if self.m <= 7 else np.uint16
 
-    def encode(self, x: npt.ArrayLike, axis: int = -1) -> Encoded:
+    def encode_rows(self, rows: np.ndarray, shape: tuple[int, ...], axis: int) -> Encoded:
         """Codes, scales and sub-block shifts of an array of floats, blocks along `axis`."""
-        rows, shape, axis = float_rows(x, axis)
         k = rows.shape[1]
         whole = padded(rows, self.k1)
         blocks = whole.size // self.k1

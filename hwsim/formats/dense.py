@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from hwsim.errors import InputError
 from hwsim.formats import families, kernels
@@ -19,13 +18,13 @@ from hwsim.formats.format import (
     Encoded,
     Format,
     amax_scales,
-    float_rows,
     in_threads,
     largest_finite,
     moved_shape,
     padded,
     present,
     restore,
+    tensor_scale_problems,
 )
 from hwsim.formats.layout import Layout
 from hwsim.formats.mx import decode_elements, encode_elements, finite_maxima
@@ -33,6 +32,7 @@ from hwsim.formats.names import layout
 from hwsim.formats.operand import Operand, element_operand, float_operand
 from hwsim.formats.packing import pack_records, split_rows, unpack_records
 
+_WIDEST = float(np.finfo(np.float16).max)
 _UNSIGNED = {32: np.uint32, 16: np.uint16}
 
 
@@ -51,13 +51,16 @@ class WideFormat(Format):
         if self.rounding != "rne":
             raise InputError(f"rounding: {self.kind} rounds to nearest even only; write rne")
 
+    def options(self) -> dict[str, str]:
+        """None: they round to nearest even."""
+        return {}
+
     def own_layout(self) -> Layout:
         """The layout of the kind."""
         return layout(self.kind)
 
-    def encode(self, x: npt.ArrayLike, axis: int = -1) -> Encoded:
+    def encode_rows(self, rows: np.ndarray, shape: tuple[int, ...], axis: int) -> Encoded:
         """Bit patterns of an array of floats."""
-        rows, shape, axis = float_rows(x, axis)
         with np.errstate(over="ignore"):
             if self.kind == "fp16":
                 codes = rows.astype(np.float16).view(np.uint16)
@@ -134,12 +137,31 @@ class ScaledDenseFormat(Format):
 
     fp8_e4m3, fp8_e5m2: float32 scale per tensor, amax / 448 and amax / 57344. fp8_row, int8: float32 scale per row,
     amax / 448 and amax / 127. int4_g128: float16 scale per group of 128, amax / 7.
+    tensor_scale: of fp8_e4m3 and fp8_e5m2, given as a positive float32; None: from the largest finite magnitude.
     A zero tensor, row or group, and one whose scale underflows, has scale 1 and zero codes. In FP8 amax is that of the
     finite values, infinities saturate and NaN has its code; int8 and int4 refuse both.
     """
 
     kind: Literal["fp8_e4m3", "fp8_e5m2", "fp8_row", "int8", "int4_g128"] = "int8"
     group: int = 128
+    tensor_scale: float | None = None
+
+    def check(self) -> None:
+        """Refuse what cannot be. raises: InputError with every problem."""
+        super().check()
+        problems = tensor_scale_problems(self.tensor_scale)
+        if self.tensor_scale is not None and not self._by_tensor:
+            problems.append(f"tensor_scale: {self.kind} has no scale per tensor; leave it out")
+        if problems:
+            raise InputError(*problems)
+
+    def fitted(self, parts: Iterable[np.ndarray]) -> ScaledDenseFormat:
+        """With the tensor scale of the largest finite magnitude of all parts."""
+        if not self._by_tensor or self.tensor_scale is not None:
+            return self
+        top = max(map(largest_finite, parts), default=0.0)
+        scale = amax_scales(np.array([top]), int(self.table.max_normal), np.float32)
+        return replace(self, tensor_scale=float(scale[0]))
 
     def own_layout(self) -> Layout:
         """The layout of the kind, and of the group where it is not 128."""
@@ -152,28 +174,43 @@ class ScaledDenseFormat(Format):
         """The element whose integers are the codes' values; int8 counts in ones."""
         return _TABLES[self.kind]
 
+    def options(self) -> dict[str, str]:
+        """A tensor's scale can be given where there is one."""
+        return {n: words for n, words in super().options().items() if n != "tensor_scale" or self._by_tensor}
+
+    @property
+    def _by_tensor(self) -> bool:
+        """Whether the tensor has one scale."""
+        return self.kind in ("fp8_e4m3", "fp8_e5m2")
+
     @property
     def _by_row(self) -> bool:
         """Whether each row has one scale of its own."""
         return self.kind in ("fp8_row", "int8")
 
-    def encode(self, x: npt.ArrayLike, axis: int = -1) -> Encoded:
+    def encode_rows(self, rows: np.ndarray, shape: tuple[int, ...], axis: int) -> Encoded:
         """Codes and scales of an array of floats. raises: InputError for Inf or NaN in int8 and int4."""
-        rows, shape, axis = float_rows(x, axis)
         k = rows.shape[1]
         e, most = self.table, int(self.table.max_normal)
         if e.is_integer and not np.isfinite(rows).all():
             raise InputError(f"{self.name}: the array holds Inf or NaN, which {self.name} cannot store")
         if self.kind == "int4_g128":
             whole = padded(rows, self.group)
-            scales = amax_scales(finite_maxima(whole, self.group), most, np.float16)
+            maxima = finite_maxima(whole, self.group)
+            scales = amax_scales(maxima, most, np.float16)
+            if maxima.size and maxima.max() > _WIDEST * most:
+                what = f"a group's largest magnitude is {maxima.max():.6g}, and {most} times float16's largest scale"
+                raise InputError(f"{self.name}: {what} is {_WIDEST * most:.0f}; write another format, or divide by 2^n")
             codes = self._codes(whole, k, self.group, scales)
             return self._encoded(shape, axis, codes, scales.view(np.uint16), None)
         if self._by_row:
             tops = finite_maxima(rows, k)[:, 0] if k else np.zeros(len(rows))
             scales = amax_scales(tops, most, np.float32)
         else:
-            scales = amax_scales(np.array([largest_finite(rows)]), most, np.float32)
+            if self.tensor_scale is None:
+                scales = amax_scales(np.array([largest_finite(rows)]), most, np.float32)
+            else:
+                scales = np.array([self.tensor_scale], np.float32)
         codes = self._codes(rows, k, max(k, 1), np.broadcast_to(scales[:, None], (len(rows), 1)))
         if not e.is_integer:
             codes[np.isnan(rows)] = e.nan_code
@@ -255,7 +292,9 @@ class ScaledDenseFormat(Format):
         for s, (xs, codes, back, rs, sizes) in zip(scales, cut, strict=True):
             largest = float(sizes.max())
             words = f"scale {number(float(s))}"
-            if largest > 0:
+            if self.tensor_scale is not None:
+                words += ", given"
+            elif largest > 0:
                 words += f" = float{16 if groups else 32}(maximum / {number(float(table[-1]))})"
             steps = element_steps(self, xs, [s] * len(xs), table, e.bits, codes, back, rs, negative)
             blocks.append(BlockStep(largest, (words,), steps))

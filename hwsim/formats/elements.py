@@ -6,6 +6,7 @@ Standard library only. Source: OCP Microscaling Formats (MX) v1.0, section 5.3 a
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -112,12 +113,22 @@ E8M0_VALUES: tuple[float, ...] = (*(2.0 ** (code - 127) for code in range(255)),
 """E8M0: 2**(code - 127); no zero, no sign, 0xFF is NaN. OCP MX v1.0, section 5.4.1."""
 
 
-def element(name: str) -> Element:
-    """The OCP element format of that name (either case).
+_EXMY = re.compile(r"E([1-5])M([0-6])")
 
+
+def element(name: str) -> Element:
+    """The element format of that name (either case): one of OCP MX, or any other ExMy of at most 8 bits.
+
+    ExMy has a sign, x (1 to 5) exponent bits with bias 2^(x-1) - 1, y fraction bits, subnormals, no Inf and no NaN.
     raises: InputError with the nearest name.
     """
-    try:
-        return ELEMENTS[name.upper()]
-    except KeyError:
-        raise InputError(f"unknown element {name!r}{nearest(name.upper(), ELEMENTS)}") from None
+    upper = name.upper()
+    if upper in ELEMENTS:
+        return ELEMENTS[upper]
+    if found := _EXMY.fullmatch(upper):
+        x, y = int(found[1]), int(found[2])
+        if 3 <= 1 + x + y <= 8:
+            return Element(upper, 1 + x + y, x, y, (1 << (x - 1)) - 1)
+    raise InputError(
+        f"unknown element {name!r}{nearest(upper, ELEMENTS)}; ExMy has 3 to 8 bits with its sign, and x at most 5"
+    )

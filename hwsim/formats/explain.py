@@ -9,14 +9,14 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
 
+from hwsim.formats.draws import draws
 from hwsim.formats.elements import Element
 from hwsim.formats.format import Format
-from hwsim.formats.lfsr import Lfsr
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,15 @@ class BlockStep:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A row of values in one format. tensor: where the tensor's (or row's) scale comes from, "" if none."""
+    """A row of values in one format. tensor: where the tensor's (or row's) scale comes from, "" if none.
+
+    options: those that change the format's values, and what each takes.
+    """
 
     format: str
     tensor: str
     blocks: tuple[BlockStep, ...]
+    options: dict[str, str] = field(default_factory=dict)
 
     def text(self) -> str:
         """The same for a terminal."""
@@ -72,6 +76,9 @@ class Explanation:
             for row in cells:
                 columns = [cell.rjust(width) for cell, width in zip(row, widths, strict=False)]
                 lines.append("    " + "  ".join([*columns, row[5]]).rstrip())
+        if self.options:
+            lines.append("  options of get_format:")
+            lines += [f"    {name:13} {words}" for name, words in self.options.items()]
         return "\n".join(lines)
 
 
@@ -99,8 +106,7 @@ def top(xs: np.ndarray) -> float:
 
 def dice(form: Format, count: int) -> np.ndarray:
     """int64[count]: the eight random bits of each element; zeros unless the rounding is stochastic."""
-    states = Lfsr(32).states(form.seed, count) if form.rounding == "stochastic" else [0] * count
-    return np.array([state & 255 for state in states])
+    return np.array(draws(form.seed, count) if form.rounding == "stochastic" else [0] * count, np.int64)
 
 
 def _rounding(form: Format, quotient: Fraction, table: Sequence[Fraction], r: int) -> str:

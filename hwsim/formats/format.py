@@ -8,26 +8,41 @@ from __future__ import annotations
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import InputError, nearest
+from hwsim.formats.arrays import float_rows
+from hwsim.formats.draws import checked_seed, seed_problems
 from hwsim.formats.layout import Layout
+from hwsim.formats.stored import Stored
 
 if TYPE_CHECKING:
     from hwsim.formats.explain import BlockStep, Explanation
     from hwsim.formats.operand import Operand
 
 ROUNDINGS = ("rne", "away", "zero", "stochastic")
-TITLE_OPTIONS = ("scale_rule", "rounding", "recipe", "tile", "four_over_six", "refine")
+TITLE_OPTIONS = ("scale_rule", "rounding", "recipe", "tile", "four_over_six", "refine", "tensor_scale")
 """Options that change values, and so are part of a title."""
+
+OPTION_WORDS = {
+    "rounding": "rne, away, zero, stochastic",
+    "seed": "1 to 4294967295, of stochastic rounding",
+    "scale_rule": "floor, even, rceil, ceil",
+    "recipe": "exact, torchao, te, modelopt",
+    "four_over_six": "True (squared errors), 'absolute'",
+    "tensor_scale": "given: a positive float32",
+    "row_scaled": "True: a scale per row in place of the tensor's",
+    "refine": "'exponent': also the neighbouring exponents",
+}
+"""What each option of `get_format` takes, as explanations say it; `Format.options` knows which ones a format has."""
 
 _PARALLEL_VALUES = 1 << 20  # below this a thread costs more than it saves
 
@@ -45,6 +60,8 @@ def present(value: _T | None) -> _T:
 class Encoded:
     """An array in a number format, as codes.
 
+    Every array is checked when it is made: a code beyond the table of values would be read from other memory.
+
     format: the format that encoded it, and decodes it.
     shape, axis: of the original array; blocks run along `axis`.
     codes: unsigned[..., k], one per element, the blocked axis last (seed formats: one uint64 record per seed block).
@@ -52,6 +69,7 @@ class Encoded:
         float32[..., ceil(n / tile rows), ceil(k / block)], one per tile; None where there is none.
     shifts: BDR, uint8[..., sub-blocks]; else None.
     tensor_scale: the scale of the whole tensor as a float32, or the signed exponent of a seed format; else None.
+    row_scales: row-scaled NVFP4, float32[...], one per row beside the scales of its blocks; else None.
     """
 
     format: Format
@@ -61,6 +79,18 @@ class Encoded:
     scales: np.ndarray | None = None
     shifts: np.ndarray | None = None
     tensor_scale: np.float32 | int | None = None
+    row_scales: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        """raises: InputError for arrays that are not those of the format and the shape, with every problem."""
+        what = f"{self.format.name}, shape {self.shape}"
+        if not all(isinstance(n, int | np.integer) and n >= 0 for n in self.shape):
+            raise InputError(f"{what}: write sizes of 0 or more")
+        if not 0 <= self.axis < len(self.shape):
+            raise InputError(f"{what}: axis {self.axis}; write 0 to {len(self.shape) - 1}")
+        problems = self.format.stored(self.shape, self.axis).problems(self)
+        if problems:
+            raise InputError(*(f"{what}: {problem}" for problem in problems))
 
     @property
     def row_length(self) -> int:
@@ -96,7 +126,7 @@ class Encoded:
 class Format(ABC):
     """A number format with its options; build one with `get_format`.
 
-    A class of its own defines `encode`, `decode`, `pack`, `from_bytes`, `operand` and `explained`.
+    A class of its own defines `encode_rows`, `decode`, `pack`, `from_bytes`, `operand` and `explained`.
 
     rounding: of elements: "rne", "away" (ties away from zero), "zero" or "stochastic".
     seed: of the stochastic register, 1 to 2^32 - 1.
@@ -117,10 +147,9 @@ class Format(ABC):
         problems = []
         if self.rounding not in ROUNDINGS:
             problems.append(f"rounding: {self.rounding!r}{nearest(str(self.rounding), ROUNDINGS)}")
-        if not 0 < self.seed < 1 << 32:
-            problems.append(f"seed: {self.seed} is not a state of the 32-bit register; write 1 to 4294967295")
-        if self.threads is not None and self.threads < 1:
-            problems.append(f"threads: {self.threads}; write 1 or more")
+        problems += seed_problems(self.seed)
+        if self.threads is not None and not (isinstance(self.threads, int) and self.threads >= 1):
+            problems.append(f"threads: {self.threads}; write an integer, 1 or more")
         if problems:
             raise InputError(*problems)
 
@@ -149,20 +178,36 @@ class Format(ABC):
             value = getattr(self, option.name)
             if option.name in TITLE_OPTIONS and value != option.default:
                 number = "" if value is True else f"={value}"
-                said.append(value if isinstance(value, str) else option.name + number)
+                bare = isinstance(value, str) and option.name != "four_over_six"
+                said.append(value if bare else option.name + number)
         return " ".join(said)
+
+    def options(self) -> dict[str, str]:
+        """The options that change this format's values: name -> what to write. Those of its name are not among them."""
+        names = [option.name for option in fields(self)]
+        return {name: words for name, words in OPTION_WORDS.items() if name in names}
 
     @property
     def bits_per_value(self) -> Fraction:
         """Stored bits per value; row and tensor scales and padding are not counted."""
         return self.layout.bits_per_value
 
-    @abstractmethod
-    def encode(self, x: npt.ArrayLike, axis: int = -1) -> Encoded:
-        """Codes of an array of floats of any shape and strides, blocks along `axis`.
+    def encode(self, x: npt.ArrayLike, axis: int = -1, seed: int | None = None) -> Encoded:
+        """Codes of an array of numbers of any shape and strides, blocks along `axis`.
 
+        x: numpy, lists, ml_dtypes, torch, `__array__` or `__dlpack__`; see `arrays.floats`.
+        seed: of stochastic rounding in this call, 1 to 2^32 - 1; None: the format's own.
         raises: InputError for a scalar, another dtype, or an axis that does not exist.
         """
+        return self.seeded(seed).encode_rows(*float_rows(x, axis))
+
+    def seeded(self, seed: int | None) -> Self:
+        """This format with another seed; None: itself. raises: InputError for a seed that cannot be."""
+        return self if seed is None else replace(self, seed=checked_seed(seed))
+
+    @abstractmethod
+    def encode_rows(self, rows: np.ndarray, shape: tuple[int, ...], axis: int) -> Encoded:
+        """`encode`, of an array as `arrays.float_rows` gives it: float32 or float64[rows, k], blocked axis last."""
 
     @abstractmethod
     def decode(self, encoded: Encoded) -> np.ndarray:
@@ -206,50 +251,33 @@ class Format(ABC):
             raise InputError("explain takes one row of at least one value; write numbers after the format's name")
         encoded = self.encode(row)
         tensor, blocks = self.explained(row, encoded, encoded.decode())
-        return Explanation(self.title, tensor, tuple(blocks))
+        return Explanation(self.title, tensor, tuple(blocks), self.options())
+
+    def fitted(self, parts: Iterable[np.ndarray]) -> Self:
+        """This format with the tensor scale of an array that is read in parts; itself where it has none.
+
+        parts: float32 or float64[rows, k], all rows of the array, as `arrays.float_rows` gives them. Then `encode` of
+        whole rows (and of whole tiles) gives the codes that `encode` of the array would give.
+        """
+        return self
 
     def zero_record(self) -> bytes:
         """The packed record of a block of zeros."""
         zeros = self.encode(np.zeros((1, self.layout.block), np.float32))
         return zeros.to_bytes()[self.layout.row_scale_bytes :]
 
-    def quantize(self, x: npt.ArrayLike, axis: int = -1) -> np.ndarray:
+    def quantize(self, x: npt.ArrayLike, axis: int = -1, seed: int | None = None) -> np.ndarray:
         """decode(encode(x)): float32 of the same shape."""
-        return self.decode(self.encode(x, axis))
+        return self.decode(self.encode(x, axis, seed))
+
+    def stored(self, shape: tuple[int, ...], axis: int) -> Stored:
+        """Shapes, types and limits of the arrays of an `Encoded`, which checks them; a class with shifts says more."""
+        return Stored.of(self.layout, moved_shape(shape, axis, shape[axis]))
 
     @property
     def rounding_mode(self) -> int:
         """The rounding as the kernels number it."""
         return ROUNDINGS.index(self.rounding)
-
-
-def float_rows(x: npt.ArrayLike, axis: int) -> tuple[np.ndarray, tuple[int, ...], int]:
-    """(float32 or float64[rows, k] in C order with the blocked axis last, original shape, axis >= 0).
-
-    float16 and bfloat16 widen to float32, exactly; integers that float64 holds become float64.
-    """
-    x = np.asarray(x)
-    if x.ndim == 0:
-        raise InputError("a format needs an array of at least one axis; write [x]")
-    if not -x.ndim <= axis < x.ndim:
-        raise InputError(f"axis {axis} does not exist in an array of shape {x.shape}")
-    axis %= x.ndim
-    if x.dtype.name == "bfloat16":
-        x = (np.ascontiguousarray(x).view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
-    elif x.dtype.newbyteorder("=") == np.float16:
-        x = x.astype(np.float32)
-    elif x.dtype.kind in "iub":
-        wide = x.astype(np.float64)
-        if x.dtype.itemsize == 8 and x.size and max(abs(wide.min()), abs(wide.max())) > 2.0**53:
-            raise InputError("integers beyond 2^53 do not fit a float64; convert them first")
-        x = wide
-    elif x.dtype.newbyteorder("=") not in (np.float32, np.float64):
-        raise InputError(f"dtype {x.dtype} cannot be encoded; write float16, bfloat16, float32 or float64")
-    moved = np.moveaxis(x, axis, -1)
-    k = moved.shape[-1]
-    rows = math.prod(moved.shape[:-1])
-    native = np.ascontiguousarray(moved, dtype=moved.dtype.newbyteorder("=")).reshape(rows, k)
-    return native, x.shape, axis
 
 
 def per_row(a: np.ndarray, rows: int) -> np.ndarray:
@@ -285,6 +313,16 @@ def in_threads(count: int, values_each: int, threads: int | None, work: Callable
     with ThreadPoolExecutor(workers) as pool:
         for done in [pool.submit(work, a, b) for a, b in zip(edges, edges[1:], strict=False)]:
             done.result()
+
+
+def tensor_scale_problems(scale: object) -> list[str]:
+    """What is wrong with a given tensor scale; empty for None and for a positive finite float32."""
+    if scale is None:
+        return []
+    number = isinstance(scale, int | float | np.integer | np.floating) and not isinstance(scale, bool)
+    if not number or not 0 < float(np.float32(scale)) < math.inf:  # type: ignore[arg-type]
+        return [f"tensor_scale: {scale!r}; write a positive float32"]
+    return []
 
 
 def largest_finite(x: np.ndarray) -> float:

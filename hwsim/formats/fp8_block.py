@@ -11,7 +11,6 @@ from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from hwsim.errors import InputError
 from hwsim.formats.elements import E4M3
@@ -20,7 +19,6 @@ from hwsim.formats.format import (
     Encoded,
     Format,
     amax_scales,
-    float_rows,
     moved_shape,
     padded,
     present,
@@ -53,6 +51,10 @@ class TileFormat(Format):
         if self.tile not in ((128, 128), (1, 128)):
             raise InputError(f"tile: {self.tile!r}; write (128, 128) for weights, or (1, 128) for activations")
 
+    def options(self) -> dict[str, str]:
+        """With its tiles."""
+        return super().options() | {"tile": "(1, 128): a scale per row and 128 values, of activations"}
+
     @cached_property
     def layout(self) -> Layout:
         """The packed form with these tiles."""
@@ -63,9 +65,8 @@ class TileFormat(Format):
         """The layout of fp8_block."""
         return layout("fp8_block")
 
-    def encode(self, x: npt.ArrayLike, axis: int = -1) -> Encoded:
+    def encode_rows(self, rows: np.ndarray, shape: tuple[int, ...], axis: int) -> Encoded:
         """Codes and tile scales of an array of floats, tiles in the last other axis and `axis`."""
-        rows, shape, axis = float_rows(x, axis)
         k = rows.shape[1]
         _, stack, n, columns = self._grid(shape, axis)
         whole = padded(rows, self.tile[1])

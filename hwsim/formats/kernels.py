@@ -80,8 +80,10 @@ def _mx_integer(x, at, n, inverse, unit, max_code, codes):
 
 @_inline
 def mx_exponent(amax, mantissa_bits, emax, max_normal, rule):
-    """Exponent of the E8M0 scale before clamping; rule 0 floor, 1 even, 2 rceil. amax: float64 > 0, normal."""
+    """Exponent of the E8M0 scale before clamping; 0 floor, 1 even, 2 rceil, 3 ceil. amax: float64 > 0, normal."""
     pattern = np.float64(amax).view(np.int64)
+    if rule == 3 and pattern & np.int64(0xFFFFFFFFFFFFF):
+        pattern += np.int64(1) << np.int64(52)
     if rule == 1:
         pattern += np.int64(1) << np.int64(51 - mantissa_bits)
     exponent = (pattern >> 52) - 1023 - emax
@@ -157,7 +159,9 @@ def round_quotient(a, d, integer, m, emin, max_code, mode, r):
     rest = unit * parts != a
     n, part = parts >> 8, parts & 255
     if mode == RNE:
-        n += part > 128 or (part == 128 and (rest or (n & 1) == 1))
+        # The even code: that of an even n, unless the element has no fraction bits.
+        odd = (((exponent - emin) << m) + n) & 1
+        n += part > 128 or (part == 128 and (rest or odd == 1))
     elif mode == AWAY:
         n += part >= 128
     elif mode == STOCHASTIC:
@@ -166,28 +170,50 @@ def round_quotient(a, d, integer, m, emin, max_code, mode, r):
 
 
 @_inline
-def lfsr_step(state):
-    """One step of the 32-bit register with taps at bits 0, 10, 30, 31."""
-    bit = (state ^ (state >> _u64(10)) ^ (state >> _u64(30)) ^ (state >> _u64(31))) & _u64(1)
-    return (state >> _u64(1)) | (bit << _u64(31))
+def eight_steps(s):
+    """Eight steps at once of the 32-bit register with taps at bits 0, 10, 30, 31.
+
+    New bit j is t_j + b_(j-2) + b_(j-1) over GF(2), t = s + (s >> 10) and the old bits 30 and 31 as b_(-2), b_(-1):
+    the series of 1/(1 + z + z^2) = (1 + z)/(1 + z^3).
+    """
+    t = (s ^ (s >> _u64(10))) & _u64(255)
+    t ^= ((s >> _u64(30)) ^ (s >> _u64(31))) & _u64(1)
+    t ^= ((s >> _u64(31)) & _u64(1)) << _u64(1)
+    v = t ^ (t << _u64(1))
+    b = (v ^ (v << _u64(3)) ^ (v << _u64(6))) & _u64(255)
+    return (s >> _u64(8)) | (b << _u64(24))
+
+
+@_inline
+def mixed(seed):
+    """State 0 of a seed, `draws.mix`."""
+    h = seed
+    h = ((h ^ (h >> _u64(16))) * _u64(0x85EBCA6B)) & _u64(0xFFFFFFFF)
+    h = ((h ^ (h >> _u64(13))) * _u64(0xC2B2AE35)) & _u64(0xFFFFFFFF)
+    return h ^ (h >> _u64(16))
 
 
 @_jit
-def encode_quotients(x, real, block, divisors, integer, m, emin, max_code, most_negative, bits, mode, state, codes):
+def encode_quotients(x, real, block, divisors, integer, m, emin, max_code, most_negative, bits, mode, register, codes):
     """Elements of any format but through one exact division each.
 
     x: float[rows, n * block], padded; real: values of a row that are not padding; divisors: float64[rows, n], 0 or NaN
     gives zero codes. integer: 0 float element, 1 two's complement, 2 sign and magnitude.
-    most_negative: largest magnitude of a negative value. state: the register before the first value's step.
+    most_negative: largest magnitude of a negative value.
+    register: uint64[4], (state, values left, seed, values of an epoch) of `draws.start`, before the first value.
     """
     sign = np.int64(1) << (bits - 1)
-    state = _u64(state)
+    state, left, seed, epoch = register[0], register[1], register[2], register[3]
     for row in range(x.shape[0]):
         for b in range(divisors.shape[1]):
             d = divisors[row, b]
             for k in range(b * block, min(b * block + block, real)):
                 if mode == STOCHASTIC:
-                    state = lfsr_step(state)
+                    if left == _u64(0):
+                        seed = seed % _u64(0xFFFFFFFF) + _u64(1)
+                        state, left = mixed(seed), epoch
+                    state = eight_steps(state)
+                    left -= _u64(1)
                 code = np.int64(0)
                 if d > 0.0:
                     value = np.float64(x[row, k])

@@ -9,10 +9,9 @@ from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from hwsim.errors import InputError, nearest
-from hwsim.formats import elements, families, kernels
+from hwsim.formats import draws, elements, families, kernels
 from hwsim.formats.elements import E8M0_NAN, E8M0_VALUES, Element
 from hwsim.formats.explain import (
     BlockStep,
@@ -29,7 +28,6 @@ from hwsim.formats.explain import (
 from hwsim.formats.format import (
     Encoded,
     Format,
-    float_rows,
     in_threads,
     moved_shape,
     padded,
@@ -41,7 +39,7 @@ from hwsim.formats.layout import Layout
 from hwsim.formats.operand import Operand, element_operand
 from hwsim.formats.packing import pack_records, split_rows, unpack_records
 
-SCALE_RULES = ("floor", "even", "rceil")
+SCALE_RULES = ("floor", "even", "rceil", "ceil")
 
 
 @dataclass(frozen=True)
@@ -49,13 +47,18 @@ class BlockFormat(Format):
     """`block` elements of one OCP element format share an E8M0 scale.
 
     scale_rule: exponent of the scale from the block's maximum: "floor" (OCP), "even" (the maximum is first rounded
-        half up to the element's fraction bits) or "rceil" (the least scale that does not saturate).
-    source: OCP MX v1.0, section 6.3; "even": torchao and Quark; "rceil": NVIDIA cuBLAS and Transformer Engine.
+        half up to the element's fraction bits), "rceil" (the least scale that does not saturate) or "ceil"
+        (ceil(log2 maximum) - emax).
+    tile: `block` shares each scale among as many rows, the last two axes being rows and blocked axis: a matrix and its
+        transpose then have the same codes. The scale is repeated in each row's record.
+    source: OCP MX v1.0, section 6.3; "even": torchao and Quark; "rceil": NVIDIA cuBLAS and Transformer Engine;
+        "ceil": torchao.
     """
 
     element: str = "E4M3"
     block: int = 32
     scale_rule: str = "floor"
+    tile: int = 1
 
     def check(self) -> None:
         """Refuse what cannot be. raises: InputError."""
@@ -63,8 +66,14 @@ class BlockFormat(Format):
         elements.element(self.element)
         if not 1 <= self.block <= 4096:
             raise InputError(f"block: {self.block}; write 1 to 4096 elements")
+        if self.tile not in (1, self.block):
+            raise InputError(f"tile: {self.tile}; write 1, or {self.block} for square tiles")
         if self.scale_rule not in SCALE_RULES:
             raise InputError(f"scale_rule: {self.scale_rule!r}{nearest(str(self.scale_rule), SCALE_RULES)}")
+
+    def options(self) -> dict[str, str]:
+        """With the size of its tiles."""
+        return super().options() | {"tile": f"{self.block}: square tiles, the same codes for a transpose"}
 
     @cached_property
     def table(self) -> Element:
@@ -75,9 +84,8 @@ class BlockFormat(Format):
         """The layout of element and block."""
         return families.e8m0(self.element, self.block)
 
-    def encode(self, x: npt.ArrayLike, axis: int = -1) -> Encoded:
+    def encode_rows(self, rows: np.ndarray, shape: tuple[int, ...], axis: int) -> Encoded:
         """Codes and E8M0 scales of an array of floats, blocks along `axis`."""
-        rows, shape, axis = float_rows(x, axis)
         k = rows.shape[1]
         whole = padded(rows, self.block)
         blocks = whole.size // self.block
@@ -85,7 +93,8 @@ class BlockFormat(Format):
         codes = np.empty(whole.shape, np.uint8)
         scales = np.empty(blocks, np.uint8)
         e, rule = self.table, SCALE_RULES.index(self.scale_rule)
-        if rows.dtype == np.float32 and self.rounding == "rne":
+        plain = self.tile == 1 and (e.is_integer or e.mantissa_bits > 0)
+        if rows.dtype == np.float32 and self.rounding == "rne" and plain:
             bits, out = flat.view(np.int32), codes.reshape(-1)
 
             def fused(first: int, last: int) -> None:
@@ -99,6 +108,8 @@ class BlockFormat(Format):
         else:
             maxima = np.empty(blocks)
             kernels.block_maxima(flat, self.block, maxima)
+            if self.tile > 1:
+                maxima = tile_maxima(maxima, self.tile, shape, axis)
             kernels.mx_scales(maxima, rule, e.mantissa_bits, e.emax, e.max_normal, scales)
             divisors = np.array(E8M0_VALUES)[per_row(scales, len(rows))]
             encode_elements(self, whole, k, self.block, divisors, e, codes)
@@ -164,11 +175,31 @@ class BlockFormat(Format):
                 rounded = math.floor(largest / unit + Fraction(1, 2)) * unit
                 words = f"even: maximum rounded to {e.mantissa_bits} fraction bits is {number(float(rounded))}; "
             binade = floor_log2(rounded)
+            word = "floor"
+            if self.scale_rule == "ceil":
+                words, word = "ceil: ", "ceil"
+                binade += rounded > Fraction(2) ** binade
             exponent = binade - e.emax
-            words += f"floor(log2 maximum) = {binade}, less emax {e.emax}: {exponent}"
+            words += f"{word}(log2 maximum) = {binade}, less emax {e.emax}: {exponent}"
         if exponent != code - 127:
             words += f", clamped to {code - 127}"
         return f"{words}; {stored}"
+
+
+def tile_maxima(maxima: np.ndarray, tile: int, shape: tuple[int, ...], axis: int) -> np.ndarray:
+    """float64[blocks]: the largest of each tile, repeated for each of its rows. maxima: float64[blocks] of the rows.
+
+    raises: InputError for an array without a second axis.
+    """
+    lead = moved_shape(shape, axis, 1)[:-1]
+    if not lead:
+        raise InputError(f"tile: {tile} needs an array of at least two axes")
+    if not maxima.size:
+        return maxima
+    rows = lead[-1]
+    grid = maxima.reshape(-1, rows, maxima.size // math.prod(lead))
+    tops = np.maximum.reduceat(grid, np.arange(0, rows, tile), axis=1)
+    return np.repeat(tops, tile, axis=1)[:, :rows].reshape(-1).copy()
 
 
 def finite_maxima(whole: np.ndarray, block: int) -> np.ndarray:
@@ -204,12 +235,8 @@ def encode_rounded(
     codes: np.ndarray,
 ) -> None:
     """`encode_quotients` in threads; a thread starts the stochastic register where its first row does."""
-    from hwsim.formats.lfsr import Lfsr
-
     kind, m, emin, max_code, most_negative, bits = element
-    register = Lfsr(32)
-
-    near = whole.dtype == np.float32 and form.rounding == "rne"
+    near = whole.dtype == np.float32 and form.rounding == "rne" and (kind != 0 or m > 0)
 
     def work(first: int, last: int) -> None:
         if near:
@@ -218,10 +245,10 @@ def encode_rounded(
                 codes[first:last],
             )  # fmt: skip
             return
-        state = register.jump(form.seed, first * real) if form.rounding == "stochastic" else 0
+        start = (*draws.start(form.seed, first * real), draws.EPOCH) if form.rounding == "stochastic" else (0, 0, 1, 0)
         kernels.encode_quotients(
             whole[first:last], real, block, divisors[first:last], kind, m, emin, max_code, most_negative, bits,
-            form.rounding_mode, state, codes[first:last],
+            form.rounding_mode, np.array(start, np.uint64), codes[first:last],
         )  # fmt: skip
 
     in_threads(len(whole), max(whole.shape[1], 1), form.threads, work)

@@ -91,7 +91,7 @@ def layout(source: FormatSource) -> Layout:
         return ROWS[name].layout
     if "/" in name or "." in name:
         raise InputError(f"unknown format {name!r}; the path of a format's file must end in .yaml or .yml")
-    raise InputError(f"unknown format {name!r}{nearest(name, (*NAMES, *ALIASES))}")
+    raise InputError(f"unknown format {name!r}{nearest(name.lower(), (*NAMES, *ALIASES))}")
 
 
 def row(found: Layout) -> Row:

@@ -5,13 +5,12 @@ source: arXiv 2509.25149; recipes: the code of torchao 0.18, Transformer Engine 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from hwsim.errors import InputError, nearest
 from hwsim.formats import elements, families, kernels
@@ -21,21 +20,23 @@ from hwsim.formats.format import (
     Encoded,
     Format,
     divide_rounded,
-    float_rows,
     in_threads,
     largest_finite,
     moved_shape,
     padded,
     per_row,
     present,
+    tensor_scale_problems,
 )
 from hwsim.formats.layout import Layout
-from hwsim.formats.mx import decode_elements, encode_elements
+from hwsim.formats.mx import decode_elements, encode_elements, tile_maxima
+from hwsim.formats.nvfp4_rows import encode_by_rows, row_numbers
 from hwsim.formats.operand import Operand, element_operand
 from hwsim.formats.packing import pack_records, split_rows, unpack_records
 
 RECIPES = ("exact", "torchao", "te", "modelopt")
-_SCALES = np.array(E4M3.values)
+_SCALES = np.array([abs(E4M3.values[code & 0x7F]) for code in range(256)])
+"""Value of a block scale's byte: E4M3 without a sign; bit 7 is ignored, and 0xFF is NaN as 0x7F."""
 _NAN_SCALE = 0x7F
 
 
@@ -47,13 +48,19 @@ class ScaledFormat(Format):
         "torchao" (2^-6), "te" (none), "modelopt" (2^-9; 1 for a block of zeros).
     tile: 16 shares each scale among 16 rows (2D weight scales), the last two axes being rows and blocked axis.
     four_over_six: the maximum of a block becomes 4 or 6, whichever has the lower squared error; a tie takes 6.
+        "absolute": the lower sum of absolute errors.
+    row_scaled: a scale s_t per row, from the row's largest magnitude, in place of the tensor's.
+    tensor_scale: s_t given, as a positive float32: one that several tensors share (q, k and v; gate and up), one from
+        calibration, or 1 for scales of one level. s_b then saturates at 448. None: from the tensor's largest magnitude.
     """
 
     element: str = "E2M1"
     block: int = 16
     recipe: str = "exact"
     tile: int = 1
-    four_over_six: bool = False
+    four_over_six: bool | str = False
+    tensor_scale: float | None = None
+    row_scaled: bool = False
 
     def check(self) -> None:
         """Refuse what cannot be. raises: InputError with every problem."""
@@ -67,12 +74,39 @@ class ScaledFormat(Format):
             problems.append(f"block: {self.block}; write 1 to 4096 elements")
         if self.tile not in (1, self.block):
             problems.append(f"tile: {self.tile}; write 1, or {self.block} for square tiles")
+        if self.four_over_six not in (False, True, "absolute"):
+            problems.append(f"four_over_six: {self.four_over_six!r}; write True (squared errors) or 'absolute'")
         if (self.four_over_six or self.recipe != "exact") and self.element.upper() != "E2M1":
             problems.append("recipe and four_over_six are for element E2M1")
         if self.four_over_six and (self.tile != 1 or self.recipe != "exact" or self.rounding != "rne"):
             problems.append("four_over_six needs recipe exact, rounding rne and no tile")
+        others = self.four_over_six or self.recipe != "exact" or self.tile != 1 or self.tensor_scale is not None
+        if self.row_scaled and others:
+            problems.append("row_scaled needs recipe exact, no tile, no four_over_six and no given tensor_scale")
+        problems += tensor_scale_problems(self.tensor_scale)
+        if self.tensor_scale is not None and self.recipe == "te":
+            problems.append("tensor_scale: recipe te has its own; write another recipe")
         if problems:
             raise InputError(*problems)
+
+    def options(self) -> dict[str, str]:
+        """With the size of its tiles; recipes and four-over-six are for E2M1."""
+        plain = super().options() | {"tile": f"{self.block}: scales of square tiles"}
+        e2m1 = self.table.name == "E2M1"
+        return {name: words for name, words in plain.items() if e2m1 or name not in ("recipe", "four_over_six")}
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The packed form; row-scaled, a float32 at the start of each row and none after the last."""
+        found = self.given or self.own_layout()
+        if not self.row_scaled:
+            return found
+        return replace(found, name=f"{found.name}_row", row_scale_bytes=4, tensor_scale_bytes=0)
+
+    @property
+    def scale_values(self) -> np.ndarray:
+        """float64[256]: value of a block scale's byte."""
+        return _SCALES
 
     @cached_property
     def table(self) -> Element:
@@ -83,9 +117,10 @@ class ScaledFormat(Format):
         """The layout of element and block."""
         return families.e4m3(self.element, self.block)
 
-    def encode(self, x: npt.ArrayLike, axis: int = -1) -> Encoded:
+    def encode_rows(self, rows: np.ndarray, shape: tuple[int, ...], axis: int) -> Encoded:
         """Codes, E4M3 scales and the tensor scale of an array of floats, blocks along `axis`."""
-        rows, shape, axis = float_rows(x, axis)
+        if self.row_scaled:
+            return encode_by_rows(self, rows, shape, axis)
         k = rows.shape[1]
         whole = padded(rows, self.block)
         blocks = whole.size // self.block
@@ -93,7 +128,7 @@ class ScaledFormat(Format):
         if self.recipe != "exact":
             whole = whole.astype(np.float32)  # the libraries start from float32
         top = largest_finite(whole)
-        tensor = self.tensor_scale(top)
+        tensor = self._tensor_scale(top) if self.tensor_scale is None else np.float32(self.tensor_scale)
         s_t = float(tensor)
         into = float(self._te_encode(top)) if self.recipe == "te" else s_t  # the scale of block maxima
         fast = whole.dtype == np.float32 and self.rounding == "rne" and self.recipe == "exact"
@@ -121,7 +156,14 @@ class ScaledFormat(Format):
             tensor_scale=tensor,
         )  # fmt: skip
 
-    def tensor_scale(self, top: float) -> np.float32:
+    def fitted(self, parts: Iterable[np.ndarray]) -> ScaledFormat:
+        """With s_t of the largest finite magnitude of all parts."""
+        if self.tensor_scale is not None or self.recipe == "te" or self.row_scaled:
+            return self
+        rows = (part if self.recipe == "exact" else part.astype(np.float32) for part in parts)
+        return replace(self, tensor_scale=float(self._tensor_scale(max(map(largest_finite, rows), default=0.0))))
+
+    def _tensor_scale(self, top: float) -> np.float32:
         """s_t for the largest finite magnitude; 1 for a tensor of zeros or where s_t underflows."""
         if self.recipe == "te":
             scale = float(np.float32(1) / self._te_encode(top))
@@ -153,7 +195,19 @@ class ScaledFormat(Format):
         else:
             quotients, divisors = self._library_quotients(maxima, np.float32(s_t)), np.ones((1, maxima.size))
         kernels.encode_quotients(
-            quotients[None, :], maxima.size, 1, divisors, 0, 3, -6, 126, 126, 8, kernels.RNE, 0, scales
+            quotients[None, :],
+            maxima.size,
+            1,
+            divisors,
+            0,
+            3,
+            -6,
+            126,
+            126,
+            8,
+            kernels.RNE,
+            np.zeros(4, np.uint64),
+            scales,
         )
         return np.where(finite, scales[0], _NAN_SCALE).astype(np.uint8)
 
@@ -173,17 +227,7 @@ class ScaledFormat(Format):
 
     def _tiled(self, maxima: np.ndarray, s_t: float, shape: tuple[int, ...], axis: int) -> np.ndarray:
         """The scale of each tile, repeated in each of its rows."""
-        lead = moved_shape(shape, axis, 1)[:-1]
-        if not lead:
-            raise InputError(f"tile: {self.tile} needs an array of at least two axes")
-        rows = lead[-1]
-        grid = maxima.reshape(-1, rows, maxima.size // max(1, int(np.prod(lead)))) if maxima.size else None
-        if grid is None:
-            return np.empty(0, np.uint8)
-        starts = np.arange(0, rows, self.tile)
-        tops = np.maximum.reduceat(grid, starts, axis=1)
-        scales = self._scales(tops.reshape(-1), s_t).reshape(tops.shape)
-        return np.repeat(scales, self.tile, axis=1)[:, :rows].reshape(-1).copy()
+        return self._scales(tile_maxima(maxima, self.tile, shape, axis), s_t)
 
     def _elements(self, whole: np.ndarray, k: int, scales: np.ndarray, s_t: float, codes: np.ndarray) -> None:
         """Fill `codes` for given scales."""
@@ -218,10 +262,12 @@ class ScaledFormat(Format):
         unit = np.frexp(np.where(np.isfinite(maxima) & (maxima > 0), maxima, 1.0))[1][:, None]
         values = np.array(self.table.values)
 
+        power = 1 if self.four_over_six == "absolute" else 2
+
         def error(s: np.ndarray, c: np.ndarray) -> np.ndarray:
             back = values[c.reshape(-1, self.block)] * (_SCALES[s] * s_t)[:, None]
-            squares: np.ndarray = (np.ldexp(x - back, -unit) ** 2).sum(axis=1)
-            return squares
+            sums: np.ndarray = (np.abs(np.ldexp(x - back, -unit)) ** power).sum(axis=1)
+            return sums
 
         with np.errstate(invalid="ignore"):
             six, four = error(scales, codes), error(other, other_codes)
@@ -232,7 +278,7 @@ class ScaledFormat(Format):
             def exact(s: int, c: np.ndarray, b: int = b) -> Fraction:
                 d = Fraction(_SCALES[s]) * Fraction(s_t)
                 pairs = zip(x[b].tolist(), values[c.reshape(-1, self.block)[b]].tolist(), strict=True)
-                return sum(((Fraction(v) - Fraction(q) * d) ** 2 for v, q in pairs), Fraction(0))
+                return sum((abs(Fraction(v) - Fraction(q) * d) ** power for v, q in pairs), Fraction(0))
 
             better[b] = exact(other[b], other_codes) < exact(scales[b], codes)
         scales[better] = other[better]
@@ -240,47 +286,64 @@ class ScaledFormat(Format):
 
     def decode(self, encoded: Encoded) -> np.ndarray:
         """float32 of the original shape, rounded once from q s_b s_t."""
-        scales = _SCALES[present(encoded.scales)] * encoded.tensor_number
+        scales = _SCALES[present(encoded.scales)]
+        if self.row_scaled:
+            scales = per_row(scales, encoded.rows) * row_numbers(encoded)[:, None]
+        else:
+            scales = scales * encoded.tensor_number
         return decode_elements(encoded, np.array(self.table.values), scales, self.block)
 
     def pack(self, encoded: Encoded) -> bytes:
         """The packed bytes, the tensor scale last."""
         body = pack_records(self.layout, encoded.codes, encoded.scales, None, 0, encoded.rows)
+        if self.row_scaled:
+            heads = row_numbers(encoded).astype("<f4").reshape(-1, 1).view(np.uint8)
+            return np.concatenate([heads, body], axis=1).tobytes()
         return body.tobytes() + np.array(encoded.tensor_scale, "<f4").tobytes()
 
     def from_bytes(self, data: bytes, shape: Sequence[int], axis: int = -1) -> Encoded:
         """The `Encoded` of packed bytes."""
         body, tail, shape, axis = split_rows(self.layout, data, shape, axis)
-        codes, scales, _ = unpack_records(self.layout, body, shape[axis], np.uint8, np.uint8, 0, 0)
+        heads = 4 if self.row_scaled else 0
+        records = np.ascontiguousarray(body[:, heads:])
+        codes, scales, _ = unpack_records(self.layout, records, shape[axis], np.uint8, np.uint8, 0, 0)
+        lead = moved_shape(shape, axis, 1)[:-1]
+        row = np.ascontiguousarray(body[:, :4]).view("<f4").astype(np.float32).reshape(lead) if heads else None
+        tensor = None if heads else np.frombuffer(tail, "<f4")[0].astype(np.float32)
         return Encoded(
             self, shape, axis,
             codes.reshape(moved_shape(shape, axis, shape[axis])),
             scales.reshape(moved_shape(shape, axis, scales.shape[1])),
-            tensor_scale=np.frombuffer(tail, "<f4")[0].astype(np.float32),
+            tensor_scale=tensor, row_scales=row,
         )  # fmt: skip
 
     def operand(self, encoded: Encoded) -> Operand:
         """Elements under E4M3 scales; the tensor scale comes after the last block."""
         scales = per_row(_SCALES[present(encoded.scales)], encoded.rows)
-        after = np.full(encoded.rows, encoded.tensor_scale, np.float32)
+        if self.row_scaled:
+            after = row_numbers(encoded).astype(np.float32)
+        else:
+            after = np.full(encoded.rows, encoded.tensor_scale, np.float32)
         return element_operand(encoded, self.table, self.block, scales, E4M3.mantissa_bits + 1, after)
 
     def explained(self, row: np.ndarray, encoded: Encoded, decoded: np.ndarray) -> tuple[str, list[BlockStep]]:
         """The tensor scale, then block by block."""
-        e, table, s_t = self.table, magnitudes(self.table), Fraction(encoded.tensor_number)
+        e, table = self.table, magnitudes(self.table)
+        s_t = Fraction(float(row_numbers(encoded)[0]) if self.row_scaled else encoded.tensor_number)
         blocks = []
         cut = pieces(self.block, row, encoded.codes, decoded, dice(self, len(row)))
         for scale, (xs, codes, back, rs) in zip(present(encoded.scales).tolist(), cut, strict=True):
-            if scale == _NAN_SCALE:
+            if scale & 0x7F == _NAN_SCALE:
                 blocks.append(spoiled(xs, codes, e.bits, "0x7F (NaN)"))
                 continue
-            largest, s_b = top(xs), Fraction(E4M3.values[scale])
+            largest, s_b = top(xs), Fraction(E4M3.values[scale & 0x7F])
             words = f"scale {number(float(s_b))}, code {scale:#04x}"
             if self.recipe == "exact":
                 lands = Fraction(e.max_normal)
                 if self.four_over_six:
                     lands = Fraction(min((6, 4), key=lambda n: abs(Fraction(largest) / (n * s_t) - s_b)))
-                    words = f"the lower squared error puts the maximum at {lands}: {words}"
+                    kind = "absolute" if self.four_over_six == "absolute" else "squared"
+                    words = f"the lower {kind} error puts the maximum at {lands}: {words}"
                 quotient = number(float(Fraction(largest) / (lands * s_t)))
                 words = f"maximum / ({number(float(lands))} x tensor scale) = {quotient}; as E4M3: {words}"
             steps = element_steps(self, xs, [s_b * s_t] * len(xs), table, e.bits, codes, back, rs)
@@ -291,8 +354,10 @@ class ScaledFormat(Format):
         finite = np.abs(row[np.isfinite(row)])
         largest = float(finite.max()) if finite.size else 0.0
         reach = 1536 if self.four_over_six else int(448 * self.table.max_normal)
-        words = f"tensor scale {number(float(s_t))}"
-        if largest > 0 and self.recipe == "exact":
+        words = f"{'row' if self.row_scaled else 'tensor'} scale {number(float(s_t))}"
+        if self.tensor_scale is not None:
+            words += ", given"
+        elif largest > 0 and self.recipe == "exact":
             words += f" = float32({number(largest)} / {reach})"
         if self.recipe != "exact":
             words += f"; recipe {self.recipe}: float32 arithmetic of that library, quotients shown are exact"

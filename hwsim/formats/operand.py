@@ -71,6 +71,9 @@ def operand(encoded: Encoded) -> Operand:
 
     raises: InputError for an array that is not a matrix with its blocks along the last axis.
     """
+    if not isinstance(encoded, Encoded):
+        kind = type(encoded).__name__
+        raise InputError(f"a dot takes encoded matrices, and this is {kind}; write get_format(...).encode(x)")
     if len(encoded.shape) != 2 or encoded.axis != 1:
         raise InputError(f"shape {encoded.shape}, axis {encoded.axis}: write a matrix, blocks along the last axis")
     return encoded.format.operand(encoded)

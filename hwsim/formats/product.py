@@ -5,7 +5,8 @@ source: OCP MX v1.0, section 6 (Dot, DotGeneral); MMA-Sim (arXiv 2511.10909) for
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import reduce
 
@@ -63,7 +64,41 @@ hopper_fp8 100 %, 5.4e-4 (promotion=128: 1.3e-4); blackwell_mx on MXFP8 33 %, 6.
 FP4 formats 0 % (`test_rows_of_1024_against_exact`).
 """
 
-_NAMED = ("fp32", "exact", *PRESETS)
+
+@dataclass(frozen=True)
+class Narrow:
+    """An accumulator of few bits: (sum + exact dot block) rounded once, nearest even, blocks in ascending k.
+
+    fraction_bits, emin, top: of the float that holds the sum; beyond top it is infinite.
+    chunk: dot blocks after which the sum is added to a float32 one (nearest even) and starts again at 0; 0: never.
+    """
+
+    fraction_bits: int
+    emin: int
+    top: float
+    chunk: int = 0
+
+
+_NARROW = {"fp16": Narrow(10, -14, 65504.0), "bf16": Narrow(7, -126, (2 - 2.0**-7) * 2.0**127)}
+_CHUNKED = re.compile(r"fp16_chunk\((\d{1,6})\)")
+_NAMED = ("fp32", "exact", "fp16", "bf16", "fp16_chunk(n)", *PRESETS)
+
+
+def accumulator(name: str) -> str | Aligned | Narrow:
+    """What an accumulator's name means: "fp32" and "exact" themselves, else its numbers.
+
+    raises: InputError for an unknown name, with the nearest one.
+    """
+    if name in ("fp32", "exact"):
+        return name
+    if found := _CHUNKED.fullmatch(name):
+        if int(found[1]) < 1:
+            raise InputError(f"accumulate: {name!r}; write 1 block or more")
+        return replace(_NARROW["fp16"], chunk=int(found[1]))
+    known: dict[str, Aligned | Narrow] = {**PRESETS, **_NARROW}
+    if name not in known:
+        raise InputError(f"accumulate: {name!r}{nearest(name, _NAMED)}")
+    return known[name]
 
 
 def matmul(
@@ -76,7 +111,8 @@ def matmul(
     """Y = X W^T: float32[m, n] of x: [m, k] and w: [n, k], both encoded with blocks along k.
 
     accumulate: "fp32" (sum + exact dot block, rounded once, blocks in ascending k), "exact" (all blocks, rounded
-        once), "hopper_fp8", "blackwell_mx", "blackwell_fp4", or an `Aligned`.
+        once), "fp16" and "bf16" (as "fp32", with a sum of that type), "fp16_chunk(n)" (FP16 for n dot blocks, these
+        sums added in float32), "hopper_fp8", "blackwell_mx", "blackwell_fp4", or an `Aligned`.
     tensor_scale: multiply with the tensor's and rows' scales (one float32 multiplication, nearest even, by the
         float32 product of both sides' scales); False: equal to the GEMV machine's y (int8: 64 times its y).
     begin: float32[m, n], finite, the initial sums (C of D = A B + C); None: zeros.
@@ -84,21 +120,26 @@ def matmul(
     those blocks before they are rounded, and other accumulators are refused.
     raises: InputError for shapes or blocks that do not fit, or fp8_block in a tensor core's sum.
     """
-    if isinstance(accumulate, str) and accumulate not in _NAMED:
-        raise InputError(f"accumulate: {accumulate!r}{nearest(accumulate, _NAMED)}")
-    a, b = operand(x), operand(w)
+    how = accumulator(accumulate) if isinstance(accumulate, str) else accumulate
+    if not isinstance(how, str | Aligned | Narrow):
+        raise InputError(f"accumulate: {how!r}; write a name or an Aligned: {', '.join(_NAMED)}")
+    a, b = operand(x), operand(w)  # they refuse what is not encoded
     if x.row_length != w.row_length:
         raise InputError(f"x has rows of {x.row_length} values, w of {w.row_length}")
     y = np.zeros((x.rows, w.rows), np.float32) if begin is None else np.array(begin, np.float32, order="C")
     if y.shape != (x.rows, w.rows) or not np.isfinite(y).all():
         raise InputError(f"begin: write finite values of shape {(x.rows, w.rows)}")
-    if accumulate in ("fp32", "exact"):
-        y = _by_blocks(a, b, dot_block(a, b), accumulate == "exact", y)
+    if not y.size:  # no rows on a side: their blocks have no scales to look up
+        return y
+    if isinstance(how, str):
+        y = _by_blocks(a, b, dot_block(a, b), how == "exact", y)
     elif a.block_rounds or b.block_rounds:
-        what = "the float32 scales of fp8_block are not in a tensor core's sum"
+        what = "the float32 scales of fp8_block need a float32 sum"
         raise InputError(f"accumulate: {what}; write fp32 or exact")
+    elif isinstance(how, Narrow):
+        y = _by_blocks(a, b, dot_block(a, b), False, y, how)
     else:
-        y = _aligned(a, b, dot_block(a, b), PRESETS[accumulate] if isinstance(accumulate, str) else accumulate, y)
+        y = _aligned(a, b, dot_block(a, b), how, y)
     if tensor_scale:
         after = np.outer(a.after, b.after)  # float32 products, rounded once
         if (after != 1).any():
@@ -148,8 +189,16 @@ def _exact_dot(x: np.ndarray, w: np.ndarray, scale: float) -> Fraction:
     return sum(products, Fraction(0)) * Fraction(scale)
 
 
-def _by_blocks(a: Operand, b: Operand, block: int, exact: bool, y: np.ndarray) -> np.ndarray:
-    """Blocks in ascending k, each by a float64 matrix product whose rounding, where there is any, is bounded."""
+def _by_blocks(
+    a: Operand, b: Operand, block: int, exact: bool, y: np.ndarray, narrow: Narrow | None = None
+) -> np.ndarray:
+    """Blocks in ascending k, each by a float64 matrix product whose rounding, where there is any, is bounded.
+
+    narrow: the accumulator, if it is no float32.
+    """
+    whole = None  # float32 sum of the chunks before
+    if narrow and narrow.chunk:
+        whole, y = y, np.zeros_like(y)
     xs, ws = whole_rows(a.elements, block), whole_rows(b.elements, block)
     count = xs.shape[1] // block
     x_scales, w_scales = a.dot_scales(block, count).T.copy(), b.dot_scales(block, count).T.copy()
@@ -178,6 +227,10 @@ def _by_blocks(a: Operand, b: Operand, block: int, exact: bool, y: np.ndarray) -
                 kernels.add_products(high[p:q], low[p:q], slop[p:q], d[p:q], *scales, s[p:q])
             elif rounds:
                 kernels.add_rounded_blocks(y[p:q], d[p:q], *scales, s[p:q], doubt[p:q])
+            elif narrow:
+                kernels.add_blocks_narrow(
+                    y[p:q], d[p:q], *scales, s[p:q], doubt[p:q], narrow.fraction_bits, narrow.emin, narrow.top
+                )
             elif exact:
                 kernels.add_exactly(high[p:q], low[p:q], slop[p:q], d[p:q], *scales, s[p:q])
             else:
@@ -189,8 +242,13 @@ def _by_blocks(a: Operand, b: Operand, block: int, exact: bool, y: np.ndarray) -
                 scale = _scale_products(a, b, x_scales[j, m], w_scales[j, n])
                 total = _exact_dot(xb[m], wb[n], float(scale))
                 total = Fraction(float(_float32(total))) if rounds else total
-                y[m, n] = _float32(Fraction(float(y[m, n])) + total)
+                total += Fraction(float(y[m, n]))
+                y[m, n] = _float32(total) if narrow is None else _nearest(total, narrow)
             doubt[:] = False
+        if whole is not None and narrow and ((j + 1) % narrow.chunk == 0 or j + 1 == count):
+            with np.errstate(over="ignore", invalid="ignore"):
+                whole = whole + y
+            y[:] = 0
     if exact:
         first = y.copy()
         kernels.round_totals(high, low, slop, y, doubt)
@@ -199,7 +257,7 @@ def _by_blocks(a: Operand, b: Operand, block: int, exact: bool, y: np.ndarray) -
             factors = _scale_products(a, b, x_scales[:, m], w_scales[:, n]).tolist()
             dots = (_exact_dot(xs[m, p], ws[n, p], scale) for p, scale in zip(parts, factors, strict=True))
             y[m, n] = _float32(sum(dots, Fraction(float(first[m, n]))))
-    return y
+    return y if whole is None else whole
 
 
 def _spans(rows: np.ndarray, block: int) -> np.ndarray:
@@ -224,6 +282,19 @@ def _float32(exact: Fraction) -> np.float32:
     step = Fraction(2) ** (max(exponent, -126) - 23)
     rounded = round(size / step) * step
     value = np.float32(np.inf) if rounded >= 2**128 else np.float32(float(rounded))
+    return value if exact > 0 else -value
+
+
+def _nearest(exact: Fraction, narrow: Narrow) -> np.float32:
+    """A fraction rounded once to the accumulator's type; overflow is Inf."""
+    if exact == 0:
+        return np.float32(0)
+    size = abs(exact)
+    exponent = size.numerator.bit_length() - size.denominator.bit_length()
+    exponent -= size < Fraction(2) ** exponent
+    step = Fraction(2) ** (max(exponent, narrow.emin) - narrow.fraction_bits)
+    rounded = round(size / step) * step
+    value = np.float32(np.inf) if rounded > Fraction(narrow.top) else np.float32(float(rounded))
     return value if exact > 0 else -value
 
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TypeVar
 
@@ -23,8 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hwsim.errors import InputError, nearest
+from hwsim.formats.arrays import float_rows
 from hwsim.formats.explain import BlockStep, ElementStep, pieces, power, top
-from hwsim.formats.format import Encoded, Format, float_rows, moved_shape, padded, per_row, restore
+from hwsim.formats.format import Encoded, Format, moved_shape, padded, per_row, restore
 from hwsim.formats.layout import Layout, seed_layout
 from hwsim.formats.lfsr import CODECS, SEEDLM3, SEEDLM4, SeedCodec, SeedRecord
 from hwsim.formats.operand import Operand, no_scales
@@ -220,11 +221,13 @@ class SeedFormat(Format):
     """A seed format: `get_format("seedlm4")`, `get_format("seedlm3")`, or any codec.
 
     codec: the point; refine: None or "exponent" (also try the neighbouring exponents; smaller error, slower).
+    tensor_scale: the exponent s, given; None: the largest block norm of the tensor lands in [32, 64).
     Codes are uint64[..., seed blocks], one record each; the tensor scale is the exponent s of 2^s.
     """
 
     codec: SeedCodec = SEEDLM4
     refine: str | None = field(default=None, kw_only=True)
+    tensor_scale: int | None = field(default=None, kw_only=True)
 
     def check(self) -> None:
         """Refuse what cannot be. raises: InputError with every problem."""
@@ -234,10 +237,17 @@ class SeedFormat(Format):
             problems.append(f"refine: {self.refine!r}{nearest(str(self.refine), ['exponent'])}")
         if self.rounding != "rne":
             problems.append(f"rounding: {self.rounding!r} is not for seed formats; coefficients round to nearest even")
+        if self.tensor_scale is not None and self.tensor_scale not in range(-128, 128):
+            problems.append(f"tensor_scale: {self.tensor_scale!r}; write an exponent from -128 to 127")
         if self.codec.K > _WIDEST_SEARCH:
             problems.append(f"seed codec: K = {self.codec.K}; the exact search takes up to {_WIDEST_SEARCH} bits")
         if problems:
             raise InputError(*problems)
+
+    def options(self) -> dict[str, str]:
+        """Coefficients round to nearest even; there are no draws."""
+        plain = super().options() | {"tensor_scale": "the exponent s, given: -128 to 127"}
+        return {n: words for n, words in plain.items() if n not in ("rounding", "seed")}
 
     def own_layout(self) -> Layout:
         """The layout of the codec; of one that is not published, without a name that `layout` knows."""
@@ -245,12 +255,12 @@ class SeedFormat(Format):
         name = next((name for name, codec in CODECS.items() if codec == c), f"seed_c{c.C}_p{c.P}_k{c.K}")
         return seed_layout(name, c.C, c.P, c.K, q_bits=c.coefficient_bits, e_bits=c.exponent_bits)
 
-    def encode(self, x: npt.ArrayLike, axis: int = -1) -> Encoded:
+    def encode_rows(self, rows: np.ndarray, shape: tuple[int, ...], axis: int) -> Encoded:
         """Records of an array of floats, by exact search.
 
         raises: InputError for Inf, NaN or a value beyond float32, and as every format does.
         """
-        return self.find(x, axis)[0]
+        return self._find(rows, shape, axis)[0]
 
     def find(
         self, x: npt.ArrayLike, axis: int = -1, tell: Callable[[int], None] | None = None
@@ -259,21 +269,16 @@ class SeedFormat(Format):
 
         tell: called now and then with the number of values that are done.
         """
-        rows, shape, axis = float_rows(x, axis)
+        return self._find(*float_rows(x, axis), tell)
+
+    def _find(
+        self, rows: np.ndarray, shape: tuple[int, ...], axis: int, tell: Callable[[int], None] | None = None
+    ) -> tuple[Encoded, SeedSearch]:
         c, k = self.codec.C, rows.shape[1]
         whole, blocks = k // c, -(-k // c)
         step = max(1, _CHUNK // max(1, blocks))  # rows at once: bounds the memory besides codes and weights
         parts = [slice(at, at + step) for at in range(0, len(rows), step)]
-        largest, bad = 0.0, 0
-        for part in parts:
-            w = rows[part]
-            bad += w.size - int(np.count_nonzero(np.abs(w) <= np.finfo(np.float32).max))
-            if not bad:
-                w = padded(w, c).astype(np.float64).reshape(-1, c)
-                largest = max(largest, math.sqrt(np.einsum("ni,ni->n", w, w).max(initial=0.0)))
-        if bad:
-            raise InputError(f"{self.name}: {bad} values are NaN, infinite or beyond float32; seeds cannot hold them")
-        s = min(max(math.frexp(largest)[1] - 6, -128), 127) if largest else 0  # largest block norm in [32, 64)
+        s = self._exponent(rows[part] for part in parts)
         codes, errors = np.empty((len(rows), blocks), np.uint64), np.empty((len(rows), blocks))
         counts = [0, 0]
         for part in parts:
@@ -294,6 +299,27 @@ class SeedFormat(Format):
             self, shape, axis, codes.reshape(coded_shape), exponents.astype(np.uint8).reshape(coded_shape), None, s
         )
         return encoded, SeedSearch(codes.reshape(-1), errors.reshape(-1), *counts)
+
+    def fitted(self, parts: Iterable[np.ndarray]) -> SeedFormat:
+        """With the exponent of the largest block norm of all parts."""
+        return replace(self, tensor_scale=self._exponent(parts)) if self.tensor_scale is None else self
+
+    def _exponent(self, parts: Iterable[np.ndarray]) -> int:
+        """s of the rows, which are checked. raises: InputError for values that seeds cannot hold."""
+        largest, bad, c = 0.0, 0, self.codec.C
+        for part in parts:
+            step = max(1, _CHUNK * c // max(1, part.shape[1]))
+            for at in range(0, len(part), step):
+                w = part[at : at + step]
+                bad += w.size - int(np.count_nonzero(np.abs(w) <= np.finfo(np.float32).max))
+                if not bad:
+                    w = padded(w, c).astype(np.float64).reshape(-1, c)
+                    largest = max(largest, math.sqrt(np.einsum("ni,ni->n", w, w).max(initial=0.0)))
+        if bad:
+            raise InputError(f"{self.name}: {bad} values are NaN, infinite or beyond float32; seeds cannot hold them")
+        if self.tensor_scale is not None:
+            return self.tensor_scale
+        return min(max(math.frexp(largest)[1] - 6, -128), 127) if largest else 0  # largest block norm in [32, 64)
 
     def integers(self, encoded: Encoded) -> tuple[np.ndarray, np.ndarray]:
         """(int64[..., seed blocks, C] exact S_i, int8[..., seed blocks] exponents): w = S_i 2^(e+s) / (2^(K-1) - 1)."""

@@ -80,7 +80,7 @@ def test_a_file_in_every_format(source, tmp_path, name):
     assert found.file_bytes == out.stat().st_size
     with safe_open(out, "numpy") as f:
         metadata = f.metadata()
-    assert metadata["trained"] == "never" and json.loads(metadata["hwsim"])["version"] == 1
+    assert metadata["trained"] == "never" and json.loads(metadata["hwsim"])["version"] == 2
     with safe_open(back, "numpy") as f:
         assert f.metadata() == {"format": "pt", "trained": "never"}
 

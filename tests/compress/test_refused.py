@@ -279,7 +279,7 @@ def test_damaged_compressed_files(source, tmp_path, refused):
         refused(lambda: decompress(bad, tmp_path / "b.safetensors"), str(bad), say)
         assert bad.read_bytes() == before
 
-    damaged(lambda whole: whole.update(version=2), "version 2")
+    damaged(lambda whole: whole.update(version=3), "version 3")
     damaged(lambda whole: whole.pop("tensors"), "damaged")
     damaged(
         lambda whole: whole["tensors"].update({"x": whole["tensors"]["layers.0.weight"]}),

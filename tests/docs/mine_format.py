@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-import numpy.typing as npt
 
 from hwsim.errors import InputError
 from hwsim.formats.explain import BlockStep, ElementStep, number, pieces, top
-from hwsim.formats.format import Encoded, Format, float_rows, moved_shape, padded, per_row, present
+from hwsim.formats.format import Encoded, Format, moved_shape, padded, per_row, present
 from hwsim.formats.mx import decode_elements
 from hwsim.formats.operand import Operand, float_operand
 from hwsim.formats.packing import pack_records, split_rows, unpack_records
@@ -38,9 +37,8 @@ class TableFormat(Format):
         if self.rounding != "rne":
             raise InputError("rounding: a table takes its nearest entry; write rne")
 
-    def encode(self, x: npt.ArrayLike, axis: int = -1) -> Encoded:
+    def encode_rows(self, rows: np.ndarray, shape: tuple[int, ...], axis: int) -> Encoded:
         """Codes and scales of an array of floats. raises: InputError for Inf, NaN or a value beyond float32."""
-        rows, shape, axis = float_rows(x, axis)
         if not (np.abs(rows) <= np.finfo(np.float32).max).all():
             raise InputError(f"{self.name}: the array holds NaN, Inf or a value beyond float32")
         whole = padded(rows, BLOCK)

@@ -44,6 +44,18 @@ def lfsr32(seed: int):
         yield state
 
 
+def mixed(seed: int) -> int:
+    """The finaliser of MurmurHash3 for 32 bits."""
+    h = (seed ^ (seed >> 16)) * 0x85EBCA6B % 2**32
+    h = (h ^ (h >> 13)) * 0xC2B2AE35 % 2**32
+    return h ^ (h >> 16)
+
+
+def draws(seed: int):
+    """The eight bits of each element: the low byte of every eighth state after the mixed seed."""
+    return (state & 255 for state in itertools.islice(lfsr32(mixed(seed)), 7, None, 8))
+
+
 def round_up(part: F, odd: bool, rounding: str, r: int) -> bool:
     """Whether a value `part` (0 <= part < 1) of the way to the next code goes there."""
     if rounding == "rne":
@@ -106,9 +118,9 @@ def blocks(row: list[float], size: int) -> list[list[float]]:
 
 
 def randoms(rows: list[list[float]], rounding: str, seed: int):
-    """The low 8 bits for each value, row by row; all zero when they are not used."""
-    states = lfsr32(seed) if rounding == "stochastic" else itertools.repeat(0)
-    return [[next(states) & 255 for _ in row] for row in rows]
+    """The eight bits of each value, row by row; all zero when they are not used."""
+    bits = draws(seed) if rounding == "stochastic" else itertools.repeat(0)
+    return [[next(bits) for _ in row] for row in rows]
 
 
 def element_code(x: float, scale: F, values: list[F], bits: int, integer: bool, rounding: str, r: int) -> int:
@@ -144,6 +156,7 @@ def mx(rows, element: str, block: int, rule: str, rounding: str, seed: int = 1):
                         unit = F(2) ** (floor_log2(amax) - m)
                         amax = math.floor(amax / unit + F(1, 2)) * unit
                     e = floor_log2(amax) - emax
+                    e += rule == "ceil" and amax > F(2) ** floor_log2(amax)
                 e = min(max(e, -127), 127)
             row_scales.append(e + 127)
             for i, x in enumerate(xs):

@@ -219,7 +219,7 @@ def test_errors_of_a_file(tmp_path):
         ("mxfp5", {}, "did you mean mxfp"),
         ("nvfp4", {"scale_rule": "rceil"}, "unknown option 'scale_rule'"),
         ("mxfp4", {"scale_rul": "floor"}, "did you mean scale_rule"),
-        ("mxfp4", {"scale_rule": "ceil"}, "did you mean rceil"),
+        ("mxfp4", {"scale_rule": "cei"}, "did you mean ceil"),
         ("mxfp4", {"rounding": "nearest"}, "rounding"),
         ("mxfp4", {"seed": 0}, "seed"),
         ("nvfp4", {"recipe": "tea"}, "did you mean te"),
@@ -246,3 +246,32 @@ def test_importing_compiles_nothing_and_needs_no_ml_dtypes():
     code += "assert not any(f.signatures for f in vars(k).values() if hasattr(f, 'signatures'))\n"
     code += "assert 'ml_dtypes' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ["nvfp4", "fp8_e4m3", "fp8_e5m2", "seedlm4", "mxfp4", "int8", "int4_g128", "fp16"])
+def test_an_array_in_parts(name):
+    """The format fitted to all parts encodes each part as the whole is encoded."""
+    x = normal(9, 48) * np.float32(2.0) ** np.arange(9, dtype=np.float32)[:, None]
+    whole = get_format(name).encode(x)
+    form = get_format(name).fitted(x[a : a + 4] for a in (0, 4, 8))
+    parts = [form.encode(x[a : a + 4]) for a in (0, 4, 8)]
+    np.testing.assert_array_equal(np.concatenate([p.codes for p in parts]), whole.codes)
+    np.testing.assert_array_equal(np.concatenate([p.decode() for p in parts]), whole.decode())
+    assert all(p.tensor_scale == whole.tensor_scale for p in parts)
+
+
+def test_a_given_tensor_scale():
+    """Shared by tensors, or 1: s_b = E4M3(amax / 6 s_t) saturates at 448, and elements at 6."""
+    x = np.zeros(32, np.float32)
+    x[0], x[16] = 6.0, 6 * 448 * 4
+    e = get_format("nvfp4", tensor_scale=1).encode(x)
+    assert e.tensor_scale == 1 and e.scales.tolist() == [0x38, 0x7E] and e.decode()[[0, 16]].tolist() == [6, 2688]
+    e = get_format("nvfp4", tensor_scale=0.5).encode(x[:16])
+    assert e.tensor_scale == 0.5 and e.scales.tolist() == [0x40] and e.decode()[0] == 6
+    assert get_format("fp8", tensor_scale=2.0).encode(np.array([4.0, 2000.0])).decode().tolist() == [4, 896]
+    assert get_format("nvfp4", tensor_scale=0.5).title == "nvfp4 tensor_scale=0.5"
+    for name, bad in (("nvfp4", 0), ("nvfp4", -1.0), ("nvfp4", float("nan")), ("fp8", "1"), ("seedlm4", 200)):
+        with pytest.raises(InputError, match="tensor_scale"):
+            get_format(name, tensor_scale=bad)
+    with pytest.raises(InputError, match="no scale per tensor"):
+        get_format("int8", tensor_scale=1.0)

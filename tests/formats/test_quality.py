@@ -9,7 +9,17 @@ import pytest
 
 from hwsim.errors import InputError
 from hwsim.formats import get_format
-from hwsim.formats.quality import bdr_bound, error_ratios, qsnr, qsnr_of_arrays, qsnr_table, qsnr_text, sample
+from hwsim.formats.quality import (
+    bdr_bound,
+    by_class,
+    class_text,
+    error_ratios,
+    qsnr,
+    qsnr_of_arrays,
+    qsnr_table,
+    qsnr_text,
+    sample,
+)
 
 MSFP16 = {"name": "msfp16", "m": 7, "k1": 16, "d1": 8, "k2": 16, "d2": 0}
 POINTS = {"mx9": "mx9", "mx6": "mx6", "mx4": "mx4", "msfp16": MSFP16}
@@ -155,3 +165,37 @@ def test_seed_formats_see_fewer_vectors_and_say_so():
     table = qsnr_table(["mx4", "seedlm4"], ["normal"], vectors=500)
     assert [r.vectors for r in table] == [500, 400] and table[1].db == pytest.approx(18.25, abs=0.1)
     assert qsnr_text(table).endswith("seedlm4: the first 400 vectors")
+
+
+def test_largest_error_and_cosine_by_hand():
+    """int8 of (127, 0.5) is (127, 0), of (127, 1) exact: the largest error is 0.5 / 127."""
+    got = qsnr(get_format("int8"), np.array([[127, 0.5], [127, 1]]))
+    assert got.max_error == pytest.approx(0.5 / 127, rel=1e-12)
+    assert got.cosine == pytest.approx((127 / np.hypot(127, 0.5) + 1) / 2, rel=1e-12)
+
+
+def test_importance_weighs_squares():
+    """Columns without weight do not count; equal weights change nothing; by the formula for others."""
+    x = sample("normal", 20, 64)
+    form = get_format("mxfp4")
+    q, h = form.quantize(x).astype(np.float64), np.arange(64.0)
+    want = np.mean((h * (x - q) ** 2).sum(axis=1) / (h * x.astype(np.float64) ** 2).sum(axis=1))
+    assert qsnr(form, x, importance=h).db == pytest.approx(-10 * np.log10(want))
+    assert qsnr(form, x, importance=np.full(64, 3.0)).db == pytest.approx(qsnr(form, x).db)
+    for bad in (np.ones(63), -np.ones(64), np.zeros(64), np.full(64, np.nan), np.array(["a"] * 64)):
+        with pytest.raises(InputError, match="64 finite numbers"):
+            qsnr(form, x, importance=bad)
+    got = qsnr_of_arrays([form], [("a", x)], {"a": h})
+    assert got[0].db == got[1].db == qsnr(form, x, importance=h).db
+    with pytest.raises(InputError, match="importance: b: no weight of this name"):
+        qsnr_of_arrays([form], [("a", x)], {"b": h})
+
+
+def test_classes_pool_layers():
+    a, b, c = sample("normal", 5, 32), sample("laplace", 7, 32), sample("student_t", 3, 32)
+    got = by_class(qsnr_of_arrays(["mxfp4"], [("l.0.q", a), ("l.11.q", b), ("head", c)]))
+    assert [(r.data, r.vectors) for r in got] == [("l.*.q", 12), ("head", 3), ("all", 15)]
+    form = get_format("mxfp4")
+    ratios = np.concatenate([error_ratios(x, form.quantize(x)) for x in (a, b)])
+    assert got[0].db == pytest.approx(-10 * np.log10(ratios.mean()))
+    assert len(class_text(got).splitlines()) == 2 + 3

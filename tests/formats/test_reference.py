@@ -10,13 +10,13 @@ import pytest
 from hwsim.errors import InputError
 from hwsim.formats import get_format
 from tests.formats import reference
-from tests.formats.hard_blocks import hard_rows, maxima
+from tests.formats.hard_blocks import hard_rows, held, maxima
 
 MX = {
     "mxfp8_e5m2": "E5M2", "mxfp8_e4m3": "E4M3", "mxfp6_e3m2": "E3M2", "mxfp6_e2m3": "E2M3", "mxfp4_e2m1": "E2M1",
     "mxint8": "INT8",
 }  # fmt: skip
-RULES = ["floor", "even", "rceil"]
+RULES = ["floor", "even", "rceil", "ceil"]
 ROUNDINGS = ["rne", "away", "zero", "stochastic"]
 POINTS = {"mx9": (7, 16, 8, 2, 1), "mx6": (4, 16, 8, 2, 1), "mx4": (2, 16, 8, 2, 1)}
 OTHER_POINTS = [(3, 32, 8, 4, 2), (7, 16, 8, 16, 0), (5, 8, 5, 1, 3), (11, 16, 8, 2, 1), (1, 16, 8, 2, 4)]
@@ -154,6 +154,7 @@ def test_scaled_dense(name, rounding, dtype):
         x = rows_of(f"{i}{name}{rounding}{i}", dtype, 3, 150, special=name.startswith("fp8"))
         if i == 1:
             x = (np.random.default_rng(3).standard_normal(x.shape) * 2.0 ** -np.arange(3)[:, None]).astype(dtype)
+        x = held(x) if name == "int4_g128" else x
         codes, scales, decoded = reference.scaled(x.tolist(), name, rounding, 3)
         got = get_format(name, rounding=rounding, seed=3).encode(x)
         check(got, x, codes, None, decoded)
@@ -209,3 +210,11 @@ def test_float64_is_rounded_once():
 def test_integers_refuse_what_they_cannot_hold(name):
     with pytest.raises(InputError, match="Inf or NaN"):
         get_format(name).encode(np.array([1.0, np.inf]))
+
+
+def test_an_int4_group_beyond_float16_is_refused():
+    """65504 is the largest scale: 7 x 65504 = 458528 is stored, and the next float32 is an error."""
+    most = np.float32(458528)
+    assert get_format("int4_g128").quantize(np.array([most, -most])).tolist() == [most, -most]
+    with pytest.raises(InputError, match="458528; write another format"):
+        get_format("int4_g128").encode(np.array([np.nextafter(most, np.float32(1e9))]))

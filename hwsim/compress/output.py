@@ -1,0 +1,160 @@
+"""The files of a job: weights that change, everything else copied, the index, and a server's config.json."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import hwsim
+from hwsim.compress.checkpoint import Checkpoint, Shard, Tensor
+from hwsim.compress.coding import Encode, Job
+from hwsim.compress.gguf import QUANT
+from hwsim.compress.record import KEY, VERSION, Record, read_records, write_records
+from hwsim.compress.targets import Target
+from hwsim.compress.weights import Weight
+from hwsim.compress.writing import NewFile, Part, Piece, Progress, Tell, Write, write_files
+from hwsim.errors import InputError
+from hwsim.files.whole import check_writable
+
+_COPY = 1 << 25  # bytes of a tensor that are copied at once
+_SHOWN = 8  # names in an error
+
+
+def write_output(
+    source: Checkpoint,
+    weights: Sequence[Weight],
+    out_path: str | Path,
+    jobs: Mapping[str, Job],
+    plan: dict[str, Any],
+    progress: Callable[[Progress], None] | None,
+    target: Target | None,
+) -> tuple[str, ...]:
+    """Write all files; tensors of weights without a job are copied. Returns notes for the reader."""
+    out = _targets(source, Path(out_path))
+    made_folder = source.index is not None and not any(out[0].parent.iterdir())
+    by_name = {w.name: w for w in weights}
+    replaced = {part.name for name in jobs for part in by_name[name].parts}
+    homes: dict[Path, list[Job]] = {}
+    for name, job in jobs.items():
+        homes.setdefault(by_name[name].parts[0].shard.path, []).append(job)
+    kept_records = _kept_records(source, jobs)
+    files: list[NewFile] = []
+    places: dict[str, str] = {}
+    for shard, path in zip(source.shards, out, strict=True):
+        here = homes.get(shard.path, [])
+        made = [job.piece() for job in here]
+        made += [_copy(shard, tensor) for tensor in shard.tensors if tensor.name not in replaced]
+        records = {job.weight.name: record for job in here if (record := job.record())} | kept_records[shard.path]
+        kept = {key: value for key, value in shard.metadata.items() if key != KEY}
+
+        def metadata(
+            notes: dict[str, str], kept: dict[str, str] = kept, records: dict[str, Record] = records
+        ) -> dict[str, str]:
+            if not records:
+                return kept
+            return kept | {KEY: write_records(records, notes, f"hwsim {hwsim.__version__}")}
+
+        files.append(NewFile(path, tuple(made), metadata))
+        places |= dict.fromkeys((part.name for piece in made for part in piece.parts), path.name)
+    _check_names(files)
+    texts: list[tuple[Path, str]] = []
+    if source.index:
+        index = {
+            "metadata": {"total_size": sum(file.nbytes for file in files)},
+            "weight_map": dict(sorted(places.items())),
+        }
+        texts.append((out[0].parent / source.index.name, json.dumps(index, indent=2) + "\n"))
+    notes: tuple[str, ...] = ()
+    if target is not None:
+        more, notes = _config(source, weights, jobs, target, out[0].parent)
+        texts = more + texts  # the index comes last: it says that everything is there
+    inputs = [(str(s.path.resolve()), *s.stamp) for s in source.shards]
+    digest = hashlib.sha256(json.dumps([VERSION, hwsim.__version__, plan, inputs]).encode()).hexdigest()
+    first = out[0].parent / source.index.name if source.index else out[0]
+    try:
+        write_files(files, first.with_suffix(".resume"), f"hwsim-{VERSION} {digest}", progress, texts)
+    except InputError:
+        if made_folder:
+            with contextlib.suppress(OSError):
+                out[0].parent.rmdir()
+        raise
+    return notes
+
+
+def _kept_records(source: Checkpoint, jobs: Mapping[str, Job]) -> dict[Path, dict[str, Record]]:
+    """The records of weights that are copied as they are."""
+    return {
+        shard.path: {name: r for name, r in read_records(shard).items() if name not in jobs} for shard in source.shards
+    }
+
+
+def _check_names(files: Sequence[NewFile]) -> None:
+    """Refuse two tensors of one name, such as a new scale and one that is there already."""
+    for file in files:
+        names = [part.name for piece in file.pieces for part in piece.parts]
+        twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+        if twice:
+            what = "is a tensor already, and the layout needs a new one of that name; write another layout"
+            raise InputError(*(f"{file.path}: {name}: {what}" for name in twice[:_SHOWN]))
+
+
+def _config(
+    source: Checkpoint, weights: Sequence[Weight], jobs: Mapping[str, Job], target: Target, folder: Path
+) -> tuple[list[tuple[Path, str]], tuple[str, ...]]:
+    """(texts to write beside the files, notes): what a server needs in config.json."""
+    forms = {job.form.name: job.form for job in jobs.values() if isinstance(job, Encode)}
+    if len(forms) != 1:
+        return [], (f"the weights have {len(forms)} formats: write quantization_config of config.json by hand",)
+    ignored = sorted(
+        w.name.removesuffix(".weight") for w in weights if w.name not in jobs and len(w.shape) >= 2 and w.size
+    )
+    entry = target.quantization_config(next(iter(forms.values())), ignored)
+    before = source.shards[0].path.parent / "config.json"
+    after = folder / "config.json"
+    if source.config and not (after.exists() and after.samefile(before)):
+        text = json.dumps(source.config | {"quantization_config": entry}, indent=2) + "\n"
+        return [(after, text)], ("config.json beside the output has the quantization_config that servers read",)
+    where = "config.json of the input is in the same folder and stays as it is" if source.config else "no config.json"
+    return [], (f"{where}; a server needs this in it: {json.dumps({'quantization_config': entry})}",)
+
+
+def _targets(source: Checkpoint, out: Path) -> list[Path]:
+    """Output path of each shard. raises: InputError if it cannot be written, or is the input."""
+    if source.index is None:
+        name = source.shards[0].path.with_suffix(".safetensors").name
+        out = out / name if out.is_dir() else out
+        if out.suffix != ".safetensors":
+            raise InputError(f"{out}: is not a safetensors file; write a name that ends in .safetensors")
+        paths = [out]
+    else:
+        folder = out.parent if out.suffix == ".json" else out
+        if folder.suffix == ".safetensors":
+            raise InputError(f"{out}: the input is in shards; write a folder")
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be created: {error.strerror}") from error
+        paths = [folder / shard.path.name for shard in source.shards]
+    for path, shard in zip(paths, source.shards, strict=True):
+        check_writable(path)
+        if path.exists() and path.samefile(shard.path):
+            raise InputError(f"{path}: is the input; write another name")
+    return paths
+
+
+def _copy(shard: Shard, tensor: Tensor) -> Piece:
+    if tensor.dtype.startswith(QUANT):
+        what = "is not read; Q8_0, Q4_0, MXFP4, NVFP4 and plain floats are"
+        raise InputError(f"{shard.path}: {tensor.name}: {tensor.dtype} {what}")
+
+    def make(_: Tell, write: Write) -> str:
+        for at in range(0, tensor.nbytes, _COPY):
+            write(0, shard.data(tensor, at, min(at + _COPY, tensor.nbytes)).data)
+        return ""
+
+    part = Part(tensor.name, tensor.dtype, tensor.shape, tensor.nbytes)
+    return Piece(tensor.name, (part,), tensor.size, make, copied=True)
