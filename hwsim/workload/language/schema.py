@@ -276,7 +276,8 @@ class ModelFile(FilePart):
     blocks: dict[Letter, list[Word | list[Word]]] | None = Field(
         None,
         description="Further letters of `layers`: the parts of such a layer, by their names in `parts` or as "
-        "attention, window_attention, mamba, mlp, moe. One in brackets stands beside the part before it, with the same input.",
+        "attention, window_attention, mamba, mlp, moe. One in brackets stands beside the part before it, with the same "
+        "input.",
         examples=[{"D": ["attention", "mlp"]}],
     )
     norm: NormFile = Field(NormFile(), description="Norms around the parts.")
