@@ -180,6 +180,7 @@ class Op:
     link:        collective between `peers` chips ("": none) on a vector of link_elements (`arch.link`).
     core:        shape of the attention core, if the op is one.
     distinct:    expected number of distinct experts that the step chooses, unrounded, if the op computes experts.
+    channels:    channels of a short convolution (0: the op is none).
     """
 
     name: str
@@ -199,6 +200,7 @@ class Op:
     peers: int = 1
     core: AttentionCore | None = None
     distinct: float | None = None
+    channels: int = 0
 
     @property
     def dot_macs(self) -> int:

@@ -19,6 +19,7 @@ from hwsim.workload.language.families.given import Given, place_of
 from hwsim.workload.language.families.silent import is_outer, is_silent
 from hwsim.workload.language.families.table import MISSING, MOST_LAYERS, Choice, Family, Mtp, chosen
 from hwsim.workload.language.model import BUILT_IN, LAYER_KINDS
+from hwsim.workload.language.quantised import checkpoint
 
 #: Files may be long: those of quantised releases list every module.
 MAX_BYTES = 16 * 2**20
@@ -32,6 +33,14 @@ _ENOUGH = 6
 #: Letters for blocks that have no letter yet.
 _LETTERS = "ABCDFGHIJKLNOPQRSTUVWZabcdefghijklmnopqrstuvwz"
 
+#: Kind of part -> its weight classes that have a format.
+_CLASSES = {
+    **dict.fromkeys(("attention", "mla"), ("attention_qkv", "attention_out")),
+    **dict.fromkeys(("gdn", "kda", "lightning", "mamba2", "mamba1", "shortconv"), ("mamba_in", "mamba_out")),
+    "mlp": ("mlp",),
+    "moe": ("experts", "shared_experts", "latent"),
+}
+
 #: Parts that a model file describes outside `parts`.
 _OUTSIDE = ("attention", "mamba2", "mlp", "moe")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
@@ -39,10 +48,11 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
 def read(path: Path) -> Document:
     """Read a config.json as a document in our layout. raises: InputError with every error found."""
-    source = str(path)
+    source, beside = str(path), path.parent / "hf_quant_config.json"
     text = read_text(path)
     name = path.resolve().parent.name if path.stem == "config" else path.stem
-    return translate(text, source, name)
+    quantised = parsed(read_text(beside), str(beside)) if beside.is_file() else None
+    return translate(text, source, name, quantised)
 
 
 def read_text(path: Path) -> str:
@@ -76,8 +86,11 @@ def parsed(text: str, source: str) -> dict[str, Any]:
     return data
 
 
-def translate(text: str, source: str, name: str) -> Document:
-    """The JSON text of a configuration as a document of our layout; `name` becomes the model's name."""
+def translate(text: str, source: str, name: str, quantised: Mapping[str, Any] | None = None) -> Document:
+    """The JSON text of a configuration as a document of our layout; `name` becomes the model's name.
+
+    quantised: the object in hf_quant_config.json beside it.
+    """
     outer = parsed(text, source)
     inner = next((key for key in _INNER if isinstance(outer.get(key), dict) and _has_shape(outer[key])), None)
     given = outer[inner] if inner else outer
@@ -88,7 +101,7 @@ def translate(text: str, source: str, name: str) -> Document:
     config.data["name"] = re.sub("[^a-z0-9._-]", "-", name.lower()).strip("._-")[:64] or kind
     tower = ", without its tower" if any(key in outer for key in ("vision_config", "audio_config")) else ""
     config.data["description"] = f"{source} ({kind}{tower})"
-    config.translate()
+    config.translate(quantised)
     if config.problems:
         raise_problems(list(dict.fromkeys(config.problems)))
     return Document(source, config.data, {}, config.values)
@@ -158,10 +171,11 @@ class _Config(Given):
         self.data: dict[str, Any] = {}
         self.values: dict[Loc, Mark] = {(): Mark(source, 1, 1)}
         self.architectures = given.get("architectures")
+        self.kinds: list[list[str]] = []
 
     def enter(self, outer: Mapping[str, Any], inner: str) -> None:
         """Take from the file around the language model what the inner object lacks; refuse what is unknown there."""
-        for key in ("tie_word_embeddings", "quantization_config", "vocab_size"):
+        for key in ("tie_word_embeddings", "quantization_config", "compression_config", "vocab_size"):
             if key in outer:
                 self.given.setdefault(key, outer[key])
         self.architectures = outer.get("architectures", self.architectures)
@@ -187,8 +201,8 @@ class _Config(Given):
 
     # -- the document ------------------------------------------------------------------------------
 
-    def translate(self) -> None:
-        """Fill the document; errors are in `problems`."""
+    def translate(self, quantised: Mapping[str, Any] | None) -> None:
+        """Fill the document; errors are in `problems`. quantised: the object in hf_quant_config.json."""
         family = self.family
         self._refuse()
         self.put("hidden", family.hidden)
@@ -216,6 +230,43 @@ class _Config(Given):
         for where, spec in family.top.items():
             self.put(where, spec)
         self._head()
+        names = [[name.lstrip("+") for name in block.split()] for block in blocks]
+        self._checkpoint(quantised, [[self._kind_of(name) for name in block] for block in names], bool(mtp))
+
+    def _kind_of(self, name: str) -> str:
+        """The kind of a part by its name."""
+        kind = self.family.parts.get(name, {}).get("kind")
+        return kind or {"mamba": "mamba2", "window_attention": "attention"}.get(name, name)
+
+    def _checkpoint(self, beside: Mapping[str, Any] | None, kinds: list[list[str]], mtp: bool) -> None:
+        """The formats of a quantised release."""
+        keys = ("quantization_config", "compression_config")
+        settings: list[tuple[str, Any]] = [(key, self.given[key]) for key in keys if self.given.get(key) is not None]
+        if any(not isinstance(value, dict) for _, value in settings):
+            self.say(settings[0][0], "is not an object; repair the file")
+            return
+        if beside is not None:
+            settings.append(("hf_quant_config.json", beside))
+        classes = {"embedding", "head"} | {name for block in kinds for kind in block for name in _CLASSES[kind]}
+        classes |= {"mtp"} if mtp else set()
+        moe = self.data.get("moe", {})
+        classes -= {
+            name for name, key in (("shared_experts", "shared_intermediate"), ("latent", "latent")) if not moe.get(key)
+        }
+        found = []
+        for key, value in settings:
+            try:
+                found.append((key, checkpoint(value, kinds, classes)))
+            except InputError as error:
+                for problem in error.problems:
+                    self.say(key, problem)
+                return
+        first = found[0][1] if found else None
+        for key, other in found[1:]:
+            if first and other and (first.weights, first.kv) != (other.weights, other.kv):
+                self.say(found[0][0], f"names other formats than {key}; repair one of the files")
+        if first:
+            self.write(("checkpoint",), first.config(), found[0][0])
 
     def _refuse(self) -> None:
         """Keys with values that are not modelled, and keys that nothing is known about."""

@@ -6,13 +6,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any
 
+from hwsim.errors import collect
 from hwsim.files.fields import FilePart, validate
 from hwsim.files.yaml import Document, Loc, raise_problems
+from hwsim.workload.formatmap import FormatMap
+from hwsim.workload.language.checkpoint import Checkpoint
 from hwsim.workload.language.kinds import KINDS, Part
 from hwsim.workload.language.model import BUILT_IN, LAYER_KINDS, Attention, Mamba2, Mlp, Model, Moe
 from hwsim.workload.language.parts.latent import Index
 from hwsim.workload.language.parts.step import Norm
-from hwsim.workload.language.schema import IndexFile, ModelFile
+from hwsim.workload.language.schema import CheckpointFile, IndexFile, ModelFile
 
 #: Classes of the parts that a file describes outside `parts`.
 _OUTSIDE: dict[str, type[Part]] = {"attention": Attention, "mamba2": Mamba2, "mlp": Mlp, "moe": Moe}
@@ -38,11 +41,16 @@ def language_model(document: Document) -> Model:
         parts=tuple((name, _shapes(part)) for name, part in (file.parts or {}).items()),
         blocks=tuple((letter, tuple(_named(block))) for letter, block in (file.blocks or {}).items()),
         norm=Norm(file.norm.kind, file.norm.bias, file.norm.place),
+        checkpoint=_checkpoint(file.checkpoint),
         published_total=file.published.total,
         published_active=file.published.active,
         published_active_with_embedding=file.published.active_with_embedding,
         **outside,
     )
+
+
+def _checkpoint(file: CheckpointFile | None) -> Checkpoint | None:
+    return Checkpoint(tuple(file.weights.items()), file.activations, file.kv, file.method) if file else None
 
 
 def _part(made: type[Part], file: Any, at: int = 0) -> Any:
@@ -83,6 +91,10 @@ def _contradictions(document: Document, file: ModelFile) -> Iterable[str]:
     """Errors that involve several fields: missing parts, numbers that contradict one another."""
     say = document.problem
     parts, blocks = file.parts or {}, file.blocks or {}
+    found: list[str] = []
+    with collect(found):
+        FormatMap.of(file.checkpoint.weights if file.checkpoint else {"default": "bf16"})
+    yield from (say(("checkpoint", "weights"), problem) for problem in found)
     known: dict[str, list[str]] = {letter: list(names) for letter, names in LAYER_KINDS.items()}
     for letter, block in blocks.items():
         named = list(_named(block))

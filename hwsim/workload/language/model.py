@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from hwsim.workload.language.checkpoint import Checkpoint
 from hwsim.workload.language.kinds import ALWAYS, WORDS, Part
 from hwsim.workload.language.parts.attention import Attention
 from hwsim.workload.language.parts.feedforward import Mlp
@@ -70,6 +71,7 @@ class Model:
                bias; softcap: logits pass through a scaled tanh.
     positions: rows of a table of positions that is added to the embedding (0: none).
     mtp_tables: "shared", or "own": the checkpoint stores embedding and head once more for the block.
+    checkpoint: the formats of a quantised release (None: 16 bits).
     """
 
     name: str
@@ -97,6 +99,7 @@ class Model:
     softcap: bool = False
     positions: int = 0
     mtp_tables: str = "shared"
+    checkpoint: Checkpoint | None = None
 
     # -- layers ------------------------------------------------------------------------------------
 
@@ -196,6 +199,8 @@ class Model:
             elif field.name == "blocks":
                 written = {letter: [[name] if beside else name for name, beside in block] for letter, block in value}
                 config |= {"blocks": written} if value else {}
+            elif field.name == "checkpoint":
+                config |= {"checkpoint": value.config()} if value else {}
             elif field.name in _NEW:
                 if value != field.default:
                     config[field.name] = _plain(value) if is_dataclass(value) else value

@@ -238,6 +238,18 @@ class NormFile(FilePart):
     place: Literal["pre", "post", "both"] = Field("pre", description="Before each part, after it, or both.")
 
 
+class CheckpointFile(FilePart):
+    """The formats of a release, which a run uses unless it names others."""
+
+    weights: dict[str, str] = Field(
+        description="Format of each weight class, as `--weights` takes it.",
+        examples=[{"experts": "mxfp4_e2m1", "default": "bf16"}],
+    )
+    activations: str | None = Field(None, description="Format of the activations.", examples=["bf16"])
+    kv: str | None = Field(None, description="Format of the KV cache.", examples=["fp8_e4m3"])
+    method: str = Field("", description="How the release calls it.")
+
+
 class PublishedFile(FilePart):
     """Parameter counts that the authors publish; they are compared with ours and never used."""
 
@@ -292,4 +304,5 @@ class ModelFile(FilePart):
     mtp_tables: Literal["shared", "own"] = Field(
         "shared", description="Whether the checkpoint stores embedding and head again for the MTP block."
     )
+    checkpoint: CheckpointFile | None = Field(None, description="Formats of a quantised release.")
     published: PublishedFile = Field(PublishedFile(), description="Parameter counts published by the authors.")

@@ -104,6 +104,7 @@ class Step:
             cache=Cache("conv", kernel - 1, self.read(state), self.states * state),
             inputs=t * channels,
             outputs=t * channels,
+            channels=channels,
         )
 
 
