@@ -109,7 +109,7 @@ def test_expanded_attention_of_a_prompt():
 
 @pytest.mark.parametrize("new", [1, 3])
 def test_absorbed_attention_of_a_decode_step(new):
-    """Queries into the row's space: T nq dn r; each pair: nq (2 r + dr); the result back: T nq r dv. One row a token."""
+    """Queries into the row space: T nq dn r; each pair: nq (2 r + dr); the result back: T nq r dv."""
     b, c = 3, 100
     into = ops_named(LATENT, "decode", b, c, "absorb_q", new)
     back = ops_named(LATENT, "decode", b, c, "absorb_v", new)
