@@ -36,6 +36,7 @@ def language_model(document: Document) -> Model:
     outside = {name: _part(made, getattr(file, name)) for name, made in _OUTSIDE.items() if getattr(file, name)}
     return Model(
         **{name: getattr(file, name) for name in _COPIED},
+        ids=tuple(file.ids),
         layers=_letters(file.layers),
         mtp=_letters(file.mtp),
         parts=tuple((name, _shapes(part)) for name, part in (file.parts or {}).items()),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -72,6 +72,7 @@ class Model:
     positions: rows of a table of positions that is added to the embedding (0: none).
     mtp_tables: "shared", or "own": the checkpoint stores embedding and head once more for the block.
     checkpoint: the formats of a quantised release (None: 16 bits).
+    ids:       names on the Hugging Face Hub of the releases that have this shape; no part of the configuration.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Model:
     positions: int = 0
     mtp_tables: str = "shared"
     checkpoint: Checkpoint | None = None
+    ids: tuple[str, ...] = field(default=(), compare=False)
 
     # -- layers ------------------------------------------------------------------------------------
 
@@ -189,23 +191,25 @@ class Model:
     def config(self) -> dict[str, Any]:
         """The model as plain data in the layout of its file, without absent parts; `load_model_text` can read it."""
         config: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name.startswith("published_"):
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name == "ids":
+                continue
+            if each.name.startswith("published_"):
                 if value is not None:
-                    config.setdefault("published", {})[field.name.removeprefix("published_")] = value
-            elif field.name == "parts":
+                    config.setdefault("published", {})[each.name.removeprefix("published_")] = value
+            elif each.name == "parts":
                 config |= {"parts": {name: _part_config(shapes) for name, shapes in value}} if value else {}
-            elif field.name == "blocks":
+            elif each.name == "blocks":
                 written = {letter: [[name] if beside else name for name, beside in block] for letter, block in value}
                 config |= {"blocks": written} if value else {}
-            elif field.name == "checkpoint":
+            elif each.name == "checkpoint":
                 config |= {"checkpoint": value.config()} if value else {}
-            elif field.name in _NEW:
-                if value != field.default:
-                    config[field.name] = _plain(value) if is_dataclass(value) else value
+            elif each.name in _NEW:
+                if value != each.default:
+                    config[each.name] = _plain(value) if is_dataclass(value) else value
             elif value is not None and value != "":
-                config[field.name] = value if isinstance(value, (str, int)) else _plain(value)
+                config[each.name] = value if isinstance(value, (str, int)) else _plain(value)
         return config
 
     # -- counts ------------------------------------------------------------------------------------

@@ -265,6 +265,9 @@ class ModelFile(FilePart):
 
     name: str = Field(pattern="^[a-z0-9][a-z0-9._-]{0,63}$", description="Name of the model.", examples=["llama3-8b"])
     description: str = Field(description="Description in one line.", examples=["Llama 3 8B, dense"])
+    ids: list[str] = Field(
+        [], description="Names on the Hugging Face Hub of the releases that have this shape.", examples=[["org/name"]]
+    )
     hidden: int = Field(ge=1, le=10**6, description="Width of the residual stream.", examples=[4096])
     vocab: int = Field(ge=1, le=10**8, description="Rows of the embedding.", examples=[128256])
     tied_embeddings: bool = Field(description="Whether head and embedding are one matrix.", examples=[False])

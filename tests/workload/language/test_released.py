@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from hwsim.workload import load_model, load_model_text
+from hwsim.errors import InputError
+from hwsim.workload import load_model, load_model_text, model_names
 from tests.workload.language.formulas import counts
 from tests.workload.language.released import COUNTS, MODELS
 
@@ -19,6 +20,25 @@ MTP = {
     "qwen3-next-80b-a3b": 1_650_471_424,
     "qwen3.5-122b-a10b": 2_523_679_232,
 }
+
+
+#: Released files -> the shipped models that were written from them; those of before have tests of their own.
+SHIPPED = {name: name for name in MODELS} | {
+    "llama-3.2-1b": "llama3.2-1b",
+    "llama-3.1-8b": "llama3.1-8b",
+    "llama-3.1-70b-fp8-modelopt": "llama3.1-70b",
+    "llama-3.1-405b": "llama3.1-405b",
+    "glm-5.1-nvfp4": "glm-5.1",
+    "gemma-2-9b": "gemma2-9b",
+    "gemma-3-1b": "gemma3-1b",
+    "gemma-3-12b": "gemma3-12b",
+    "olmo-2-7b": "olmo2-7b",
+    "llama-4-scout-17b-16e": "llama4-scout-17b-16e",
+}
+for _name in ("qwen3-32b-fp8", "qwen3-235b-a22b-fp8", "qwen3.5-122b-a10b-nvfp4"):
+    del SHIPPED[_name]
+for _name in ("gpt-oss-120b", "nemotron-3-super-nvfp4", "nemotron-3.5-lightning-nvfp4"):
+    del SHIPPED[_name]
 
 
 @pytest.fixture(params=MODELS)
@@ -66,6 +86,40 @@ def test_the_counts_of_the_layers_sum_to_the_total_and_the_model_reads_back(rele
     assert sum(n for *_, n in model.layer_parameters()) == model.total
     again = load_model_text(json.dumps(model.config()))
     assert again == model
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_shipped_model_is_that_of_the_file(name, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({k: v for k, v in MODELS[name].items() if k != "quantization_config"}))
+    ours, shipped = load_model(path), load_model(SHIPPED[name])
+    same = (
+        "hidden",
+        "vocab",
+        "tied_embeddings",
+        "layers",
+        "parts",
+        "blocks",
+        "attention",
+        "mamba2",
+        "mlp",
+        "moe",
+        "norm",
+    )
+    for field in (*same, "norm", "mtp", "mtp_tables", "head", "softcap", "max_context"):
+        assert getattr(ours, field) == getattr(shipped, field), field
+    assert shipped.ids
+    for hub_id in shipped.ids:
+        assert load_model(hub_id) == load_model(hub_id.lower()) == shipped
+
+
+def test_at_least_forty_models_are_shipped():
+    assert len(model_names()) >= 40
+
+
+def test_an_unknown_hub_id_says_what_to_download():
+    with pytest.raises(InputError, match="hf download some-org/some-model config.json"):
+        load_model("some-org/some-model")
 
 
 @pytest.mark.parametrize("name", ["gemma-3-12b", "llama-4-scout-17b-16e"])
