@@ -422,7 +422,7 @@ TABLES = (
         },
         mixer=Types("layer_types|layers_block_type", NEMOTRON, "mamba"),
         ffn=If("num_local_experts|8", "moe", "mlp"),
-        refuse=SILU | {"mamba_conv_bias": (True,)},
+        refuse=SILU | {"mamba_conv_bias": (True,), "position_embedding_type": ("rope", "nope")},
         silent=(*GRANITE, "mamba_expand", "normalization_function", "init_method", "shared_expert_gate"),
     ),
     Family(

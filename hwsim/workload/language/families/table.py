@@ -20,6 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from hwsim.files.yaml import short
+
 #: Layers that a model may have at most.
 MOST_LAYERS = 2000
 
@@ -79,7 +81,7 @@ class Types:
             return otherwise
         unknown = [word for word in listed if not isinstance(word, str) or word not in self.words]
         if unknown:
-            keys.say(self.key, f"has {unknown[0]!r}, which this family has not; known: {', '.join(self.words)}")
+            keys.say(self.key, f"has {short(unknown[0])}, which this family has not; known: {', '.join(self.words)}")
         elif len(listed) != layers:
             keys.say(self.key, f"has {len(listed)} entries for {layers} layers; write one per layer")
         else:
@@ -225,7 +227,11 @@ class If:
     def parts(self, keys: Keys, layers: int) -> list[str]:
         """See `Rule`."""
         then, other = chosen(self.then, keys, layers), chosen(self.other, keys, layers)
-        return then if keys.value(self.spec) else other
+        value = keys.value(self.spec)
+        if isinstance(value, int) and 0 <= value <= 10**9:
+            return then if value else other
+        keys.say(self.spec.split("|")[0].split("?")[0], "is neither true, false nor a whole number; write one of them")
+        return other
 
     def names(self) -> list[str]:
         """See `Rule`."""
