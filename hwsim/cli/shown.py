@@ -46,7 +46,7 @@ def model(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List models, or show one as a file to start from."""
+    """List models, or show them as model files."""
     from hwsim.report.text import model_counts, model_table, model_text
     from hwsim.workload import load_model, model_names
 

@@ -271,7 +271,7 @@ class _Config(Given):
     def _refuse(self) -> None:
         """Keys with values that are not modelled, and keys that nothing is known about."""
         for key, allowed in self.family.refuse.items():
-            value = self.given.get(key)
+            value = self.same_everywhere(self.given.get(key))
             if value is not None and value not in allowed:
                 wanted = " or ".join(json.dumps(a) for a in allowed if a is not None) or "null"
                 shown = f"{short(json.dumps(value))} is not modelled, only {wanted} is"

@@ -5,6 +5,9 @@ Sources: configuration and modelling classes of huggingface/transformers, models
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from hwsim.workload.language.families.dense import HEADS, HEADS_128, SILU, SWIGLU, WINDOWS
 from hwsim.workload.language.families.table import At, Every, Family, First, Flags, If, Mtp, Types
 
@@ -26,6 +29,13 @@ CORRECTED = DEEPSEEK | {"correction": "=true"}
 #: Qwen: dense layers at some indices, and where the step does not fall.
 QWEN_SPARSE = At("mlp_only_layers", "mlp", Every("decoder_sparse_step|1", "moe", "mlp"))
 QWEN = SILU | {"use_sliding_window": (False,), "layer_types": (None,)}
+
+
+def _after_the_last(given: Mapping[str, Any]) -> Any:
+    """ERNIE 4.5: the number of layers up to the last sparse one, whose index -1 means the last layer."""
+    last = given.get("moe_layer_end_index")
+    return last + 1 if isinstance(last, int) and last >= 0 else None if last in (-1, None) else last
+
 
 TABLES = (
     Family(
@@ -155,6 +165,7 @@ TABLES = (
     ),
     Family(
         types=("ernie4_5_moe",),
+        derived={"sparse_end": _after_the_last},
         parts={
             "attention": HEADS | {"bias": "use_bias|=false"},
             "mlp": SWIGLU,
@@ -171,11 +182,11 @@ TABLES = (
         ffn=First(
             "moe_layer_start_index|1",
             "mlp",
-            First("moe_layer_end_index|num_hidden_layers", Every("moe_layer_interval|1", "moe", "mlp"), "mlp"),
+            First("sparse_end|num_hidden_layers", Every("moe_layer_interval|1", "moe", "mlp"), "mlp"),
         ),
         tied=True,
         refuse=SILU | {"use_bias": (False,), "moe_use_aux_free": (True,)},
-        silent=("moe_capacity", "moe_gate", "moe_aux_loss_coef", "moe_norm_min"),
+        silent=("moe_layer_end_index", "moe_capacity", "moe_gate", "moe_aux_loss_coef", "moe_norm_min"),
     ),
     Family(
         types=("hunyuan_v1_moe",),

@@ -45,6 +45,13 @@ class Given:
             node = node[step]
         return node
 
+    def same_everywhere(self, value: Any) -> Any:
+        """The value of a list that has one for each layer, all the same; any other value as it is."""
+        layers = self.given.get("num_hidden_layers")
+        if isinstance(value, list) and len(value) == layers and layers > 1 and all(each == value[0] for each in value):
+            return value[0]
+        return value
+
     def found(self, spec: str) -> tuple[Any, str]:
         """(value, the key that it comes from; "" for a default) of a spec; (None, "") and an error without any."""
         for alternative in spec.split("|"):
@@ -70,7 +77,7 @@ class Given:
         key, _, null = text.partition("?")
         terms = re.split(r"(//|[*/+])", key)
         if len(terms) == 1:
-            value = self.raw(key)
+            value = self.same_everywhere(self.raw(key))
             if value is None and not null:
                 raise KeyError(key)
             return (_literal(null) if value is None else value), key

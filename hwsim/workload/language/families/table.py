@@ -79,6 +79,7 @@ class Types:
         otherwise = chosen(self.other, keys, layers)  # read in any case, so that its keys count as known
         if listed is None:
             return otherwise
+        listed = [str(word) if isinstance(word, int) else word for word in listed]
         unknown = [word for word in listed if not isinstance(word, str) or word not in self.words]
         if unknown:
             keys.say(self.key, f"has {short(unknown[0])}, which this family has not; known: {', '.join(self.words)}")
