@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from hwsim.files.yaml import Mark, short
 from hwsim.workload.language.families.table import Family
@@ -144,3 +144,8 @@ def _literal(text: str) -> Any:
     if text.isdecimal():
         return int(text)
     return float(text) if _is_fraction(text) else text
+
+
+def is_count(value: Any) -> TypeGuard[int]:
+    """Whether this is a whole number that a shape may contain."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**9

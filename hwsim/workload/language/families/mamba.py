@@ -1,4 +1,4 @@
-"""Families with linear attention, Mamba or short convolutions, most of them beside attention.
+"""Families with Mamba layers, most of them beside attention.
 
 Sources: configuration and modelling classes of huggingface/transformers, models/NAME; for the checkpoints of its
 authors, state-spaces/mamba (MambaConfig, modules/mamba2).
@@ -7,40 +7,13 @@ authors, state-spaces/mamba (MambaConfig, modules/mamba2).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import Any
 
-from hwsim.workload.language.families.dense import HEADS, HEADS_256, SILU, SWIGLU
-from hwsim.workload.language.families.experts import EXPERTS, QWEN_SPARSE
-from hwsim.workload.language.families.table import At, Every, Family, First, If, Missing, Mtp, Pattern, Types
+from hwsim.workload.language.families.dense import HEADS, SILU, SWIGLU
+from hwsim.workload.language.families.experts import EXPERTS
+from hwsim.workload.language.families.given import is_count
+from hwsim.workload.language.families.table import At, Every, Family, If, Missing, Mtp, Pattern, Types
 
-GATED_HEADS = (
-    {"kind": "attention"}
-    | HEADS_256
-    | {
-        "rope": "partial_rotary_factor|0.25",
-        "qk_norm": "=head",
-        "gate": "=true",
-        "bias": "attention_bias|=false",
-    }
-)
-DELTA = {
-    "kind": "gdn",
-    "key_heads": "linear_num_key_heads|16",
-    "value_heads": "linear_num_value_heads|32",
-    "key_dim": "linear_key_head_dim|128",
-    "value_dim": "linear_value_head_dim|128",
-    "conv_kernel": "linear_conv_kernel_dim|4",
-}
-DELTA_LAYERS = Types(
-    "layer_types",
-    {"linear_attention": "delta", "full_attention": "gated"},
-    Every("full_attention_interval|4", "gated", "delta"),
-)
-SHARED_EXPERT = EXPERTS | {
-    "intermediate": "moe_intermediate_size",
-    "shared_intermediate": "shared_expert_intermediate_size",
-    "shared_gate": "=true",
-}
 #: Keys of Mamba-2 in Bamba, Granite and Falcon-H1.
 MAMBA = {
     "heads": "mamba_n_heads|128",
@@ -51,6 +24,14 @@ MAMBA = {
     "chunk": "mamba_chunk_size|256",
     "bias": "mamba_proj_bias|=false",
 }
+
+
+GRANITE = ("embedding_multiplier", "logits_scaling", "residual_multiplier", "attention_multiplier")
+NEMOTRON = {
+    "mamba": "mamba", "linear_attention": "mamba", "moe": "moe", "attention": "attention",
+    "full_attention": "attention", "mlp": "mlp",
+}  # fmt: skip
+NEMOTRON_LETTERS = {"M": "mamba", "E": "moe", "*": "attention", "-": "mlp"}
 
 
 def _padded(given: Mapping[str, Any]) -> int | None:
@@ -69,98 +50,7 @@ def _rank(given: Mapping[str, Any]) -> int | None:
     return -(-hidden // 16) if is_count(hidden) else None
 
 
-def _adjusted(given: Mapping[str, Any]) -> int | None:
-    """LFM2: two thirds of the width, rounded up, unless `block_auto_adjust_ff_dim` is false."""
-    width, multiple = given.get("intermediate_size", given.get("block_ff_dim")), given.get("block_multiple_of", 256)
-    if given.get("block_auto_adjust_ff_dim", True) is False or "num_experts" in given or not is_count(width):
-        return None
-    if not is_count(multiple):
-        return None
-    return -(-(2 * width // 3) // multiple) * multiple
-
-
-def is_count(value: Any) -> TypeGuard[int]:
-    """Whether this is a whole number that a shape may contain."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**9
-
-
-GRANITE = ("embedding_multiplier", "logits_scaling", "residual_multiplier", "attention_multiplier")
-NEMOTRON = {
-    "mamba": "mamba", "linear_attention": "mamba", "moe": "moe", "attention": "attention",
-    "full_attention": "attention", "mlp": "mlp",
-}  # fmt: skip
-NEMOTRON_LETTERS = {"M": "mamba", "E": "moe", "*": "attention", "-": "mlp"}
-
 TABLES = (
-    Family(
-        types=("qwen3_next",),
-        parts={"delta": DELTA, "gated": GATED_HEADS, "mlp": SWIGLU, "moe": SHARED_EXPERT},
-        mixer=DELTA_LAYERS,
-        ffn=QWEN_SPARSE,
-        mtp=Mtp("=1", "gated", "moe"),
-        refuse=SILU | {"use_sliding_window": (False,)},
-        silent=("max_window_layers", "sliding_window"),
-    ),
-    Family(
-        types=("qwen3_5_moe_text",),
-        parts={
-            "delta": DELTA,
-            "gated": GATED_HEADS | {"gate": "attn_output_gate|=true"},
-            "mlp": SWIGLU,
-            "moe": SHARED_EXPERT,
-        },
-        mixer=DELTA_LAYERS,
-        ffn=QWEN_SPARSE,
-        mtp=Mtp("mtp_num_hidden_layers|0", "gated", "moe"),
-        refuse=SILU | {"mtp_use_dedicated_embeddings": (False,), "mamba_ssm_dtype": ("float32",)},
-        silent=("output_gate_type",),
-    ),
-    Family(
-        types=("qwen3_5_text",),
-        parts={"delta": DELTA, "gated": GATED_HEADS | {"gate": "attn_output_gate|=true"}, "mlp": SWIGLU},
-        mixer=DELTA_LAYERS,
-        ffn="mlp",
-        mtp=Mtp("mtp_num_hidden_layers|0", "gated", "mlp"),
-        refuse=SILU
-        | {"mtp_use_dedicated_embeddings": (False,), "mamba_ssm_dtype": ("float32",), "mlp_only_layers": ([], None)},
-        silent=("output_gate_type",),
-    ),
-    Family(
-        types=("minimax", "minimax_text_01", "minimax_m1"),
-        parts={
-            "attention": HEADS | {"rope": "rotary_dim/head_dim|=true"},
-            "lightning": {
-                "kind": "lightning",
-                "heads": "num_attention_heads",
-                "head_dim": "head_dim|hidden_size//num_attention_heads",
-                "chunk": "block_size|256",
-            },
-            "moe": EXPERTS | {"experts": "num_local_experts"},
-        },
-        mixer=Types(
-            "layer_types",
-            {"linear_attention": "lightning", "full_attention": "attention"},
-            Types("attn_type_list", {"0": "lightning", "1": "attention"}, Every("=8", "attention", "lightning")),
-        ),
-        ffn="moe",
-        refuse=SILU | {"shared_intermediate_size": (0, None), "sliding_window": (None,)},
-        silent=(
-            "layernorm_full_attention_alpha",
-            "layernorm_full_attention_beta",
-            "layernorm_linear_attention_alpha",
-            "layernorm_linear_attention_beta",
-            "layernorm_mlp_alpha",
-            "layernorm_mlp_beta",
-            "postnorm",
-            "full_attn_alpha_factor",
-            "full_attn_beta_factor",
-            "linear_attn_alpha_factor",
-            "linear_attn_beta_factor",
-            "mlp_alpha_factor",
-            "mlp_beta_factor",
-            "shared_moe_mode",
-        ),
-    ),
     Family(
         types=("nemotron_h",),
         parts={
@@ -455,49 +345,6 @@ TABLES = (
             "time_step_limit",
             "time_step_max",
             "time_step_min",
-        ),
-    ),
-    Family(
-        types=("lfm2", "lfm2_moe"),
-        parts={
-            "attention": HEADS | {"qk_norm": "=true"},
-            "conv": {
-                "kind": "shortconv",
-                "channels": "hidden_size",
-                "conv_kernel": "conv_L_cache|3",
-                "bias": "conv_bias|=false",
-            },
-            "mlp": SWIGLU | {"intermediate": "adjusted_width|intermediate_size"},
-            "moe": EXPERTS | {"intermediate": "moe_intermediate_size", "correction": "use_expert_bias|=true"},
-        },
-        derived={"adjusted_width": _adjusted},
-        mixer=Types(
-            "layer_types",
-            {"conv": "conv", "full_attention": "attention"},
-            At("full_attn_idxs", "attention", "conv"),
-        ),
-        ffn=If("num_experts|0", First("num_dense_layers|2", "mlp", "moe"), "mlp"),
-        tied=True,
-        refuse={
-            "conv_use_xavier_init": (True, False),
-            "block_ffn_dim_multiplier": (1, 1.0, None),
-            "block_mlp_init_scale": (1, 1.0, None),
-        },
-        silent=(
-            "block_dim",
-            "block_ff_dim",
-            "block_multiple_of",
-            "block_norm_eps",
-            "block_out_init_scale",
-            "block_use_swiglu",
-            "block_use_xavier_init",
-            "conv_dim",
-            "conv_dim_out",
-            "num_heads",
-            "theta",
-            "tie_embedding",
-            "block_auto_adjust_ff_dim",
-            "intermediate_size",
         ),
     ),
 )
