@@ -11,7 +11,6 @@ from typing import Any
 from hwsim.errors import InputError, collect, nearest
 from hwsim.files.fields import json_schema
 from hwsim.files.yaml import Document, Placed, parse, raise_problems, read, short
-from hwsim.workload.language import huggingface
 from hwsim.workload.language.load import language_model
 from hwsim.workload.language.model import Model
 from hwsim.workload.language.schema import ModelFile
@@ -56,14 +55,21 @@ def load_model(name_or_path: str | Path, overrides: Overrides = ()) -> Workload:
     except (OSError, ValueError):  # the name is too long, or contains a null
         folder = False
     if folder:
-        return _load(huggingface.read(path / "config.json"), overrides)
+        return _load(_config_json(path / "config.json"), overrides)
     if text.endswith(".json"):
-        return _load(huggingface.read(path), overrides)
+        return _load(_config_json(path), overrides)
     if isinstance(name_or_path, str) and not text.endswith((".yaml", ".yml")) and os.sep not in text:
         near = nearest(text[:60], model_names())
         known = near if "did you mean" in near else "; `hwsim model` lists the known ones"
         raise InputError(f"unknown model {short(text)}{known} (a path to a YAML file or a config.json also works)")
     return _load(read(name_or_path), overrides)
+
+
+def _config_json(path: Path) -> Document:
+    """A Hugging Face config.json in our layout; the tables of the families are read only for one."""
+    from hwsim.workload.language import huggingface
+
+    return huggingface.read(path)
 
 
 #: A name on the Hugging Face Hub: organisation and model.
