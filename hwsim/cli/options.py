@@ -55,7 +55,11 @@ ArchName = Annotated[
     str, typer.Argument(metavar="ARCH", help="a machine name (`hwsim arch` lists them) or a YAML file")
 ]
 Weights = Annotated[
-    str, typer.Option(help="a format (`hwsim format`); CLASS=FORMAT,...,default=FORMAT; or a preset, published-...")
+    str,
+    typer.Option(
+        help="a format (`hwsim format`); CLASS=FORMAT,...,default=FORMAT; or a preset, published-...; "
+        "released: as the model's file says, else bf16"
+    ),
 ]
 
 

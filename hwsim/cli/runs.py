@@ -39,7 +39,7 @@ def run(
         int,
         typer.Option(parser=one_number, metavar="N", help="tokens in the cache (decode) or in the prompt (prefill)"),
     ] = 8192,
-    weights: Weights = "bf16",
+    weights: Weights = "released",
     activations: Acts = None,
     kv: Annotated[str | None, typer.Option(help="KV cache format")] = None,
     state: Annotated[
@@ -343,7 +343,7 @@ def serve(
     batch: Annotated[str, typer.Option(help="number of sequences, or max: as many as fit in memory")] = "max",
     chips: Annotated[int, typer.Option(help="number of chips that share the model")] = 1,
     parallel: Annotated[str, typer.Option(help="parallelism: tensor, tensor+expert or data+expert")] = "tensor",
-    weights: Weights = "bf16",
+    weights: Weights = "released",
     activations: Acts = None,
     kv: Annotated[str | None, typer.Option(help="KV cache format")] = None,
     state: Annotated[str | None, typer.Option(help="SSM state format")] = None,

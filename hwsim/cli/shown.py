@@ -47,15 +47,16 @@ def model(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List models, or show their parameter counts."""
-    from hwsim.report.text import model_table, model_text
+    """List models, or show them as model files."""
+    from hwsim.report.text import model_counts, model_table, model_text
     from hwsim.workload import load_model, model_names
 
     models = [load_model(name) for name in names or model_names()]
     if as_json:
-        print(json.dumps({"schema": 1, "models": [m.config() for m in models]}, indent=2))
+        counts = {m.name: model_counts(m) for m in models}
+        print(json.dumps({"schema": 1, "models": [m.config() for m in models], "counts": counts}, indent=2))
     elif names:
-        print("\n\n".join(model_text(m) for m in models))
+        print("\n".join(model_text(m) for m in models))
     else:
         print(model_table(models))
 

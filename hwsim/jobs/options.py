@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from hwsim.errors import InputError, collect
-from hwsim.mapping.operands import Formats
+from hwsim.mapping.operands import RELEASED, Formats
 from hwsim.result import Result
 from hwsim.sim.engine import DRIVERS
 from hwsim.workload.language.parallel import KINDS
@@ -50,7 +50,7 @@ class RunOptions:
         phase: str = "decode",
         batch: int = 1,
         context: int = 8192,
-        weights: Any = "bf16",
+        weights: Any = RELEASED,
         activations: Any = None,
         kv: Any = None,
         state: Any = None,

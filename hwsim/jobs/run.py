@@ -31,7 +31,7 @@ def run(
     phase: str = "decode",
     batch: int = 1,
     context: int = 8192,
-    weights: str | Mapping[str, Any] = "bf16",
+    weights: str | Mapping[str, Any] = "released",
     activations: str | None = None,
     kv: str | None = None,
     state: str | None = None,
@@ -45,7 +45,8 @@ def run(
 
     phase:   "decode": one token per sequence, with `context` tokens in the cache; "prefill": a prompt of
              `context` tokens with an empty cache; the head computes the last position only.
-    weights: a format, {class: format, "default": format}, or a preset of the model, `published-...`.
+    weights: a format, {class: format, "default": format}, or a preset of the model, `published-...`; "released": the
+             formats that the model's file names (its `quantization_config`), bf16 where it names none.
     state:   a format; the suffix `_sr` selects stochastic rounding by the machine's units.
     engine:  "simpy" or "walk"; both give the same times to the tick.
     chips, parallel: how many chips share the step, and how: "tensor", "tensor+expert" or "data+expert".

@@ -52,7 +52,7 @@ class Request:
     model: str
     isl: int
     osl: int
-    weights: str | Mapping[str, str] = "bf16"
+    weights: str | Mapping[str, str] = "released"
     activations: str | None = None
     kv: str | None = None
     state: str | None = None

@@ -19,13 +19,14 @@ from hwsim.mapping.choice import candidates, policies
 from hwsim.mapping.gpu.kernels import CAUSES as KERNEL_CAUSES
 from hwsim.mapping.gpu.kernels import MARKS
 from hwsim.mapping.onchip import buffer_bytes, ends_bytes
-from hwsim.mapping.operands import STOCHASTIC, Formats, Operands, operands, weights_config
+from hwsim.mapping.operands import RELEASED, STOCHASTIC, Formats, Operands, operands, weights_config
 from hwsim.mapping.plan import Policy, Tiled
 from hwsim.mapping.program import DEQUANTISE, REGENERATE, SERVERS, Program
 from hwsim.mapping.tiling import tiler
 from hwsim.mapping.traffic import activation_bytes, seed_blocks, vector_passes, work_cycles
 from hwsim.result import Cost, Memory, Result, Row, apportion
 from hwsim.sim.engine import Outcome, simulate, simulator
+from hwsim.workload.language.presets import released_note
 from hwsim.workload.op import CACHES, KINDS, Gemm, Op, StepOptions, Workload
 
 
@@ -91,7 +92,10 @@ class TileJob:
             | {"chips": step.chips, "parallel": step.parallel, "skew": step.skew},
             resident=resident(arch, workload, step, formats),
             chips=step.chips,
-            notes=beyond(workload, step),
+            notes=(
+                *beyond(workload, step),
+                *(released_note(workload) if options.formats.published == RELEASED else ()),
+            ),
         )
 
     @classmethod

@@ -19,12 +19,14 @@ from hwsim.formats.layout import Layout
 from hwsim.formats.names import FormatSource, layout
 from hwsim.mapping.program import DEQUANTISE, REGENERATE
 from hwsim.workload.formatmap import DEFAULT, FormatMap
-from hwsim.workload.language.presets import preset
+from hwsim.workload.language.presets import preset, released
 from hwsim.workload.op import FIXED_CLASSES, WEIGHT_CLASSES, Op, StepOptions, Workload
 
 WIDE = ("bf16", "fp16", "int8")
 STOCHASTIC = "_sr"
 PUBLISHED = "published-"
+#: As weights: the formats in which the model is released, which its file names; 16 bits where it names none.
+RELEASED = "released"
 
 _FIXED = {name: layout(form) for name, form in FIXED_CLASSES.items()}
 _CONV = layout("bf16")
@@ -62,7 +64,8 @@ class Formats:
     ) -> Formats:
         """Resolve every name. raises: InputError for all unknown classes and formats."""
         problems: list[str] = []
-        published = weights if isinstance(weights, str) and weights.startswith(PUBLISHED) else ""
+        named = isinstance(weights, str) and (weights.startswith(PUBLISHED) or weights == RELEASED)
+        published = str(weights) if named else ""
         table: FormatMap[Layout] = FormatMap(())
         if not published:
             table = _weights(weights, problems)
@@ -83,7 +86,7 @@ class Formats:
         """The formats with the published preset looked up. raises: InputError if the workload has no such preset."""
         if not self.published:
             return self
-        known = preset(workload, self.published)
+        known = released(workload) if self.published == RELEASED else preset(workload, self.published)
         more = Formats.of(known.weights, known.activations, known.kv, known.state)
         return Formats(
             more.weights,

@@ -158,14 +158,30 @@ def model_table(models: Sequence[Model]) -> str:
 
 
 def model_text(model: Model) -> str:
-    """One model: elements by weight class, our totals and the published total."""
+    """One model as a model file, then its elements by weight class, our totals and the published total as comments."""
     rows = [[name, f"{count:,}"] for name, count in model.parameters()]
     rows.append(["total", f"{model.total:,}"])
     rows.append(["active, head included", f"{model.active_with_head:,}"])
+    if model.mtp:
+        rows.append(["multi-token-prediction block", f"{model.mtp_parameters():,}"])
     if model.published_total:
         rows.append(["published total", f"{model.published_total:,.0f}"])
-    head = f"{model.name}: {len(model.layers)} layers, hidden {model.hidden:,}, vocabulary {model.vocab:,}"
-    return head + "\n\n" + table(["weight class", "elements"], rows)
+    counts = table(["weight class", "elements"], rows)
+    return yaml_text(model.config()) + "\n".join(f"# {line}".rstrip() for line in counts.splitlines())
+
+
+def model_counts(model: Model) -> dict[str, Any]:
+    """The counts of a model as plain data: elements of weights, caches and states."""
+    return {
+        "parameters": dict(model.parameters()),
+        "total": model.total,
+        "active_with_head": model.active_with_head,
+        "active_with_embedding": model.active_with_embedding,
+        "mtp": model.mtp_parameters(),
+        "kv_elements_per_token": model.kv_elements_per_token,
+        "ssm_state_elements": model.ssm_state_elements,
+        "conv_state_elements": model.conv_state_elements,
+    }
 
 
 def layout_dict(f: Layout) -> dict[str, Any]:

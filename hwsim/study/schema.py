@@ -39,8 +39,8 @@ class RunFile(FilePart):
         8192, ge=1, le=10**9, description="Tokens in the cache (decode) or in the prompt (prefill).", examples=[8192]
     )
     weights: Annotated[str | dict[str, str], _readable("weights")] = Field(
-        "bf16",
-        description="A format, {class: format, default: format}, or a preset of the model.",
+        "released",
+        description="A format, {class: format, default: format}, a preset of the model, or released: as its file says.",
         examples=[{"experts": "nvfp4", "default": "fp8"}],
     )
     activations: Annotated[str, _readable("activations")] | None = Field(

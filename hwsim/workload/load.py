@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from typing import Any
 from hwsim.errors import InputError, collect, nearest
 from hwsim.files.fields import json_schema
 from hwsim.files.yaml import Document, Placed, parse, raise_problems, read, short
-from hwsim.workload.language import huggingface
 from hwsim.workload.language.load import language_model
 from hwsim.workload.language.model import Model
 from hwsim.workload.language.schema import ModelFile
@@ -38,13 +38,15 @@ def model_names() -> list[str]:
 
 
 def load_model(name_or_path: str | Path, overrides: Overrides = ()) -> Workload:
-    """The shipped workload of that name, or the workload in a YAML file, a Hugging Face config.json or its folder.
+    """The shipped workload of that name or Hub id, or that in a YAML file, a Hugging Face config.json or its folder.
 
     overrides: (dotted path, YAML text) pairs that replace values of the file, e.g. `("moe.top_k", "8")`; instead of a
                text, a value of another file.
     raises:    InputError with every error found.
     """
     text, path = str(name_or_path), Path(name_or_path)
+    if isinstance(name_or_path, str) and _HUB_ID.fullmatch(text) and not path.exists():
+        text = _released_as(text)
     if isinstance(name_or_path, str) and text in model_names():
         shipped = model_folder() / f"{text}.yaml"
         return _load(read(os.path.relpath(shipped) if shipped.is_relative_to(Path.cwd()) else shipped), overrides)
@@ -53,13 +55,37 @@ def load_model(name_or_path: str | Path, overrides: Overrides = ()) -> Workload:
     except (OSError, ValueError):  # the name is too long, or contains a null
         folder = False
     if folder:
-        return _load(huggingface.read(path / "config.json"), overrides)
+        return _load(_config_json(path / "config.json"), overrides)
     if text.endswith(".json"):
-        return _load(huggingface.read(path), overrides)
+        return _load(_config_json(path), overrides)
     if isinstance(name_or_path, str) and not text.endswith((".yaml", ".yml")) and os.sep not in text:
-        known = nearest(text[:60], model_names())
+        near = nearest(text[:60], model_names())
+        known = near if "did you mean" in near else "; `hwsim model` lists the known ones"
         raise InputError(f"unknown model {short(text)}{known} (a path to a YAML file or a config.json also works)")
     return _load(read(name_or_path), overrides)
+
+
+def _config_json(path: Path) -> Document:
+    """A Hugging Face config.json in our layout; the tables of the families are read only for one."""
+    from hwsim.workload.language import huggingface
+
+    return huggingface.read(path)
+
+
+#: A name on the Hugging Face Hub: organisation and model.
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/(?!.*\.(yaml|yml|json)$)[A-Za-z0-9][\w.-]{0,95}")
+
+
+def _released_as(hub_id: str) -> str:
+    """The shipped model with a Hub id, looked up among the shipped files. raises: InputError."""
+    wanted = re.compile(rf"^ *- {re.escape(hub_id)}( |$)", re.IGNORECASE | re.MULTILINE)
+    for path in sorted(model_folder().glob("*.yaml")):
+        if wanted.search(path.read_text("utf-8")):
+            return path.stem
+    raise InputError(
+        f"no shipped model is released as {short(hub_id)}; download its config.json, for example by "
+        f"`hf download {short(hub_id)} config.json --local-dir mine`, and write the path of that file"
+    )
 
 
 def load_model_text(text: str, source: str = "<text>", overrides: Overrides = ()) -> Workload:

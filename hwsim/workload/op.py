@@ -13,6 +13,7 @@ KINDS = (
     "embedding",
     "norm",
     "attention_proj",
+    "indexer",
     "attention",
     "mlp",
     "router",
@@ -20,8 +21,10 @@ KINDS = (
     "shared_experts",
     "latent",
     "mamba_proj",
+    "linear_proj",
     "conv",
     "ssm",
+    "linear_attention",
     "mtp",
     "head",
     "link",
@@ -42,7 +45,7 @@ WEIGHT_CLASSES = (
     "mamba_out",
     "mtp",
 )
-FIXED_CLASSES = {"norm": "bf16", "conv": "bf16", "ssm": "bf16", "router": "fp32"}
+FIXED_CLASSES = {"norm": "bf16", "conv": "bf16", "ssm": "bf16", "router": "fp32", "absorbed": "bf16"}
 
 #: Roles of caches that a workload keeps from one step to the next -> the kind of bytes in a Result.
 CACHES = {"kv": "kv", "ssm": "state", "conv": "state"}
@@ -138,7 +141,10 @@ class Gemm:
 
 @dataclass(frozen=True, slots=True)
 class AttentionCore:
-    """Shape of an attention core: per sequence, `new` tokens after `cached` ones; window 0: all positions."""
+    """Shape of an attention core: per sequence, `new` tokens after `cached` ones; window 0: all positions.
+
+    head_dim: half of the elements that the cache holds per position and KV head (K and V may differ in width).
+    """
 
     sequences: int
     new: int
@@ -174,6 +180,7 @@ class Op:
     link:        collective between `peers` chips ("": none) on a vector of link_elements (`arch.link`).
     core:        shape of the attention core, if the op is one.
     distinct:    expected number of distinct experts that the step chooses, unrounded, if the op computes experts.
+    channels:    channels of a short convolution (0: the op is none).
     """
 
     name: str
@@ -193,6 +200,7 @@ class Op:
     peers: int = 1
     core: AttentionCore | None = None
     distinct: float | None = None
+    channels: int = 0
 
     @property
     def dot_macs(self) -> int:

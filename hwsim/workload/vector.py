@@ -10,6 +10,10 @@ from __future__ import annotations
 
 #: x*x, sum; times rsqrt(mean), times gain (Zhang and Sennrich, arXiv 1910.07467, equation 4).
 RMSNORM = 4
+#: Mean, subtract, square, mean, times rsqrt, gain; a bias is one more (Ba et al., arXiv 1607.06450).
+LAYERNORM = 6
+#: x*x, sum, times rsqrt: a norm without gain, of a query or key.
+L2NORM = 3
 #: y = x + r.
 RESIDUAL = 1
 #: y = x + b.
@@ -22,6 +26,18 @@ SINK = 2
 ROPE = 3
 #: x * sigmoid(x): negate, exp, add one, divide (Elfwing et al., arXiv 1702.03118).
 SILU = 4
+#: sigmoid(x) times the result: negate, exp, add one, divide, multiply (output gate, arXiv 2505.06708).
+SIGMOID_GATE = 5
+#: Per pair and head: divide, tanh, multiply (Gemma 2, arXiv 2408.00118).
+SOFTCAP = 3
+#: 0.5 x (1 + tanh(c (x + d x^3))): square, multiply, multiply, add, multiply, tanh, add, two multiplies.
+GELU_TANH = 9
+#: 0.5 x (1 + erf(x / sqrt 2)), with erf as one pass (Hendrycks and Gimpel, arXiv 1606.08415).
+GELU = 5
+#: x * sigmoid(1.702 x).
+QUICK_GELU = 5
+#: max(x, 0).
+RELU = 1
 #: min of the gate, max and min of the other half, times -alpha, exp, add one, divide, other half plus one
 #: (gpt-oss, arXiv 2508.10925; Hugging Face transformers, GptOssExperts).
 SILU_CLAMPED = 8
@@ -48,7 +64,47 @@ SSD_CHANNEL = 3
 #: Prefill, per head and pair of positions in a chunk: difference of the running sums, exp, times C B^T.
 SSD_PAIR = 3
 
-ACTIVATION = {"silu": SILU, "silu_clamped": SILU_CLAMPED, "relu2": RELU2}
+# Mamba-1 (Gu and Dao, arXiv 2312.00752): A differs for every state element.
+#: Per state element and token: dt A, exp, times S, dt x times B, add, times C, add.
+SELECTIVE_UPDATE = 7
+#: Per channel and token: softplus(dt + bias) is add, exp, add one, log; dt x; y + D x is two; times silu(z) is five.
+SELECTIVE_CHANNEL = 12
+
+# Gated DeltaNet (Yang et al., arXiv 2412.06464) and Kimi Delta Attention (arXiv 2510.26692).
+#: Per state element and token: decay, S k and S q (two each), the outer product (two).
+DELTA_UPDATE = 7
+#: Per value channel and token: v - S k, times beta.
+DELTA_CHANNEL = 2
+#: Per value head and token: sigmoid of beta is four; exp(-exp(A) softplus(a + dt)) is six.
+DELTA_HEAD = 10
+#: Per decay and token: exp(-exp(A) softplus(a + dt)).
+DELTA_DECAY = 6
+#: Prefill, per value head and pair of positions in a chunk: decay difference, exp, multiply; once each for the
+#: triangular system and for the scores.
+DELTA_PAIR = 6
+#: Prefill, per key channel and token: k times beta, decay in, decay out.
+DELTA_KEY = 3
+
+# Lightning attention (Qin et al., arXiv 2401.04658): a fixed decay per head.
+#: Per state element and token: decay and k v (a multiply and an add, with the decay a multiply), S q (two).
+LIGHTNING_UPDATE = 5
+#: Prefill, per head and pair of positions in a block: times the decay of their distance.
+LIGHTNING_PAIR = 1
+
+#: Router with groups: the two largest scores of each group, their sum, and the choice of groups, per expert.
+GROUPS = 2
+#: Sparse attention: ReLU of a score, times its head's weight, add (DeepSeek-V3.2, arXiv 2512.02556).
+INDEX_SCORE = 3
+
+ACTIVATION = {
+    "silu": SILU,
+    "silu_clamped": SILU_CLAMPED,
+    "relu2": RELU2,
+    "relu": RELU,
+    "gelu": GELU,
+    "gelu_tanh": GELU_TANH,
+    "quick_gelu": QUICK_GELU,
+}
 
 
 def feed_forward(activation: str, gated: bool) -> int:

@@ -91,7 +91,7 @@ def test_a_workload_is_four_files(tmp_path):
     copy.row("hwsim/workload/load.py", after, "from hwsim.workload.mine.model import stack")
     copy.row("hwsim/workload/load.py", '"layers": language_model,', '    "stack": stack,')
     copy.row("hwsim/workload/op.py", '    "gemm",', '    "stack",')
-    assert copy.touched == listed("(c)")
+    assert copy.touched == listed("(c) A workload")
     (tmp_path / "mine.yaml").write_text("name: mine\nstack: {width: 256, depth: 4}\n")
     out = copy.run("-m", "hwsim", "run", "m0", "--model", "mine.yaml", "--batch", "3", "--weights", "int8", "--json")
     result = json.loads(out)

@@ -219,7 +219,8 @@ def _convolution(cores: Cores, op: Op, warm: bool) -> Kernel | None:
     """The short convolution of Mamba-2, of prompts or of one token; None where neither chip nor lender has it."""
     if op.cache is None or not op.params:
         return None
-    channels, taps = op.params // (op.cache.row + 2), op.cache.row
+    taps = op.cache.row
+    channels = op.channels or op.params // (taps + 2)
     state_elements = channels * taps
     if not state_elements:
         return None
@@ -231,7 +232,7 @@ def _convolution(cores: Cores, op: Op, warm: bool) -> Kernel | None:
     if prompts is None:
         return None
     sequences = op.cache.write // state_elements
-    return convolution(sequences, op.inputs // (channels * sequences), channels, cores, prompts).known(known)
+    return convolution(sequences, op.outputs // (channels * sequences), channels, cores, prompts).known(known)
 
 
 def _collective(chip: Chip, op: Op, opd: Operands) -> Kernel:

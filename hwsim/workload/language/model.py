@@ -7,15 +7,25 @@ contain the totals that the authors publish, and tests compare the two.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
 
-from hwsim.workload.op import Kept, Op, StepOptions, Stored
+from hwsim.workload.language.checkpoint import Checkpoint
+from hwsim.workload.language.kinds import ALWAYS, WORDS, Part
+from hwsim.workload.language.parts.attention import Attention
+from hwsim.workload.language.parts.feedforward import Mlp
+from hwsim.workload.language.parts.mamba2 import Mamba2
+from hwsim.workload.language.parts.moe import Moe
+from hwsim.workload.language.parts.step import Norm
+from hwsim.workload.op import CACHES, Kept, Op, StepOptions, Stored
 
-Part = TypeVar("Part", "Attention", "Mamba2", "Mlp", "Moe")
+__all__ = ["LAYER_KINDS", "Attention", "Mamba2", "Mlp", "Model", "Moe", "Slot"]
 
 #: Letters of a layer pattern, and the parts of such a layer. Each part has a norm before it. The letters M E * - are
-#: those of the nemotron_h configurations; layers with lower-case letters use sliding-window attention.
+#: those of the nemotron_h configurations; layers with lower-case letters use sliding-window attention. A model's
+#: `blocks` may add letters, and give these another meaning.
 LAYER_KINDS = {
     "M": ("mamba",),
     "E": ("moe",),
@@ -27,146 +37,42 @@ LAYER_KINDS = {
     "y": ("window_attention", "moe"),
 }
 
-
-@dataclass(frozen=True, slots=True)
-class Attention:
-    """Grouped-query attention: `q_heads` share `kv_heads`.
-
-    rope:    queries and keys are rotated by position.
-    qk_norm: each query and key head has an RMS norm.
-    bias:    the four projections add a bias.
-    sinks:   each softmax includes one learned logit per query head.
-    window:  positions that sliding-window layers attend to, including their own (0: there are no such layers).
-    """
-
-    q_heads: int
-    kv_heads: int
-    head_dim: int
-    rope: bool
-    qk_norm: bool = False
-    bias: bool = False
-    sinks: bool = False
-    window: int = 0
-
-    @property
-    def q_width(self) -> int:
-        """Outputs of the query projection, and inputs of the output projection."""
-        return self.q_heads * self.head_dim
-
-    @property
-    def kv_width(self) -> int:
-        """K and V elements per token and layer."""
-        return 2 * self.kv_heads * self.head_dim
-
-    @property
-    def qkv_width(self) -> int:
-        """Outputs of the fused Q, K and V projection."""
-        return self.q_width + self.kv_width
+#: Names of the parts that a model file describes outside `parts`, and the mapping there.
+BUILT_IN = {
+    "attention": "attention",
+    "window_attention": "attention",
+    "mamba": "mamba2",
+    "mlp": "mlp",
+    "moe": "moe",
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Mamba2:
-    """Mamba-2 mixer (arXiv 2405.21060): `heads` of `head_dim` channels, `state` elements per channel.
+class Slot(NamedTuple):
+    """A part in a layer. beside: it has the same input as the part before it, and their results are added."""
 
-    groups: heads in one group share B and C. chunk: positions per chunk of the scan in prefill.
-    """
-
-    heads: int
-    head_dim: int
-    state: int
-    groups: int
-    conv_kernel: int
-    chunk: int
-
-    @property
-    def inner(self) -> int:
-        """Inner width."""
-        return self.heads * self.head_dim
-
-    @property
-    def conv_channels(self) -> int:
-        """Channels that the short convolution runs over: x, B and C."""
-        return self.inner + 2 * self.groups * self.state
-
-    @property
-    def in_width(self) -> int:
-        """Outputs of the in-projection: z, then x, B and C, then dt."""
-        return self.inner + self.conv_channels + self.heads
-
-    @property
-    def state_elements(self) -> int:
-        """SSM state elements per layer and sequence."""
-        return self.inner * self.state
-
-    @property
-    def conv_elements(self) -> int:
-        """Convolution state elements per layer and sequence: the last kernel - 1 inputs of each channel."""
-        return self.conv_channels * (self.conv_kernel - 1)
+    name: str
+    part: Part
+    beside: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Mlp:
-    """Feed-forward block. gated: the activation is multiplied by the output of a third matrix (SwiGLU)."""
-
-    intermediate: int
-    gated: bool
-    activation: str
-    bias: bool = False
-
-    def parameters(self, width: int) -> int:
-        """Weights and biases of one block with `width` inputs and outputs."""
-        return feed_forward(self.gated, width, self.intermediate, self.bias)
-
-
-@dataclass(frozen=True, slots=True)
-class Moe:
-    """Mixture of experts: `top_k` of `experts` per token, and a shared expert (width 0: none).
-
-    latent: the routed experts take a projection of this width (LatentMoE, arXiv 2601.18089; 0: the hidden state);
-            router and shared expert take the hidden state.
-    bias:   router and experts add a bias.
-    """
-
-    experts: int
-    top_k: int
-    intermediate: int
-    gated: bool
-    activation: str
-    shared_intermediate: int = 0
-    latent: int = 0
-    bias: bool = False
-
-    def expert(self, hidden: int) -> int:
-        """Weights and biases of one routed expert."""
-        return feed_forward(self.gated, self.latent or hidden, self.intermediate, self.bias)
-
-
-def required(part: Part | None) -> Part:
-    """`part` of a model with layers that use it; a file without it is refused when it is read (`load`)."""
-    assert part is not None, "the model has a layer whose shape it does not describe"
-    return part
-
-
-def matrices(gated: bool) -> int:
-    """Number of weight matrices of a feed-forward block: up, down and, if gated, a gate."""
-    return 3 if gated else 2
-
-
-def feed_forward(gated: bool, width: int, intermediate: int, bias: bool) -> int:
-    """Weights (and biases) of width -> intermediate -> width."""
-    biases = (matrices(gated) - 1) * intermediate + width if bias else 0
-    return matrices(gated) * width * intermediate + biases
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Model:
     """A language model.
 
-    layers:    kinds of the layers in order, as letters of LAYER_KINDS.
+    layers:    kinds of the layers in order, as letters of `blocks` and LAYER_KINDS.
     max_context: the longest context that the model was made for (None: no limit is known).
     mtp:       layers of the multi-token-prediction block, as letters ("": none); not in the totals.
     published: parameter counts of the authors (None: not published); active counts include the head and, where the
                name says so, the embedding.
+    parts:     further parts by name: one shape, or one per layer that contains the part.
+    blocks:    further letters: the parts of such a layer by name, and whether each stands beside the one before it.
+    norm, embedding_norm, final_norm: the norms around parts, after the embedding and before the head.
+    head:      "lm", "none", "pooler" (one square matrix with a bias), or a number of labels; head_bias: logits add a
+               bias; softcap: logits pass through a scaled tanh.
+    positions: rows of a table of positions that is added to the embedding (0: none).
+    mtp_tables: "shared", or "own": the checkpoint stores embedding and head once more for the block.
+    checkpoint: the formats of a quantised release (None: 16 bits).
+    ids:       names on the Hugging Face Hub of the releases that have this shape; no part of the configuration.
     """
 
     name: str
@@ -184,6 +90,67 @@ class Model:
     published_total: float | None = None
     published_active: float | None = None
     published_active_with_embedding: float | None = None
+    parts: tuple[tuple[str, tuple[Part, ...]], ...] = ()
+    blocks: tuple[tuple[str, tuple[tuple[str, bool], ...]], ...] = ()
+    norm: Norm = Norm()
+    embedding_norm: bool = False
+    final_norm: bool = True
+    head: str | int = "lm"
+    head_bias: bool = False
+    softcap: bool = False
+    positions: int = 0
+    mtp_tables: str = "shared"
+    checkpoint: Checkpoint | None = None
+    ids: tuple[str, ...] = field(default=(), compare=False)
+
+    # -- layers ------------------------------------------------------------------------------------
+
+    def block(self, letter: str) -> tuple[tuple[str, bool], ...]:
+        """Names of the parts of a layer with this letter, and whether each stands beside the one before it."""
+        own = dict(self.blocks).get(letter)
+        return tuple((name, False) for name in LAYER_KINDS[letter]) if own is None else own
+
+    def shapes_of(self, name: str) -> tuple[Part, ...]:
+        """The shapes of a part by name: one, or one per layer that contains it; a file without it is refused."""
+        own = dict(self.parts).get(name)
+        if own is not None:
+            return own
+        part = getattr(self, BUILT_IN[name])
+        assert part is not None, "the model has a layer whose shape it does not describe"
+        if name == "attention" and part.window:
+            return (replace(part, window=0),)  # the window is that of layers with window_attention
+        return (part,)
+
+    @cached_property
+    def plan(self) -> tuple[tuple[Slot, ...], ...]:
+        """The parts of each layer."""
+        used: Counter[str] = Counter()
+        return tuple(self._slots(letter, used) for letter in self.layers)
+
+    @cached_property
+    def mtp_plan(self) -> tuple[tuple[Slot, ...], ...]:
+        """The parts of each layer of the multi-token-prediction block: shapes of the last layers that have them."""
+        return tuple(self._slots(letter, None) for letter in self.mtp)
+
+    def _slots(self, letter: str, used: Counter[str] | None) -> tuple[Slot, ...]:
+        found = []
+        for name, beside in self.block(letter):
+            shapes = self.shapes_of(name)
+            at = -1 if used is None else used[name] % len(shapes)
+            found.append(Slot(name, shapes[at], beside))
+            if used is not None:
+                used[name] += 1
+        return tuple(found)
+
+    @property
+    def shapes(self) -> tuple[Part, ...]:
+        """Every distinct shape in the layers and in the multi-token-prediction block."""
+        return tuple(dict.fromkeys(slot.part for slots in (*self.plan, *self.mtp_plan) for slot in slots))
+
+    @property
+    def encoder(self) -> bool:
+        """Whether some layer attends in both directions."""
+        return any(isinstance(part, Attention) and not part.causal for part in self.shapes)
 
     # -- the answers of a workload -----------------------------------------------------------------
 
@@ -205,64 +172,105 @@ class Model:
 
         shared = Parallel(step.chips, step.parallel)
         model, sequences = chip_model(self, shared), -(-step.batch // shared.sequences)
-        a, s, found = model.attention, model.mamba2, []
-        if a:
-            tokens = step.context + (step.phase == "decode")
-            if step.keep_windows and a.window:
-                model = replace(model, attention=replace(a, window=tokens))
-            found.append(Kept("kv", sequences * model.kv_elements(tokens) // a.head_dim, a.head_dim))
-        if s:
-            found.append(Kept("ssm", sequences * model.ssm_state_elements // s.state, s.state))
-            taps = s.conv_kernel - 1
-            found.append(Kept("conv", sequences * model.conv_state_elements // taps if taps else 0, taps))
-        return tuple(found)
+        tokens = step.context + (step.phase == "decode")
+        return tuple(
+            Kept(role, sequences * rows, row) for role, rows, row in model.kept_by_one(tokens, step.keep_windows)
+        )
+
+    def kept_by_one(self, tokens: int, all_positions: bool = False) -> list[Kept]:
+        """Caches and states of one sequence of `tokens`, by role and row, over all layers."""
+        rows: Counter[tuple[str, int]] = Counter()
+        for slots in self.plan:
+            for slot in slots:
+                for each in slot.part.kept(tokens, all_positions):
+                    rows[each.role, each.row] += each.rows
+        order = list(CACHES)
+        found = sorted(rows.items(), key=lambda item: order.index(item[0][0]))
+        return [Kept(role, n, row) for (role, row), n in found]
 
     def config(self) -> dict[str, Any]:
         """The model as plain data in the layout of its file, without absent parts; `load_model_text` can read it."""
         config: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name.startswith("published_"):
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name == "ids":
+                continue
+            if each.name.startswith("published_"):
                 if value is not None:
-                    config.setdefault("published", {})[field.name.removeprefix("published_")] = value
+                    config.setdefault("published", {})[each.name.removeprefix("published_")] = value
+            elif each.name == "parts":
+                config |= {"parts": {name: _part_config(shapes) for name, shapes in value}} if value else {}
+            elif each.name == "blocks":
+                written = {letter: [[name] if beside else name for name, beside in block] for letter, block in value}
+                config |= {"blocks": written} if value else {}
+            elif each.name == "checkpoint":
+                config |= {"checkpoint": value.config()} if value else {}
+            elif each.name in _NEW:
+                if value != each.default:
+                    config[each.name] = _plain(value) if is_dataclass(value) else value
             elif value is not None and value != "":
-                plain = isinstance(value, (str, int))
-                config[field.name] = value if plain else {f.name: getattr(value, f.name) for f in fields(value)}
+                config[each.name] = value if isinstance(value, (str, int)) else _plain(value)
         return config
 
     # -- counts ------------------------------------------------------------------------------------
 
     def count(self, part: str) -> int:
-        """Number of layers that contain `part`: attention, window_attention, mamba, mlp or moe."""
-        return sum(part in LAYER_KINDS[letter] for letter in self.layers)
+        """Number of layers that contain the part of this name."""
+        return sum(name == part for letter in self.layers for name, _ in self.block(letter))
 
     def parameters(self) -> tuple[tuple[str, int], ...]:
         """(weight class, elements) of the whole model, without the MTP block.
 
-        With h hidden, V vocabulary, g matrices per feed-forward block (2, gated 3), w the latent width or h:
-
-        attention  h dh (nq + 2 nkv) + nq dh h        [+ 2 dh QK norm] [+ biases] [+ nq sinks]
-        mamba      h (2 di + 2 G N + H) + c (kernel + 1) + 3 H + di + di h,   di = H P,  c = di + 2 G N
-        moe        E g w m + E h router + g h ms shared + 2 h l latent        [+ biases]
-        mlp        g h m                                                      [+ biases]
-        tables     V h embedding, V h head (none where tied), and a norm of h before each part and the head
+        Each kind of part has its formula (`parts/`); around each part is a norm (two where norms stand on both sides),
+        one more before the head. With h hidden and V vocabulary: embedding V h, and head V h unless they are tied.
         """
-        table = self.vocab * self.hidden
-        tables = {"embedding": table} if self.tied_embeddings else {"embedding": table, "head": table}
-        counts = self._layers(self.layers, all_experts=True)
-        counts["norm"] += self.hidden
-        return (*tables.items(), *counts.items())
+        counts = Counter(dict(self._tables()))
+        for row in self.layer_parameters():
+            if row.weights not in ("embedding", "head"):
+                counts[row.weights] += row.elements
+        return tuple(counts.items())
+
+    def _tables(self) -> list[tuple[str, int]]:
+        """Embedding and head."""
+        table, h = self.vocab * self.hidden, self.hidden
+        sizes = {"lm": 0 if self.tied_embeddings else table, "none": 0, "pooler": h * h + h}
+        head = sizes[self.head] if isinstance(self.head, str) else self.head * h
+        head += self.vocab if self.head_bias else 0
+        return [("embedding", table + self.positions * h), *([("head", head)] if head else [])]
+
+    @property
+    def _outer_norms(self) -> int:
+        return self.norm.parameters(self.hidden) * (self.embedding_norm + self.final_norm)
 
     def layer_parameters(self) -> tuple[Stored, ...]:
         """Weights by class and layer, in program order; they sum to `parameters`."""
-        rows = [Stored(name, -1, n) for name, n in self.parameters() if name in ("embedding", "head")]
-        for layer, letter in enumerate(self.layers):
-            rows += [Stored(name, layer, n) for name, n in self._layers(letter, all_experts=True).items()]
-        return (*rows, Stored("norm", -1, self.hidden))
+        rows = [Stored(name, -1, n) for name, n in self._tables()]
+        for layer, slots in enumerate(self.plan):
+            rows += [Stored(name, layer, n) for name, n in self.layer_counts(slots).items()]
+        return (*rows, Stored("norm", -1, self._outer_norms))
+
+    def layer_counts(self, slots: Iterable[Slot], active: bool = False) -> Counter[str]:
+        """Elements by weight class of a layer with these parts. active: of the experts that one token chooses."""
+        counts: Counter[str] = Counter()
+        norms = self.norm.parameters(self.hidden) * self.norm.per_part
+        for slot in slots:
+            found = Counter({"norm": 0 if slot.beside else norms})
+            for name, n in slot.part.parameters(self.hidden, active):
+                found[name] += n
+            for name, n in found.items():
+                if n:
+                    counts[name] += n
+        return counts
 
     def mtp_parameters(self) -> int:
         """Parameters of the MTP block: fusion 2h x h, three norms, layers; embedding and head are shared."""
-        return self._mtp(all_experts=True)
+        return self._mtp(active=False)
+
+    @property
+    def mtp_stored(self) -> int:
+        """Parameters of the MTP block in the checkpoint, which may repeat embedding and head."""
+        again = 2 * self.vocab * self.hidden if self.mtp and self.mtp_tables == "own" else 0
+        return self.mtp_parameters() + again
 
     @property
     def total(self) -> int:
@@ -272,85 +280,78 @@ class Model:
     @property
     def active_body(self) -> int:
         """Parameters used per token, without embedding and head."""
-        return self.hidden + self._layers(self.layers, all_experts=False).total()
+        return self._outer_norms + sum(self.layer_counts(slots, active=True).total() for slots in self.plan)
 
     @property
     def active_with_head(self) -> int:
         """Parameters used per token, with the head, without the embedding."""
-        return self.active_body + self.vocab * self.hidden
+        if self.head == "lm":
+            return self.active_body + self.vocab * (self.hidden + self.head_bias)
+        return self.active_body + dict(self._tables()).get("head", 0)
 
     @property
     def active_with_embedding(self) -> int:
         """Parameters used per token, with the head and the whole embedding; a tied table counts once."""
-        return self.active_with_head + (0 if self.tied_embeddings else self.vocab * self.hidden)
+        tied = self.tied_embeddings and self.head == "lm"
+        return self.active_with_head + (0 if tied else self.vocab * self.hidden)
 
     @property
     def mtp_active(self) -> int:
         """Parameters of the MTP block used per draft token, without the head."""
-        return self._mtp(all_experts=False)
+        return self._mtp(active=True)
+
+    def _mtp(self, active: bool) -> int:
+        if not self.mtp:
+            return 0
+        h = self.hidden
+        return 2 * h * h + 3 * h + sum(self.layer_counts(slots, active).total() for slots in self.mtp_plan)
 
     def kv_elements(self, tokens: int) -> int:
-        """K and V elements kept for a sequence of `tokens`; sliding-window layers keep the window only."""
-        if self.attention is None:
-            return 0
-        windowed = self.count("window_attention") * min(tokens, self.attention.window)
-        return self.attention.kv_width * (self.count("attention") * tokens + windowed)
+        """K and V elements kept for a sequence of `tokens`; layers with a window keep the window only."""
+        return self._kept_elements("kv", tokens)
 
     @property
     def kv_elements_per_token(self) -> int:
         """K and V elements that each token adds permanently: those of the layers without a window."""
-        return self.count("attention") * self.attention.kv_width if self.attention else 0
+        return self.kv_elements(_LONG + 1) - self.kv_elements(_LONG)
 
     @property
     def ssm_state_elements(self) -> int:
         """SSM state elements of all layers, per sequence."""
-        return self.count("mamba") * self.mamba2.state_elements if self.mamba2 else 0
+        return self._kept_elements("ssm", 1)
 
     @property
     def conv_state_elements(self) -> int:
         """Convolution state elements of all layers, per sequence."""
-        return self.count("mamba") * self.mamba2.conv_elements if self.mamba2 else 0
+        return self._kept_elements("conv", 1)
 
-    def _layers(self, letters: str, all_experts: bool) -> Counter[str]:
-        """Elements by weight class, summed over the layers."""
-        total: Counter[str] = Counter()
-        for part, n in Counter(part for letter in letters for part in LAYER_KINDS[letter]).items():
-            for name, elements in self._part(part, all_experts):
-                total[name] += n * elements
-        return total
+    def _kept_elements(self, role: str, tokens: int) -> int:
+        return sum(k.rows * k.row for k in self.kept_by_one(tokens) if k.role == role)
 
-    def _part(self, part: str, all_experts: bool) -> list[tuple[str, int]]:
-        h = self.hidden
-        if part in ("attention", "window_attention"):
-            a = required(self.attention)
-            norms = h + (2 * a.head_dim if a.qk_norm else 0) + (a.q_heads if a.sinks else 0)
-            qkv, out = h * a.qkv_width, a.q_width * h
-            if a.bias:
-                qkv, out = qkv + a.qkv_width, out + h
-            return [("norm", norms), ("attention_qkv", qkv), ("attention_out", out)]
-        if part == "mamba":
-            s = required(self.mamba2)
-            return [
-                ("norm", h + s.inner),
-                ("mamba_in", h * s.in_width),
-                ("conv", s.conv_channels * (s.conv_kernel + 1)),
-                ("ssm", 3 * s.heads),
-                ("mamba_out", s.inner * h),
-            ]
-        if part == "mlp":
-            return [("norm", h), ("mlp", required(self.mlp).parameters(h))]
-        e = required(self.moe)
-        counts = [
-            ("norm", h),
-            ("router", e.experts * h + (e.experts if e.bias else 0)),
-            ("experts", (e.experts if all_experts else e.top_k) * e.expert(h)),
-            ("shared_experts", feed_forward(e.gated, h, e.shared_intermediate, False)),
-            ("latent", 2 * h * e.latent),
-        ]
-        return [(name, n) for name, n in counts if n]
 
-    def _mtp(self, all_experts: bool) -> int:
-        if not self.mtp:
-            return 0
-        h = self.hidden
-        return 2 * h * h + 3 * h + self._layers(self.mtp, all_experts).total()
+#: More tokens than any window holds.
+_LONG = 10**9
+
+#: Fields that a configuration contains only where they differ from their defaults.
+_NEW = ("norm", "embedding_norm", "final_norm", "head", "head_bias", "softcap", "positions", "mtp_tables")
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    """A part as a mapping: its first fields always, the others where they differ from their defaults."""
+    always, found = ALWAYS.get(type(value), 0), {}
+    for i, f in enumerate(fields(value)):
+        given = getattr(value, f.name)
+        if i < always or f.default is MISSING or given != f.default:
+            found[f.name] = _plain(given) if is_dataclass(given) else given
+    return found
+
+
+def _part_config(shapes: tuple[Part, ...]) -> dict[str, Any]:
+    """A part of `parts` as a mapping; where its shapes differ, a value is a list of one number per layer."""
+    every = [_plain(shape) for shape in shapes]
+    keys = dict.fromkeys(key for each in every for key in each)
+    columns = {key: [each.get(key) for each in every] for key in keys}
+    if any(None in column for column in columns.values()):
+        columns = {key: [getattr(shape, key) for shape in shapes] for key in keys}
+    kind = WORDS[type(shapes[0])]
+    return {"kind": kind} | {k: c[0] if all(v == c[0] for v in c) else c for k, c in columns.items()}

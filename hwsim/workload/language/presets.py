@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hwsim.errors import InputError, nearest
+from hwsim.workload.language.checkpoint import Checkpoint
 from hwsim.workload.op import Workload
 
 
@@ -17,7 +18,7 @@ class Preset:
     state:   format of the SSM state; stochastic rounding (which Super and Ultra use) is an option of the run.
     """
 
-    weights: Mapping[str, str]
+    weights: Mapping[str, str | Mapping[str, object]]
     activations: str | None = None
     kv: str | None = None
     state: str | None = None
@@ -106,6 +107,22 @@ _PRESETS: dict[str, dict[str, Preset]] = {
         "published-fp8": Preset(_map("fp8_block", embedding="bf16", head="bf16")),
     },
 }
+
+
+def released(model: Workload) -> Preset:
+    """The formats in which a model is released: those that its file names, else 16 bits."""
+    found = getattr(model, "checkpoint", None)
+    if not isinstance(found, Checkpoint):
+        return Preset({"default": "bf16"})
+    return Preset(found.table(), found.activations, found.kv)
+
+
+def released_note(model: Workload) -> tuple[str, ...]:
+    """A note on the formats that the model's file names, for a run that names none."""
+    found = getattr(model, "checkpoint", None)
+    if not isinstance(found, Checkpoint):
+        return ()
+    return (f"weights in the formats of the release ({found.method or 'as its file says'}); --weights overrides them",)
 
 
 def preset_names(model: Workload) -> list[str]:

@@ -12,6 +12,8 @@ from hwsim.errors import InputError
 from hwsim.jobs.run import checked_job
 from hwsim.workload import load_model, model_names
 from hwsim.workload.language.parallel import KINDS, Parallel, chip_parameters
+from hwsim.workload.language.parts.latent import Latent
+from hwsim.workload.language.parts.moe import Moe
 from hwsim.workload.language.routing import first_chip, groups
 from tests.workload.language.shapes import lower, role
 
@@ -20,10 +22,16 @@ SHARED = ("attention_qkv", "attention_out", "mlp", "experts", "shared_experts", 
 SHARED += ("mamba_in", "mamba_out", "head")
 
 
+#: Ops that every chip does whole: of latent attention, what comes before the heads, and the indexer; dt, B and C.
+REPEATED = ("latent_qkv", "index_q", "index_k", "index_scores")
+#: Caches that every chip holds whole: rows of latent attention, which all heads read, and keys of the indexer.
+WHOLE = ("attention", "latent_attention")
+
+
 def shares(model, n):
-    """Nothing is repeated."""
-    a, s = model.attention, model.mamba2
-    return not (a and (a.q_heads % n or a.kv_heads % n) or s and (s.heads % n or s.groups % n))
+    """Nothing that has heads is repeated."""
+    heads = ("q_heads", "kv_heads", "heads", "groups", "key_heads", "value_heads")
+    return not any(getattr(p, h, n) % n for p in model.shapes if not isinstance(p, Moe) for h in heads)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -39,6 +47,7 @@ def test_one_chip_is_the_plain_step(name, kind):
 @pytest.mark.parametrize("name, n", [(m, n) for m in model_names() for n in (2, 4, 8) if shares(load_model(m), n)])
 def test_tensors_are_divided_and_the_chips_do_the_work_together(name, n):
     model = load_model(name)
+    latent = any(isinstance(part, Latent) for part in model.shapes)
     for phase in ("decode", "prefill"):
         whole, one = (lower(model, phase, 16, 512, parallel=Parallel(p)) for p in (1, n))
         one = [op for op in one if not op.link]
@@ -46,9 +55,14 @@ def test_tensors_are_divided_and_the_chips_do_the_work_together(name, n):
         for a, b in zip(whole, one, strict=True):
             if a.kind in ("norm", "router") and a.name != "gated_norm" or a.name == "qk_norm":
                 continue
+            if a.name in REPEATED:
+                assert b == a
+                continue
             assert n * b.dot_macs == pytest.approx(a.dot_macs, rel=2e-2), a.name  # rounded up where it must
             assert n * b.dot_macs >= a.dot_macs
-            if a.cache:
+            if a.cache and latent and a.name in WHOLE:
+                assert b.cache == a.cache
+            elif a.cache:
                 assert (n * b.cache.read, n * b.cache.write) == (a.cache.read, a.cache.write)
             if a.kind == "ssm":
                 assert n * b.vector == a.vector
