@@ -47,16 +47,22 @@ def model(
     as_json: Json = False,
 ) -> None:
     """List models, or show their parameter counts."""
+    from hwsim.report.graph import graph_table, graph_text
     from hwsim.report.text import model_table, model_text
-    from hwsim.workload import load_model, model_names
+    from hwsim.workload import Model, load_model, model_names, workload_names
+    from hwsim.workload.graph.graph import Graph
 
-    models = [load_model(name) for name in names or model_names()]
+    models = [load_model(name) for name in names or (model_names() if as_json else workload_names())]
+    language = [m for m in models if isinstance(m, Model)]
+    graphs = [m for m in models if isinstance(m, Graph)]
     if as_json:
         print(json.dumps({"schema": 1, "models": [m.config() for m in models]}, indent=2))
     elif names:
-        print("\n\n".join(model_text(m) for m in models))
+        print("\n\n".join([*map(model_text, language), *map(graph_text, graphs)]))
     else:
-        print(model_table(models))
+        print(model_table(language))
+        print()
+        print(graph_table(graphs))
 
 
 @app.command("format", context_settings={"ignore_unknown_options": True})
@@ -151,14 +157,15 @@ def numbers_apart(words: list[str]) -> tuple[list[str], list[float]]:
 
 @app.command()
 def schema(
-    what: Annotated[str, typer.Argument(metavar="[machine|model]", help="kind of file")] = "machine",
+    what: Annotated[str, typer.Argument(metavar="[machine|model|graph]", help="kind of file")] = "machine",
 ) -> None:
     """Print a JSON Schema, for editors."""
     from hwsim.arch import json_schema
     from hwsim.jobs.options import check_choice
-    from hwsim.workload import model_schema
+    from hwsim.workload import graph_schema, model_schema
 
     if what == "engine":
         raise InputError("schema: `hwsim schema machine` now holds every kind of machine; write that")
-    check_choice("schema", what, ("machine", "model"))
-    print(json.dumps(model_schema() if what == "model" else json_schema(), indent=2))
+    check_choice("schema", what, ("machine", "model", "graph"))
+    schemas = {"machine": json_schema, "model": model_schema, "graph": graph_schema}
+    print(json.dumps(schemas[what](), indent=2))

@@ -18,9 +18,18 @@ from hwsim.workload.op import Workload
 
 Overrides = Iterable[tuple[str, str | Placed]]
 
+
+def _graph(document: Document) -> Workload:
+    """A graph; its reader is loaded for graphs only."""
+    from hwsim.workload.graph.load import graph
+
+    return graph(document)
+
+
 #: Kinds of workload: a top-level key that only files of this kind have -> function from the document to the workload.
 KINDS: dict[str, Callable[[Document], Workload]] = {
     "layers": language_model,
+    "ops": _graph,
 }
 
 #: Parts of a model file that a study may vary.
@@ -37,6 +46,21 @@ def model_names() -> list[str]:
     return sorted(path.stem for path in model_folder().glob("*.yaml"))
 
 
+def graph_folder() -> Path:
+    """The folder of the shipped graph files."""
+    return Path(__file__).resolve().parent / "graphs"
+
+
+def graph_names() -> list[str]:
+    """Names of the shipped graphs, sorted."""
+    return sorted(path.stem for path in graph_folder().glob("*.yaml"))
+
+
+def workload_names() -> list[str]:
+    """Names of everything that is shipped: language models, then graphs."""
+    return [*model_names(), *graph_names()]
+
+
 def load_model(name_or_path: str | Path, overrides: Overrides = ()) -> Workload:
     """The shipped workload of that name, or the workload in a YAML file, a Hugging Face config.json or its folder.
 
@@ -45,8 +69,9 @@ def load_model(name_or_path: str | Path, overrides: Overrides = ()) -> Workload:
     raises:    InputError with every error found.
     """
     text, path = str(name_or_path), Path(name_or_path)
-    if isinstance(name_or_path, str) and text in model_names():
-        shipped = model_folder() / f"{text}.yaml"
+    if isinstance(name_or_path, str) and text in workload_names():
+        folder_of = model_folder() if text in model_names() else graph_folder()
+        shipped = folder_of / f"{text}.yaml"
         return _load(read(os.path.relpath(shipped) if shipped.is_relative_to(Path.cwd()) else shipped), overrides)
     try:
         folder = path.is_dir() and (path / "config.json").is_file()
@@ -57,7 +82,7 @@ def load_model(name_or_path: str | Path, overrides: Overrides = ()) -> Workload:
     if text.endswith(".json"):
         return _load(huggingface.read(path), overrides)
     if isinstance(name_or_path, str) and not text.endswith((".yaml", ".yml")) and os.sep not in text:
-        known = nearest(text[:60], model_names())
+        known = nearest(text[:60], workload_names())
         raise InputError(f"unknown model {short(text)}{known} (a path to a YAML file or a config.json also works)")
     return _load(read(name_or_path), overrides)
 
@@ -76,6 +101,13 @@ def shipped_models() -> list[Model]:
 def model_schema() -> dict[str, Any]:
     """JSON Schema of a model file (draft 2020-12), for editors."""
     return json_schema(ModelFile, "hwsim model")
+
+
+def graph_schema() -> dict[str, Any]:
+    """JSON Schema of a graph file (draft 2020-12), for editors."""
+    from hwsim.workload.graph.schema import GraphFile
+
+    return json_schema(GraphFile, "hwsim graph")
 
 
 def _load(document: Document, overrides: Overrides) -> Workload:

@@ -26,6 +26,29 @@ KINDS = (
     "head",
     "link",
     "gemm",
+    "linear",
+    "matmul",
+    "depthwise",
+    "pool",
+    "activation",
+    "softmax",
+    "elementwise",
+    "reduce",
+    "concat",
+    "transpose",
+    "expand",
+    "pad",
+    "resize",
+    "gather",
+    "scatter",
+    "segment",
+    "sort",
+    "topk",
+    "knn",
+    "farthest",
+    "assign",
+    "distribute",
+    "interact",
 )
 
 #: Weight classes that a format map may name, and those with a fixed format.
@@ -41,8 +64,17 @@ WEIGHT_CLASSES = (
     "mamba_in",
     "mamba_out",
     "mtp",
+    "linear",
+    "convolution",
 )
-FIXED_CLASSES = {"norm": "bf16", "conv": "bf16", "ssm": "bf16", "router": "fp32"}
+FIXED_CLASSES = {
+    "norm": "bf16",
+    "conv": "bf16",
+    "ssm": "bf16",
+    "router": "fp32",
+    "depthwise": "bf16",
+    "constant": "bf16",
+}
 
 #: Roles of caches that a workload keeps from one step to the next -> the kind of bytes in a Result.
 CACHES = {"kv": "kv", "ssm": "state", "conv": "state"}
@@ -98,6 +130,10 @@ class Workload(Protocol):
     @property
     def name(self) -> str:
         """The name that results print."""
+
+    @property
+    def unit(self) -> str:
+        """What a step computes one of per sequence of the batch, and results count per second: token, sample."""
 
     @property
     def max_context(self) -> int | None:
