@@ -40,7 +40,9 @@ def test_its_python_runs():
 
 
 def test_its_table_names_every_op_and_field():
-    rows = {re.match(r"\| `(\w+)` \|", line)[1]: line for line in PAGE.splitlines() if re.match(r"\| `\w+` \| [\d]", line)}
+    rows = {
+        re.match(r"\| `(\w+)` \|", line)[1]: line for line in PAGE.splitlines() if re.match(r"\| `\w+` \| [\d]", line)
+    }
     kinds = get_args(get_args(AnyOp)[0])
     assert {get_args(kind.model_fields["op"].annotation)[0] for kind in kinds} == set(rows)
     for kind in kinds:

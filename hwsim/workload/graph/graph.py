@@ -107,7 +107,8 @@ class Graph:
             host, last = -1, None
             if node.JOINS:
                 host, last = max(((maker.get(source(g.name), -1), g) for g in node.given), key=lambda found: found[0])
-            if last is not None and host >= 0 and uses[source(last.name)] == 1 and ops[host].outputs == op.outputs:
+            fits = last is not None and host >= 0 and uses[source(last.name)] == 1 and ops[host].outputs == op.outputs
+            if last is not None and fits and not (op.params and ops[host].kind == "embedding"):
                 ops[host] = joined(ops[host], op, last.tensor.elements(batch))
                 maker[node.name] = host
             else:
