@@ -23,7 +23,7 @@ Pads = Annotated[
     Annotated[Edge, Tag("one")]
     | Annotated[list[Edges], Tag("list")]
     | Annotated[Literal["same", "circular"], Tag("text")],
-    Discriminator(one_or_list),
+    Discriminator(lambda value: "text" if isinstance(value, str) else one_or_list(value)),
 ]
 Channels = Literal["first", "last"]
 

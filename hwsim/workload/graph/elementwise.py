@@ -167,7 +167,7 @@ class ElementwiseFile(OpFile):
     function: Literal["add", "sub", "mul", "div", "max", "min", "pow"] = Field(
         description="What is computed, from left to right.", examples=["add"]
     )
-    constant: float | int | None = Field(None, description="A number that is the last operand.", examples=[0.5])
+    constant: float | None = Field(None, description="A number that is the last operand.", examples=[0.5])
     activation: Activation | None = Field(None, description="A function of the result.", examples=["relu"])
 
     def nodes(self, name: str, given: tuple[Given, ...]) -> list[Node]:

@@ -180,7 +180,7 @@ class OpFile(FilePart):
 
 def one_or_list(value: Any) -> str:
     """The tag of a value that is one number or a list of numbers."""
-    return "list" if isinstance(value, list) else "text" if isinstance(value, str) else "one"
+    return "list" if isinstance(value, list) else "one"
 
 
 def made(shape: Sequence[int], given: Sequence[Given], rows: int = 0) -> Tensor:

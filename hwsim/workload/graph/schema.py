@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from hwsim.files.fields import FilePart
 from hwsim.workload.graph.convolution import ConvFile, PoolFile
@@ -101,11 +101,17 @@ class IndexFile(FilePart):
     rows: Side = Field(description="The indices are below this.", examples=[30522])
 
 
+AnyInput = Annotated[
+    Annotated[Shape, Tag("list")] | Annotated[IndexFile, Tag("mapping")],
+    Discriminator(lambda value: "mapping" if isinstance(value, dict) else "list"),
+]
+
+
 class PublishedGraphFile(FilePart):
     """Counts that the authors publish; they are compared with ours and never used."""
 
-    parameters: int | float | None = Field(None, gt=0, description="Weights.", examples=[25.56e6])
-    macs: int | float | None = Field(None, gt=0, description="Multiply-adds per sample.", examples=[4.09e9])
+    parameters: float | None = Field(None, gt=0, description="Weights.", examples=[25.56e6])
+    macs: float | None = Field(None, gt=0, description="Multiply-adds per sample.", examples=[4.09e9])
     source: str = Field("", description="Where.")
 
 
@@ -115,7 +121,7 @@ class GraphFile(FilePart):
     name: str = Field(pattern="^[a-z0-9][a-z0-9._-]{0,63}$", description="Name of the network.", examples=["resnet50"])
     description: str = Field("", description="Description in one line.", examples=["ResNet-50 on 224 x 224 images"])
     sizes: dict[Label, Side] = Field({}, description="Numbers with names, for shapes and ops.", examples=[{"n": 1024}])
-    inputs: dict[Label, Shape | IndexFile] = Field(
+    inputs: dict[Label, AnyInput] = Field(
         min_length=1,
         description="What a sample consists of: shapes without the batch axis; indices also say below what they are.",
         examples=[{"image": [3, 224, 224]}],
