@@ -1,8 +1,8 @@
 """Counts of graph workloads from published formulas and layer tables; imports nothing of hwsim.
 
 Each entry of `COUNTS` is (parameters, multiply-adds of one sample) of a shipped graph, computed here from the shapes
-that the papers and PyTorch Geometric's examples state. `python -m tests.verification.graph_counts` prints them beside the
-published totals. Convolutions count their padding, as published counts do; a bias is no multiply-add.
+that the papers and PyTorch Geometric's examples state. `python -m tests.verification.graph_counts` prints them beside
+the published totals. Convolutions count their padding, as published counts do; a bias is no multiply-add.
 """
 
 from __future__ import annotations

@@ -114,7 +114,8 @@ def test_one_node():
 
 
 def test_sizes_stand_for_numbers():
-    text = "name: net\nsizes: {n: 6, k: 2}\ninputs: {x: [n, 3], n: [n]}\nops:\n  - {name: a, op: knn, in: [x], neighbours: k}\n"
+    text = "name: net\nsizes: {n: 6, k: 2}\ninputs: {x: [n, 3], n: [n]}\n"
+    text += "ops:\n  - {name: a, op: knn, in: [x], neighbours: k}\n"
     assert load_model_text(text).nodes[0].made.shape == (6, 2)
 
 
