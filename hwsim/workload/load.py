@@ -1,4 +1,4 @@
-"""Load a workload: by the name of a shipped model, from a YAML file, or from a Hugging Face config.json."""
+"""Load a workload: by the name of a shipped model, from a YAML file, a Hugging Face config.json or a CSV file."""
 
 from __future__ import annotations
 
@@ -26,10 +26,18 @@ def _graph(document: Document) -> Workload:
     return graph(document)
 
 
+def _gemms(document: Document) -> Workload:
+    """A list of GEMMs."""
+    from hwsim.workload.graph.lists import gemm_list
+
+    return gemm_list(document)
+
+
 #: Kinds of workload: a top-level key that only files of this kind have -> function from the document to the workload.
 KINDS: dict[str, Callable[[Document], Workload]] = {
     "layers": language_model,
     "ops": _graph,
+    "gemms": _gemms,
 }
 
 #: Parts of a model file that a study may vary.
@@ -62,7 +70,7 @@ def workload_names() -> list[str]:
 
 
 def load_model(name_or_path: str | Path, overrides: Overrides = ()) -> Workload:
-    """The shipped workload of that name, or the workload in a YAML file, a Hugging Face config.json or its folder.
+    """The shipped workload of that name, or that of a YAML file, a Hugging Face config.json or its folder, a CSV file.
 
     overrides: (dotted path, YAML text) pairs that replace values of the file, e.g. `("moe.top_k", "8")`; instead of a
                text, a value of another file.
@@ -79,11 +87,19 @@ def load_model(name_or_path: str | Path, overrides: Overrides = ()) -> Workload:
         folder = False
     if folder:
         return _load(huggingface.read(path / "config.json"), overrides)
+    if text.endswith(".csv"):
+        from hwsim.workload.graph.lists import read_csv
+
+        if tuple(overrides):
+            raise InputError(f"{short(text)}: a CSV file has no settings that can vary; write a YAML file")
+        return read_csv(path)
     if text.endswith(".json"):
         return _load(huggingface.read(path), overrides)
     if isinstance(name_or_path, str) and not text.endswith((".yaml", ".yml")) and os.sep not in text:
         known = nearest(text[:60], workload_names())
-        raise InputError(f"unknown model {short(text)}{known} (a path to a YAML file or a config.json also works)")
+        raise InputError(
+            f"unknown model {short(text)}{known} (a path to a YAML file, a config.json or a CSV file also works)"
+        )
     return _load(read(name_or_path), overrides)
 
 
