@@ -154,12 +154,18 @@ class Workload(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Gemm:
-    """`count` GEMMs Y[m,n] = X[m,k] W[n,k]^T, each with its own weight matrix."""
+    """`count` GEMMs Y[m,n] = X[m,k] W[n,k]^T, each with its own weight matrix.
+
+    distinct: elements of one X, where its rows are windows of a feature map that overlap (0: m k).
+    halo:     elements of X that some rows by themselves read in addition to their share of `distinct`.
+    """
 
     m: int
     n: int
     k: int
     count: int = 1
+    distinct: int = 0
+    halo: int = 0
 
     @property
     def macs(self) -> int:
@@ -170,6 +176,13 @@ class Gemm:
     def weights(self) -> int:
         """Weight elements of all `count` matrices."""
         return self.count * self.n * self.k
+
+    def inputs(self, m: int, k: int) -> int:
+        """Elements of X that a tile of `m` rows and `k` columns reads."""
+        if not self.distinct:
+            return m * k
+        beside = self.m * self.halo if m < self.m else 0
+        return min(m * k, -(-(m * self.distinct + beside) * k // (self.m * self.k)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +220,7 @@ class Op:
     params:      weight elements read in addition to `gemms` (gains, conv taps, embedding rows, router).
     cache:       elements read from and written to a cache or state (None: none).
     inputs, outputs: activation elements in and out.
+    others:      of the inputs, those that are no operand of `gemms`: what joined ops read (only of graphs).
     link:        collective between `peers` chips ("": none) on a vector of link_elements (`arch.link`).
     core:        shape of the attention core, if the op is one.
     distinct:    expected number of distinct experts that the step chooses, unrounded, if the op computes experts.
@@ -224,6 +238,7 @@ class Op:
     cache: Cache | None = None
     inputs: int = 0
     outputs: int = 0
+    others: int = 0
     link: str = ""
     link_elements: int = 0
     peers: int = 1

@@ -131,11 +131,15 @@ def _gemms(chip: Chip, op: Op, opd: Operands, warm: bool) -> Kernel:
     if quantising := own_quantising(chip.cores, family):
         known = known._replace(note="; ".join(filter(None, (known.note, quantising))))
     first, weights = op.gemms[0], needed(opd.weights)
+    # a convolution reads its feature map, and joined ops what they take beside it
+    there = op.others or any(g.distinct for g in op.gemms)
+    reads = float(activation_bytes(opd, op.inputs)) if there else None
     if len(op.gemms) > 1 or first.count > 1:
         groups = tuple((g.count, g.m) for g in op.gemms)
-        found = grouped(groups, first.n, first.k, family, chip.cores, weights, opd.activations)
+        found = grouped(groups, first.n, first.k, family, chip.cores, weights, opd.activations, reads)
     else:
-        found = gemm(first.m, first.n, first.k, family, chip.cores, weights, opd.activations, warm)
+        sizes = first.m, first.n, first.k
+        found = gemm(*sizes, family, chip.cores, weights, opd.activations, warm, read_bytes=reads)
     return found.known(known)
 
 

@@ -107,11 +107,22 @@ class Conv(Node):
         if self.transposed:
             places = self.given[0].tensor.elements(batch) // c
             return Gemm(places, n // self.groups * self.window.taps, c // self.groups, self.groups)
-        return Gemm(self.made.elements(batch) // n, n // self.groups, self.window.taps * c // self.groups, self.groups)
+        m, k = self.made.elements(batch) // n, self.window.taps * c // self.groups
+        distinct = min(m * k, self.given[0].tensor.elements(batch) // self.groups)
+        # places follow one another row by row: a tile shares `span - stride` rows with the one before
+        rows = max(0, self.window.spans[0] - self.window.stride[0])
+        sides = self.given[0].shape[:-1] if self.last else self.given[0].shape[1:]
+        halo = rows * prod(sides[1:]) * c // self.groups
+        return Gemm(m, n // self.groups, k, self.groups, *((distinct, halo) if distinct < m * k else ()))
 
     def macs(self, batch: int = 1) -> int:
         """Multiply-adds, those with padding included."""
         return self.gemm(batch).macs
+
+    def inputs(self, batch: int = 1) -> int:
+        """The feature map, or those of its elements that some window sees."""
+        whole, gemm = self.given[0].tensor.elements(batch), self.gemm(batch)
+        return whole if self.transposed else min(whole, gemm.count * gemm.m * gemm.k)
 
     def vector(self, batch: int = 1) -> int:
         """The bias; transposed: adding up windows that overlap."""
@@ -134,7 +145,7 @@ class Conv(Node):
             vector=self.vector(batch),
             vector_macs=self.macs(batch) if alone else 0,
             params=self.weight_elements if alone else bias,
-            inputs=self.given[0].tensor.elements(batch),
+            inputs=self.inputs(batch),
             outputs=self.outputs(batch),
         )
 

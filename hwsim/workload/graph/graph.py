@@ -125,6 +125,7 @@ def joined(host: Op, guest: Op, passed: int) -> Op:
         vector=host.vector + guest.vector,
         params=host.params + guest.params,
         inputs=host.inputs + guest.inputs - passed,
+        others=host.others + guest.inputs - passed if host.gemms else 0,
         outputs=guest.outputs,
     )
 

@@ -78,7 +78,7 @@ class Layers:
 
 
 def _scaled(op: Op, batch: int) -> Op:
-    gemms = tuple(Gemm(g.m * batch, g.n, g.k, g.count) for g in op.gemms)
+    gemms = tuple(Gemm(g.m * batch, g.n, g.k, g.count, g.distinct * batch, g.halo) for g in op.gemms)
     return Op(op.name, op.kind, op.layer, op.weights, gemms, inputs=op.inputs * batch, outputs=op.outputs * batch)
 
 
@@ -90,8 +90,8 @@ def gemm_list(document: Document) -> Layers:
 
 
 def _gemm(name: str, layer: int, m: int, n: int, k: int, count: int = 1) -> Op:
-    size = {"inputs": count * m * k, "outputs": count * m * n}
-    return Op(name, "linear", layer, "linear", (Gemm(m, n, k, count),), **size)
+    inputs, outputs = count * m * k, count * m * n
+    return Op(name, "linear", layer, "linear", (Gemm(m, n, k, count),), inputs=inputs, outputs=outputs)
 
 
 #: Columns of a file of GEMMs, and of one of convolutions (the last may be two).
