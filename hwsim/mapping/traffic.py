@@ -53,6 +53,15 @@ def activation_bytes(opd: Operands, elements: int) -> int:
     return -(-elements * opd.activations.bits_per_value.numerator // (8 * opd.activations.bits_per_value.denominator))
 
 
+def pieces(op: Op, opd: Operands, in_dram: bool) -> tuple[int, int]:
+    """(pieces, bytes of each) that the op reads of the DRAM row by row, or (0, 0). in_dram: activations are there."""
+    rows = op.irregular
+    if rows is None or not rows.scattered or not (rows.table or in_dram):
+        return 0, 0
+    stored = needed(opd.weights) if rows.table else opd.activations
+    return rows.rows, stored.row_nbytes(rows.row)
+
+
 def weight_bytes(op: Op, opd: Operands) -> int:
     """Bytes of every weight that the op reads, scales of blocks, rows and tiles and seeds included.
 
@@ -62,6 +71,8 @@ def weight_bytes(op: Op, opd: Operands) -> int:
     if stored is None:
         return 0
     total = sum(g.count * stored.matrix_nbytes(g.n, g.k) for g in op.gemms)
+    if op.irregular and op.irregular.table:
+        total += op.irregular.rows * stored.row_nbytes(op.irregular.row)
     if op.params:
         bits = stored.bits_per_value
         total += -(-op.params * bits.numerator // (8 * bits.denominator))

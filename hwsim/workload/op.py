@@ -208,6 +208,29 @@ class Cache:
     write: int
 
 
+#: Distributions of indices: rows in order; any row alike; by rank r as 1 / r^a; near the row before with chance p.
+DISTRIBUTIONS = ("sequential", "uniform", "zipf(a)", "local(p)")
+
+
+@dataclass(frozen=True, slots=True)
+class Irregular:
+    """Rows that an op reads at places that only the data tell.
+
+    rows, row:    how many, and elements of each. table: whether they are rows of the op's weights, else of activations.
+    distribution: one of DISTRIBUTIONS. `sequential` rows are a stream; of the others each is read by itself.
+    """
+
+    rows: int
+    row: int
+    table: bool
+    distribution: str = "uniform"
+
+    @property
+    def scattered(self) -> bool:
+        """Whether each row is read by itself."""
+        return self.distribution != "sequential"
+
+
 @dataclass(frozen=True, slots=True)
 class Op:
     """Part of the work of one layer in one step; every count is in elements of the whole batch.
@@ -223,6 +246,7 @@ class Op:
     others:      of the inputs, those that are no operand of `gemms`: what joined ops read (only of graphs).
     link:        collective between `peers` chips ("": none) on a vector of link_elements (`arch.link`).
     core:        shape of the attention core, if the op is one.
+    irregular:   rows read at places that only the data tell, in addition to `params`; rows of activations are `inputs`.
     distinct:    expected number of distinct experts that the step chooses, unrounded, if the op computes experts.
     """
 
@@ -243,6 +267,7 @@ class Op:
     link_elements: int = 0
     peers: int = 1
     core: AttentionCore | None = None
+    irregular: Irregular | None = None
     distinct: float | None = None
 
     @property
@@ -258,4 +283,5 @@ class Op:
     @property
     def weight_elements(self) -> int:
         """Weight elements that the op reads, each once."""
-        return self.params + sum(g.weights for g in self.gemms)
+        rows = self.irregular.rows * self.irregular.row if self.irregular and self.irregular.table else 0
+        return self.params + rows + sum(g.weights for g in self.gemms)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, log2
 from typing import Annotated, ClassVar, Literal
 
@@ -10,7 +10,7 @@ from pydantic import Discriminator, Field, Tag
 
 from hwsim.workload.graph.node import Node, OpFile, Weight, made, one_or_list
 from hwsim.workload.graph.tensor import Given, Misfit, Tensor, indices, ranked, shown, values
-from hwsim.workload.op import Op
+from hwsim.workload.op import Irregular, Op
 
 Rows = Annotated[int, Field(ge=1, le=10**10)]
 Count = Annotated[int, Field(ge=1, le=10**6)]
@@ -58,8 +58,8 @@ class Table(Node):
             layer,
             "embedding",
             vector=self.vector(batch),
-            params=self.rows(batch) * self.made.shape[-1],
             outputs=self.outputs(batch),
+            irregular=Irregular(self.rows(batch), self.made.shape[-1], True, self.distribution),
         )
 
 
@@ -143,8 +143,13 @@ class Gather(Node):
         return self.rows(batch) * self.given[0].shape[-1]
 
     def vector(self, batch: int = 1) -> int:
-        """The differences."""
-        return self.outputs(batch) // 2 if self.pairs else 0
+        """The differences; else a copy."""
+        return self.outputs(batch) // 2 if self.pairs else self.outputs(batch)
+
+    def op(self, batch: int, layer: int) -> Op:
+        """The rows are read from where the tensor is."""
+        rows = Irregular(self.rows(batch), self.given[0].shape[-1], False, self.distribution)
+        return replace(Node.op(self, batch, layer), irregular=rows)
 
 
 class GatherFile(OpFile):
