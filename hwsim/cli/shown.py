@@ -156,6 +156,52 @@ def numbers_apart(words: list[str]) -> tuple[list[str], list[float]]:
 
 
 @app.command()
+def graph(
+    path: Annotated[str, typer.Argument(metavar="FILE", help="an NPZ file, or a folder in TUDataset's text format")],
+    sites: Annotated[int, typer.Option(help="sites that the nodes are distributed to")] = 64,
+    mode: Annotated[str, typer.Option(help="hard, by random weights, or sort, by rank")] = "hard",
+    form: Annotated[
+        str | None, typer.Option("--format", help="count the nodes that this format sends to another site")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of the weights")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Show the graphs of a file: nodes and edges.
+
+    \b
+    Example:
+      hwsim graph PROTEINS --sites 64 --format mxfp4
+    """
+    from dataclasses import asdict
+
+    from hwsim.formats import get_format
+    from hwsim.jobs.options import check_choice, check_positive
+    from hwsim.report.graph_data import data_text
+    from hwsim.report.graph_data import sites as filled
+    from hwsim.workload.graph.data import read_graphs
+
+    problems: list[str] = []
+    with collect(problems):
+        check_positive(sites=sites)
+    with collect(problems):
+        check_choice("mode", mode, ("hard", "sort"))
+    rounded = None
+    with collect(problems, "format: "):
+        rounded = get_format(form) if form else None
+    if problems:
+        raise InputError(*problems)
+    graphs = read_graphs(path)
+    found = filled(graphs, mode, sites, rounded, seed)
+    if as_json:
+        nodes, edges = sum(g.nodes for g in graphs), sum(g.edges.shape[1] for g in graphs)
+        print(
+            json.dumps({"schema": 1, "graphs": len(graphs), "nodes": nodes, "edges": edges} | asdict(found), indent=2)
+        )
+    else:
+        print(data_text(path, graphs, found, mode, sites, form))
+
+
+@app.command()
 def schema(
     what: Annotated[str, typer.Argument(metavar="[machine|model|graph]", help="kind of file")] = "machine",
 ) -> None:

@@ -1,6 +1,7 @@
 """docs/graphs.md: its file loads, its commands run, its Python runs, and its table names every op and field."""
 
 import re
+import shutil
 import shlex
 from pathlib import Path
 from typing import get_args
@@ -9,8 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from hwsim.cli import app
-from hwsim.workload import load_model_text
+from hwsim.workload import StepOptions, load_model_text
 from hwsim.workload.graph.schema import AnyOp
+from tests.workload.graph.generated import FOLDER
 
 PAGE = Path("docs/graphs.md").read_text()
 FILES = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
@@ -21,12 +23,15 @@ def test_its_file_is_a_graph():
     graph = load_model_text(FILES[0])
     assert graph.outputs == ("logits",)
     assert graph.nodes[-1].made.shape == (10,)
+    assert [op.gemms[0].count for op in load_model_text(FILES[1]).ops(StepOptions())] == [1, 2]
 
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_its_commands_run(line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my-net.yaml").write_text(FILES[0])
+    (tmp_path / "convs.csv").write_text("Layer, IH, IW, FH, FW, C, N, S,\nconv1, 58, 58, 3, 3, 64, 64, 1,\n")
+    shutil.copytree(FOLDER, tmp_path / "NEAR")
     found = CliRunner().invoke(app, shlex.split(line)[1:])
     assert found.exit_code == 0, found.output
 
