@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 from math import ceil, floor
 
+from hwsim.mapping.conflicts import group_cycles
 from hwsim.mapping.operands import Operands
 from hwsim.mapping.pipeline import Pipeline
 from hwsim.mapping.plan import NONE, Draft, Plan, Shape, Stay
 from hwsim.mapping.program import (
     DOT,
+    DOT_QUEUE,
     DRAM,
+    GATHER,
     LINK,
     OUTPUTS,
     ROUND,
@@ -20,17 +23,18 @@ from hwsim.mapping.program import (
     WEIGHTS,
     Tile,
 )
-from hwsim.mapping.traffic import activation_bytes, cache_bytes, pieces, vector_passes, weight_bytes
+from hwsim.mapping.traffic import activation_bytes, banked, cache_bytes, pieces, vector_passes, weight_bytes
 from hwsim.workload.op import CACHES, Op
 
 #: An op with much to compute and little to read still has this many tiles, so that its servers overlap.
 COMPUTE_TILES = 64
 
-#: Bytes read, multiply-adds, vector passes, values rounded, ticks of a collective, bytes written.
+#: Rows read one by one, cycles of banked memory, bytes read in order, multiply-adds, vector passes, values rounded,
+#: ticks of a collective, bytes written.
 Amounts = tuple[int, ...]
 
 #: The queue in front of a server that a compute server feeds.
-_QUEUE = {VECTOR: VECTOR_QUEUE, ROUND: ROUND_QUEUE}
+_QUEUE = {DOT: DOT_QUEUE, VECTOR: VECTOR_QUEUE, ROUND: ROUND_QUEUE}
 
 
 class Stream(Draft):
@@ -58,15 +62,26 @@ class Stream(Draft):
             self.moved[CACHES[op.cache.role]] += cache_in + cache_out
         self.moved["activations"] += acts_in + acts_out
         volume = self.shape.m * self.shape.n * self.shape.k
-        tiles = max(1, -(-(read + payload) // chunk), -(-write // chunk), min(COMPUTE_TILES, -(-op.macs // volume)))
+        gathered = self._gathered()
+        computed = max(gathered, -(-op.macs // volume))
+        tiles = max(1, -(-(read + payload) // chunk), -(-write // chunk), min(COMPUTE_TILES, computed))
         self.deepest = buffers.outputs // max(1, write // tiles) - 1
         rounded = op.cached if opd.stochastic else 0
-        whole = (read, op.macs, vector_passes(self.arch, op), rounded, sent, write, apart)
+        whole = (apart, gathered, read, op.macs, vector_passes(self.arch, op), rounded, sent, write)
         spread = max(read % tiles, write % tiles, apart % tiles * piece) > chunk
         shares = even(whole, tiles) if spread else uneven(whole, tiles)
         made = [(times, self._tile(last, piece, *amounts)) for times, amounts, last in shares]
         loops = [self.loop(times, tile) for times, tile in made if tile.steps or not tile.result]
         return self.whole(loops, latency)
+
+    def _gathered(self) -> int:
+        """Cycles of the banked memory for all rows of the op."""
+        words, accesses = banked(self.arch, self.op, self.opd)
+        rows, gather = self.op.irregular, self.arch.gather
+        if not words or rows is None or gather is None:
+            return 0
+        group = group_cycles(gather.ports, gather.banks, words, rows.distribution, rows.of)
+        return ceil(accesses * group * rows.rows / gather.ports)
 
     @property
     def clipped(self) -> Shape:
@@ -77,17 +92,18 @@ class Stream(Draft):
         self,
         result: bool,
         piece: int,
+        apart: int,
+        gathered: int,
         read: int,
         macs: int,
         passes: int,
         rounded: int,
         sent: int,
         write: int,
-        apart: int,
     ) -> Tile[Stay]:
-        """read -> dot -> vector -> round -> link -> write, without the parts that are zero."""
+        """read -> gather -> dot -> vector -> round -> link -> write, without the parts that are zero."""
         streamed, read = read, read + apart * piece
-        amounts = {DRAM: read, DOT: macs, VECTOR: passes, ROUND: rounded, LINK: sent}
+        amounts = {DRAM: read, GATHER: gathered, DOT: macs, VECTOR: passes, ROUND: rounded, LINK: sent}
         kinds = [server for server, amount in amounts.items() if amount]
         steps = []
         for i, server in enumerate(kinds):

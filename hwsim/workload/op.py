@@ -214,9 +214,10 @@ DISTRIBUTIONS = ("sequential", "uniform", "zipf(a)", "local(p)")
 
 @dataclass(frozen=True, slots=True)
 class Irregular:
-    """Rows that an op reads at places that only the data tell.
+    """Rows that an op reads, or adds to, at places that only the data tell.
 
     rows, row:    how many, and elements of each. table: whether they are rows of the op's weights, else of activations.
+    of:           rows of the tensor that they are in. adds: whether they are added to, in sums on the chip.
     distribution: one of DISTRIBUTIONS. `sequential` rows are a stream; of the others each is read by itself.
     """
 
@@ -224,6 +225,8 @@ class Irregular:
     row: int
     table: bool
     distribution: str = "uniform"
+    of: int = 0
+    adds: bool = False
 
     @property
     def scattered(self) -> bool:

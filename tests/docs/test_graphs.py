@@ -1,8 +1,8 @@
 """docs/graphs.md: its file loads, its commands run, its Python runs, and its table names every op and field."""
 
 import re
-import shutil
 import shlex
+import shutil
 from pathlib import Path
 from typing import get_args
 

@@ -1,12 +1,16 @@
 """Rows at places that the data tell: simulated time against closed forms, to the cycle."""
 
-from math import ceil
+import json
+from fractions import Fraction
+from math import ceil, log2
 
+import numpy as np
 import pytest
 
 import hwsim
 from hwsim.arch import load_arch_text
-from hwsim.workload import load_model_text
+from hwsim.mapping.conflicts import fullest, group_cycles
+from hwsim.workload import load_model, load_model_text
 
 MACHINE = """
 name: one
@@ -142,3 +146,100 @@ def test_on_cores_rows_take_what_the_memory_takes_for_them():
     pieces = float(arch.dram.scattered_cycles(n, r))
     assert result.cycles == pytest.approx(pieces + stream.cycles / 2, rel=0.02)
     assert pieces > 1.3 * stream.cycles / 2
+
+
+# -- banked memory on the chip ---------------------------------------------------------------------
+
+
+def banked(ports, banks, width=32, more=""):
+    part = f"gather: {{ports: {ports}, banks: {banks}, width: {width} B, latency: 0 cycles}}\n"
+    return load_arch_text(MACHINE.format(beat=64, more="", where="on_chip", room="64 MiB") + part)
+
+
+def max_of(places, banks):
+    return np.stack([(places == b).sum(1) for b in range(banks)]).max(0).mean()
+
+
+@pytest.mark.parametrize("ports, banks", [(1, 8), (2, 2), (2, 16), (4, 8), (8, 8), (8, 32), (16, 16)])
+def test_the_fullest_bank(ports, banks):
+    places = np.random.default_rng(1).integers(0, banks, (100_000, ports))
+    assert float(fullest(ports, banks)) == pytest.approx(max_of(places, banks), rel=0.01)
+
+
+def test_the_fullest_of_few_by_hand():
+    assert fullest(1, 5) == 1
+    assert fullest(2, 2) == Fraction(3, 2)  # apart or together, each with chance 1/2
+    assert fullest(3, 2) == Fraction(9, 4)  # all together with chance 1/4
+    assert fullest(2, 10) == Fraction(11, 10)
+
+
+@pytest.mark.parametrize("ports, banks, words", [(4, 16, 2), (4, 12, 5), (8, 8, 8), (2, 4, 8)])
+def test_rows_of_several_words(ports, banks, words):
+    rows = np.random.default_rng(2).integers(0, 100_000, (50_000, ports))
+    held = np.zeros((50_000, banks), int)
+    for j in range(words):
+        for p in range(ports):
+            np.add.at(held, (np.arange(50_000), (rows[:, p] * words + j) % banks), 1)
+    assert float(group_cycles(ports, banks, words, "uniform", 100_000)) == pytest.approx(held.max(1).mean(), rel=0.01)
+
+
+@pytest.mark.parametrize("ports, banks", [(1, 1), (2, 8), (4, 16), (8, 16)])
+def test_gather_takes_the_cycles_of_its_groups(ports, banks):
+    n = 4096
+    result = hwsim.run(banked(ports, banks), gather(n), weights="int8")
+    wanted = float(fullest(ports, banks)) * n / ports
+    assert result.limited_by == "gather"
+    assert result.cycles == pytest.approx(wanted, abs=2)
+    assert result.dram_bytes == 0
+
+
+def test_rows_in_order_meet_no_conflict():
+    text = gather().config() | {"ops": [{"name": "y", "op": "gather", "in": ["x", "i"], "distribution": "sequential"}]}
+    result = hwsim.run(banked(4, 16), load_model_text(json.dumps(text)), weights="int8")
+    assert result.cycles == pytest.approx(4096 / 4, abs=2)
+
+
+def test_more_ports_and_banks_are_never_slower():
+    cycles = {
+        (p, b): hwsim.run(banked(p, b), gather(), weights="int8").cycles for p in (1, 2, 4, 8) for b in (4, 8, 16)
+    }
+    for (p, b), n in cycles.items():
+        assert all(n >= other for (q, c), other in cycles.items() if q >= p and c >= b)
+
+
+def test_adding_takes_two_accesses_and_hot_sites_wait():
+    def run(rows, sites):
+        net = load_model_text(
+            f"name: net\ninputs: {{x: [{rows}, 32], i: {{shape: [{rows}], rows: {sites}}}}}\nops:\n"
+            f"  - {{name: y, op: scatter, in: [x, i], rows: {sites}}}\n"
+        )
+        return hwsim.run(banked(4, 16), net, weights="int8").cycles
+
+    assert run(4096, 1600) == pytest.approx(2 * float(fullest(4, 16)) * 4096 / 4, abs=2)
+    assert run(4096, 1) == pytest.approx(2 * 4096, abs=2)  # one site: every addition waits for the one before
+    assert run(8192, 1600) == pytest.approx(2 * run(4096, 1600), abs=4)
+
+
+def test_skewed_rows_meet_more_conflicts():
+    flat, skewed = (group_cycles(8, 16, 1, kind, 1000) for kind in ("uniform", "zipf(1.5)"))
+    near = group_cycles(8, 16, 1, "local(0.9)", 1000)
+    assert near < flat < skewed
+
+
+def test_hard_lfds_is_linear_in_nodes():
+    """Double n doubles the part that depends on n."""
+    arch = banked(4, 16)
+    cycles = [
+        hwsim.run(arch, load_model("lfds-loop", [("sizes.n", str(n))]), weights="int8").cycles
+        for n in (4096, 8192, 16384)
+    ]
+    assert cycles[2] - cycles[1] == pytest.approx(2 * (cycles[1] - cycles[0]), rel=0.02)
+
+
+def test_diffpool_is_cubic_in_nodes():
+    """On a machine that its dot array limits; where memory or passes take part, the exponent is lower."""
+    seconds = []
+    for n in (4096, 8192):
+        graph = load_model("diffpool-dd", [("sizes.n", str(n)), ("sizes.c", str(n // 4))])
+        seconds.append(hwsim.run("edge-mx", graph, weights="mxint8", engine="walk").seconds)
+    assert log2(seconds[1] / seconds[0]) >= 2.8

@@ -59,7 +59,7 @@ class Table(Node):
             "embedding",
             vector=self.vector(batch),
             outputs=self.outputs(batch),
-            irregular=Irregular(self.rows(batch), self.made.shape[-1], True, self.distribution),
+            irregular=Irregular(self.rows(batch), self.made.shape[-1], True, self.distribution, sum(self.rows_of)),
         )
 
 
@@ -148,7 +148,8 @@ class Gather(Node):
 
     def op(self, batch: int, layer: int) -> Op:
         """The rows are read from where the tensor is."""
-        rows = Irregular(self.rows(batch), self.given[0].shape[-1], False, self.distribution)
+        n, width = self.given[0].shape
+        rows = Irregular(self.rows(batch), width, False, self.distribution, n)
         return replace(Node.op(self, batch, layer), irregular=rows)
 
 
@@ -200,6 +201,12 @@ class Scatter(Node):
     def vector(self, batch: int = 1) -> int:
         """One pass per element taken, one per element of a mean."""
         return self.given[0].tensor.elements(batch) + (self.outputs(batch) if self.function == "mean" else 0)
+
+    def op(self, batch: int, layer: int) -> Op:
+        """Each row is added to the one that its index names."""
+        n, width = self.made.shape
+        rows = Irregular(self.rows(batch), width, False, "uniform", n, adds=True)
+        return replace(Node.op(self, batch, layer), irregular=None if self.sorted else rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

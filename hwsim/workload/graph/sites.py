@@ -7,7 +7,7 @@ sort: nodes by rising last column, ties by the other columns in order; node of r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -16,7 +16,7 @@ from hwsim.workload import vector as passes
 from hwsim.workload.graph.irregular import Count, compares
 from hwsim.workload.graph.node import Node, OpFile, Weight, made
 from hwsim.workload.graph.tensor import Given, Misfit, indices, ranked, shown, values
-from hwsim.workload.op import Gemm, Op
+from hwsim.workload.op import Gemm, Irregular, Op
 
 Mode = Literal["soft", "hard", "sort"]
 
@@ -107,6 +107,14 @@ class Distribute(Node):
         """Soft: the sums of probabilities; hard and sort: additions. Then a division each."""
         added = self.given[1] if self.mode == "soft" else self.given[0]
         return added.tensor.elements(batch) + self.outputs(batch)
+
+    def op(self, batch: int, layer: int) -> Op:
+        """Soft: a product; hard and sort: each row is added to its site's, and nodes of one rank follow each other."""
+        sites, d = self.made.shape
+        op = Node.op(self, batch, layer)
+        if self.mode == "soft":
+            return op
+        return replace(op, irregular=Irregular(self.rows(batch), d, False, "uniform", sites, adds=True))
 
 
 class DistributeFile(OpFile):
