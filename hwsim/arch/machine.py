@@ -18,6 +18,8 @@ from hwsim.arch.scalars import FormatName, Frequency, Power, StateName, Tile, si
 from hwsim.arch.servers import (
     Dequantise,
     DequantiseFile,
+    Gather,
+    GatherFile,
     Launch,
     LaunchFile,
     Regenerate,
@@ -122,6 +124,9 @@ class TileMachineFile(MachineFile):
     dot: AnyDot = Field(description="The multiply-add units.")
     vector: VectorFile | None = Field(None, description="The unit for norms, activations, softmax, scans.")
     dequantise: DequantiseFile | None = Field(None, description="The unit that converts stored formats.")
+    gather: GatherFile | None = Field(
+        None, description="Banked memory of activations; left out, rows at any places take no time of their own."
+    )
     regenerate: RegenerateFile | None = Field(None, description="The units that make weights from seeds.")
     round: RoundFile | None = Field(None, description="The units that round state stochastically.")
     link: LinkFile | None = Field(None, description="What joins several chips.")
@@ -166,6 +171,7 @@ class TileMachine(Machine):
     state: str = "fp32"
     vector: Vector | None = None
     dequantise: Dequantise | None = None
+    gather: Gather | None = None
     regenerate: Regenerate | None = None
     round: Round | None = None
     link: Link | None = None
@@ -213,6 +219,7 @@ class TileMachine(Machine):
             hypothetical=file.hypothetical,
             vector=Vector.of(file.vector, clock) if file.vector else None,
             dequantise=Dequantise.of(file.dequantise, clock) if file.dequantise else None,
+            gather=Gather.of(file.gather, clock) if file.gather else None,
             regenerate=Regenerate.of(file.regenerate, clock) if file.regenerate else None,
             round=Round.of(file.round, clock) if file.round else None,
             link=Link.of(file.link, clock) if file.link else None,
@@ -238,6 +245,7 @@ class TileMachine(Machine):
         servers = {
             "vector": self.vector,
             "dequantise": self.dequantise,
+            "gather": self.gather,
             "regenerate": self.regenerate,
             "round": self.round,
             "link": self.link,

@@ -17,9 +17,11 @@ from hwsim.arch.scalars import (
     ElementRate,
     FormatName,
     Latency,
+    Size,
     WeightRate,
     cycles_text,
     duration_text,
+    size_text,
     whole_cycles,
 )
 from hwsim.arch.units import SeedLatency, latency_cycles
@@ -113,6 +115,41 @@ class Regenerate:
             "rate": write(self.blocks_per_cycle, "block/cycle"),
             "latency": cycles_text(self.latency_cycles),
             "feeds": self.feeds,
+        }
+
+
+class GatherFile(FilePart):
+    """Banked on-chip memory that rows are read from, or added to, at places that only the data tell."""
+
+    ports: int = Field(ge=1, le=64, description="Rows that are served together, in program order.", examples=[4])
+    banks: int = Field(
+        ge=1, le=1024, description="Banks; a group of rows takes as long as its fullest bank.", examples=[16]
+    )
+    width: Size = Field(description="Bytes of one word of a bank.", examples=["32 B"])
+    latency: Latency = Field(description="From a request to its row.", examples=["4 cycles"])
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """Banked on-chip memory: `ports` rows at a time, words of `width_bytes` in `banks` banks."""
+
+    ports: int
+    banks: int
+    width_bytes: int
+    latency_cycles: int
+
+    @classmethod
+    def of(cls, file: GatherFile, clock: Fraction) -> Gather:
+        """The file's memory in cycles of the clock."""
+        return cls(file.ports, file.banks, file.width, whole_cycles(file.latency, clock))
+
+    def file(self, clock: Fraction) -> dict[str, Any]:
+        """The memory as a machine file states it."""
+        return {
+            "ports": self.ports,
+            "banks": self.banks,
+            "width": size_text(self.width_bytes),
+            "latency": cycles_text(self.latency_cycles),
         }
 
 

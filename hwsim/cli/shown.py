@@ -47,18 +47,24 @@ def model(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List models, or show them as model files."""
+    """List models, or show them as files."""
+    from hwsim.report.graph import graph_table, graph_text
     from hwsim.report.text import model_counts, model_table, model_text
-    from hwsim.workload import load_model, model_names
+    from hwsim.workload import Model, load_model, model_names, workload_names
+    from hwsim.workload.graph.graph import Graph
 
-    models = [load_model(name) for name in names or model_names()]
+    models = [load_model(name) for name in names or (model_names() if as_json else workload_names())]
+    language = [m for m in models if isinstance(m, Model)]
+    graphs = [m for m in models if isinstance(m, Graph)]
     if as_json:
-        counts = {m.name: model_counts(m) for m in models}
+        counts = {m.name: model_counts(m) for m in language}
         print(json.dumps({"schema": 1, "models": [m.config() for m in models], "counts": counts}, indent=2))
     elif names:
-        print("\n".join(model_text(m) for m in models))
+        print("\n".join([*map(model_text, language), *map(graph_text, graphs)]))
     else:
-        print(model_table(models))
+        print(model_table(language))
+        print()
+        print(graph_table(graphs))
 
 
 @app.command("format", context_settings={"ignore_unknown_options": True})
@@ -167,20 +173,67 @@ def numbers_apart(words: list[str]) -> tuple[list[str], list[float]]:
 
 
 @app.command()
+def graph(
+    path: Annotated[str, typer.Argument(metavar="FILE", help="an NPZ file, or a folder in TUDataset's text format")],
+    sites: Annotated[int, typer.Option(help="sites that the nodes are distributed to")] = 64,
+    mode: Annotated[str, typer.Option(help="hard, by random weights, or sort, by rank")] = "hard",
+    form: Annotated[
+        str | None, typer.Option("--format", help="count the nodes that this format sends to another site")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of the weights")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Show the graphs of a file: nodes and edges.
+
+    \b
+    Example:
+      hwsim graph PROTEINS --sites 64 --format mxfp4
+    """
+    from dataclasses import asdict
+
+    from hwsim.formats import get_format
+    from hwsim.jobs.options import check_choice, check_positive
+    from hwsim.report.graph_data import data_text
+    from hwsim.report.graph_data import sites as filled
+    from hwsim.workload.graph.data import read_graphs
+
+    problems: list[str] = []
+    with collect(problems):
+        check_positive(sites=sites)
+    with collect(problems):
+        check_choice("mode", mode, ("hard", "sort"))
+    rounded = None
+    with collect(problems, "format: "):
+        rounded = get_format(form) if form else None
+    if problems:
+        raise InputError(*problems)
+    graphs = read_graphs(path)
+    found = filled(graphs, mode, sites, rounded, seed)
+    if as_json:
+        nodes, edges = sum(g.nodes for g in graphs), sum(g.edges.shape[1] for g in graphs)
+        print(
+            json.dumps({"schema": 1, "graphs": len(graphs), "nodes": nodes, "edges": edges} | asdict(found), indent=2)
+        )
+    else:
+        print(data_text(path, graphs, found, mode, sites, form))
+
+
+@app.command()
 def schema(
-    what: Annotated[str, typer.Argument(metavar="[format|machine|model]", help="kind of file")] = "machine",
+    what: Annotated[str, typer.Argument(metavar="[format|machine|model|graph]", help="kind of file")] = "machine",
 ) -> None:
     """Print a JSON Schema, for editors."""
     from hwsim.arch import json_schema
     from hwsim.jobs.options import check_choice
-    from hwsim.workload import model_schema
+    from hwsim.workload import graph_schema, model_schema
 
     if what == "engine":
         raise InputError("schema: `hwsim schema machine` now holds every kind of machine; write that")
-    check_choice("schema", what, ("format", "machine", "model"))
+    check_choice("schema", what, ("format", "machine", "model", "graph"))
     if what == "format":
         from hwsim.formats.custom import format_schema
 
         print(json.dumps(format_schema(), indent=2))
         return
-    print(json.dumps(model_schema() if what == "model" else json_schema(), indent=2))
+    schemas = {"machine": json_schema, "model": model_schema, "graph": graph_schema}
+    print(json.dumps(schemas[what](), indent=2))

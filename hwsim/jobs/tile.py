@@ -80,16 +80,21 @@ class TileJob:
         ops = workload.ops(step)
         formats.check(workload, step, ops)
         shared = f", {step.chips} chips ({step.parallel})" if step.chips > 1 else ""
+        name = f"{step.phase}, batch {step.batch}, context {step.context:,}, {workload.name}{shared}"
+        config = {"model": workload.config(), "phase": step.phase, "batch": step.batch, "context": step.context}
+        config |= {"chips": step.chips, "parallel": step.parallel, "skew": step.skew}
+        if workload.unit != "token":  # no phase, no context, one chip
+            name = f"batch {step.batch:,}, {workload.name}"
+            config = {"model": workload.config(), "unit": workload.unit, "batch": step.batch}
         return cls(
             arch,
             ops,
             formats,
             options.engine,
-            name=f"{step.phase}, batch {step.batch}, context {step.context:,}, {workload.name}{shared}",
-            phase=step.phase,
+            name=name,
+            phase=step.phase if workload.unit == "token" else "graph",
             tokens=step.tokens,
-            config={"model": workload.config(), "phase": step.phase, "batch": step.batch, "context": step.context}
-            | {"chips": step.chips, "parallel": step.parallel, "skew": step.skew},
+            config=config,
             resident=resident(arch, workload, step, formats),
             chips=step.chips,
             notes=(

@@ -60,7 +60,7 @@ class Gemms(Draft):
         self.stored, self.rate = opd.weights, opd.rate
         self.results = sum(g.count * g.m * g.n for g in op.gemms)
         self.passes = vector_passes(self.arch, op)
-        loops = self._read_ahead("activations", self.spill_in)
+        loops = self._read_ahead("activations", self._ahead)
         if op.params:
             loops += self._read_ahead("weights", weight_bytes(replace(op, gemms=()), self.opd))
         for gemm in op.gemms:
@@ -71,6 +71,11 @@ class Gemms(Draft):
         return self.whole(loops)
 
     @property
+    def _ahead(self) -> int:
+        """Bytes of activations read before the matrices: what overflowed, or what joined ops read of the DRAM."""
+        return activation_bytes(self.opd, self.op.others) if self.in_dram else self.spill_in
+
+    @property
     def clipped(self) -> Shape:
         """The least shape with the same tiles."""
         m, n, k, resident = self.shape
@@ -79,12 +84,12 @@ class Gemms(Draft):
             resident = PANEL
         if resident == PANEL and not (most[1] > n if self.in_dram else most[0] > m):
             resident = NONE
-        if not (self.spill_in or self.op.params):  # what is read ahead comes in chunks of n x k
+        if not (self._ahead or self.op.params):  # what is read ahead comes in chunks of n x k
             n, k = min(n, most[1]), min(k, most[2])
         return Shape(min(m, most[0]), n, k, resident)
 
     def _read_ahead(self, kind: str, nbytes: int) -> list[Loop]:
-        """Bytes read before the matrices: inputs that overflowed the activation buffer, biases."""
+        """Bytes read before the matrices: inputs that overflowed the activation buffer or joined ops read, biases."""
         self.moved[kind] += nbytes
         chunk = min(self.shape.chunk, self.arch.buffers.weights)
         chunks, rest = divmod(nbytes, chunk)
@@ -123,9 +128,9 @@ class Gemms(Draft):
         widest = max(one.nbytes(tn) for _, group in depth for one in group)
         if 2 * widest > buffers.weights or slots < 2:
             return False
-        if self.in_dram and 2 * activation_bytes(opd, tm * tk) > buffers.activations:
+        if self.in_dram and 2 * activation_bytes(opd, g.inputs(tm, tk)) > buffers.activations:
             return False
-        if panel and self.in_dram and 2 * tm * activation_bytes(opd, g.k) > buffers.activations:
+        if panel and self.in_dram and 2 * self._panel_bytes(g, tm, tk) > buffers.activations:
             return False
         if panel and not self.in_dram and 2 * self.stored.matrix_nbytes(tn, g.k) > buffers.weights:
             return False
@@ -136,13 +141,21 @@ class Gemms(Draft):
         self.deepest = min(self.deepest, (slots - 1) * -(-g.k // tk))
         return True
 
+    def _panel_bytes(self, g: Gemm, m: int, k: int) -> int:
+        """Bytes of `m` whole rows of X; of windows that overlap, of the tiles of `k` columns that they come in."""
+        if not g.distinct:
+            return m * activation_bytes(self.opd, g.k)
+        return sum(times * activation_bytes(self.opd, g.inputs(m, side)) for times, side in parts(g.k, k))
+
     def _count(self, g: Gemm, m: int, n: int, stays: Stays, times: int) -> None:
         """What `times` output tiles of m x n move."""
         if stays.read_weights:
             self.moved["weights"] += times * self.stored.matrix_nbytes(n, g.k)
         if self.in_dram and stays.read_inputs:
             row = parts(g.k, min(self.shape.k, g.k))
-            self.moved["activations"] += times * sum(each * activation_bytes(self.opd, m * k) for each, k in row)
+            self.moved["activations"] += times * sum(
+                each * activation_bytes(self.opd, g.inputs(m, k)) for each, k in row
+            )
         self.moved["activations"] += times * self._result_bytes(m * n)
 
     def _result_bytes(self, elements: int) -> int:
@@ -159,7 +172,7 @@ class Gemms(Draft):
         """read -> convert -> dot -> vector -> write, the last two only where K ends."""
         opd, final = self.opd, part.stop == g.k
         weights = part.nbytes(n)
-        inputs = activation_bytes(opd, m * (part.stop - part.start)) if self.in_dram else 0
+        inputs = activation_bytes(opd, g.inputs(m, part.stop - part.start)) if self.in_dram else 0
         held = m * n * self.arch.dot.accumulator_bytes
         kept = self._result_bytes(m * n)
         read = weights if stays.read_weights else 0, inputs if stays.read_inputs else 0

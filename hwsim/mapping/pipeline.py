@@ -12,7 +12,7 @@ from math import lcm
 
 from hwsim.arch.machine import TileMachine
 from hwsim.mapping.operands import Operands
-from hwsim.mapping.program import DEQUANTISE, DOT, DRAM, LAUNCH, QUEUE_TILES, REGENERATE, ROUND, SERVERS, VECTOR
+from hwsim.mapping.program import DEQUANTISE, DOT, DRAM, GATHER, LAUNCH, QUEUE_TILES, REGENERATE, ROUND, SERVERS, VECTOR
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Pipeline:
         if arch.dequantise:
             rates.append(arch.dequantise.weights_per_cycle)
             latency[DEQUANTISE] = arch.dequantise.latency_cycles
+        if arch.gather:
+            latency[GATHER] = arch.gather.latency_cycles
         if arch.vector:
             rates.append(arch.vector.elements_per_cycle)
             latency[VECTOR] = arch.vector.latency_cycles
@@ -102,7 +104,7 @@ class Pipeline:
     def _units(self) -> tuple[int, ...]:
         """Of the servers whose rate no operand decides. A collective is in ticks already."""
         arch, units = self.arch, [1] * len(SERVERS)
-        units[DRAM] = self._unit(arch.dram.rate)
+        units[DRAM], units[GATHER] = self._unit(arch.dram.rate), self.q
         if arch.vector:
             units[VECTOR] = self._unit(arch.vector.elements_per_cycle)
         if arch.round:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import NamedTuple
 
 from hwsim.arch.machine import TileMachine
@@ -71,7 +72,8 @@ class Stay(NamedTuple):
     """A step before it is timed: a tile's stay on one server.
 
     amount: bytes on the DRAM, else what the server's rate counts; a launch is 1, a collective is in ticks.
-    rows, turns: DRAM rows opened, and changes between reading and writing. The rest as in `program.Step`.
+    rows, turns: DRAM rows opened, and changes between reading and writing. takes, gives, waits: as in `program.Step`.
+    pieces, piece: of the bytes, how many pieces at unrelated addresses, and bytes of each in whole beats.
     """
 
     server: int
@@ -81,6 +83,8 @@ class Stay(NamedTuple):
     takes: tuple[tuple[int, int], ...] = ()
     gives: tuple[tuple[int, int], ...] = ()
     waits: bool = False
+    pieces: int = 0
+    piece: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,13 +137,23 @@ class Draft:
         self.numbering: Numbering[Stay] = Numbering()
 
     def transfer(
-        self, *parts: int, write: bool = False, takes: Credits = (), gives: Credits = (), waits: bool = False
+        self,
+        *parts: int,
+        write: bool = False,
+        takes: Credits = (),
+        gives: Credits = (),
+        waits: bool = False,
+        pieces: tuple[int, int] = (0, 0),
     ) -> Stay:
-        """One stay on the DRAM; each part is rounded up to whole beats by itself."""
+        """One stay on the DRAM; each part, and each of the (pieces, bytes of each), is rounded up to whole beats."""
         dram = self.arch.dram
         nbytes = sum(-(-part // dram.beat_bytes) for part in parts) * dram.beat_bytes
         rows = -(-nbytes // dram.row_bytes) if dram.row_bytes else 0
-        return Stay(DRAM, nbytes, rows, 2 if write else 0, _some(takes), _some(gives), waits)
+        times, piece = pieces[0], -(-pieces[1] // dram.beat_bytes) * dram.beat_bytes
+        if times and dram.row_bytes:
+            rows += times * -(-piece // dram.row_bytes)
+        turns = 2 if write else 0
+        return Stay(DRAM, nbytes + times * piece, rows, turns, _some(takes), _some(gives), waits, times, piece)
 
     def compute(self, server: int, amount: int, takes: Credits = (), gives: Credits = (), waits: bool = False) -> Stay:
         """One stay on any other server."""
@@ -189,8 +203,8 @@ def timed(pipeline: Pipeline, plan: Plan, units: Sequence[int]) -> Program:
     burst = dram.beat_bytes * units[DRAM]
 
     def step(stay: Stay) -> Step:
-        server, amount, rows, turns, takes, gives, waits = stay
-        ticks = amount * units[server] + rows * miss + turns * turn
+        server, amount, rows, turns, takes, gives, waits, _, _ = stay
+        ticks = amount * units[server] + rows * miss + turns * turn + apart(pipeline, stay, units)
         beat = ticks if server == LAUNCH else min(ticks, burst if server == DRAM else q)
         return Step(server, ticks, beat, takes, gives, waits)
 
@@ -203,6 +217,17 @@ def timed(pipeline: Pipeline, plan: Plan, units: Sequence[int]) -> Program:
     return Program(plan.tree, table, 1, plan.flush, _extra(pipeline, plan, units))
 
 
+def apart(pipeline: Pipeline, stay: Stay, units: Sequence[int]) -> int:
+    """Ticks that pieces at unrelated addresses take longer than the same bytes of a stream."""
+    if not stay.pieces:
+        return 0
+    dram = pipeline.arch.dram
+    cycles = dram.scattered_cycles(stay.pieces, stay.piece)
+    if dram.refresh.kind == "all_bank":  # its stops are placed one by one
+        cycles *= 1 - dram.refresh.share
+    return max(0, ceil(cycles * pipeline.q) - stay.pieces * stay.piece * units[DRAM])
+
+
 def _extra(pipeline: Pipeline, plan: Plan, units: Sequence[int]) -> tuple[tuple[int, str, int], ...]:
     """What of the occupied ticks is not plain work, and why."""
     dram, q = pipeline.arch.dram, pipeline.q
@@ -210,8 +235,10 @@ def _extra(pipeline: Pipeline, plan: Plan, units: Sequence[int]) -> tuple[tuple[
     refresh = channel * pipeline.refreshed.numerator // pipeline.refreshed.denominator
     reread = (channel - refresh) * plan.again // plan.moved.total if plan.moved.total else 0
     padding = (plan.amounts[DOT] - plan.dot_macs) * units[DOT] if plan.dot_macs else 0
+    counts = plan.tree.counts.items() if any(s.pieces for tile in plan.table for s in tile.steps) else ()
+    scattered = sum(n * apart(pipeline, step, units) for number, n in counts for step in plan.table[number].steps)
     extra = (
-        (DRAM, "row_miss", plan.rows * dram.row_miss_cycles * q),
+        (DRAM, "row_miss", plan.rows * dram.row_miss_cycles * q + scattered),
         (DRAM, "turnaround", plan.turns * dram.turnaround_cycles * q),
         (DRAM, "refresh", refresh),
         (DRAM, "reread", reread),

@@ -13,8 +13,8 @@ from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
 
 #: Servers, in pipeline order.
-SERVERS = ("dram", "regenerate", "dequantise", "dot", "vector", "round", "link", "launch")
-DRAM, REGENERATE, DEQUANTISE, DOT, VECTOR, ROUND, LINK, LAUNCH = range(len(SERVERS))
+SERVERS = ("dram", "regenerate", "dequantise", "gather", "dot", "vector", "round", "link", "launch")
+DRAM, REGENERATE, DEQUANTISE, GATHER, DOT, VECTOR, ROUND, LINK, LAUNCH = range(len(SERVERS))
 
 #: Buffers. The first three count bytes; the queues in front of a compute server count tiles.
 BUFFERS = ("weights", "activations", "outputs", "dot_queue", "vector_queue", "round_queue")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 from math import ceil, floor
 
+from hwsim.mapping.conflicts import group_cycles
 from hwsim.mapping.operands import Operands
 from hwsim.mapping.pipeline import Pipeline
 from hwsim.mapping.plan import NONE, Draft, Plan, Shape, Stay
 from hwsim.mapping.program import (
     DOT,
+    DOT_QUEUE,
     DRAM,
+    GATHER,
     LINK,
     OUTPUTS,
     ROUND,
@@ -20,17 +23,18 @@ from hwsim.mapping.program import (
     WEIGHTS,
     Tile,
 )
-from hwsim.mapping.traffic import activation_bytes, cache_bytes, vector_passes, weight_bytes
+from hwsim.mapping.traffic import activation_bytes, banked, cache_bytes, pieces, vector_passes, weight_bytes
 from hwsim.workload.op import CACHES, Op
 
 #: An op with much to compute and little to read still has this many tiles, so that its servers overlap.
 COMPUTE_TILES = 64
 
-#: Bytes read, multiply-adds, vector passes, values rounded, ticks of a collective, bytes written.
+#: Rows read one by one, cycles of banked memory, bytes read in order, multiply-adds, vector passes, values rounded,
+#: ticks of a collective, bytes written.
 Amounts = tuple[int, ...]
 
 #: The queue in front of a server that a compute server feeds.
-_QUEUE = {VECTOR: VECTOR_QUEUE, ROUND: ROUND_QUEUE}
+_QUEUE = {DOT: DOT_QUEUE, VECTOR: VECTOR_QUEUE, ROUND: ROUND_QUEUE}
 
 
 class Stream(Draft):
@@ -46,7 +50,11 @@ class Stream(Draft):
         cache_in, cache_out = cache_bytes(op, opd)
         acts_in = activation_bytes(opd, op.inputs) if self.in_dram else self.spill_in
         acts_out = activation_bytes(opd, op.outputs) if self.in_dram else self.spill_out
-        read, write = weights + cache_in + acts_in, cache_out + acts_out
+        apart, piece = pieces(op, opd, self.in_dram)
+        payload = apart * piece  # rows of weights, or those of activations as whole rows
+        if apart and op.irregular and not op.irregular.table:
+            acts_in += payload - activation_bytes(opd, apart * op.irregular.row)
+        read, write = weights + cache_in + acts_in - payload, cache_out + acts_out
         if 2 * chunk > min(buffers.weights, buffers.outputs):
             return None
         self.moved["weights"] += weights
@@ -54,23 +62,48 @@ class Stream(Draft):
             self.moved[CACHES[op.cache.role]] += cache_in + cache_out
         self.moved["activations"] += acts_in + acts_out
         volume = self.shape.m * self.shape.n * self.shape.k
-        tiles = max(1, -(-read // chunk), -(-write // chunk), min(COMPUTE_TILES, -(-op.macs // volume)))
+        gathered = self._gathered()
+        computed = max(gathered, -(-op.macs // volume))
+        tiles = max(1, -(-(read + payload) // chunk), -(-write // chunk), min(COMPUTE_TILES, computed))
         self.deepest = buffers.outputs // max(1, write // tiles) - 1
         rounded = op.cached if opd.stochastic else 0
-        whole = (read, op.macs, vector_passes(self.arch, op), rounded, sent, write)
-        pieces = even(whole, tiles) if max(read % tiles, write % tiles) > chunk else uneven(whole, tiles)
-        made = [(times, self._tile(last, *amounts)) for times, amounts, last in pieces]
+        whole = (apart, gathered, read, op.macs, vector_passes(self.arch, op), rounded, sent, write)
+        spread = max(read % tiles, write % tiles, apart % tiles * piece) > chunk
+        shares = even(whole, tiles) if spread else uneven(whole, tiles)
+        made = [(times, self._tile(last, piece, *amounts)) for times, amounts, last in shares]
         loops = [self.loop(times, tile) for times, tile in made if tile.steps or not tile.result]
         return self.whole(loops, latency)
+
+    def _gathered(self) -> int:
+        """Cycles of the banked memory for all rows of the op."""
+        words, accesses = banked(self.arch, self.op, self.opd)
+        rows, gather = self.op.irregular, self.arch.gather
+        if not words or rows is None or gather is None:
+            return 0
+        group = group_cycles(gather.ports, gather.banks, words, rows.distribution, rows.of)
+        return ceil(accesses * group * rows.rows / gather.ports)
 
     @property
     def clipped(self) -> Shape:
         """The least shape with the same tiles."""
         return self.shape._replace(resident=NONE)
 
-    def _tile(self, result: bool, read: int, macs: int, passes: int, rounded: int, sent: int, write: int) -> Tile[Stay]:
-        """read -> dot -> vector -> round -> link -> write, without the parts that are zero."""
-        amounts = {DRAM: read, DOT: macs, VECTOR: passes, ROUND: rounded, LINK: sent}
+    def _tile(
+        self,
+        result: bool,
+        piece: int,
+        apart: int,
+        gathered: int,
+        read: int,
+        macs: int,
+        passes: int,
+        rounded: int,
+        sent: int,
+        write: int,
+    ) -> Tile[Stay]:
+        """read -> gather -> dot -> vector -> round -> link -> write, without the parts that are zero."""
+        streamed, read = read, read + apart * piece
+        amounts = {DRAM: read, GATHER: gathered, DOT: macs, VECTOR: passes, ROUND: rounded, LINK: sent}
         kinds = [server for server, amount in amounts.items() if amount]
         steps = []
         for i, server in enumerate(kinds):
@@ -87,7 +120,11 @@ class Stream(Draft):
                 takes.append((OUTPUTS, write))
             waits = server != DRAM or (final and i == 0)
             if server == DRAM:
-                steps.append(self.transfer(read, takes=takes, gives=gives if final else (), waits=waits))
+                steps.append(
+                    self.transfer(
+                        streamed, takes=takes, gives=gives if final else (), waits=waits, pieces=(apart, piece)
+                    )
+                )
             else:
                 steps.append(self.compute(server, amounts[server], takes, gives, waits))
         store = self.transfer(write, write=True, gives=((OUTPUTS, write),)) if write and steps else None

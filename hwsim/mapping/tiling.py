@@ -37,6 +37,7 @@ def structure(arch: TileMachine) -> TileMachine:
         dot=replace(dot, latency_cycles=0, rates=()),
         activations=arch.activations,
         tiles=(),
+        gather=arch.gather and replace(arch.gather, latency_cycles=0),
         vector=arch.vector and Vector(one, 0),
         launch=arch.launch and Launch(one),
     )

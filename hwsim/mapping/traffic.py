@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from hwsim.arch.machine import TileMachine
 from hwsim.mapping.operands import Operands
-from hwsim.mapping.program import DEQUANTISE, DOT, DRAM, LINK, REGENERATE, ROUND, SERVERS, VECTOR
+from hwsim.mapping.program import DEQUANTISE, DOT, DRAM, GATHER, LINK, REGENERATE, ROUND, SERVERS, VECTOR
 from hwsim.workload.op import CACHES, Op
 
 T = TypeVar("T")
@@ -53,6 +53,23 @@ def activation_bytes(opd: Operands, elements: int) -> int:
     return -(-elements * opd.activations.bits_per_value.numerator // (8 * opd.activations.bits_per_value.denominator))
 
 
+def pieces(op: Op, opd: Operands, in_dram: bool) -> tuple[int, int]:
+    """(pieces, bytes of each) that the op reads of the DRAM row by row, or (0, 0). in_dram: activations are there."""
+    rows = op.irregular
+    if rows is None or rows.adds or not rows.scattered or not (rows.table or in_dram):
+        return 0, 0
+    stored = needed(opd.weights) if rows.table else opd.activations
+    return rows.rows, stored.row_nbytes(rows.row)
+
+
+def banked(arch: TileMachine, op: Op, opd: Operands) -> tuple[int, int]:
+    """(words per row, accesses per word) of the rows that the op reads or adds to in banked memory; (0, 0): none."""
+    rows = op.irregular
+    if arch.gather is None or rows is None or rows.table or (arch.activations == "dram" and not rows.adds):
+        return 0, 0
+    return -(-activation_bytes(opd, rows.row) // arch.gather.width_bytes), 2 if rows.adds else 1
+
+
 def weight_bytes(op: Op, opd: Operands) -> int:
     """Bytes of every weight that the op reads, scales of blocks, rows and tiles and seeds included.
 
@@ -62,6 +79,8 @@ def weight_bytes(op: Op, opd: Operands) -> int:
     if stored is None:
         return 0
     total = sum(g.count * stored.matrix_nbytes(g.n, g.k) for g in op.gemms)
+    if op.irregular and op.irregular.table:
+        total += op.irregular.rows * stored.row_nbytes(op.irregular.row)
     if op.params:
         bits = stored.bits_per_value
         total += -(-op.params * bits.numerator // (8 * bits.denominator))
@@ -111,6 +130,11 @@ def work_cycles(arch: TileMachine, op: Op, opd: Operands) -> dict[str, Fraction]
         work[SERVERS[LINK]] = volume / link.bytes_per_cycle
     if opd.stochastic:
         work[SERVERS[ROUND]] = Fraction(op.cached) / needed(arch.round).elements_per_cycle
+    words, accesses = banked(arch, op, opd)
+    if words and op.irregular:
+        gather = needed(arch.gather)
+        most = max(Fraction(1, gather.ports), Fraction(words * accesses, gather.banks))
+        work[SERVERS[GATHER]] = op.irregular.rows * max(most, Fraction(accesses, gather.ports))
     if op.dot_macs:
         work[SERVERS[DOT]] = Fraction(op.dot_macs) / needed(opd.rate)
     passes = vector_passes(arch, op)

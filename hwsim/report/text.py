@@ -43,7 +43,7 @@ def result_text(result: Result, by: str | None = None, energy: bool = False) -> 
     if r.provenance:
         say("kernels", provenance_text(r.provenance), "shares of the time, by how it is known")
     if r.tokens_per_second:
-        say("tokens/s", f"{r.tokens_per_second:,.1f}")
+        say(f"{unit_of(r)}s/s", f"{r.tokens_per_second:,.1f}")
     if r.distinct_experts is not None:
         say("experts", f"{r.distinct_experts:,.2f}", "expected distinct experts per layer; each is read in full")
     moved = ", ".join(f"{kind} {bytes_text(n)}" for kind, n in r.bytes.items() if n)
@@ -65,6 +65,11 @@ def result_text(result: Result, by: str | None = None, energy: bool = False) -> 
     return "\n".join(lines)
 
 
+def unit_of(r: Result) -> str:
+    """What `tokens_per_second` counts: tokens; samples of a graph."""
+    return str(r.config.get("unit", "token"))
+
+
 def cost_lines(r: Result, terms: bool = False) -> list[str]:
     """Energy per token (or of the run) and area, one line each; with `terms`, each term and its source below."""
     if r.cost is None:
@@ -72,7 +77,7 @@ def cost_lines(r: Result, terms: bool = False) -> list[str]:
     tokens = r.tokens_per_second * r.seconds if r.tokens_per_second else None
     lines = []
     for key, parts, share, unit, what in (
-        ("energy", r.cost.energy, tokens or 1, "J", "per token" if tokens else "of the run"),
+        ("energy", r.cost.energy, tokens or 1, "J", f"per {unit_of(r)}" if tokens else "of the run"),
         ("area", r.cost.area, 1, "mm2", "of as many units as the machine's rates need"),
     ):
         whole, rest = terms_text(parts, share, unit)

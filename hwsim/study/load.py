@@ -26,7 +26,7 @@ from hwsim.files.fields import validate
 from hwsim.files.yaml import Document, Loc, Placed, kind, raise_problems, read, short
 from hwsim.jobs.options import RunOptions
 from hwsim.study.schema import RunFile, StudyFile
-from hwsim.workload import load_model, model_names
+from hwsim.workload import load_model, workload_names
 from hwsim.workload.load import MODEL_PARTS
 from hwsim.workload.op import Workload
 
@@ -228,7 +228,7 @@ class Reader:
                 if any(_same(value, earlier) for earlier in axis.values[:i]):
                     yield say((*here, i), "is listed twice; remove one")
             size *= len(axis.values)
-        for part, names in (("machine", arch_names()), ("model", model_names())):
+        for part, names in (("machine", arch_names()), ("model", workload_names())):
             if isinstance(self.document.data.get(part), str):
                 try:
                     self._source(part, [], names)
@@ -344,8 +344,8 @@ class Reader:
         return arch, _hash(arch_config(arch))
 
     def _model(self, mine: list[tuple[str, int]]) -> tuple[Workload, str]:
-        source = self._source("model", mine, model_names())
-        model = load_model(Path(source) if source not in model_names() else source, self._placed(mine, "model."))
+        source = self._source("model", mine, workload_names())
+        model = load_model(Path(source) if source not in workload_names() else source, self._placed(mine, "model."))
         return model, _hash(model.config())
 
     def _run(self, mine: list[tuple[str, int]]) -> tuple[RunOptions, str]:

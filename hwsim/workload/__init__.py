@@ -14,6 +14,8 @@ _HOMES = {
     "Workload": "op",
     "distinct_experts": "language.routing",
     "expected_distinct": "language.routing",
+    "graph_names": "load",
+    "graph_schema": "load",
     "load_model": "load",
     "load_model_text": "load",
     "model_names": "load",
@@ -21,6 +23,7 @@ _HOMES = {
     "preset": "language.presets",
     "preset_names": "language.presets",
     "split_key": "formatmap",
+    "workload_names": "load",
 }
 
 __all__ = sorted(_HOMES)

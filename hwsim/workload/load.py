@@ -1,4 +1,4 @@
-"""Load a workload: by the name of a shipped model, from a YAML file, or from a Hugging Face config.json."""
+"""Load a workload: by the name of a shipped model, from a YAML file, a Hugging Face config.json or a CSV file."""
 
 from __future__ import annotations
 
@@ -18,9 +18,26 @@ from hwsim.workload.op import Workload
 
 Overrides = Iterable[tuple[str, str | Placed]]
 
+
+def _graph(document: Document) -> Workload:
+    """A graph; its reader is loaded for graphs only."""
+    from hwsim.workload.graph.load import graph
+
+    return graph(document)
+
+
+def _gemms(document: Document) -> Workload:
+    """A list of GEMMs."""
+    from hwsim.workload.graph.lists import gemm_list
+
+    return gemm_list(document)
+
+
 #: Kinds of workload: a top-level key that only files of this kind have -> function from the document to the workload.
 KINDS: dict[str, Callable[[Document], Workload]] = {
     "layers": language_model,
+    "ops": _graph,
+    "gemms": _gemms,
 }
 
 #: Parts of a model file that a study may vary.
@@ -37,8 +54,23 @@ def model_names() -> list[str]:
     return sorted(path.stem for path in model_folder().glob("*.yaml"))
 
 
+def graph_folder() -> Path:
+    """The folder of the shipped graph files."""
+    return Path(__file__).resolve().parent / "graphs"
+
+
+def graph_names() -> list[str]:
+    """Names of the shipped graphs, sorted."""
+    return sorted(path.stem for path in graph_folder().glob("*.yaml"))
+
+
+def workload_names() -> list[str]:
+    """Names of everything that is shipped: language models, then graphs."""
+    return [*model_names(), *graph_names()]
+
+
 def load_model(name_or_path: str | Path, overrides: Overrides = ()) -> Workload:
-    """The shipped workload of that name or Hub id, or that in a YAML file, a Hugging Face config.json or its folder.
+    """The shipped workload of that name or Hub id, or that of a YAML file, a config.json or its folder, or a CSV file.
 
     overrides: (dotted path, YAML text) pairs that replace values of the file, e.g. `("moe.top_k", "8")`; instead of a
                text, a value of another file.
@@ -47,8 +79,9 @@ def load_model(name_or_path: str | Path, overrides: Overrides = ()) -> Workload:
     text, path = str(name_or_path), Path(name_or_path)
     if isinstance(name_or_path, str) and _HUB_ID.fullmatch(text) and not path.exists():
         text = _released_as(text)
-    if isinstance(name_or_path, str) and text in model_names():
-        shipped = model_folder() / f"{text}.yaml"
+    if isinstance(name_or_path, str) and text in workload_names():
+        folder_of = model_folder() if text in model_names() else graph_folder()
+        shipped = folder_of / f"{text}.yaml"
         return _load(read(os.path.relpath(shipped) if shipped.is_relative_to(Path.cwd()) else shipped), overrides)
     try:
         folder = path.is_dir() and (path / "config.json").is_file()
@@ -56,12 +89,20 @@ def load_model(name_or_path: str | Path, overrides: Overrides = ()) -> Workload:
         folder = False
     if folder:
         return _load(_config_json(path / "config.json"), overrides)
+    if text.endswith(".csv"):
+        from hwsim.workload.graph.lists import read_csv
+
+        if tuple(overrides):
+            raise InputError(f"{short(text)}: a CSV file has no settings that can vary; write a YAML file")
+        return read_csv(path)
     if text.endswith(".json"):
         return _load(_config_json(path), overrides)
     if isinstance(name_or_path, str) and not text.endswith((".yaml", ".yml")) and os.sep not in text:
-        near = nearest(text[:60], model_names())
+        near = nearest(text[:60], workload_names())
         known = near if "did you mean" in near else "; `hwsim model` lists the known ones"
-        raise InputError(f"unknown model {short(text)}{known} (a path to a YAML file or a config.json also works)")
+        raise InputError(
+            f"unknown model {short(text)}{known} (a path to a YAML file, a config.json or a CSV file also works)"
+        )
     return _load(read(name_or_path), overrides)
 
 
@@ -102,6 +143,13 @@ def shipped_models() -> list[Model]:
 def model_schema() -> dict[str, Any]:
     """JSON Schema of a model file (draft 2020-12), for editors."""
     return json_schema(ModelFile, "hwsim model")
+
+
+def graph_schema() -> dict[str, Any]:
+    """JSON Schema of a graph file (draft 2020-12), for editors."""
+    from hwsim.workload.graph.schema import GraphFile
+
+    return json_schema(GraphFile, "hwsim graph")
 
 
 def _load(document: Document, overrides: Overrides) -> Workload:

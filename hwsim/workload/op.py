@@ -29,6 +29,29 @@ KINDS = (
     "head",
     "link",
     "gemm",
+    "linear",
+    "matmul",
+    "depthwise",
+    "pool",
+    "activation",
+    "softmax",
+    "elementwise",
+    "reduce",
+    "concat",
+    "transpose",
+    "expand",
+    "pad",
+    "resize",
+    "gather",
+    "scatter",
+    "segment",
+    "sort",
+    "topk",
+    "knn",
+    "farthest",
+    "assign",
+    "distribute",
+    "interact",
 )
 
 #: Weight classes that a format map may name, and those with a fixed format.
@@ -44,8 +67,18 @@ WEIGHT_CLASSES = (
     "mamba_in",
     "mamba_out",
     "mtp",
+    "linear",
+    "convolution",
 )
-FIXED_CLASSES = {"norm": "bf16", "conv": "bf16", "ssm": "bf16", "router": "fp32", "absorbed": "bf16"}
+FIXED_CLASSES = {
+    "norm": "bf16",
+    "conv": "bf16",
+    "ssm": "bf16",
+    "router": "fp32",
+    "absorbed": "bf16",
+    "depthwise": "bf16",
+    "constant": "bf16",
+}
 
 #: Roles of caches that a workload keeps from one step to the next -> the kind of bytes in a Result.
 CACHES = {"kv": "kv", "ssm": "state", "conv": "state"}
@@ -103,6 +136,10 @@ class Workload(Protocol):
         """The name that results print."""
 
     @property
+    def unit(self) -> str:
+        """What a step computes one of per sequence of the batch, and results count per second: token, sample."""
+
+    @property
     def max_context(self) -> int | None:
         """The longest context that it was made for; None: no limit."""
 
@@ -121,12 +158,18 @@ class Workload(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Gemm:
-    """`count` GEMMs Y[m,n] = X[m,k] W[n,k]^T, each with its own weight matrix."""
+    """`count` GEMMs Y[m,n] = X[m,k] W[n,k]^T, each with its own weight matrix.
+
+    distinct: elements of one X, where its rows are windows of a feature map that overlap (0: m k).
+    halo:     elements of X that some rows by themselves read in addition to their share of `distinct`.
+    """
 
     m: int
     n: int
     k: int
     count: int = 1
+    distinct: int = 0
+    halo: int = 0
 
     @property
     def macs(self) -> int:
@@ -137,6 +180,13 @@ class Gemm:
     def weights(self) -> int:
         """Weight elements of all `count` matrices."""
         return self.count * self.n * self.k
+
+    def inputs(self, m: int, k: int) -> int:
+        """Elements of X that a tile of `m` rows and `k` columns reads."""
+        if not self.distinct:
+            return m * k
+        beside = self.m * self.halo if m < self.m else 0
+        return min(m * k, -(-(m * self.distinct + beside) * k // (self.m * self.k)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +215,32 @@ class Cache:
     write: int
 
 
+#: Distributions of indices: rows in order; any row alike; by rank r as 1 / r^a; near the row before with chance p.
+DISTRIBUTIONS = ("sequential", "uniform", "zipf(a)", "local(p)")
+
+
+@dataclass(frozen=True, slots=True)
+class Irregular:
+    """Rows that an op reads, or adds to, at places that only the data tell.
+
+    rows, row:    how many, and elements of each. table: whether they are rows of the op's weights, else of activations.
+    of:           rows of the tensor that they are in. adds: whether they are added to, in sums on the chip.
+    distribution: one of DISTRIBUTIONS. `sequential` rows are a stream; of the others each is read by itself.
+    """
+
+    rows: int
+    row: int
+    table: bool
+    distribution: str = "uniform"
+    of: int = 0
+    adds: bool = False
+
+    @property
+    def scattered(self) -> bool:
+        """Whether each row is read by itself."""
+        return self.distribution != "sequential"
+
+
 @dataclass(frozen=True, slots=True)
 class Op:
     """Part of the work of one layer in one step; every count is in elements of the whole batch.
@@ -177,8 +253,10 @@ class Op:
     params:      weight elements read in addition to `gemms` (gains, conv taps, embedding rows, router).
     cache:       elements read from and written to a cache or state (None: none).
     inputs, outputs: activation elements in and out.
+    others:      of the inputs, those that are no operand of `gemms`: what joined ops read (only of graphs).
     link:        collective between `peers` chips ("": none) on a vector of link_elements (`arch.link`).
     core:        shape of the attention core, if the op is one.
+    irregular:   rows read at places that only the data tell, in addition to `params`; rows of activations are `inputs`.
     distinct:    expected number of distinct experts that the step chooses, unrounded, if the op computes experts.
     channels:    channels of a short convolution (0: the op is none).
     """
@@ -195,10 +273,12 @@ class Op:
     cache: Cache | None = None
     inputs: int = 0
     outputs: int = 0
+    others: int = 0
     link: str = ""
     link_elements: int = 0
     peers: int = 1
     core: AttentionCore | None = None
+    irregular: Irregular | None = None
     distinct: float | None = None
     channels: int = 0
 
@@ -215,4 +295,5 @@ class Op:
     @property
     def weight_elements(self) -> int:
         """Weight elements that the op reads, each once."""
-        return self.params + sum(g.weights for g in self.gemms)
+        rows = self.irregular.rows * self.irregular.row if self.irregular and self.irregular.table else 0
+        return self.params + rows + sum(g.weights for g in self.gemms)

@@ -110,3 +110,35 @@ ACTIVATION = {
 def feed_forward(activation: str, gated: bool) -> int:
     """Passes per intermediate element of a feed-forward block."""
     return ACTIVATION[activation] + (GATE if gated else 0)
+
+
+# Norms and functions of graph workloads.
+#: y = x * gain + shift, the statistics folded in (Ioffe and Szegedy, arXiv 1502.03167, section 3.1).
+SCALE_SHIFT = 2
+#: sum, subtract the mean, square, sum, times rsqrt, times gain, plus shift (Ba et al., arXiv 1607.06450, equation 4).
+LAYERNORM = 7
+#: Functions by name; sigmoid: negate, exp, add one, divide; gelu: x/2 (1 + erf(x / sqrt 2)); hard_swish: x / 6
+#: times relu6(x + 3) (Howard et al., arXiv 1905.02244); softplus: exp, add one, log; elu: exp, subtract, times alpha,
+#: select.
+FUNCTION = {
+    "relu": 1,
+    "relu6": 2,
+    "leaky_relu": 2,
+    "elu": 4,
+    "sigmoid": 4,
+    "hard_sigmoid": 4,
+    "tanh": 1,
+    "silu": SILU,
+    "hard_swish": 5,
+    "gelu": 5,
+    "softplus": 3,
+    "exp": 1,
+    "log": 1,
+    "sqrt": 1,
+    "erf": 1,
+    "abs": 1,
+    "neg": 1,
+    "reciprocal": 1,
+    "floor": 1,
+    "clip": 2,
+}

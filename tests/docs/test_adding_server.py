@@ -86,7 +86,7 @@ def add(copy: Copy) -> None:
     copy.row(streams, "    LINK,", "    MINE,\n    MINE_QUEUE,")
     copy.replace(streams, "ROUND: ROUND_QUEUE}", "ROUND: ROUND_QUEUE, MINE: MINE_QUEUE}")
     copy.replace(streams, " rounded, sent, write)", " rounded, op.cached * opd.checked, sent, write)")
-    copy.replace(streams, "rounded: int, sent: int", "rounded: int, mine: int, sent: int")
+    copy.row(streams, "        rounded: int,", "        mine: int,")
     copy.replace(streams, "ROUND: rounded, LINK", "ROUND: rounded, MINE: mine, LINK")
 
 

@@ -42,6 +42,7 @@ class Stack:
     width: int
     depth: int
     max_context: int | None = None
+    unit: str = "sample"
 
     def ops(self, step: StepOptions) -> tuple[Op, ...]:
         """The layers."""

@@ -65,6 +65,7 @@ class Problem(Generic[N]):
 
     groups: (GEMMs, rows each) where one kernel computes many, each with its own weights and its own padding; m is
     then their mean. Otherwise one GEMM of m rows.
+    read_bytes: of activations that cross the memory, where they are not X: windows overlap, or more is read beside it.
     """
 
     m: N
@@ -77,6 +78,7 @@ class Problem(Generic[N]):
     weight_bytes: float
     activation_bytes: float
     groups: tuple[tuple[int, int], ...] | None = None
+    read_bytes: float | None = None
 
     @classmethod
     def of(
@@ -88,9 +90,11 @@ class Problem(Generic[N]):
         weight_bytes: float,
         activation_bytes: float,
         groups: tuple[tuple[int, int], ...] | None = None,
+        read_bytes: float | None = None,
     ) -> Problem[float]:
         """Of plain numbers."""
-        return Problem(m, n, k, tile.m, tile.n, tile.split, tile.chain, weight_bytes, activation_bytes, groups)
+        shape = tile.m, tile.n, tile.split, tile.chain
+        return Problem(m, n, k, *shape, weight_bytes, activation_bytes, groups, read_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +146,8 @@ def gemm_times(problem: Problem[N], family: Family, cores: Cores, pick: Pick[N],
     busy = pick.most(macs, feed) + (k <= SHORT_K) * family.drain_seconds
     core = pick.most(busy, steps / 2)
     odd = waves % 2
-    weight, acts = k * count * n * weight_bytes, k * all_rows * activation_bytes
+    weight: Any = k * count * n * weight_bytes
+    acts: Any = k * all_rows * activation_bytes if problem.read_bytes is None else problem.read_bytes
     if cores.warm_bytes and warm:
         kept = pick.least(weight, cores.warm_bytes * cores.warm_bytes / weight)
         weight = weight - kept * (1 - 1 / L2_SPEED)
@@ -174,13 +179,15 @@ def gemm(
     acts: Layout,
     warm: bool = False,
     groups: tuple[tuple[int, int], ...] | None = None,
+    read_bytes: float | None = None,
 ) -> Kernel:
     """The library's kernel for a GEMM, or for `groups` of m rows in the mean: the fastest tile it has for m rows."""
     groups = groups or ((1, m),)
     count, rows = sum(c for c, _ in groups), sum(c * r for c, r in groups)
     wb, ab = float(weights.bits_per_value) / 8, float(acts.bits_per_value) / 8
     fitting = (t for t in family.tiles if t.rows[0] <= m <= t.rows[1])
-    times = (gemm_times(Problem.of(m, n, k, t, wb, ab, groups), family, cores, PLAIN, warm) for t in fitting)
+    problems = (Problem.of(m, n, k, t, wb, ab, groups, read_bytes) for t in fitting)
+    times = (gemm_times(problem, family, cores, PLAIN, warm) for problem in problems)
     p = min(times, key=lambda found: found.seconds(PLAIN))
     waves, store = int(p.waves), p.store / p.waves
     if waves == 1:
@@ -195,7 +202,7 @@ def gemm(
     quantise = family.quantise_seconds * rows * k
     if quantise:
         found.insert(0, Wave(1, quantise, 0.0, 0.0, 0.0))
-    read = int(k * (count * n * wb + rows * ab))
+    read = int(k * (count * n * wb + rows * ab)) if read_bytes is None else int(k * count * n * wb + read_bytes)
     return Kernel(family.launch_seconds, tuple(found), read, 2 * rows * n)
 
 
@@ -207,10 +214,11 @@ def grouped(
     cores: Cores,
     weights: Layout,
     acts: Layout,
+    read_bytes: float | None = None,
 ) -> Kernel:
     """One kernel for the GEMMs of many experts: `groups` of (experts, rows each), weights [n, k] each.
 
     Each expert's rows are padded to whole tiles; the library chooses its tile by their mean.
     """
     experts, rows = sum(count for count, _ in groups), sum(count * m for count, m in groups)
-    return gemm(-(-rows // experts), n, k, family, cores, weights, acts, groups=tuple(groups))
+    return gemm(-(-rows // experts), n, k, family, cores, weights, acts, groups=tuple(groups), read_bytes=read_bytes)

@@ -31,7 +31,7 @@ from hwsim.mapping.gpu.kernels import (
 from hwsim.mapping.operands import Operands
 from hwsim.mapping.pipeline import Pipeline
 from hwsim.mapping.program import DOT, DRAM, LAUNCH, Program, Step, Tile
-from hwsim.mapping.traffic import activation_bytes, needed, traffic, vector_passes, work_cycles
+from hwsim.mapping.traffic import activation_bytes, needed, pieces, traffic, vector_passes, work_cycles
 from hwsim.workload.op import AttentionCore, Op
 
 #: Share of the dot array's rate that GEMMs of the chunked scan reach: assumed, as no table holds a scan.
@@ -112,7 +112,16 @@ def _kernel(chip: Chip, op: Op, opd: Operands, warm: bool) -> Kernel:
     work = vector_passes(chip.arch, op) / chip.lanes
     if op.macs:
         work = max(work, op.macs / (SCAN_SHARE * float(needed(opd.rate)) * float(chip.arch.clock_hz)))
-    return elementwise(traffic(op, opd).total, work, chip.launch, chip.cores)
+    found = elementwise(traffic(op, opd).total, work, chip.launch, chip.cores)
+    rows, piece = pieces(op, opd, False)  # rows of activations are in L2
+    if not rows:
+        return found
+    dram, (wave,) = chip.arch.dram, found.waves
+    beats = -(-piece // dram.beat_bytes) * dram.beat_bytes
+    apart = chip.arch.seconds(1) * float(dram.scattered_cycles(rows, piece))
+    streamed = (found.read_bytes - rows * piece) / chip.cores.bandwidth
+    read = streamed + max(rows * beats / chip.cores.bandwidth, apart)
+    return replace(found, waves=(replace(wave, read=read),), read_bytes=found.read_bytes + rows * (beats - piece))
 
 
 def _ideal(chip: Chip, op: Op, opd: Operands, note: str) -> Kernel:
@@ -131,11 +140,15 @@ def _gemms(chip: Chip, op: Op, opd: Operands, warm: bool) -> Kernel:
     if quantising := own_quantising(chip.cores, family):
         known = known._replace(note="; ".join(filter(None, (known.note, quantising))))
     first, weights = op.gemms[0], needed(opd.weights)
+    # a convolution reads its feature map, and joined ops what they take beside it
+    there = op.others or any(g.distinct for g in op.gemms)
+    reads = float(activation_bytes(opd, op.inputs)) if there else None
     if len(op.gemms) > 1 or first.count > 1:
         groups = tuple((g.count, g.m) for g in op.gemms)
-        found = grouped(groups, first.n, first.k, family, chip.cores, weights, opd.activations)
+        found = grouped(groups, first.n, first.k, family, chip.cores, weights, opd.activations, reads)
     else:
-        found = gemm(first.m, first.n, first.k, family, chip.cores, weights, opd.activations, warm)
+        sizes = first.m, first.n, first.k
+        found = gemm(*sizes, family, chip.cores, weights, opd.activations, warm, read_bytes=reads)
     return found.known(known)
 
 

@@ -154,6 +154,11 @@ class Model:
 
     # -- the answers of a workload -----------------------------------------------------------------
 
+    @property
+    def unit(self) -> str:
+        """A step computes tokens."""
+        return "token"
+
     def ops(self, step: StepOptions) -> tuple[Op, ...]:
         """The ops of one step in program order; see `lowering.lower`."""
         from hwsim.workload.language.lowering import lower
