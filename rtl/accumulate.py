@@ -11,7 +11,7 @@ from hwsim.specs import FP32_INF, FP32_NAN, Accumulator, BlockDot, BlockSum
 from .arith import add, extend
 from .dot import sum_layout
 from .dot_cases import sum_word
-from .options import DotOptions, Interleave
+from .options import DotOptions, Interleave, SumOptions
 from .pipe import Pipe
 
 __all__ = ["AccumulatorOptions", "AccumulatorUnit", "accumulator_cases", "leading_zeros"]
@@ -246,11 +246,12 @@ def accumulator_cases(spec: Accumulator, n: int, draw):
 
 
 @dataclass(frozen=True)
-class AccumulatorOptions(DotOptions):
+class AccumulatorOptions(SumOptions, DotOptions):
     """Options of `accumulator`."""
 
     interleave: Interleave = None
 
     def unit(self) -> tuple[Accumulator, str]:
         """The spec, and the name of the Verilog module."""
-        return Accumulator(self.dot, self.interleave), f"accumulator_{self.name}"
+        spec = Accumulator(self.dot, self.interleave)
+        return spec, f"accumulator_{self.name}_i{spec.interleave}"

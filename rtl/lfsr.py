@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Module, Value
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.formats.lfsr import Lfsr
@@ -30,6 +30,8 @@ class LfsrBlockUnit(wiring.Component):
     seed    in, stream:  K bits; 0 is no seed and gives zeros.
     states  out, stream: C P words of K bits in the order of emission, the first in the least significant bits.
 
+    meaning: of a port that is plain bits, the layout of what they hold.
+
     source: SeedLM (arXiv 2410.10714), Algorithm 1.
     """
 
@@ -42,6 +44,7 @@ class LfsrBlockUnit(wiring.Component):
                 "states": Out(stream.Signature(width * spec.states)),
             }
         )
+        self.meaning = {"states": data.ArrayLayout(width, spec.states)}
 
     def elaborate(self, platform) -> Module:
         """The XOR trees between the cuts of `LfsrBlock.cuts`."""

@@ -1,5 +1,6 @@
 """Options of the commands of `python -m rtl`: a frozen dataclass per unit, which says what unit is meant."""
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,9 +10,15 @@ import typer
 
 from hwsim.errors import InputError, nearest
 from hwsim.formats.lfsr import CODECS, SeedCodec
+from hwsim.formats.names import layout
 from hwsim.specs import BlockDot
 
-__all__ = ["CLOCK", "OUT", "Activations", "DotOptions", "Folder", "Interleave", "Options", "SeedOptions", "Target"]
+from .axi import Outside
+
+__all__ = [
+    "CLOCK", "OUT", "Activations", "DotOptions", "Folder", "Interleave", "Options", "SeedOptions", "SumOptions",
+    "Target", "UnitOptions", "formats_name",
+]  # fmt: skip
 
 OUT = Path("build/rtl")
 CLOCK = "150 MHz"
@@ -26,6 +33,10 @@ Formats = Annotated[list[str], typer.Option("--format", help="Format; twice for 
 Lanes = Annotated[int | None, typer.Option("--lanes", help="Elements of a dot block; default the formats' block.")]
 Interleave = Annotated[int | None, typer.Option("--interleave", help="Rows in turn; default the loop's latency.")]
 Tool = Annotated[str | None, typer.Option("--tool", help="Also a project of vivado, quartus or yosys.")]
+Prefix = Annotated[str, typer.Option("--prefix", help="Begins the names of the module and its files.")]
+Tkeep = Annotated[bool, typer.Option("--tkeep", help="Every stream has tkeep.")]
+ResetLow = Annotated[bool, typer.Option("--rst-n", help="Reset `rst_n`, active low, instead of `rst`, active high.")]
+Packet = Annotated[int, typer.Option("--packet", help="tlast ends every N-th sum, as of a tile; default each.")]
 Clock = Annotated[str, typer.Option("--clock", help="Clock of the project's constraint.")]
 Vectors = Annotated[
     int, typer.Option("--vectors", min=0, max=1_000_000, help="Inputs of a bench in plain Verilog; default none.")
@@ -33,7 +44,7 @@ Vectors = Annotated[
 
 
 @dataclass(frozen=True)
-class Options(ABC):
+class Options:
     """What every command takes: where the files go, and what is written beside the Verilog.
 
     A unit's own options are the fields of a subclass. Typer reads them from its signature and makes the object.
@@ -43,17 +54,41 @@ class Options(ABC):
     tool: Tool = field(default=None, kw_only=True)
     clock: Clock = field(default=CLOCK, kw_only=True)
     vectors: Vectors = field(default=0, kw_only=True)
+    prefix: Prefix = field(default="", kw_only=True)
+    tkeep: Tkeep = field(default=False, kw_only=True)
+    rst_n: ResetLow = field(default=False, kw_only=True)
+
+    @property
+    def outside(self) -> Outside:
+        """How the streams look outside."""
+        return Outside(self.tkeep, active_low=self.rst_n)
+
+
+class UnitOptions(Options, ABC):
+    """Options of the command of one kind of unit."""
 
     @abstractmethod
     def unit(self) -> tuple[object, str]:
-        """The spec, and the name of the Verilog module.
+        """The spec, and the name of the Verilog module, which holds all that the options choose of the unit.
 
         raises: InputError for options that make no unit.
         """
 
 
 @dataclass(frozen=True)
-class SeedOptions(Options):
+class SumOptions:
+    """Of units whose output is sums."""
+
+    packet: Packet = field(default=1, kw_only=True)
+
+    @property
+    def outside(self) -> Outside:
+        """How the streams look outside."""
+        return replace(super().outside, packet=self.packet)
+
+
+@dataclass(frozen=True)
+class SeedOptions(UnitOptions):
     """Of units that take a seed format."""
 
     format: SeedFormat = "seedlm4"
@@ -70,7 +105,7 @@ class SeedOptions(Options):
 
 
 @dataclass(frozen=True)
-class DotOptions(Options):
+class DotOptions(UnitOptions):
     """Of units that take the two formats of a block dot product."""
 
     format: Formats = ("mxfp4_e2m1",)
@@ -94,4 +129,10 @@ class DotOptions(Options):
     @property
     def name(self) -> str:
         """Formats and lanes, for the unit's name."""
-        return "_".join(dict.fromkeys(self.format)) + (f"_{self.lanes}" if self.lanes is not None else "")
+        return formats_name(*self.format) + (f"_l{self.lanes}" if self.lanes is not None else "")
+
+
+def formats_name(*sources: str) -> str:
+    """Formats for a module's name: each one's own, not its alias or its file, once."""
+    names = dict.fromkeys(layout(source).name for source in sources)
+    return re.sub(r"\W+", "_", "_".join(names))

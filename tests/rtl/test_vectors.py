@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 
-from rtl.emit import write
 from rtl.vectors import write_bench
+from rtl.written import write
 from tests.rtl.side_by_side import axi
 from tests.rtl.simulator import build_verilog, icarus_version, run_verilog
 from tests.rtl.test_emit import rtl
