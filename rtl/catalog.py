@@ -30,7 +30,7 @@ from .dot_cases import dot_cases
 from .gemv import GemvOptions, GemvUnit
 from .lfsr import LfsrBlockOptions, LfsrBlockUnit, lfsr_cases
 from .mac import MxMacOptions, MxMacUnit, SeedMacOptions, SeedMacUnit, mx_mac_cases, seed_mac_cases
-from .options import Options
+from .options import UnitOptions
 from .requantize import RequantizerOptions, RequantizerUnit, requantizer_cases
 from .seed import SeedDecoderOptions, SeedDecoderUnit, seed_decoder_cases
 
@@ -61,7 +61,7 @@ class Unit:
     spec: type
     component: type[wiring.Component]
     cases: Callable[[object, int, random.Random], Iterator[tuple]] | None
-    options: type[Options]
+    options: type[UnitOptions]
     per_cycle: Callable[[object], int]
     published: Mapping[str, object] = field(default_factory=dict)
     composite: bool = False

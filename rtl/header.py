@@ -28,7 +28,7 @@ def rows_in_turn(unit) -> str:
     if rows is None:
         return ""
     if rows == 1:
-        return f"one row after another, one block in {unit.spec.timing.interval} cycles"
+        return "one row after another"
     if isinstance(unit, AxiStreamsUnit):
         return f"{rows} rows in turn for each dot unit, in the order of the weight stream"
     return (

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hwsim.formats.lfsr import Lfsr
 from hwsim.specs import LfsrBlock
 
-from .options import SeedOptions
+from .options import SeedOptions, StageOptions
 from .pipe import Pipe
 
 __all__ = ["LfsrBlockOptions", "LfsrBlockUnit", "lfsr_cases", "stream_bits"]
@@ -68,9 +68,9 @@ def lfsr_cases(spec, n, draw):
 
 
 @dataclass(frozen=True)
-class LfsrBlockOptions(SeedOptions):
+class LfsrBlockOptions(StageOptions, SeedOptions):
     """Options of `lfsr-block`."""
 
     def unit(self) -> tuple[LfsrBlock, str]:
         """The spec, and the name of the Verilog module."""
-        return LfsrBlock(self.codec), f"lfsr_block_{self.format}"
+        return self.staged(LfsrBlock(self.codec), f"lfsr_block_{self.format}")

@@ -28,8 +28,8 @@ __all__ = [
 class MxMacUnit(wiring.Component):
     """Rows of block pairs to float32 sums, `spec.accumulator.interleave` rows in turn.
 
-    Latency `spec.timing.latency` from a row's last pair, interval 1. The dot unit and the accumulator are rigid each;
-    bubbles close up between them.
+    Latency `spec.timing.latency` from a row's last pair, the accumulator's interval. The dot unit and the accumulator
+    are rigid each; bubbles close up between them.
 
     Ports:
     pair   in, stream:  `pair_layout(spec.dot)`; `last` ends a row.
@@ -71,8 +71,9 @@ def records_layout(spec: SeedMac) -> data.StructLayout:
 class SeedMacUnit(wiring.Component):
     """Seed records and blocks of activations to float32 sums.
 
-    Latency `spec.timing.latency` from a row's last block, interval 1. Decoders side by side, requantizer, dot unit and
-    accumulator, each rigid; the activations wait beside the first two in registers with those units' enables.
+    Latency `spec.timing.latency` from a row's last block, the accumulator's interval. Decoders side by side,
+    requantizer, dot unit and accumulator, each rigid; the activations wait beside the first two in registers with those
+    units' enables.
 
     Ports:
     records  in, stream:  `records_layout`; `last` ends a row.
@@ -174,6 +175,7 @@ class SeedMacOptions(SumOptions, SeedOptions):
 
     target: Target = "mxint8"
     activations: Activations = None
+    interleave: Interleave = None
 
     def unit(self) -> tuple[SeedMac, str]:
         """The spec, and the name of the Verilog module.
@@ -186,7 +188,7 @@ class SeedMacOptions(SumOptions, SeedOptions):
             raise InputError(
                 f"--activations {activations}: blocks of {block} elements; write a format whose block is 32"
             )
-        spec = SeedMac(Requantizer(self.codec, self.target), side)
+        spec = SeedMac(Requantizer(self.codec, self.target), side, self.interleave)
         rows = spec.mac.accumulator.interleave
         names = (self.format, *map(formats_name, (self.target, activations)))
         return spec, f"seed_mac_{'_'.join(names)}_i{rows}"

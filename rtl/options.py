@@ -11,27 +11,32 @@ import typer
 from hwsim.errors import InputError, nearest
 from hwsim.formats.lfsr import CODECS, SeedCodec
 from hwsim.formats.names import layout
-from hwsim.specs import BlockDot
+from hwsim.specs import BlockDot, Staged
 
 from .axi import Outside
 
 __all__ = [
-    "CLOCK", "OUT", "Activations", "DotOptions", "Folder", "Interleave", "Options", "SeedOptions", "SumOptions",
-    "Target", "UnitOptions", "formats_name",
+    "CLOCK", "OUT", "Activations", "DotOptions", "Folder", "Interleave", "Options", "SeedOptions", "StageOptions",
+    "SumOptions", "Target", "UnitOptions", "formats_name",
 ]  # fmt: skip
 
 OUT = Path("build/rtl")
 CLOCK = "150 MHz"
 
 Folder = Annotated[Path, typer.Option("-o", "--out", help="Folder the files are written to.")]
-SeedFormat = Annotated[str, typer.Option("--format", help=f"Seed format: {', '.join(CODECS)}.")]
+SeedFormat = Annotated[str, typer.Option("--format", help=f"Seed format: {', '.join(CODECS)}, or as c8p3k16.")]
 Target = Annotated[str, typer.Option("--target", help="Format made: mxint8 or mxfp4_e2m1.")]
 Activations = Annotated[
     str | None, typer.Option("--activations", help="Format of the activations; default the target.")
 ]
 Formats = Annotated[list[str], typer.Option("--format", help="Format; twice for a mixed pair.")]
 Lanes = Annotated[int | None, typer.Option("--lanes", help="Elements of a dot block; default the formats' block.")]
-Interleave = Annotated[int | None, typer.Option("--interleave", help="Rows in turn; default the loop's latency.")]
+Interleave = Annotated[
+    int | None, typer.Option("--interleave", help="Rows in turn; default the loop's stages; 1: one after another.")
+]
+Stages = Annotated[
+    str | None, typer.Option("--stages", help="Registers of the pipeline, by name with commas; a wrong one lists them.")
+]
 Tool = Annotated[str | None, typer.Option("--tool", help="Also a project of vivado, quartus or yosys.")]
 Prefix = Annotated[str, typer.Option("--prefix", help="Begins the names of the module and its files.")]
 Tkeep = Annotated[bool, typer.Option("--tkeep", help="Every stream has tkeep.")]
@@ -76,6 +81,28 @@ class UnitOptions(Options, ABC):
 
 
 @dataclass(frozen=True)
+class StageOptions:
+    """Of units that are one pipeline."""
+
+    stages: Stages = field(default=None, kw_only=True)
+
+    def staged(self, spec: Staged, name: str) -> tuple:
+        """The spec with the registers asked for, and its name: a hexadecimal digit for four places, the first lowest.
+
+        raises: InputError for a register that the unit has no place for, with all that it has.
+        """
+        if self.stages is None:
+            return spec, name
+        chosen = [stage.strip() for stage in self.stages.split(",")]
+        for stage in chosen:
+            if stage not in spec.cuts:
+                raise InputError(f"--stages: no {stage!r}{nearest(stage, spec.cuts)}; write of {','.join(spec.cuts)}")
+        spec = replace(spec, stages=tuple(chosen))
+        mask = sum(1 << place for place, cut in enumerate(spec.cuts) if cut in spec.stages)
+        return spec, name if spec.stages == spec.default_stages else f"{name}_s{mask:x}"
+
+
+@dataclass(frozen=True)
 class SumOptions:
     """Of units whose output is sums."""
 
@@ -99,6 +126,9 @@ class SeedOptions(UnitOptions):
 
         raises: InputError with the nearest name.
         """
+        if point := re.fullmatch(r"c(\d+)p(\d+)(?:k(\d+))?", self.format):
+            c, p, k = (int(number) for number in point.groups("16"))
+            return SeedCodec(c, p, k)
         if self.format not in CODECS:
             raise InputError(f"--format {self.format}: not a seed format{nearest(self.format, CODECS)}")
         return CODECS[self.format]

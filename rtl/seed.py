@@ -11,7 +11,7 @@ from hwsim.specs import SeedDecoder
 
 from .arith import add, booth_digits, booth_row, extend, signed_bits
 from .lfsr import stream_bits
-from .options import SeedOptions
+from .options import SeedOptions, StageOptions
 from .pack import pack
 from .pipe import Pipe
 
@@ -135,9 +135,9 @@ def seed_decoder_cases(spec, n, draw):
 
 
 @dataclass(frozen=True)
-class SeedDecoderOptions(SeedOptions):
+class SeedDecoderOptions(StageOptions, SeedOptions):
     """Options of `seed-decoder`."""
 
     def unit(self) -> tuple[SeedDecoder, str]:
         """The spec, and the name of the Verilog module."""
-        return SeedDecoder(self.codec), f"seed_decoder_{self.format}"
+        return self.staged(SeedDecoder(self.codec), f"seed_decoder_{self.format}")

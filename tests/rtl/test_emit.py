@@ -97,6 +97,9 @@ def test_table_of_the_readme_is_that_of_the_command():
     ("args", "module", "latency"),
     [
         (("seed-decoder", "--format", "seedlm3"), "seed_decoder_seedlm3", 6),
+        (("seed-decoder", "--format", "c5p2k24"), "seed_decoder_c5p2k24", 4),
+        (("lfsr-block", "--stages", "seed,states"), "lfsr_block_seedlm4_s3", 2),
+        (("block-dot", "--format", "mxfp4", "--lanes", "2", "--stages", "tree1"), "block_dot_mxfp4_e2m1_l2_s2", 1),
         (("requantizer", "--target", "mxfp4_e2m1"), "requantizer_seedlm4_mxfp4_e2m1", 10),
         (
             ("block-dot", "--format", "mxfp4", "--format", "mxfp8", "--lanes", "2"),
@@ -124,7 +127,12 @@ def test_units_by_name(args, module, latency, tmp_path):
         (("block-dot", "--format", "bf16"), "not an operand"),
         (("block-dot", "--format", "mxfp4", "--format", "mxint8", "--format", "mx9"), "one, or two"),
         (("block-dot", "--lanes", "0"), "1 to 1024"),
-        (("accumulator", "--interleave", "3"), "below its loop"),
+        (("accumulator", "--interleave", "3"), "write 13 (the stages of its loop) to 65536, or 1"),
+        (("accumulator", "--interleave", "100000"), "to 65536, or 1"),
+        (("gemv", "--interleave", "1"), "write 13 or more"),
+        (("block-dot", "--stages", "product,tree9"), "did you mean tree"),
+        (("block-dot", "--stages", "tree1,product"), "in this order"),
+        (("lfsr-block", "--format", "c8p9"), "between 1 and C = 8"),
         (("requantizer", "--target", "mx9"), "mxint8 or mxfp4"),
         (("seed-mac", "--format", "seedlm3"), "C divides 32"),
         (("seed-mac", "--activations", "mx9"), "block is 32"),
