@@ -24,11 +24,11 @@ PJ = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A measured unit: NAND2-equivalents (None: not measured), operations per cycle, hash of its Verilog."""
+    """A measured unit: NAND2-equivalents (None: not measured), operations per cycle, hash of its netlist."""
 
     nand2: int | None
     per_cycle: int
-    verilog_sha256: str
+    netlist_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def cost_table(arch: TileMachine) -> CostTable:
 def _units() -> Mapping[str, Unit]:
     rows = json.loads((files("hwsim") / "data" / "units.json").read_text(encoding="utf-8"))["units"]
     return {
-        name: Unit(row["gates"] and row["gates"]["nand2"], row["per_cycle"], row["verilog_sha256"])
+        name: Unit(row["gates"] and row["gates"]["nand2"], row["per_cycle"], row["netlist_sha256"])
         for name, row in rows.items()
     }
 

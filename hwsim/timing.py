@@ -3,7 +3,7 @@
 `Timing` is the closed form. The cycle models are step functions over clock edges: `step` takes what the
 neighbours drive in a cycle (`in_valid`, `out_ready`), returns what the unit drives in it (`in_ready`,
 `out_valid`), and advances past the edge. A transfer happens at an edge where valid and ready are both true. There are
-three, `Rigid`, `Gearbox` and `Reduce`, and `Chain` joins them; no other room restates them.
+four, `Rigid`, `Paced`, `Gearbox` and `Reduce`, and `Chain` joins them; no other room restates them.
 """
 
 from __future__ import annotations
@@ -78,6 +78,42 @@ class Rigid:
     def reset(self) -> None:
         """Empty every stage, as the synchronous reset does."""
         self._stages = [False] * self.latency
+
+
+class Paced(Rigid):
+    """A rigid pipeline that accepts an input only `interval` moves of its stages after the one before, or later.
+
+    Between two inputs its stages move on with bubbles, so an interval counts cycles in which it does not stall.
+
+    latency:  stages, at least 1.
+    interval: moves from one input to the next, at least 1.
+    """
+
+    def __init__(self, latency: int, interval: int):
+        if latency < 1 or interval < 1:
+            raise ValueError(f"latency >= 1 and interval >= 1, not {latency} and {interval}")
+        super().__init__(latency)
+        self.interval = interval
+        self._wait = 0
+
+    def in_ready(self, out_ready: bool) -> bool:
+        """Whether an input is accepted in this cycle."""
+        return super().in_ready(out_ready) and not self._wait
+
+    def step(self, in_valid: bool, out_ready: bool, keep: bool = True) -> Handshake:
+        """One cycle."""
+        seen = Handshake(self.in_ready(out_ready), self.out_valid)
+        if super().in_ready(out_ready):
+            taken = bool(in_valid and seen.in_ready)
+            self._stages.pop()
+            self._stages.insert(0, taken and keep)
+            self._wait = self.interval - 1 if taken else max(0, self._wait - 1)
+        return seen
+
+    def reset(self) -> None:
+        """Empty every stage; the next input need not wait."""
+        super().reset()
+        self._wait = 0
 
 
 class Reduce(Rigid):

@@ -2,41 +2,57 @@
 
 import shlex
 import sys
-from pathlib import Path
 
 from hwsim.errors import InputError, MissingExtra
 
 
-def deliver(unit, name: str, folder: Path, tool: str | None, clock: str, vectors: int) -> None:
-    """Write the unit with AXI4-Stream outside, a project where a tool is named, a bench of `vectors` inputs; say so."""
+def deliver(options, spec, name: str) -> None:
+    """Write a unit with what the options ask for: AXI4-Stream outside, a project where a tool is named, a bench."""
     from .axi import AxiStreamsUnit, AxiStreamUnit
-    from .emit import write
+    from .catalog import build
+    from .fields import streams_of
+    from .header import rows_in_turn
     from .project import write_project
-    from .table import fields_of_ports
     from .vectors import write_bench
+    from .written import legal_name, write
 
+    unit, outside = build(spec), options.outside
+    folder, vectors, name = options.out, options.vectors, legal_name(f"{options.prefix}{name}{outside.suffix}")
     several = len(unit.signature.members) > 2
     if several and vectors:
         raise InputError("--vectors: of units with one input; `make cosim` checks this one")
-    clock_hz, unit = clock_of(clock), AxiStreamsUnit(unit) if several else AxiStreamUnit(unit)
+    clock_hz = clock_of(options.clock)
+    unit = AxiStreamsUnit(unit, outside) if several else AxiStreamUnit(unit, outside)
     try:
-        path = write(unit, name, folder)
-        project = write_project(tool, name, folder, clock_hz) if tool else None
+        path = write(unit, name, folder, command(), clock_hz)
+        project = write_project(options.tool, name, folder, clock_hz) if options.tool else None
         outputs, cycles = write_bench(unit, name, folder, vectors) if vectors else (0, 0)
     except OSError as error:
         raise InputError(f"-o {folder}: cannot be written ({error.strerror}); name a folder") from None
-    timing = unit.spec.timing
+    timing = spec.timing
     print(f"{path}: module {name}, latency {timing.latency}, interval {timing.interval}")
-    if isinstance(unit, AxiStreamUnit):
-        print(*(f"  {line}" for line in fields_of_ports(unit)), sep="\n")
+    if rows := rows_in_turn(unit):
+        print(f"  takes {rows}")
+    print(*(f"  {stream}" for stream in streams_of(unit)), sep="\n")
     if project:
-        print(f"{project}: {tool} project, clock {clock}")
+        print(f"{project}: {options.tool} project, clock {options.clock}")
     if vectors:
         run = f"iverilog -g2001 -o {name} {name}.v {name}_tb.v && vvp {name}"
         print(
             f"{folder / name}_tb.v: {vectors} inputs, {outputs} outputs, {cycles} cycles; "
             f"run: cd {shlex.quote(str(folder))} && {run}"
         )
+
+
+def command() -> str:
+    """What was typed, without the folder that is written to, so that the same unit is the same bytes anywhere."""
+    words, kept = iter(sys.argv[1:]), []
+    for word in words:
+        if word in ("-o", "--out"):
+            next(words, None)
+        elif not word.startswith(("-o", "--out=")):
+            kept.append(word)
+    return shlex.join(["python", "-m", "rtl", *kept])
 
 
 def clock_of(text: str):
@@ -55,8 +71,8 @@ def application():
     """The command line: `units`, `all`, and a command per row of the catalogue."""
     import typer
 
-    from .catalog import COMPOSITE_UNITS, LEAF_UNITS, UNITS, build
-    from .options import CLOCK, OUT, Folder
+    from .catalog import COMPOSITE_UNITS, LEAF_UNITS, UNITS, module_name
+    from .options import OUT, Folder, Options
     from .table import ports_table
 
     published = {**LEAF_UNITS, **COMPOSITE_UNITS}
@@ -64,8 +80,7 @@ def application():
     def written(options) -> None:
         """Write what the options of a unit's command ask for; `units` and `all` return None."""
         if options is not None:
-            spec, name = options.unit()
-            deliver(build(spec), name, options.out, options.tool, options.clock, options.vectors)
+            deliver(options, *options.unit())
 
     app = typer.Typer(
         no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -85,7 +100,7 @@ def application():
     def all(out: Folder = OUT) -> None:
         """Every published unit."""
         for name, spec in published.items():
-            deliver(build(spec), name, out, tool=None, clock=CLOCK, vectors=0)
+            deliver(Options(out=out), spec, module_name(name, spec))
 
     for unit in UNITS:
         app.command(unit.command, help=unit.description)(unit.options)

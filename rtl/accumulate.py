@@ -11,7 +11,7 @@ from hwsim.specs import FP32_INF, FP32_NAN, Accumulator, BlockDot, BlockSum
 from .arith import add, extend
 from .dot import sum_layout
 from .dot_cases import sum_word
-from .options import DotOptions, Interleave
+from .options import DotOptions, Interleave, StageOptions, SumOptions
 from .pipe import Pipe
 
 __all__ = ["AccumulatorOptions", "AccumulatorUnit", "accumulator_cases", "leading_zeros"]
@@ -23,9 +23,9 @@ GUARD = 3  # bits below the window: guard, round, sticky
 class AccumulatorUnit(wiring.Component):
     """FP32 sums of block results, `interleave` rows in turn; a row's sum is offered after the input with `last`.
 
-    Latency `len(spec.stages)` from that input, interval 1, rigid; inputs without `last` end inside. The sum of each
-    row waits in a memory of `interleave` words, so a row may have any number of blocks, and rows need not end
-    together.
+    Latency `len(spec.stages)` from that input, interval 1 (`loop_latency` where interleave is 1), rigid; inputs without
+    `last` end inside. The sum of each row waits in a memory of `interleave` words, so a row may have any number of
+    blocks, and rows need not end together.
 
     Ports:
     total  in, stream:  `sum_layout(spec.dot)`.
@@ -246,11 +246,13 @@ def accumulator_cases(spec: Accumulator, n: int, draw):
 
 
 @dataclass(frozen=True)
-class AccumulatorOptions(DotOptions):
+class AccumulatorOptions(StageOptions, SumOptions, DotOptions):
     """Options of `accumulator`."""
 
     interleave: Interleave = None
 
     def unit(self) -> tuple[Accumulator, str]:
         """The spec, and the name of the Verilog module."""
-        return Accumulator(self.dot, self.interleave), f"accumulator_{self.name}"
+        spec, name = self.staged(Accumulator(self.dot), f"accumulator_{self.name}")
+        spec = Accumulator(self.dot, self.interleave, stages=spec.stages)
+        return spec, f"{name}_i{spec.interleave}"

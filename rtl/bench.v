@@ -17,9 +17,9 @@ module @{unit}_tb;
     integer cycle, wrong_data, wrong_time;
 
     @unit dut (
-        .clk(clk), .rst(drive[IN+3]),
+        .clk(clk), .@{reset}(@{reset_not}drive[IN+3]),
         .@{s_axis}_tvalid(drive[IN+2]), .@{s_axis}_tready(in_tready),
-        .@{s_axis}_tlast(drive[IN+1]), .@{s_axis}_tdata(drive[IN-1:0]),
+        .@{s_axis}_tlast(drive[IN+1]), .@{s_axis}_tdata(drive[IN-1:0]),@{tkeep}
         .@{m_axis}_tvalid(out_tvalid), .@{m_axis}_tready(drive[IN]),
         .@{m_axis}_tlast(out_tlast), .@{m_axis}_tdata(out_tdata)
     );

@@ -30,11 +30,14 @@ from .dot_cases import dot_cases
 from .gemv import GemvOptions, GemvUnit
 from .lfsr import LfsrBlockOptions, LfsrBlockUnit, lfsr_cases
 from .mac import MxMacOptions, MxMacUnit, SeedMacOptions, SeedMacUnit, mx_mac_cases, seed_mac_cases
-from .options import Options
+from .options import UnitOptions
 from .requantize import RequantizerOptions, RequantizerUnit, requantizer_cases
 from .seed import SeedDecoderOptions, SeedDecoderUnit, seed_decoder_cases
 
-__all__ = ["COMPOSITE_UNITS", "DOTS", "DUAL", "LEAF_UNITS", "UNITS", "Unit", "build", "cases", "row"]
+__all__ = [
+    "COMPOSITE_UNITS", "DOTS", "DUAL", "LEAF_UNITS", "UNITS", "Unit", "build", "cases", "interleave", "module_name",
+    "row",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Unit:
                  mean nothing. None: a unit of several streams, which has a bench of its own.
     options:     the command's options.
     per_cycle:   of a spec, what it does per cycle: states, weights, multiply-adds or sums.
-    published:   the points that `make rtl` writes, by the name of their Verilog module.
+    published:   the points that `make rtl` writes, by name; see `module_name`.
     composite:   whether it is wired from other units; only those that are not are measured.
     """
 
@@ -58,7 +61,7 @@ class Unit:
     spec: type
     component: type[wiring.Component]
     cases: Callable[[object, int, random.Random], Iterator[tuple]] | None
-    options: type[Options]
+    options: type[UnitOptions]
     per_cycle: Callable[[object], int]
     published: Mapping[str, object] = field(default_factory=dict)
     composite: bool = False
@@ -191,3 +194,17 @@ def build(spec) -> wiring.Component:
 def cases(spec, n: int, seed: int = 0) -> Iterator[tuple]:
     """`n` cases of a spec, see `Unit.cases`: special ones first or among the others; the same ones for one seed."""
     return row(spec).cases(spec, n, random.Random(seed))
+
+
+def interleave(spec) -> int | None:
+    """Rows that a unit takes in turn; None of units that add nothing up."""
+    for name in ("accumulator", "mac"):
+        spec = getattr(spec, name, spec)
+        spec = getattr(spec, "accumulator", spec)
+    return spec.interleave if isinstance(spec, Accumulator) else None
+
+
+def module_name(name: str, spec) -> str:
+    """The Verilog module of a published point: its name, and the rows in turn where it has them."""
+    rows = interleave(spec)
+    return name if rows is None else f"{name}_i{rows}"

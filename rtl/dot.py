@@ -10,7 +10,7 @@ from hwsim.specs import BlockDot
 
 from .arith import add, booth_digits, booth_row, extend
 from .lane import Fields, lookup, operand_layout, product_cuts, scale_fields, shift_high, shift_low, shift_onehot
-from .options import DotOptions
+from .options import DotOptions, StageOptions
 from .pipe import Pipe
 from .tree import AdderTree
 
@@ -256,9 +256,9 @@ def _parted(bits: Value, sizes: list[int]) -> list[Value]:
 
 
 @dataclass(frozen=True)
-class BlockDotOptions(DotOptions):
+class BlockDotOptions(StageOptions, DotOptions):
     """Options of `block-dot`."""
 
     def unit(self) -> tuple[BlockDot, str]:
         """The spec, and the name of the Verilog module."""
-        return self.dot, f"block_dot_{self.name}"
+        return self.staged(self.dot, f"block_dot_{self.name}")

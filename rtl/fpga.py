@@ -1,6 +1,7 @@
 """`make fpga`: measure the published units; `hwsim/data/units.json` is written after each measure.
 
-A row holds the hash of the unit's Verilog and the tools' versions; what both have been measured for is kept.
+A row holds the hash of the unit's netlist (`rtl.identity`) and the tools' versions; what both have been measured for
+is kept.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from pathlib import Path
 from hwsim.errors import InputError
 
 from .catalog import LEAF_UNITS, row
-from .emit import emit, sha256
+from .emit import netlist
+from .identity import netlist_sha256
 from .synthesis import MEASURES, measure, tools
 
 UNITS = Path(__file__).parents[1] / "hwsim" / "data" / "units.json"
@@ -37,9 +39,9 @@ def save(rows: dict[str, dict]) -> None:
 
 
 def row_of(name: str, about: dict) -> dict:
-    """A unit's row; all measures null where it was made for another Verilog."""
+    """A unit's row; all measures null where it was made for another netlist."""
     row = read_rows().get(name)
-    if row is None or row["verilog_sha256"] != about["verilog_sha256"]:
+    if row is None or row["netlist_sha256"] != about["netlist_sha256"]:
         row = dict.fromkeys(MEASURES)
     return {**about, **{kind: row[kind] for kind in MEASURES}}
 
@@ -56,8 +58,8 @@ def update(only: list[str], kinds: list[str], folder: Path) -> None:
             spec = LEAF_UNITS[name]
             unit = row(spec).component(spec)
             if name not in current:
-                current[name] = sha256(emit(unit, name))
-            about = {"verilog_sha256": current[name], "latency": spec.timing.latency}
+                current[name] = netlist_sha256(netlist(unit, name))
+            about = {"netlist_sha256": current[name], "latency": spec.timing.latency}
             about["per_cycle"] = row(spec).per_cycle(spec)
             found = row_of(name, about)[kind]
             if found and found["tools"] == tools(kind):

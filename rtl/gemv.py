@@ -14,7 +14,7 @@ from .accumulate import AccumulatorUnit
 from .dot import BlockDotUnit
 from .lane import operand_layout
 from .mac import join
-from .options import Interleave, Options, Target
+from .options import Interleave, Target, UnitOptions, formats_name
 from .repack import RepackerUnit
 from .requantize import RequantizerUnit
 from .seed import SeedDecoderUnit, weights_layout
@@ -331,7 +331,7 @@ class GemvUnit(wiring.Component):
 
 
 @dataclass(frozen=True)
-class GemvOptions(Options):
+class GemvOptions(UnitOptions):
     """Options of `gemv`."""
 
     format: Annotated[str, typer.Option("--format", help="Format of the weight stream.")] = "mxint8"
@@ -351,4 +351,7 @@ class GemvOptions(Options):
             self.format, self.activations, self.beat, self.dot_units, self.interleave, self.decoders, self.target,
             self.fifo, self.results, self.k_max,
         )  # fmt: skip
-        return spec, f"gemv_{spec.layout.name}_{spec.activations}_{self.beat}b_{self.dot_units}d"
+        seeds = f"_{formats_name(spec.target)}_s{spec.decoders}" if spec.codec else ""
+        sizes = f"b{spec.beat_bytes}_d{spec.dot_units}_i{spec.interleave}"
+        held = f"f{spec.fifo}_y{spec.results}_k{spec.k_max}"
+        return spec, f"gemv_{formats_name(spec.weights)}_{formats_name(spec.activations)}{seeds}_{sizes}_{held}"

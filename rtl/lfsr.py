@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Module, Value
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.formats.lfsr import Lfsr
 from hwsim.specs import LfsrBlock
 
-from .options import SeedOptions
+from .options import SeedOptions, StageOptions
 from .pipe import Pipe
 
 __all__ = ["LfsrBlockOptions", "LfsrBlockUnit", "lfsr_cases", "stream_bits"]
@@ -30,6 +30,8 @@ class LfsrBlockUnit(wiring.Component):
     seed    in, stream:  K bits; 0 is no seed and gives zeros.
     states  out, stream: C P words of K bits in the order of emission, the first in the least significant bits.
 
+    meaning: of a port that is plain bits, the layout of what they hold.
+
     source: SeedLM (arXiv 2410.10714), Algorithm 1.
     """
 
@@ -42,6 +44,7 @@ class LfsrBlockUnit(wiring.Component):
                 "states": Out(stream.Signature(width * spec.states)),
             }
         )
+        self.meaning = {"states": data.ArrayLayout(width, spec.states)}
 
     def elaborate(self, platform) -> Module:
         """The XOR trees between the cuts of `LfsrBlock.cuts`."""
@@ -65,9 +68,9 @@ def lfsr_cases(spec, n, draw):
 
 
 @dataclass(frozen=True)
-class LfsrBlockOptions(SeedOptions):
+class LfsrBlockOptions(StageOptions, SeedOptions):
     """Options of `lfsr-block`."""
 
     def unit(self) -> tuple[LfsrBlock, str]:
         """The spec, and the name of the Verilog module."""
-        return LfsrBlock(self.codec), f"lfsr_block_{self.format}"
+        return self.staged(LfsrBlock(self.codec), f"lfsr_block_{self.format}")

@@ -13,11 +13,11 @@ from .accumulate import AccumulatorUnit
 from .dot import BlockDotUnit, pair_layout
 from .dot_cases import draw_side, near_scale, pair_word
 from .lane import operand_layout
-from .options import Activations, DotOptions, Interleave, SeedOptions, Target
+from .options import Activations, DotOptions, Interleave, SeedOptions, SumOptions, Target, formats_name
 from .pack import pack
 from .pipe import held
 from .requantize import RequantizerUnit
-from .seed import SeedDecoderUnit, draw_record
+from .seed import SeedDecoderUnit, draw_record, record_layout
 
 __all__ = [
     "MxMacOptions", "MxMacUnit", "SeedMacOptions", "SeedMacUnit", "join", "mx_mac_cases", "records_layout",
@@ -28,8 +28,8 @@ __all__ = [
 class MxMacUnit(wiring.Component):
     """Rows of block pairs to float32 sums, `spec.accumulator.interleave` rows in turn.
 
-    Latency `spec.timing.latency` from a row's last pair, interval 1. The dot unit and the accumulator are rigid each;
-    bubbles close up between them.
+    Latency `spec.timing.latency` from a row's last pair, the accumulator's interval. The dot unit and the accumulator
+    are rigid each; bubbles close up between them.
 
     Ports:
     pair   in, stream:  `pair_layout(spec.dot)`; `last` ends a row.
@@ -71,8 +71,9 @@ def records_layout(spec: SeedMac) -> data.StructLayout:
 class SeedMacUnit(wiring.Component):
     """Seed records and blocks of activations to float32 sums.
 
-    Latency `spec.timing.latency` from a row's last block, interval 1. Decoders side by side, requantizer, dot unit and
-    accumulator, each rigid; the activations wait beside the first two in registers with those units' enables.
+    Latency `spec.timing.latency` from a row's last block, the accumulator's interval. Decoders side by side,
+    requantizer, dot unit and accumulator, each rigid; the activations wait beside the first two in registers with those
+    units' enables.
 
     Ports:
     records  in, stream:  `records_layout`; `last` ends a row.
@@ -83,7 +84,11 @@ class SeedMacUnit(wiring.Component):
 
     def __init__(self, spec: SeedMac):
         self.spec = spec
-        super().__init__({"records": In(stream.Signature(records_layout(spec))), "value": Out(stream.Signature(32))})
+        layout = records_layout(spec)
+        super().__init__({"records": In(stream.Signature(layout)), "value": Out(stream.Signature(32))})
+        records = data.ArrayLayout(record_layout(spec.codec), spec.requantizer.seed_blocks)
+        fields = {name: field.shape for name, field in layout}
+        self.meaning = {"records": data.StructLayout({**fields, "records": records})}
 
     def elaborate(self, platform) -> Module:
         """Decoders share one handshake: they are equal and rigid."""
@@ -153,22 +158,24 @@ def seed_mac_cases(spec: SeedMac, n, draw):
 
 
 @dataclass(frozen=True)
-class MxMacOptions(DotOptions):
+class MxMacOptions(SumOptions, DotOptions):
     """Options of `mx-mac`."""
 
     interleave: Interleave = None
 
     def unit(self) -> tuple[MxMac, str]:
         """The spec, and the name of the Verilog module."""
-        return MxMac(Accumulator(self.dot, self.interleave)), f"mx_mac_{self.name}"
+        spec = MxMac(Accumulator(self.dot, self.interleave))
+        return spec, f"mx_mac_{self.name}_i{spec.accumulator.interleave}"
 
 
 @dataclass(frozen=True)
-class SeedMacOptions(SeedOptions):
+class SeedMacOptions(SumOptions, SeedOptions):
     """Options of `seed-mac`."""
 
     target: Target = "mxint8"
     activations: Activations = None
+    interleave: Interleave = None
 
     def unit(self) -> tuple[SeedMac, str]:
         """The spec, and the name of the Verilog module.
@@ -181,5 +188,7 @@ class SeedMacOptions(SeedOptions):
             raise InputError(
                 f"--activations {activations}: blocks of {block} elements; write a format whose block is 32"
             )
-        spec = SeedMac(Requantizer(self.codec, self.target), side)
-        return spec, f"seed_mac_{self.format}_{self.target}_{activations}"
+        spec = SeedMac(Requantizer(self.codec, self.target), side, self.interleave)
+        rows = spec.mac.accumulator.interleave
+        names = (self.format, *map(formats_name, (self.target, activations)))
+        return spec, f"seed_mac_{'_'.join(names)}_i{rows}"

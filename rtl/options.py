@@ -1,5 +1,6 @@
 """Options of the commands of `python -m rtl`: a frozen dataclass per unit, which says what unit is meant."""
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,23 +10,38 @@ import typer
 
 from hwsim.errors import InputError, nearest
 from hwsim.formats.lfsr import CODECS, SeedCodec
-from hwsim.specs import BlockDot
+from hwsim.formats.names import layout
+from hwsim.specs import BlockDot, Staged
 
-__all__ = ["CLOCK", "OUT", "Activations", "DotOptions", "Folder", "Interleave", "Options", "SeedOptions", "Target"]
+from .axi import Outside
+
+__all__ = [
+    "CLOCK", "OUT", "Activations", "DotOptions", "Folder", "Interleave", "Options", "SeedOptions", "StageOptions",
+    "SumOptions", "Target", "UnitOptions", "formats_name",
+]  # fmt: skip
 
 OUT = Path("build/rtl")
 CLOCK = "150 MHz"
 
 Folder = Annotated[Path, typer.Option("-o", "--out", help="Folder the files are written to.")]
-SeedFormat = Annotated[str, typer.Option("--format", help=f"Seed format: {', '.join(CODECS)}.")]
+SeedFormat = Annotated[str, typer.Option("--format", help=f"Seed format: {', '.join(CODECS)}, or as c8p3k16.")]
 Target = Annotated[str, typer.Option("--target", help="Format made: mxint8 or mxfp4_e2m1.")]
 Activations = Annotated[
     str | None, typer.Option("--activations", help="Format of the activations; default the target.")
 ]
 Formats = Annotated[list[str], typer.Option("--format", help="Format; twice for a mixed pair.")]
 Lanes = Annotated[int | None, typer.Option("--lanes", help="Elements of a dot block; default the formats' block.")]
-Interleave = Annotated[int | None, typer.Option("--interleave", help="Rows in turn; default the loop's latency.")]
+Interleave = Annotated[
+    int | None, typer.Option("--interleave", help="Rows in turn; default the loop's stages; 1: one after another.")
+]
+Stages = Annotated[
+    str | None, typer.Option("--stages", help="Registers of the pipeline, by name with commas; a wrong one lists them.")
+]
 Tool = Annotated[str | None, typer.Option("--tool", help="Also a project of vivado, quartus or yosys.")]
+Prefix = Annotated[str, typer.Option("--prefix", help="Begins the names of the module and its files.")]
+Tkeep = Annotated[bool, typer.Option("--tkeep", help="Every stream has tkeep.")]
+ResetLow = Annotated[bool, typer.Option("--rst-n", help="Reset `rst_n`, active low, instead of `rst`, active high.")]
+Packet = Annotated[int, typer.Option("--packet", help="tlast ends every N-th sum, as of a tile; default each.")]
 Clock = Annotated[str, typer.Option("--clock", help="Clock of the project's constraint.")]
 Vectors = Annotated[
     int, typer.Option("--vectors", min=0, max=1_000_000, help="Inputs of a bench in plain Verilog; default none.")
@@ -33,7 +49,7 @@ Vectors = Annotated[
 
 
 @dataclass(frozen=True)
-class Options(ABC):
+class Options:
     """What every command takes: where the files go, and what is written beside the Verilog.
 
     A unit's own options are the fields of a subclass. Typer reads them from its signature and makes the object.
@@ -43,17 +59,63 @@ class Options(ABC):
     tool: Tool = field(default=None, kw_only=True)
     clock: Clock = field(default=CLOCK, kw_only=True)
     vectors: Vectors = field(default=0, kw_only=True)
+    prefix: Prefix = field(default="", kw_only=True)
+    tkeep: Tkeep = field(default=False, kw_only=True)
+    rst_n: ResetLow = field(default=False, kw_only=True)
+
+    @property
+    def outside(self) -> Outside:
+        """How the streams look outside."""
+        return Outside(self.tkeep, active_low=self.rst_n)
+
+
+class UnitOptions(Options, ABC):
+    """Options of the command of one kind of unit."""
 
     @abstractmethod
     def unit(self) -> tuple[object, str]:
-        """The spec, and the name of the Verilog module.
+        """The spec, and the name of the Verilog module, which holds all that the options choose of the unit.
 
         raises: InputError for options that make no unit.
         """
 
 
 @dataclass(frozen=True)
-class SeedOptions(Options):
+class StageOptions:
+    """Of units that are one pipeline."""
+
+    stages: Stages = field(default=None, kw_only=True)
+
+    def staged(self, spec: Staged, name: str) -> tuple:
+        """The spec with the registers asked for, and its name: a hexadecimal digit for four places, the first lowest.
+
+        raises: InputError for a register that the unit has no place for, with all that it has.
+        """
+        if self.stages is None:
+            return spec, name
+        chosen = [stage.strip() for stage in self.stages.split(",")]
+        for stage in chosen:
+            if stage not in spec.cuts:
+                raise InputError(f"--stages: no {stage!r}{nearest(stage, spec.cuts)}; write of {','.join(spec.cuts)}")
+        spec = replace(spec, stages=tuple(chosen))
+        mask = sum(1 << place for place, cut in enumerate(spec.cuts) if cut in spec.stages)
+        return spec, name if spec.stages == spec.default_stages else f"{name}_s{mask:x}"
+
+
+@dataclass(frozen=True)
+class SumOptions:
+    """Of units whose output is sums."""
+
+    packet: Packet = field(default=1, kw_only=True)
+
+    @property
+    def outside(self) -> Outside:
+        """How the streams look outside."""
+        return replace(super().outside, packet=self.packet)
+
+
+@dataclass(frozen=True)
+class SeedOptions(UnitOptions):
     """Of units that take a seed format."""
 
     format: SeedFormat = "seedlm4"
@@ -64,13 +126,16 @@ class SeedOptions(Options):
 
         raises: InputError with the nearest name.
         """
+        if point := re.fullmatch(r"c(\d+)p(\d+)(?:k(\d+))?", self.format):
+            c, p, k = (int(number) for number in point.groups("16"))
+            return SeedCodec(c, p, k)
         if self.format not in CODECS:
             raise InputError(f"--format {self.format}: not a seed format{nearest(self.format, CODECS)}")
         return CODECS[self.format]
 
 
 @dataclass(frozen=True)
-class DotOptions(Options):
+class DotOptions(UnitOptions):
     """Of units that take the two formats of a block dot product."""
 
     format: Formats = ("mxfp4_e2m1",)
@@ -94,4 +159,10 @@ class DotOptions(Options):
     @property
     def name(self) -> str:
         """Formats and lanes, for the unit's name."""
-        return "_".join(dict.fromkeys(self.format)) + (f"_{self.lanes}" if self.lanes is not None else "")
+        return formats_name(*self.format) + (f"_l{self.lanes}" if self.lanes is not None else "")
+
+
+def formats_name(*sources: str) -> str:
+    """Formats for a module's name: each one's own, not its alias or its file, once."""
+    names = dict.fromkeys(layout(source).name for source in sources)
+    return re.sub(r"\W+", "_", "_".join(names))

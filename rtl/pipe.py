@@ -1,6 +1,6 @@
 """The rigid pipeline that every unit is built on: one enable for all stages, registers where the spec has a stage."""
 
-from amaranth.hdl import Const, Module, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 
 __all__ = ["Carried", "Pipe", "held"]
 
@@ -52,6 +52,16 @@ class Pipe:
         self.advance = Signal()
         self.valid: Value = source.valid
         m.d.comb += [self.advance.eq(sink.ready | ~sink.valid), source.ready.eq(self.advance)]
+        if spec.timing.interval > 1:
+            self._pace(spec.timing.interval, source)
+
+    def _pace(self, interval: int, source) -> None:
+        """Take an input only where the last one went in `interval` moves ago; `hwsim.timing.Paced` is its model."""
+        m, wait = self._m, Signal(range(interval))
+        m.d.comb += source.ready.eq(self.advance & ~wait.any())
+        self.valid = source.valid & ~wait.any()
+        with m.If(self.advance):
+            m.d.sync += wait.eq(Mux(self.valid, interval - 1, Mux(wait.any(), wait - 1, 0)))
 
     def carry(self, value: Value, *then) -> Carried:
         """Let `value` pass every cut from here on; `then`: see `Carried`."""

@@ -11,7 +11,10 @@ import yaml
 from hwsim import __version__
 from hwsim.errors import InputError, MissingExtra, nearest
 
-__all__ = ["TOOLS", "core_text", "write_project"]
+__all__ = ["CLOCK_HZ", "TOOLS", "clock_text", "core_text", "write_project"]
+
+CLOCK_HZ = Fraction(150_000_000)
+"""Of the constraints where none is asked for."""
 
 TOOLS = {
     # Synthesis alone: a unit has more ports than a package has pins, and is meant to stand inside a design.
@@ -23,14 +26,22 @@ TOOLS = {
 
 
 def core_text(name: str) -> str:
-    """The FuseSoC core (CAPI2) of a unit: its Verilog and, for each of `TOOLS`, a target."""
+    """The FuseSoC core (CAPI2) of a unit: its Verilog, a target for each of `TOOLS` with the clock, and lint."""
     targets = {"default": {"filesets": ["rtl"], "toplevel": name}}
+    clocks = {"vivado": ["xdc"], "quartus": ["sdc"]}
     for tool, options in TOOLS.items():
-        targets[tool] = {"filesets": ["rtl"], "toplevel": name, "default_tool": tool, "tools": {tool: options}}
+        files = ["rtl", *clocks.get(tool, [])]
+        targets[tool] = {"filesets": files, "toplevel": name, "default_tool": tool, "tools": {tool: options}}
+    lint = {"mode": "lint-only"}
+    targets["lint"] = {"filesets": ["rtl"], "toplevel": name, "default_tool": "verilator", "tools": {"verilator": lint}}
     core = {
-        "name": f"::{name}:{__version__}",
-        "description": f"hwsim unit {name}: valid/ready streams, one clock `clk`, synchronous reset `rst`",
-        "filesets": {"rtl": {"files": [f"{name}.v"], "file_type": "verilogSource"}},
+        "name": f"hwsim:units:{name}:{__version__}",
+        "description": f"hwsim unit {name}: AXI4-Stream, one clock `clk`, synchronous reset",
+        "filesets": {
+            "rtl": {"files": [f"{name}.v", {f"{name}.vh": {"is_include_file": True}}], "file_type": "verilogSource"},
+            "xdc": {"files": [f"{name}.xdc"], "file_type": "xdc"},
+            "sdc": {"files": [f"{name}.sdc"], "file_type": "SDC"},
+        },
         "targets": targets,
     }
     return "CAPI=2:\n" + yaml.safe_dump(core, sort_keys=False, width=110)

@@ -11,7 +11,7 @@ from hwsim.specs import Requantizer
 from .accumulate import leading_zeros
 from .arith import extend
 from .lane import lookup, operand_layout
-from .options import SeedOptions, Target
+from .options import SeedOptions, StageOptions, Target, formats_name
 from .pack import pack
 from .pipe import Pipe
 from .seed import weights_layout
@@ -205,11 +205,12 @@ def requantizer_cases(spec: Requantizer, n, draw):
 
 
 @dataclass(frozen=True)
-class RequantizerOptions(SeedOptions):
+class RequantizerOptions(StageOptions, SeedOptions):
     """Options of `requantizer`."""
 
     target: Target = "mxint8"
 
     def unit(self) -> tuple[Requantizer, str]:
         """The spec, and the name of the Verilog module."""
-        return Requantizer(self.codec, self.target), f"requantizer_{self.format}_{self.target}"
+        name = f"requantizer_{self.format}_{formats_name(self.target)}"
+        return self.staged(Requantizer(self.codec, self.target), name)

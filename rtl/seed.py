@@ -6,15 +6,29 @@ from amaranth.hdl import Cat, Module, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hwsim.formats.lfsr import SeedCodec
 from hwsim.specs import SeedDecoder
 
 from .arith import add, booth_digits, booth_row, extend, signed_bits
 from .lfsr import stream_bits
-from .options import SeedOptions
+from .options import SeedOptions, StageOptions
 from .pack import pack
 from .pipe import Pipe
 
-__all__ = ["SeedDecoderOptions", "SeedDecoderUnit", "draw_record", "seed_decoder_cases", "weights_layout"]
+__all__ = [
+    "SeedDecoderOptions",
+    "SeedDecoderUnit",
+    "draw_record",
+    "record_layout",
+    "seed_decoder_cases",
+    "weights_layout",
+]
+
+
+def record_layout(codec: SeedCodec) -> data.StructLayout:
+    """A seed record: the seed, the exponent, the coefficients q_0, q_1, ..."""
+    coefficients = {f"q{p}": signed(codec.coefficient_bits) for p in range(codec.P)}
+    return data.StructLayout({"seed": codec.K, "exponent": signed(codec.exponent_bits), **coefficients})
 
 
 def weights_layout(spec: SeedDecoder) -> data.StructLayout:
@@ -53,6 +67,7 @@ class SeedDecoderUnit(wiring.Component):
                 "weights": Out(stream.Signature(weights_layout(spec))),
             }
         )
+        self.meaning = {"record": record_layout(spec.codec)}
 
     def elaborate(self, platform) -> Module:
         """One chain of rows a digit and weight; the chains meet in the last sum."""
@@ -120,9 +135,9 @@ def seed_decoder_cases(spec, n, draw):
 
 
 @dataclass(frozen=True)
-class SeedDecoderOptions(SeedOptions):
+class SeedDecoderOptions(StageOptions, SeedOptions):
     """Options of `seed-decoder`."""
 
     def unit(self) -> tuple[SeedDecoder, str]:
         """The spec, and the name of the Verilog module."""
-        return SeedDecoder(self.codec), f"seed_decoder_{self.format}"
+        return self.staged(SeedDecoder(self.codec), f"seed_decoder_{self.format}")

@@ -77,6 +77,7 @@ class Lines:
         self._last_in, self._last_out = unit.last_at
         self._all = (1 << Shape.cast(sink).width) - 1
         self._in_digits, self._out_digits = self.in_bits // 4 + 1, self.out_bits // 4 + 1
+        self._packet, self._sent = unit.outside.packet, 0
         self._inside: deque[int] = deque()  # tlast of the items inside a unit that passes it through
 
     @staticmethod
@@ -92,9 +93,10 @@ class Lines:
         driven = f"{flags << self.in_bits | data:0{self._in_digits}x}"
         if cycle.reset:
             self._inside.clear()
+            self._sent = 0
             return driven, f"{0:0{self._out_digits}x} {0:0{self._out_digits}x}"
         answer, mask = cycle.answer & self._all, cycle.mask & self._all
-        last, last_mask = int(cycle.offered), int(cycle.offered)
+        last, last_mask = int(cycle.offered and self._sent == self._packet - 1), int(cycle.offered)
         if self._last_out is not None:
             (answer, last), (mask, last_mask) = self._split(answer, self._last_out), self._split(mask, self._last_out)
         elif self._last_in is None:
@@ -103,6 +105,8 @@ class Lines:
                 self._inside.popleft()
             if cycle.valid and cycle.taken:
                 self._inside.append(cycle.payload.bit_count() & 1)
+        if cycle.offered and cycle.ready:
+            self._sent = (self._sent + 1) % self._packet
         answer |= (cycle.taken << 2 | cycle.offered << 1 | last) << self.out_bits
         mask |= (6 | last_mask) << self.out_bits
         return driven, f"{answer:0{self._out_digits}x} {mask:0{self._out_digits}x}"
@@ -129,7 +133,8 @@ def write_vectors(unit: AxiStreamUnit, name: str, folder: Path, phases: Iterable
     bench = _Bench((Path(__file__).parent / "bench.v").read_text())
     text = bench.substitute(
         unit=name, cycles=count, inputs=inputs, outputs=outputs, in_bits=lines.in_bits, out_bits=lines.out_bits,
-        s_axis=unit.s_axis, m_axis=unit.m_axis,
+        s_axis=unit.s_axis, m_axis=unit.m_axis, reset=unit.outside.reset,
+        reset_not="~" if unit.outside.active_low else "", tkeep=_tkeep(unit),
     )  # fmt: skip
     (folder / f"{name}_tb.v").write_text(text)
     return outputs, count
@@ -144,6 +149,13 @@ def write_bench(unit: AxiStreamUnit, name: str, folder: Path, n: int) -> tuple[i
         trace(spec.cycle_model(), cases(spec, n), seed=2),
     ]
     return write_vectors(unit, name, folder, phases, n)
+
+
+def _tkeep(unit: AxiStreamUnit) -> str:
+    """Connections of tkeep, where the unit has it."""
+    if not unit.outside.tkeep:
+        return ""
+    return f"\n        .{unit.s_axis}_tkeep({{IN/8{{1'b1}}}}), .{unit.m_axis}_tkeep(),"
 
 
 class _Bench(Template):

@@ -101,7 +101,7 @@ def test_every_term_of_a_run_has_a_source():
 def test_shipped_table_has_the_operations_per_cycle_of_each_unit():
     units = cost_table(M0).units
     assert units["block_dot_mxint8"].per_cycle == 32 and units["seed_decoder_seedlm4"].per_cycle == 8
-    assert len(units["block_dot_mxint8"].verilog_sha256) == 64
+    assert len(units["block_dot_mxint8"].netlist_sha256) == 64
 
 
 def test_static_energy_is_the_machines_idle_power():

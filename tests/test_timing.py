@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwsim.timing import Chain, Gearbox, Reduce, Rigid, Timing
+from hwsim.timing import Chain, Gearbox, Paced, Reduce, Rigid, Timing
 
 wires = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=120)
 
@@ -37,6 +37,31 @@ def test_rigid_is_the_shift_register_of_its_definition(latency, signals):
         assert model.step(valid, ready) == (advance, offered)
         if advance:
             ages = [age + 1 for age in ages if age < latency] + ([1] if valid else [])
+
+
+@given(st.integers(1, 5), st.integers(1, 6), wires)
+def test_paced_lets_the_stages_move_interval_times_between_inputs(latency, interval, signals):
+    """Each input remembers how often the stages have moved since; the next one waits for `interval` of them."""
+    model, moves, items, last = Paced(latency, interval), 0, [], -interval
+    for valid, ready in signals:
+        offered = any(moves - entered == latency for entered in items)
+        advance = ready or not offered
+        open_ = moves - last >= interval
+        assert model.step(valid, ready) == (advance and open_, offered)
+        if advance:
+            items = [entered for entered in items if moves - entered < latency]
+            if valid and open_:
+                items.append(moves)
+                last = moves
+            moves += 1
+
+
+def test_paced_by_hand():
+    """Latency 2, interval 3, no stall: taken in cycles 0, 3, 6, offered two later."""
+    model = Paced(2, 3)
+    seen = [model.step(True, True) for _ in range(9)]
+    assert [cycle for cycle, each in enumerate(seen) if each.in_ready] == [0, 3, 6]
+    assert [cycle for cycle, each in enumerate(seen) if each.out_valid] == [2, 5, 8]
 
 
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 3), wires)

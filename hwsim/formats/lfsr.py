@@ -232,7 +232,12 @@ class SeedCodec:
         return word
 
     def unpack(self, word: int) -> SeedRecord:
-        """The record held in a word made by `pack`."""
+        """The record held in a word made by `pack`.
+
+        raises: InputError for seed 0, which is none.
+        """
+        if not word & self.lfsr.period:
+            raise InputError(f"seed record {word:#x}: seed 0 is none; write 1 to {self.lfsr.period}")
         at, bits = self.K + self.exponent_bits, self.coefficient_bits
         return SeedRecord(
             word & ((1 << self.K) - 1),

@@ -9,6 +9,7 @@ from typing import ClassVar
 from hwsim.errors import InputError
 from hwsim.specs.dot import BlockDot, BlockSum
 from hwsim.specs.staged import Staged
+from hwsim.timing import Paced, Rigid, Timing
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Accumulator(Staged):
     """FP32 sums of exact block results: acc + total 2^exponent, rounded once, to nearest even; in block order.
 
     dot:        the unit whose results are added.
-    interleave: rows in turn (at least `loop_latency`): input n belongs to row n mod interleave; None: the least.
+    interleave: rows in turn: input n belongs to row n mod interleave. At least `loop_latency`, with one input per
+                cycle; or 1: one row after another, with one input in `loop_latency` cycles. None: `loop_latency`.
     stages:     "magnitude", "lead_in" and "norm" normalise the total to a leading one; the others are the loop.
 
     A row begins at +0. A total of 0 leaves the sum as it is; exact cancellation gives +0; NaN is 0x7fc00000;
@@ -30,13 +32,18 @@ class Accumulator(Staged):
         "read", "compare", "swap", "coarse", "align", "sum", "abs", "lead", "limit", "left", "fine", "guard", "round",
     )  # fmt: skip
 
+    INTERLEAVE_MAX: ClassVar[int] = 1 << 16
+    """Words of the memory in which the rows' sums wait."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.interleave is None:
             object.__setattr__(self, "interleave", max(1, self.loop_latency))
-        if self.interleave < max(1, self.loop_latency):
+        least = max(1, self.loop_latency)
+        if self.interleave != 1 and not least <= self.interleave <= self.INTERLEAVE_MAX:
             raise InputError(
-                f"Accumulator: interleave {self.interleave} is below its loop's {self.loop_latency} stages"
+                f"Accumulator: interleave {self.interleave}; write {least} (the stages of its loop) to "
+                f"{self.INTERLEAVE_MAX}, or 1 for one row after another"
             )
 
     @property
@@ -48,6 +55,16 @@ class Accumulator(Staged):
     def loop_latency(self) -> int:
         """Edges from reading a row's sum to its being readable again."""
         return sum(stage in self.LOOP for stage in self.stages)
+
+    @property
+    def timing(self) -> Timing:
+        """One input per cycle; of one row after another, one for each turn of the loop."""
+        return Timing(len(self.stages), max(1, self.loop_latency) if self.interleave == 1 else 1)
+
+    def cycle_model(self) -> Rigid:
+        """The handshake, cycle by cycle."""
+        timing = self.timing
+        return Rigid(timing.latency) if timing.interval == 1 else Paced(timing.latency, timing.interval)
 
     @property
     def magnitude_bits(self) -> int:

@@ -98,7 +98,9 @@ class Gemv:
         if self.decoders is None:
             taken = self.dot_units * self.shape(1, 1).block_records
             object.__setattr__(self, "decoders", -(-taken // self.parts) if self.codec else 0)
-        _ = self.accumulator  # refuses an interleave below the loop
+        if self.accumulator.timing.interval > 1:  # which refuses other interleaves below its loop
+            least = self.accumulator.loop_latency
+            raise InputError(f"Gemv: interleave {self.interleave}; write {least} or more: its accumulators never wait")
 
     def _refused(self) -> Iterator[str]:
         if self.beat_bytes not in (4, 8, 16, 32, 64):

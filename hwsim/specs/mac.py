@@ -30,11 +30,11 @@ class MxMac:
 
     @property
     def timing(self) -> Timing:
-        """From a row's last pair to its sum; one pair per cycle."""
-        return Timing(self.dot.timing.latency + self.accumulator.timing.latency)
+        """From a row's last pair to its sum; the accumulator sets the rate."""
+        return Timing(self.dot.timing.latency + self.accumulator.timing.latency, self.accumulator.timing.interval)
 
     def cycle_model(self) -> Chain:
-        """Two rigid pipelines; bubbles close up between them."""
+        """Two pipelines; bubbles close up between them."""
         return Chain([self.dot.cycle_model(), self.accumulator.cycle_model()])
 
     def __call__(self, pairs: Iterable[tuple[Side, Side]]) -> int:
@@ -48,10 +48,12 @@ class SeedMac:
 
     requantizer: the weights' path; its seed blocks make exactly one target block (C divides it).
     activations: how the other operand's blocks are coded.
+    interleave:  see `Accumulator`.
     """
 
     requantizer: Requantizer
     activations: Operand
+    interleave: int | None = None
 
     def __post_init__(self) -> None:
         if self.requantizer.blocks != 1:
@@ -73,16 +75,18 @@ class SeedMac:
     @property
     def mac(self) -> MxMac:
         """The dot unit and accumulator: activations are operand a, weights operand b."""
-        return MxMac(Accumulator(BlockDot(self.activations, self.requantizer.operand, self.requantizer.block)))
+        dot = BlockDot(self.activations, self.requantizer.operand, self.requantizer.block)
+        # None: the accumulator fills it.
+        return MxMac(Accumulator(dot, self.interleave))  # type: ignore[arg-type]
 
     @property
     def timing(self) -> Timing:
-        """From a row's last block to its sum; one block of weights per cycle."""
+        """From a row's last block to its sum; the accumulator sets the rate."""
         parts = (self.decoder, self.requantizer, self.mac)
-        return Timing(sum(part.timing.latency for part in parts))
+        return Timing(sum(part.timing.latency for part in parts), self.mac.timing.interval)
 
     def cycle_model(self) -> Chain:
-        """Four rigid pipelines in a row."""
+        """Four pipelines in a row."""
         return Chain([self.decoder.cycle_model(), self.requantizer.cycle_model(), *self.mac.cycle_model().units])
 
     def __call__(self, rows: Iterable[tuple[Side, Sequence[int]]]) -> int:

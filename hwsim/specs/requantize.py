@@ -34,6 +34,13 @@ class Requantizer(Staged):
     def __post_init__(self) -> None:
         if layout(self.target).name not in ("mxint8", "mxfp4_e2m1"):
             raise InputError(f"Requantizer: target {self.target!r}; write mxint8 or mxfp4_e2m1")
+        low, high = self.codec.exponent_range
+        lowest, highest = (127 - self.element.emax + e for e in (low, high + self.magnitude_bits - 1))
+        if lowest < 1 or highest > 254:
+            raise InputError(
+                f"Requantizer: exponents of {self.codec.exponent_bits} bits give scale codes {lowest} to {highest}, "
+                "and E8M0 has 1 to 254 here; write fewer exponent_bits"
+            )
         super().__post_init__()
 
     @property

@@ -47,7 +47,7 @@ from amaranth.lib.wiring import In, Out
 
 from hwsim.specs.mine import Parity
 
-from .options import Options
+from .options import UnitOptions
 from .pipe import Pipe
 
 
@@ -81,7 +81,7 @@ def parity_cases(spec: Parity, n: int, draw):
 
 
 @dataclass(frozen=True)
-class ParityOptions(Options):
+class ParityOptions(UnitOptions):
     """Options of `parity`."""
 
     width: Annotated[int, typer.Option("--width", help="Bits of the word.")] = 11
@@ -133,7 +133,9 @@ def add(copy: Copy) -> None:
     copy.new("hwsim/specs/mine.py", SPEC)
     copy.new("rtl/mine.py", UNIT)
     copy.before(
-        "rtl/catalog.py", "from .options import Options", "from .mine import ParityOptions, ParityUnit, parity_cases"
+        "rtl/catalog.py",
+        "from .options import UnitOptions",
+        "from .mine import ParityOptions, ParityUnit, parity_cases",
     )
     copy.before("rtl/catalog.py", "from .accumulate import", "from hwsim.specs.mine import Parity")
     copy.row("rtl/catalog.py", "UNITS = (", ROW)

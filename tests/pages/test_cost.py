@@ -10,7 +10,7 @@ PATH = {"from": "here", "to": "there", "levels": 3, "logic_ns": 2.0, "routing_ns
 
 def row(nand2, per_cycle=32, lut=100, mhz=200.0):
     return {
-        "verilog_sha256": "x",
+        "netlist_sha256": "x",
         "latency": 1,
         "per_cycle": per_cycle,
         "xc7": {"lut": lut, **TOOLS},

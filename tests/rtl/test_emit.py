@@ -89,7 +89,7 @@ def test_table_of_the_readme_is_that_of_the_command():
     rows = re.findall(r"^\| (?:unit|`(?:lfsr|seed|req|block|acc|mx)_?\w+`) \|.*$", readme, re.M)
     printed = rtl("units").stdout.splitlines()
     assert len(rows) > 9 and not set(rows) - set(printed)
-    kinds = {line.split("`")[1].rsplit("_", 1)[0] for line in printed[2:]}
+    kinds = {line.split("`")[1] for line in printed[2:]}
     assert all(any(kind.startswith(name) for kind in kinds) for name in ("mx_mac", "seed_mac", "requantizer"))
 
 
@@ -97,10 +97,17 @@ def test_table_of_the_readme_is_that_of_the_command():
     ("args", "module", "latency"),
     [
         (("seed-decoder", "--format", "seedlm3"), "seed_decoder_seedlm3", 6),
+        (("seed-decoder", "--format", "c5p2k24"), "seed_decoder_c5p2k24", 4),
+        (("lfsr-block", "--stages", "seed,states"), "lfsr_block_seedlm4_s3", 2),
+        (("block-dot", "--format", "mxfp4", "--lanes", "2", "--stages", "tree1"), "block_dot_mxfp4_e2m1_l2_s2", 1),
         (("requantizer", "--target", "mxfp4_e2m1"), "requantizer_seedlm4_mxfp4_e2m1", 10),
-        (("block-dot", "--format", "mxfp4", "--format", "mxfp8", "--lanes", "2"), "block_dot_mxfp4_mxfp8_2", 4),
-        (("mx-mac", "--format", "nvfp4", "--lanes", "4"), "mx_mac_nvfp4_4", 24),
-        (("gemv", "--beat", "32"), "gemv_mxint8_mxint8_32b_1d", 28),
+        (
+            ("block-dot", "--format", "mxfp4", "--format", "mxfp8", "--lanes", "2"),
+            "block_dot_mxfp4_e2m1_mxfp8_e4m3_l2",
+            4,
+        ),
+        (("mx-mac", "--format", "nvfp4", "--lanes", "4"), "mx_mac_nvfp4_l4_i13", 24),
+        (("gemv", "--beat", "32"), "gemv_mxint8_mxint8_b32_d1_i13_f64_y26_k4096", 28),
     ],
 )
 def test_units_by_name(args, module, latency, tmp_path):
@@ -120,7 +127,12 @@ def test_units_by_name(args, module, latency, tmp_path):
         (("block-dot", "--format", "bf16"), "not an operand"),
         (("block-dot", "--format", "mxfp4", "--format", "mxint8", "--format", "mx9"), "one, or two"),
         (("block-dot", "--lanes", "0"), "1 to 1024"),
-        (("accumulator", "--interleave", "3"), "below its loop"),
+        (("accumulator", "--interleave", "3"), "write 13 (the stages of its loop) to 65536, or 1"),
+        (("accumulator", "--interleave", "100000"), "to 65536, or 1"),
+        (("gemv", "--interleave", "1"), "write 13 or more"),
+        (("block-dot", "--stages", "product,tree9"), "did you mean tree"),
+        (("block-dot", "--stages", "tree1,product"), "in this order"),
+        (("lfsr-block", "--format", "c8p9"), "between 1 and C = 8"),
         (("requantizer", "--target", "mx9"), "mxint8 or mxfp4"),
         (("seed-mac", "--format", "seedlm3"), "C divides 32"),
         (("seed-mac", "--activations", "mx9"), "block is 32"),
@@ -142,4 +154,5 @@ def test_gemv_has_axi_streams_and_one_module_per_kind(tmp_path):
     text = path.read_text()
     streams = "s_axis_x_tdata s_axis_command_tvalid s_axis_beat_tready m_axis_request_tdata m_axis_y_tlast"
     assert all(port in text for port in streams.split())
-    assert text.count("module gemv_decoder(") == 1 and text.count("  gemv_decoder decoder") == 3
+    name = path.stem
+    assert text.count(f"module {name}_decoder(") == 1 and text.count(f"  {name}_decoder decoder") == 3

@@ -62,8 +62,12 @@ def test_core_names_the_verilog_and_a_target_for_each_tool(tmp_path):
     text = (tmp_path / "lfsr_block_seedlm4.core").read_text()
     assert text.startswith("CAPI=2:\n")
     core = yaml.safe_load(text.split("\n", 1)[1])
-    assert all((tmp_path / file).is_file() for file in core["filesets"]["rtl"]["files"])
-    assert {"default", "vivado", "quartus", "yosys"} == set(core["targets"])
+    files = [
+        next(iter(file)) if isinstance(file, dict) else file for s in core["filesets"].values() for file in s["files"]
+    ]
+    assert all((tmp_path / file).is_file() for file in files) and len(files) == 4
+    assert {"default", "vivado", "quartus", "yosys", "lint"} == set(core["targets"])
+    assert "xdc" in core["targets"]["vivado"]["filesets"] and "sdc" in core["targets"]["quartus"]["filesets"]
     assert all(target["toplevel"] == "lfsr_block_seedlm4" for target in core["targets"].values())
 
 

@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 
-from rtl.emit import write
 from rtl.vectors import write_bench
+from rtl.written import write
 from tests.rtl.side_by_side import axi
 from tests.rtl.simulator import build_verilog, icarus_version, run_verilog
 from tests.rtl.test_emit import rtl
@@ -44,7 +44,7 @@ def results(command, folder):
 
 @pytest.mark.simulator
 def test_benches_pass_and_see_one_changed_word(tmp_path, monkeypatch):
-    """Every kind of unit: as written, then with one bit of one expected word turned, of the data or the handshake."""
+    """Every kind of unit: as written, then with one bit turned of one word that is expected: data, tlast, handshake."""
     for name in NAMES:
         unit = axi(BY_NAME[name])
         write(unit, name, tmp_path)
@@ -56,8 +56,10 @@ def test_benches_pass_and_see_one_changed_word(tmp_path, monkeypatch):
         path = tmp_path / f"{name}_expected.hex"
         at, bit = first_answer(path)
         flags = 4 * (len(path.read_text().split(maxsplit=1)[0]) - 1)
-        change(path, at, flags + 2 if i % 3 == 0 else bit)
-        want[name] = ("0", "1", "FAIL") if i % 3 == 0 else ("1", "0", "FAIL")
+        # A bit of the data, tlast, tvalid, tready.
+        what = i % 4
+        change(path, at, [bit, flags, flags + 1, flags + 2][what])
+        want[name] = ("1", "0", "FAIL") if what < 2 else ("0", "1", "FAIL")
     assert results(command, tmp_path) == want
 
 
@@ -72,6 +74,17 @@ def test_command_writes_what_it_says_to_run(tmp_path):
     ran = subprocess.run(said.split("run: ")[1], shell=True, capture_output=True, text=True, check=True)
     assert ran.stdout.endswith("PASS\n"), ran.stdout
     assert shlex.quote(str(tmp_path / "a b")) in said
+
+
+@pytest.mark.simulator
+@pytest.mark.parametrize("outside", [["--interleave", "1"], ["--packet", "3", "--tkeep", "--rst-n"]])
+def test_benches_of_other_accumulators_pass(outside, tmp_path, monkeypatch):
+    """One row after another; packets, tkeep and a reset that is active low."""
+    done = rtl("mx-mac", "--format", "mxfp4", "--lanes", "2", "--vectors", "60", *outside, "-o", str(tmp_path))
+    assert done.returncode == 0 and ("interval 13" in done.stdout) == ("1" in outside), done.stderr
+    (path,) = tmp_path.glob("*_tb.v")
+    name = path.stem.removesuffix("_tb")
+    assert results(build_verilog([name], tmp_path, monkeypatch), tmp_path) == {name: ("0", "0", "PASS")}
 
 
 @pytest.mark.parametrize("n", ["-1", "1000001", "many"])

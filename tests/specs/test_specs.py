@@ -8,7 +8,7 @@ import pytest
 from hwsim.errors import InputError
 from hwsim.formats.lfsr import SEEDLM3, SEEDLM4, SeedCodec
 from hwsim.formats.names import NAMES
-from hwsim.specs import LfsrBlock, operand
+from hwsim.specs import Accumulator, BlockDot, Gemv, LfsrBlock, MxMac, Requantizer, SeedDecoder, operand
 
 
 def test_no_numpy_on_import():
@@ -67,3 +67,40 @@ def test_custom_formats_as_operands():
     for refused in ({"m": 5, "k1": 32, "d1": 7, "k2": 4, "d2": 2}, {"element": "INT4", "block": 32, "scale": "fp16"}):
         with pytest.raises(InputError, match="not an operand"):
             operand(refused)
+
+
+def test_rows_one_after_another_cost_a_turn_of_the_loop_per_block():
+    """13 stages from reading a sum to its being readable again; fewer stages in the loop, a shorter interval."""
+    dot = BlockDot.of("mxint8", "mxint8")
+    assert Accumulator(dot).timing == Accumulator(dot, 40).timing and Accumulator(dot).interleave == 13
+    alone = Accumulator(dot, 1)
+    assert (alone.timing.latency, alone.timing.interval, MxMac(alone).timing.interval) == (16, 13, 13)
+    short = Accumulator(dot, 1, stages=("norm", "swap", "sum", "round"))
+    assert (short.timing.latency, short.timing.interval) == (4, 3)
+
+
+@pytest.mark.parametrize("interleave", [0, 2, 12, 65537])
+def test_an_interleave_that_no_accumulator_has_raises(interleave):
+    with pytest.raises(InputError, match="write 13 .* to 65536, or 1"):
+        Accumulator(BlockDot.of("mxint8", "mxint8"), interleave)
+
+
+def test_an_engine_takes_no_accumulator_that_waits():
+    with pytest.raises(InputError, match="write 13 or more"):
+        Gemv("mxint8", interleave=1)
+
+
+@pytest.mark.parametrize("codec", [SEEDLM4, SEEDLM3, SeedCodec(C=5, P=2, K=24)])
+def test_seed_0_is_refused(codec):
+    """All coefficients -8: the record whose integer would not fit."""
+    word = sum(8 << codec.K + 4 + 4 * p for p in range(codec.P))
+    for refuses in (codec.unpack, SeedDecoder(codec)):
+        with pytest.raises(InputError, match="seed 0"):
+            refuses(word)
+    assert SeedDecoder(codec)(word | 1)[0] == 0
+
+
+def test_exponents_beyond_the_scale_are_refused():
+    with pytest.raises(InputError, match="fewer exponent_bits"):
+        Requantizer(SeedCodec(C=8, P=3, exponent_bits=8))
+    assert Requantizer(SeedCodec(C=8, P=3, exponent_bits=6)).timing.latency == 10

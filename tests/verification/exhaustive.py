@@ -16,8 +16,8 @@ from hwsim.formats.lfsr import CODECS
 from hwsim.specs import BlockDot, Requantizer, SeedDecoder
 from rtl.axi import AxiStreamUnit
 from rtl.catalog import COMPOSITE_UNITS, DOTS, LEAF_UNITS, build, cases
-from rtl.emit import write
 from rtl.vectors import trace, write_vectors
+from rtl.written import write
 from tests.rtl.simulator import build_verilog, icarus_version, run_verilog
 from tests.verification.at_length import PAIRS, every_pair, every_seed, gathers, random_blocks
 from tests.verification.formal.sby import cpu_seconds

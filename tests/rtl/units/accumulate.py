@@ -23,7 +23,8 @@ FULL = [
     Tested("acc_fp8_dual_64", Accumulator(DUAL)),
     *(Tested(f"acc_{name}", Accumulator(spec)) for name, spec in DOTS.items() if name not in ELSEWHERE),
 ]
-SMALL = [SUM_INT8, SUM]
+ONE_ROW = Tested("acc4_int8_one_row", Accumulator(BlockDot(mx(INT8), mx(INT8), lanes=4), interleave=1))
+SMALL = [SUM_INT8, SUM, ONE_ROW]
 
 TIES_AWAY = Line("accumulate", "up = half & (rest | kept[0])", "up = half")
 KEEPS_ALL = Line("accumulate", "pipe.finish(keep=last.value)", "pipe.finish()")
@@ -45,6 +46,8 @@ MUTANTS = [
     Mutant(SUM_INT8, "rows advance in a stall", "back-pressure",
            Line("accumulate", "with m.If(pipe.advance & pipe.valid):\n            m.d.sync += slot.eq(",
                 "with m.If(pipe.valid):\n            m.d.sync += slot.eq(")),
+    Mutant(ONE_ROW, "the next block comes before the sum", "timing",
+           Line("pipe", "Mux(self.valid, interval - 1,", "Mux(self.valid, interval - 2,")),
     Mutant(SUM_INT8, "a row begins at the last row's sum", "data",
            Line("accumulate", "port.data & ~begins[0].replicate(32)", "port.data")),
 ]  # fmt: skip

@@ -1,0 +1,164 @@
+"""What a written unit says about itself: the comment above its Verilog, and its fields as macros."""
+
+import textwrap
+from collections.abc import Iterator
+
+from amaranth.hdl import Shape
+from amaranth.lib.wiring import In
+
+from hwsim import __version__
+
+from .axi import AxiStreamsUnit, AxiStreamUnit
+from .catalog import interleave, row
+from .fields import Stream, streams_of
+
+__all__ = ["IDENTITY", "above", "macros", "rows_in_turn"]
+
+IDENTITY = "Made from:"
+"""Begins the line that says which unit a file holds: two files with the same one are versions of one unit."""
+
+WAIVED = "CMPCONST DECLFILENAME PROCASSINIT UNUSEDSIGNAL WIDTHEXPAND WIDTHTRUNC".split()
+"""Verilator's warnings of the style in which Yosys writes Verilog: widths as the language extends them, registers with
+initial values, several modules in a file, bits of a bus that nobody reads."""
+
+
+def rows_in_turn(unit) -> str:
+    """How a unit that adds up takes its rows; empty for one that does not."""
+    rows = interleave(unit.spec)
+    if rows is None:
+        return ""
+    if rows == 1:
+        return "one row after another"
+    if isinstance(unit, AxiStreamsUnit):
+        return f"{rows} rows in turn for each dot unit, in the order of the weight stream"
+    return (
+        f"{rows} rows in turn: input n, counted from the reset, belongs to row n mod {rows}. The blocks of one row "
+        f"sent one after another would end up in {rows} sums; --interleave 1 makes a unit for that"
+    )
+
+
+def _sentences(unit) -> Iterator[str]:
+    """Clock, reset, time, back-pressure, tlast."""
+    outside, timing = unit.outside, unit.spec.timing
+    active = "low" if outside.active_low else "high"
+    yield (
+        f"Clock `clk`, rising edge. Reset `{outside.reset}`, synchronous, active {active}: it empties the unit; data "
+        "registers keep what they hold, which their valid bits hide."
+    )
+    per = "one input per cycle" if timing.interval == 1 else f"one input in {timing.interval} cycles"
+    yield f"Latency {timing.latency} cycles from an input to its output if nothing waits; {per}."
+    if rows := rows_in_turn(unit):
+        yield f"Takes {rows}."
+    if isinstance(unit, AxiStreamUnit):
+        yield (
+            "The pipeline is rigid: while an output is offered and not taken, no stage moves. tready depends on the "
+            "output's tready in the same cycle, and on no tvalid."
+        )
+        yield {
+            (True, True): "tlast ends a row, and passes through with its item.",
+            (True, False): f"tlast of the input ends a row; tlast of the output ends {_packets(outside.packet)}.",
+            (False, False): "tlast passes through with its item.",
+        }[tuple(at is not None for at in unit.last_at)]
+    else:
+        yield (
+            "tready of the beats is always 1: each has been asked for, and its slot is free. After a reset of this "
+            "unit alone, a beat that memory still owes would be taken for the next command's: let memory finish first."
+        )
+    if outside.tkeep:
+        yield "tkeep is ignored where data come in and all ones where they leave: every word is whole."
+
+
+def _packets(sums: int) -> str:
+    return "each sum" if sums == 1 else f"each packet of {sums} sums, counted from the reset"
+
+
+def above(unit, name: str, command: str) -> str:
+    """The comment at the head of the Verilog of a unit. command: by which it is written."""
+    ports = "\n".join(_ports(unit))
+    said = "\n".join(_wrapped(each, "  ") for each in _sentences(unit))
+    fields = "\n".join(_wrapped(str(stream), "  ", "      ") for stream in streams_of(unit))
+    waived = "\n".join(f"/* verilator lint_off {each} */" for each in WAIVED)
+    return f"""\
+/*
+{name}: {row(unit.spec).description}
+
+Written by hwsim {__version__}: {command}
+{IDENTITY} {_identity(unit)}
+
+{said}
+
+Ports, in order:
+{ports}
+
+Fields (bits high:low; {name}.vh has them as macros):
+{fields}
+
+To place it:
+
+{_instance(unit, name)}
+*/
+
+/* verilator lint_save */
+{waived}
+"""
+
+
+def below() -> str:
+    """The end of the file."""
+    return "\n/* verilator lint_restore */\n"
+
+
+def _identity(unit) -> str:
+    return f"{unit.spec!r}, {unit.outside!r}"
+
+
+def _wrapped(text: str, indent: str, then: str | None = None) -> str:
+    return textwrap.fill(
+        text, 116, initial_indent=indent, subsequent_indent=indent if then is None else then,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _members(unit) -> Iterator[tuple[str, str, int]]:
+    """(port, direction, bits), in order."""
+    members = unit.signature.members
+    for port in unit.port_order:
+        member = members[port] if port in members else In(1)
+        yield port, "input" if member.flow is In else "output", Shape.cast(member.shape).width
+
+
+def _ports(unit) -> Iterator[str]:
+    for port, way, bits in _members(unit):
+        yield f"  {way:6} {f'[{bits - 1}:0]' if bits > 1 else '':>8} {port}"
+
+
+def _instance(unit, name: str) -> str:
+    """An instantiation with a wire named as each port."""
+    lines = ",\n".join(f"    .{port}({port})" for port, _, _ in _members(unit))
+    return f"{name} {name}_0 (\n{lines}\n);"
+
+
+def macros(unit, name: str) -> str:
+    """A Verilog header with the place of each field: `NAME_STREAM_FIELD` is its range, `..._LSB` and `..._WIDTH`."""
+    big = name.upper()
+    timing = unit.spec.timing
+    lines = [f"`define {big}_LATENCY {timing.latency}", f"`define {big}_INTERVAL {timing.interval}"]
+    if (rows := interleave(unit.spec)) is not None:
+        lines.append(f"`define {big}_INTERLEAVE {rows}")
+    for stream in streams_of(unit):
+        lines += ["", *_of_stream(big, stream)]
+    body = "\n".join(lines)
+    about = f"// Fields of {name}, by hwsim {__version__}: a name alone is the range inside tdata, as in tdata[`NAME]."
+    return f"{about}\n`ifndef {big}_VH\n`define {big}_VH\n\n{body}\n\n`endif\n"
+
+
+def _of_stream(big: str, stream: Stream) -> Iterator[str]:
+    port = stream.prefix.split("_axis_")[1].upper()
+    yield f"`define {big}_{port}_TDATA_WIDTH {stream.bits}"
+    for field in stream.fields:
+        label = f"{big}_{port}_{field.name.upper().replace('.', '_').replace('[', '_').replace(']', '')}"
+        yield f"`define {label} {field.low + field.width - 1}:{field.low}"
+        yield f"`define {label}_LSB {field.low}"
+        yield f"`define {label}_WIDTH {field.width}"
+        if field.count:
+            yield f"`define {label}_COUNT {field.count}"

@@ -1,0 +1,50 @@
+"""The files of a unit: its Verilog, its fields as macros, its FuseSoC core with constraints."""
+
+import re
+from pathlib import Path
+
+from hwsim.errors import InputError
+
+from .emit import emit
+from .header import IDENTITY, above, below, macros
+from .project import CLOCK_HZ, clock_text, core_text
+
+__all__ = ["legal_name", "write"]
+
+
+def legal_name(text: str) -> str:
+    """A name for a file and a Verilog module.
+
+    raises: InputError where the text is none.
+    """
+    if not re.fullmatch(r"[A-Za-z_]\w*", text):
+        raise InputError(f"--prefix {text}: write letters, digits and _, no digit first")
+    return text
+
+
+def write(unit, name: str, folder: Path, command: str = "python -m rtl", clock_hz=CLOCK_HZ) -> Path:
+    """Write `name`.v, `name`.vh, `name`.core, `name`.xdc and `name`.sdc; the folder is made. Return the first.
+
+    unit: with AXI4-Stream outside. command: what the header says wrote it. clock_hz: of the constraints.
+    raises: InputError where `name`.v is there and holds another unit; OSError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.v"
+    comment = above(unit, name, command)
+    if path.exists():
+        _refuse_another(path, comment)
+    path.write_text(comment + emit(unit, name) + below())
+    path.with_suffix(".vh").write_text(macros(unit, name))
+    path.with_suffix(".core").write_text(core_text(name))
+    for suffix in (".xdc", ".sdc"):
+        path.with_suffix(suffix).write_text(clock_text(clock_hz))
+    return path
+
+
+def _refuse_another(path: Path, comment: str) -> None:
+    """raises: InputError unless the file says that it was made from what the comment says."""
+    made = [line for line in comment.splitlines() if line.startswith(IDENTITY)]
+    with path.open() as file:
+        found = [line for line, _ in zip(file, range(20), strict=False) if line.startswith(IDENTITY)]
+    if [line.rstrip("\n") for line in found] != made:
+        raise InputError(f"{path}: is there and holds another unit; write --prefix NAME or another folder (-o)")
