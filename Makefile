@@ -75,7 +75,8 @@ cost: $(SIM) ## area and clock rate of the measured units: reports/cost.md
 	@$(PY) -m hwsim.pages.cost
 
 .PHONY: bench
-bench: $(ALL) ## speed, as ratios against named rivals and limits in the same run
+bench: export PEERS := $(PEERS)
+bench: $(ALL) ## speed, as ratios to named rivals and limits of the same run (PEERS=1: to GenZ and ZigZag too, 1.3 GB)
 	@for b in tests/bench/bench_*.py; do echo "== $$b"; $(PY) $$b || exit 1; done
 
 STUDIES := $(basename $(notdir $(wildcard arch_configs/studies/*.yaml)))
