@@ -201,14 +201,18 @@ def studies(folder):
     print(f"nano-formats, {len(nodes)} of its 1,000 points{', evenly spaced' * (len(nodes) < 1000)}; start included")
     one, found = points("nano-formats", nodes)
     whole = found["first"] + (one - found["first"]) * 1000 / len(nodes)
+    projected = f"projected to 1,000: {whole:.1f} s" if len(nodes) < 1000 else None
     row("one worker", one, "s", f"first line after {found['first']:.2f} s", f"{found['mean']:.3g} ms per point",
-        f"projected to 1,000: {whole:.1f} s" * (len(nodes) < 1000), limit("1,000 points", whole, 15, "s"))  # fmt: skip
+        f"{found['peak']:.0f} MB", projected, limit("1,000 points", whole, 15, "s"))  # fmt: skip
     two = points("nano-formats", nodes, 2)[0]
     row("two workers", two, "s", f"{2 * one / two:.2f} x as fast as one, by CPU time, on two cores of their own")
-    print("100,000 points: 5 formats x 50 batches x 20 latencies x 20 bandwidths; the first 200")
-    found = points(str(folder / "large.yaml"), range(200))[1]
+    print("100,000 points: 5 formats x 50 batches x 20 latencies x 20 bandwidths; the first 200, and 200 evenly spaced")
+    large = str(folder / "large.yaml")
+    found = points(large, range(200))[1]
     row("until the first line", found["first"], "s", limit("first line of 100,000", found["first"], 1.5, "s"))
-    row("peak memory after 200 points", found["peak"], "MB", limit("memory of 100,000", found["peak"], 150, "MB"))
+    spread = points(large, range(0, 100_000, 500))[1]  # every format, every batch: what is kept per shape adds up
+    for name, peak in (("first 200", found["peak"]), ("200 evenly spaced", spread["peak"])):
+        row(f"peak memory, {name}", peak, "MB", limit(f"memory of 100,000, {name}", peak, 150, "MB"))
 
 
 def main():
