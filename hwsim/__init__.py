@@ -20,7 +20,9 @@ _HOMES = {
     "get_format": "hwsim.formats",
     "load_arch": "hwsim.arch",
     "load_model": "hwsim.workload",
+    "load_study": "hwsim.study",
     "run": "hwsim.jobs.run",
+    "run_study": "hwsim.study",
 }
 
 __all__ = sorted(_HOMES)
