@@ -198,7 +198,7 @@ class Latent:
         k = step.linear("index_k", kind, layer, weights, x.head_dim + x.heads, step.hidden)
         norm = Op(
             "index_norm", "norm", layer, "norm", params=2 * x.head_dim,
-            vector=(passes.LAYERNORM + passes.BIAS) * t * x.head_dim, inputs=t * x.head_dim, outputs=t * x.head_dim,
+            vector=passes.LAYERNORM * t * x.head_dim, inputs=t * x.head_dim, outputs=t * x.head_dim,
         )  # fmt: skip
         pairs = step.batch * causal_pairs(step.cached, step.new)
         scores = Op(

@@ -31,7 +31,7 @@ class Norm:
     @property
     def passes(self) -> int:
         """Vector passes per element."""
-        return passes.RMSNORM if self.kind == "rms" else passes.LAYERNORM + (passes.BIAS if self.bias else 0)
+        return passes.RMSNORM if self.kind == "rms" else passes.LAYERNORM - (0 if self.bias else passes.BIAS)
 
     @property
     def per_part(self) -> int:
