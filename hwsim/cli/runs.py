@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 @app.command()
 def run(
     arch: ArchName,
-    model: Annotated[str, typer.Option(help="a model name (`hwsim model` lists them), a YAML file, or a config.json")],
+    model: Annotated[
+        str, typer.Option(help="a model name (`hwsim model` lists them), a YAML or CSV file, a config.json")
+    ],
     phase: Annotated[str, typer.Option(help="decode or prefill")] = "decode",
     batch: Annotated[int, typer.Option(parser=one_number, metavar="N", help="number of sequences")] = 1,
     context: Annotated[
