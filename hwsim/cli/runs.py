@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 @app.command()
 def run(
     arch: ArchName,
-    model: Annotated[str, typer.Option(help="a model name (`hwsim model` lists them), a YAML file, or a config.json")],
+    model: Annotated[
+        str, typer.Option(help="a model name (`hwsim model` lists them), a YAML or CSV file, a config.json")
+    ],
     phase: Annotated[str, typer.Option(help="decode or prefill")] = "decode",
     batch: Annotated[int, typer.Option(parser=one_number, metavar="N", help="number of sequences")] = 1,
     context: Annotated[
@@ -48,6 +50,9 @@ def run(
     chips: Annotated[int, typer.Option(help="number of chips that share the step over the machine's link")] = 1,
     parallel: Annotated[str, typer.Option(help="parallelism: tensor, tensor+expert or data+expert")] = "tensor",
     skew: Annotated[str, typer.Option(help="how tokens choose experts: even or, for example, zipf(0.8)")] = "even",
+    mla: Annotated[
+        str, typer.Option(help="latent attention: absorbed, expanded or cheaper; default: as the phase is served")
+    ] = "",
     engine: Engine = None,
     set_: Set = None,
     by: By = None,
@@ -86,6 +91,7 @@ def run(
         chips=chips,
         parallel=parallel,
         skew=skew,
+        mla=mla,
     )
     _finish(job, by, energy, trace, as_json, html)
 
@@ -364,6 +370,9 @@ def serve(
     acceptance: Annotated[
         str, typer.Option(help="acceptance probability of each draft token, given that the earlier ones are accepted")
     ] = "",
+    mla: Annotated[
+        str, typer.Option(help="latent attention: absorbed, expanded or cheaper; default: as the phase is served")
+    ] = "",
     set_: Set = None,
     energy: Annotated[bool, typer.Option("--energy", help="print each term of the energy with its source")] = False,
     as_json: Json = False,
@@ -399,7 +408,7 @@ def serve(
         problems.append(f"--acceptance: {acceptance!r} is not a list of probabilities; write, for example, 0.9,0.8")
     request = Request(
         model, isl, osl, formats, activations, kv, state, chips, parallel,
-        drafts=drafts, acceptance=chances, keep_windows=keep_windows, stack=stack,
+        drafts=drafts, acceptance=chances, keep_windows=keep_windows, stack=stack, mla=mla,
     )  # fmt: skip
     found = steady(arch, request, sequences, settings, problems)
     print(json.dumps(found.to_dict(), indent=2) if as_json else served_text(found, energy))

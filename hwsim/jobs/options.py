@@ -12,7 +12,7 @@ from hwsim.result import Result
 from hwsim.sim.engine import DRIVERS
 from hwsim.workload.language.parallel import KINDS
 from hwsim.workload.language.routing import skew_exponent
-from hwsim.workload.op import PHASES, StepOptions, Workload
+from hwsim.workload.op import MLA_FORMS, PHASES, StepOptions, Workload
 
 #: The driver that is used when a run names none.
 DRIVER = "simpy"
@@ -59,6 +59,7 @@ class RunOptions:
         chips: int = 1,
         parallel: str = "tensor",
         skew: str = "even",
+        mla: str = "",
     ) -> RunOptions:
         """Options from the arguments of `hwsim.run`. raises: InputError with every error found."""
         problems: list[str] = []
@@ -71,13 +72,15 @@ class RunOptions:
         with collect(problems):
             skew_exponent(skew)
         with collect(problems):
+            check_choice("mla", mla, MLA_FORMS) if mla else None
+        with collect(problems):
             check_engine(engine)
         formats = Formats.of()
         with collect(problems):
             formats = Formats.of(weights, activations, kv, state)
         if problems:
             raise InputError(*problems)
-        return cls(StepOptions(phase, batch, context, chips, parallel, skew), formats, engine or DRIVER)
+        return cls(StepOptions(phase, batch, context, chips, parallel, skew, mla=mla), formats, engine or DRIVER)
 
     def at(self, **changes: Any) -> RunOptions:
         """The same options for another step: `changes` are fields of StepOptions."""
@@ -93,6 +96,7 @@ class RunOptions:
             "chips": step.chips,
             "parallel": step.parallel,
             "skew": step.skew,
+            **({"mla": step.mla} if step.mla else {}),
             **self.formats.config(),
             "engine": self.engine,
         }

@@ -40,6 +40,7 @@ def run(
     chips: int = 1,
     parallel: str = "tensor",
     skew: str = "even",
+    mla: str = "",
 ) -> Result:
     """Simulate one step of `model` on `arch`.
 
@@ -51,6 +52,8 @@ def run(
     engine:  "simpy" or "walk"; both give the same times to the tick.
     chips, parallel: how many chips share the step, and how: "tensor", "tensor+expert" or "data+expert".
     skew:    how tokens choose experts: "even", or "zipf(a)": unequally, by popularity.
+    mla:     form of latent attention: "absorbed", "expanded", "cheaper" (the one with fewer multiply-adds), or "": that
+             of the phase, as serving software runs it.
     raises:  InputError for unknown names, bad sizes, or a pair of formats that the machine cannot multiply.
     """
     job = checked_job(
@@ -67,6 +70,7 @@ def run(
         chips=chips,
         parallel=parallel,
         skew=skew,
+        mla=mla,
     )
     return job.result()
 

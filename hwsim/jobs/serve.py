@@ -45,6 +45,7 @@ class Request:
     acceptance: probability that each draft token is accepted, given that the earlier ones were; one per draft token.
     keep_windows: the KV cache of sliding-window layers keeps every position, of which only the window is read; None:
         the stack's rule.
+    mla: form of latent attention, one of `op.MLA_FORMS`; "": that of the phase.
     stack: the software around the kernels, as `hwsim.arch.stack.load_stack` takes it; None: the times that the
         machine's file states, else the default.
     """
@@ -63,6 +64,7 @@ class Request:
     acceptance: tuple[float, ...] = ()
     keep_windows: bool | None = None
     stack: str | ServingStack | None = None
+    mla: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +105,10 @@ class Served:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        said = "time_to_first_token: without queueing"
-        return {"schema": 1, **asdict(self), "notes": [said, *self.notes]}
+        said, found = "time_to_first_token: without queueing", asdict(self)
+        if not self.request.mla:
+            del found["request"]["mla"]
+        return {"schema": 1, **found, "notes": [said, *self.notes]}
 
 
 class Deployment:
@@ -134,7 +138,7 @@ class Deployment:
         with collect(problems):
             options = RunOptions.of(
                 "decode", 1, max(r.isl, 1), r.weights, r.activations, r.kv, r.state, "walk",
-                chips=r.chips, parallel=r.parallel, skew=r.skew,
+                chips=r.chips, parallel=r.parallel, skew=r.skew, mla=r.mla,
             )  # fmt: skip
         if min(r.isl, r.osl) < 1:
             problems.append("isl, osl: a request needs input and output tokens; write whole numbers above 0")

@@ -83,6 +83,7 @@ class TileJob:
         name = f"{step.phase}, batch {step.batch}, context {step.context:,}, {workload.name}{shared}"
         config = {"model": workload.config(), "phase": step.phase, "batch": step.batch, "context": step.context}
         config |= {"chips": step.chips, "parallel": step.parallel, "skew": step.skew}
+        config |= {"mla": step.mla} if step.mla else {}
         if workload.unit != "token":  # no phase, no context, one chip
             name = f"batch {step.batch:,}, {workload.name}"
             config = {"model": workload.config(), "unit": workload.unit, "batch": step.batch}

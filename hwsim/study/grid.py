@@ -176,7 +176,7 @@ class Grid:
         parts.append(" and ".join(phases))
         for name in ("batch", "context"):
             found = {line["config"].get(name) for line in some}
-            if f"run.{name}" not in varied and len(found) == 1:
+            if f"run.{name}" not in varied and len(found) == 1 and None not in found:  # a graph has no context
                 parts.append(f"{name} {found.pop():,}")
         if some[0]["chips"] > 1 and len({line["chips"] for line in some}) == 1:
             parts.append(f"{some[0]['chips']} chips")

@@ -55,6 +55,9 @@ class RunFile(FilePart):
     skew: Annotated[str, AfterValidator(asked(_skew))] = Field(
         "even", description="How tokens choose experts.", examples=["zipf(0.8)"]
     )
+    mla: Literal["", "absorbed", "expanded", "cheaper"] = Field(
+        "", description="Form of latent attention; empty: that of the phase, as serving software runs it."
+    )
     engine: Literal["walk", "simpy"] = Field(
         "walk", description="Simulation driver; both give the same times, walk is faster.", examples=["walk"]
     )

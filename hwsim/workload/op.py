@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, Protocol
 
 #: Phases that a user can choose.
 PHASES = ("decode", "prefill")
+#: Forms of latent attention; "": as serving software runs it, expanded in prefill and absorbed in decode.
+MLA_FORMS = ("absorbed", "expanded", "cheaper")
 
 #: Op kinds, in the order in which tables print them.
 KINDS = (
@@ -94,6 +96,7 @@ class StepOptions:
     chips, parallel: number of chips that share the step, and how: "tensor", "tensor+expert" or "data+expert".
     skew:     how tokens choose experts: "even", or "zipf(a)": unequally, by popularity.
     new:      tokens per sequence in a decode step: 1, or 1 + the number of draft tokens that the step verifies.
+    mla:      one of MLA_FORMS, or "".
     keep_windows: caches keep every position, even for layers that read only the last ones.
     """
 
@@ -105,6 +108,7 @@ class StepOptions:
     skew: str = "even"
     new: int = 1
     keep_windows: bool = False
+    mla: str = ""
 
     @property
     def tokens(self) -> int:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 #: x*x, sum; times rsqrt(mean), times gain (Zhang and Sennrich, arXiv 1910.07467, equation 4).
 RMSNORM = 4
-#: Mean, subtract, square, mean, times rsqrt, gain; a bias is one more (Ba et al., arXiv 1607.06450).
-LAYERNORM = 6
+#: Sum, subtract the mean, square, sum, times rsqrt, times gain, plus shift (Ba et al., arXiv 1607.06450, equation 4).
+LAYERNORM = 7
 #: x*x, sum, times rsqrt: a norm without gain, of a query or key.
 L2NORM = 3
 #: y = x + r.
@@ -115,8 +115,6 @@ def feed_forward(activation: str, gated: bool) -> int:
 # Norms and functions of graph workloads.
 #: y = x * gain + shift, the statistics folded in (Ioffe and Szegedy, arXiv 1502.03167, section 3.1).
 SCALE_SHIFT = 2
-#: sum, subtract the mean, square, sum, times rsqrt, times gain, plus shift (Ba et al., arXiv 1607.06450, equation 4).
-LAYERNORM = 7
 #: Functions by name; sigmoid: negate, exp, add one, divide; gelu: x/2 (1 + erf(x / sqrt 2)); hard_swish: x / 6
 #: times relu6(x + 3) (Howard et al., arXiv 1905.02244); softplus: exp, add one, log; elu: exp, subtract, times alpha,
 #: select.

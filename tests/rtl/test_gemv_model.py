@@ -197,7 +197,7 @@ def test_decoders_that_are_not_needed_cost_a_few_cycles_of_filling():
         ({"activations": "fp16"}, "MX format"),
         ({"beat_bytes": 12}, "4, 8, 16, 32 or 64"),
         ({"dot_units": 0}, "dot_units 0"),
-        ({"interleave": 2}, "below its loop"),
+        ({"interleave": 2}, "the stages of its loop"),
         ({"decoders": 4}, "decoders 4 with mxint8"),
         ({"weights": "seedlm4", "decoders": 0}, "decoders 0"),
         ({"fifo": 2}, "fifo 2"),

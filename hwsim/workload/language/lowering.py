@@ -15,10 +15,11 @@ from hwsim.errors import InputError
 from hwsim.workload import vector as passes
 from hwsim.workload.language.model import Model, Slot
 from hwsim.workload.language.parallel import check, chip_model
+from hwsim.workload.language.parts.latent import Latent
 from hwsim.workload.language.parts.step import Step, causal_pairs
 from hwsim.workload.language.routing import skew_exponent
 from hwsim.workload.language.share import Parallel
-from hwsim.workload.op import FIXED_CLASSES, Gemm, Op, StepOptions
+from hwsim.workload.op import FIXED_CLASSES, MLA_FORMS, Gemm, Op, StepOptions
 
 __all__ = ["causal_pairs", "lower"]
 
@@ -37,6 +38,7 @@ def lower(model: Model, step: StepOptions) -> tuple[Op, ...]:
             decoding with an encoder, and for drafting with a model that has no multi-token-prediction block.
     """
     skew_exponent(step.skew)
+    _check_form(model, step.mla)
     parallel = Parallel(step.chips, step.parallel)
     check(model, parallel)
     if step.phase == "draft":
@@ -55,10 +57,21 @@ def lower(model: Model, step: StepOptions) -> tuple[Op, ...]:
     return (*ops, *shapes.final_norm(), *shapes.head())
 
 
+def _check_form(model: Model, form: str) -> None:
+    """raises: InputError for an unknown form of latent attention, or one that the model cannot take."""
+    if form and form not in MLA_FORMS:
+        raise InputError(f"mla: unknown {form!r}; expected {', '.join(MLA_FORMS[:-1])} or {MLA_FORMS[-1]}")
+    latent = [part for part in model.shapes if isinstance(part, Latent)]
+    if form and not latent:
+        raise InputError(f"mla: {model.name} has no latent attention; leave it out")
+    if form in ("expanded", "cheaper") and any(part.index for part in latent):
+        raise InputError(f"mla: {model.name} reads rows that an indexer chose, in the absorbed form; leave it out")
+
+
 def _step(model: Model, step: StepOptions, parallel: Parallel, prefill: bool) -> Step:
     cached, new = (0, step.context) if prefill else (step.context, 1 if step.phase == "draft" else step.new)
     batch = -(-step.batch // parallel.sequences)
-    return Step(model.hidden, batch, cached, new, prefill, step.skew, parallel, step.batch * new)
+    return Step(model.hidden, batch, cached, new, prefill, step.skew, parallel, step.batch * new, step.mla)
 
 
 def _draft(model: Model, step: StepOptions, parallel: Parallel) -> tuple[Op, ...]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from hwsim.errors import InputError
+from hwsim.workload.language import lowering
 from hwsim.workload.language.kinds import KINDS
 from hwsim.workload.language.model import Attention, Mlp, Model, Moe
 from hwsim.workload.language.parallel import chip_parameters
@@ -16,6 +17,7 @@ from hwsim.workload.language.parts.mamba2 import Mamba2
 from hwsim.workload.language.parts.shortconv import ShortConv
 from hwsim.workload.language.parts.step import Norm, chunked_pairs, two_sided_pairs
 from hwsim.workload.language.share import Parallel
+from hwsim.workload.op import StepOptions
 from tests.workload.language.shapes import lower
 
 H, V = 256, 1000
@@ -121,10 +123,38 @@ def test_absorbed_attention_of_a_decode_step(new):
     assert (core.cache.read, core.cache.write) == (b * c * 72, t * 72)
 
 
+def formed(form, phase, batch, context, part=LATENT):
+    return lowering.lower(one(part), StepOptions(phase, batch, context, mla=form))
+
+
+def test_each_form_in_each_phase():
+    """Absorbed: nq (2r - dn - dv) more per pair; expanded: c r nq (dn + dv) more per call."""
+    for phase, context in (("decode", 40), ("prefill", 9)):
+        absorbed, expanded = (macs(formed(form, phase, 1, context)) for form in ("absorbed", "expanded"))
+        pairs = context + 1 if phase == "decode" else 45
+        rows = context if phase == "decode" else 0
+        assert absorbed - expanded == pairs * 8 * (2 * 64 - 16 - 24) - rows * 64 * 8 * (16 + 24)
+        names = {form: {op.name for op in formed(form, phase, 1, context)} for form in ("absorbed", "expanded")}
+        assert names["absorbed"] - names["expanded"] == {"absorb_q", "latent_attention", "absorb_v"}
+        usual = "absorbed" if phase == "decode" else "expanded"
+        assert formed("", phase, 1, context) == formed(usual, phase, 1, context)
+        cheaper = macs(formed("cheaper", phase, 1, context))
+        assert cheaper == min(absorbed, expanded)
+
+
+def test_forms_that_a_model_cannot_take():
+    for form, part, message in (
+        ("both", LATENT, "mla: unknown 'both'; expected absorbed, expanded or cheaper"),
+        ("expanded", SPARSE, "an indexer chose"),
+        ("absorbed", DELTA, "has no latent attention"),
+    ):
+        with pytest.raises(InputError, match=message):
+            formed(form, "decode", 1, 9, part)
+    assert formed("absorbed", "prefill", 1, 9, SPARSE) == formed("", "prefill", 1, 9, SPARSE)
+
+
 def test_the_cache_of_latent_attention_is_on_every_chip():
     """Keys and values of all heads are one row: more chips hold no less of it, unless they divide the sequences."""
-    from hwsim.workload.op import StepOptions
-
     model = replace(one(LATENT), moe=Moe(8, 2, 32, True, "silu"), layers="AE")
     sizes = {
         (chips, kind): sum(k.rows * k.row for k in model.kept(StepOptions("decode", 8, 99, chips, kind)))

@@ -2,8 +2,10 @@
 
 Expanded (prefill): K and V of every head are computed from the row, and attention works on them. Absorbed (decode and
 drafts): queries are projected into the space of the row, attention works on the rows themselves, and its result is
-projected back; the rows are read once for all heads. An indexer (DeepSeek-V3.2, arXiv 2512.02556) scores all positions
-with small heads of its own and chooses `top_k` of them; attention then takes the absorbed form in both phases.
+projected back; the rows are read once for all heads. A step may ask for the other form.
+
+An indexer (DeepSeek-V3.2, arXiv 2512.02556) scores all positions with small heads of its own and chooses `top_k` of
+them; attention then takes the absorbed form in both phases.
 """
 
 from __future__ import annotations
@@ -127,13 +129,23 @@ class Latent:
         out = step.linear(
             "attention_out", kind, layer, "attention_out", h, self.q_heads * self.v_dim, h if self.bias else 0
         )
-        core = self._expanded(step, layer) if step.prefill and not self.index else self._absorbed(step, layer)
-        return [down, norm, q, *self._indexer(step, layer), *core, out]
+        return [down, norm, q, *self._indexer(step, layer), *self._attention(step, layer), out]
+
+    def _attention(self, step: Step, layer: int) -> list[Op]:
+        """Attention in the form that the step asks for, else in that of its phase."""
+        if step.mla == "cheaper" and not self.index:
+            both = self._absorbed(step, layer), self._expanded(step, layer)
+            return min(both, key=lambda ops: sum(op.dot_macs for op in ops))
+        expanded = step.prefill if not step.mla else step.mla == "expanded"
+        return self._expanded(step, layer) if expanded and not self.index else self._absorbed(step, layer)
 
     def _expanded(self, step: Step, layer: int) -> list[Op]:
-        """K and V of the new tokens from their rows, then attention head by head."""
-        n = self.q_heads * (self.nope_dim + self.v_dim)
-        up = step.linear("latent_up", "attention_proj", layer, "attention_qkv", n, self.kv_rank)
+        """K and V of all tokens, cached ones too, from their rows, then attention head by head."""
+        n, rows = self.q_heads * (self.nope_dim + self.v_dim), step.batch * (step.cached + step.new)
+        up = Op(
+            "latent_up", "attention_proj", layer, "attention_qkv", (Gemm(rows, n, self.kv_rank),),
+            inputs=rows * self.kv_rank, outputs=rows * n,
+        )  # fmt: skip
         pairs, width = step.batch * causal_pairs(step.cached, step.new), self.key_dim + self.v_dim
         heads = self.q_heads
         core = Op(
@@ -143,7 +155,7 @@ class Latent:
             macs=pairs * heads * width,
             vector=passes.SOFTMAX * pairs * heads,
             cache=Cache("kv", self.row, step.batch * step.cached * self.row, step.tokens * self.row),
-            inputs=step.tokens * (heads * self.key_dim + heads * width),
+            inputs=step.tokens * heads * self.key_dim + rows * heads * width,
             outputs=step.tokens * heads * self.v_dim,
             core=AttentionCore(step.batch, step.new, step.cached, heads, heads, width // 2),
         )
@@ -186,7 +198,7 @@ class Latent:
         k = step.linear("index_k", kind, layer, weights, x.head_dim + x.heads, step.hidden)
         norm = Op(
             "index_norm", "norm", layer, "norm", params=2 * x.head_dim,
-            vector=(passes.LAYERNORM + passes.BIAS) * t * x.head_dim, inputs=t * x.head_dim, outputs=t * x.head_dim,
+            vector=passes.LAYERNORM * t * x.head_dim, inputs=t * x.head_dim, outputs=t * x.head_dim,
         )  # fmt: skip
         pairs = step.batch * causal_pairs(step.cached, step.new)
         scores = Op(

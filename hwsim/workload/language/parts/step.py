@@ -31,7 +31,7 @@ class Norm:
     @property
     def passes(self) -> int:
         """Vector passes per element."""
-        return passes.RMSNORM if self.kind == "rms" else passes.LAYERNORM + (passes.BIAS if self.bias else 0)
+        return passes.RMSNORM if self.kind == "rms" else passes.LAYERNORM - (0 if self.bias else passes.BIAS)
 
     @property
     def per_part(self) -> int:
@@ -45,6 +45,7 @@ class Step:
 
     prefill:  the cache is empty, and the head computes only the last position of each sequence.
     routed:   tokens of all chips, which experts are chosen for.
+    mla:      the form of latent attention (`op.MLA_FORMS`); "": that of the phase.
     """
 
     hidden: int
@@ -55,6 +56,7 @@ class Step:
     skew: str
     parallel: Parallel
     routed: int
+    mla: str = ""
 
     @property
     def tokens(self) -> int:
