@@ -55,7 +55,7 @@ def test_tiles_of_rows_read_their_halo():
     assert found == pytest.approx(exact, rel=0.05)
 
 
-@pytest.mark.parametrize("stride, kernel, m, k", product((1, 2), (3, 5), (32, 100, 900), (16, 48, 1024)))
+@pytest.mark.parametrize("stride, kernel, m, k", list(product((1, 2), (3, 5), (32, 100, 900), (16, 48, 1024))))
 def test_no_more_than_im2col_and_no_less_than_the_map(stride, kernel, m, k):
     graph = conv(kernel=kernel, stride=stride)
     found, result = read(graph, tiles=f"{m}x64x{k}")
