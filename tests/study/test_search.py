@@ -137,11 +137,11 @@ class TestSearch:
         path, out = written(tmp_path), tmp_path / "out"
         command = [sys.executable, "-m", "hwsim", "search", path, "--maximize", "tokens_per_second", "--out", out]
         command += ["--trials", "80", "--json"]
-        for i in range(12):
+        for i in range(33):
             process = subprocess.Popen(
                 list(map(str, command)), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
-            time.sleep(1.2 + 0.15 * i)
+            time.sleep(0.5 + 0.08 * i)
             process.kill()
             process.wait()
         done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=True)

@@ -84,7 +84,7 @@ def test_kill_with_workers(tmp_path):
 
 @pytest.mark.slow
 def test_kill_often(tmp_path):
-    done = kill_until_done(tmp_path, workers=2, kills=12)
+    done = kill_until_done(tmp_path, workers=2, kills=34)
     assert len({n for n in done if 0 < n < 40}) >= 3
 
 
@@ -98,3 +98,31 @@ def test_a_kill_within_a_line(tmp_path):
         os.truncate(whole, rng.randrange(len(lines)))
         run_study(asked, tmp_path / "o", workers=1)
         assert whole.read_bytes() == lines
+
+
+@pytest.mark.slow
+def test_kill_a_sample_often(tmp_path):
+    """The same points and predictions, nothing twice; then the full study goes on."""
+    pytest.importorskip("sklearn")
+    grid = {"run.batch": list(range(1, 21)), "machine.dram.bandwidth": [f"{i} GB/s" for i in range(50, 150, 5)]}
+    path, rng = tmp_path / "s.yaml", random.Random(7)
+    path.write_text(yaml.safe_dump(STUDY | {"grid": grid}, sort_keys=False))
+
+    def command(out, *more):
+        args = [sys.executable, "-m", "hwsim", "study", path, "--out", tmp_path / out, "--workers", 1, *more]
+        return subprocess.Popen(list(map(str, args)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+
+    sample = ("--sample", "150", "--seed", "3")
+    assert command("whole", *sample).wait() == 0
+    for _ in range(33):
+        child = command("o", *sample)
+        time.sleep(rng.uniform(0.3, 3))
+        child.kill()
+        child.wait()
+    assert command("o", *sample).wait() == 0
+    for name in ("points.jsonl", "predicted.jsonl", "study.json"):
+        assert (tmp_path / "o" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert len((tmp_path / "o/points.jsonl").read_text().splitlines()) == 150 + 59
+    assert command("o").wait() == 0
+    lines = (tmp_path / "o/points.jsonl").read_text().splitlines()
+    assert len(lines) == len(read_points(tmp_path / "o/points.jsonl")) == 400
