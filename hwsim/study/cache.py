@@ -28,9 +28,14 @@ def cache_rows(grid: Grid) -> Held:
 
 
 def conv_bytes(line: Line) -> int:
-    """Bytes of convolution state of a point: the last inputs of each channel, in bf16."""
+    """Bytes of convolution state of a point: the last inputs of each channel, in bf16.
+
+    0 for a model made of `parts:`, whose states of every kind count as one.
+    """
     model, batch = line["config"]["model"], line["config"]["batch"]
-    m = model["mamba2"]
+    m = model.get("mamba2")
+    if m is None:
+        return 0
     channels = m["heads"] * m["head_dim"] + 2 * m["groups"] * m["state"]
     return 2 * batch * model["layers"].count("M") * channels * (m["conv_kernel"] - 1)
 

@@ -41,7 +41,7 @@ class Summary:
 
     points: points of the grid. ran: simulated now. kept: finished earlier. failed: with errors.
     file: the JSON Lines. errors: (message, number of points), the most frequent first.
-    best: (tokens per second, settings) of the fastest points.
+    best: (tokens per second, or samples of a graph, settings) of the fastest points; unit: which of the two.
     """
 
     study: str
@@ -52,6 +52,7 @@ class Summary:
     file: str
     errors: tuple[tuple[str, int], ...]
     best: tuple[tuple[float, dict[str, Any]], ...] = ()
+    unit: str = "tokens"
 
 
 def run_study(
@@ -139,6 +140,11 @@ class Session:
                 self.record.append(line)
             yield Done(node, key, not new)
 
+    def _unit(self) -> str:
+        """What the first points with a model make; a study of language models and graphs has both, and says tokens."""
+        models = {point.model.unit for point in self.study.points[:_QUEUED] if point.model}
+        return f"{models.pop()}s" if len(models) == 1 else "tokens"
+
     def closed(self) -> list[tuple[float, int | None] | None]:
         """Per point (least seconds by its roofline, tokens of its step), without a simulation; None where unknown."""
         nodes = range(len(self.study.points))
@@ -171,6 +177,7 @@ class Session:
             file=str(self.folder / self.file),
             errors=tuple(Counter(found).most_common()),
             best=tuple((speeds[key], self.record.line(key)["point"]) for key in fast),
+            unit=self._unit(),
         )
 
 

@@ -183,3 +183,13 @@ class TestSearch:
         speeds = sorted((line["tokens_per_second"] for line in kept), reverse=True)
         assert [row[2] for row in rows] == [f"{speed:,.0f}" for speed in speeds]
         assert sum(row[1] == "not set" for row in rows) == 1
+
+
+def test_a_context_study_of_a_model_of_parts_has_its_page(tmp_path):
+    """Its recurrent states are not Mamba-2's; they count whole beside the KV cache."""
+    path = tmp_path / "s.yaml"
+    grid = {"run.context": [1024, 8192]}
+    path.write_text(yaml.safe_dump({"name": "t", "machine": "h200-sxm", "model": "qwen3-next-80b-a3b", "grid": grid}))
+    run_study(load_study(path), tmp_path / "out", workers=1)
+    (page, *_) = write_page(tmp_path / "out", tmp_path / "out")
+    assert "KV" in page.read_text(encoding="utf-8")
