@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from itertools import permutations
+from pathlib import Path
 
 import pytest
 import yaml
@@ -21,6 +22,7 @@ from hwsim.study.record import read_points
 from hwsim.study.shards import merge, parse_shard
 from hwsim.study.work import Session
 
+ROOT = Path(__file__).parents[2]
 BASE = {"name": "t", "machine": "m0", "model": "mamba2-130m", "run": {"weights": "int8", "context": 64}}
 GRID = {"run.batch": [1, 2, 3], "machine.dram.bandwidth": ["50 GB/s", "100 GB/s"]}
 
@@ -152,32 +154,42 @@ class TestCluster:
             pass
 
     @pytest.mark.slow
-    def test_two_workers_give_the_lines_of_one_process_also_when_one_dies(self, tmp_path):
+    def test_two_workers_give_the_lines_of_one_process_also_when_the_client_or_one_of_them_dies(self, tmp_path):
         pytest.importorskip("distributed")
-        asked = study(tmp_path, GRID | {"run.batch": list(range(1, 61))})  # 120 points
+        asked = study(tmp_path, GRID | {"run.batch": list(range(1, 251))})  # 500 points
         run_study(asked, tmp_path / "alone", workers=1)
+        points = tmp_path / "out" / "points.jsonl"
         address = f"tcp://127.0.0.1:{(port := free_port())}"
         scheduler = dask("scheduler", "--port", port)
         workers = [dask("worker", address, "--nthreads", "1") for _ in range(2)]
         try:
             wait_for(address, 2)
+            command = [sys.executable, "-m", "hwsim", "study", tmp_path / "s.yaml", "--out", tmp_path / "out"]
+            client = subprocess.Popen([*map(str, command), "--dask", address], cwd=ROOT, stdout=subprocess.DEVNULL)
+            while client.poll() is None and (not points.exists() or points.stat().st_size < 200_000):
+                time.sleep(0.01)
+            client.kill()
+            client.wait()
+            before = len(read_points(points))
+            assert 0 < before < 500
             with cluster(address) as executor:
                 seen = []
 
                 def kill(done, total):
                     seen.append(done)
-                    if done == 20:
+                    if done == before + 20:
                         workers[0].kill()
 
                 run_study(asked, tmp_path / "out", executor=executor, progress=kill)
-            assert seen[-1] == 120
+            assert seen[-1] == 500
         finally:
             for process in (*workers, scheduler):
                 process.kill()
-        alone, there = (read_points(tmp_path / name / "points.jsonl") for name in ("alone", "out"))
-        assert alone == there
+        lines = points.read_bytes().splitlines()
+        assert len(lines) == 500 and sorted(lines) == sorted(
+            (tmp_path / "alone/points.jsonl").read_bytes().splitlines()
+        )
         assert (tmp_path / "out" / "study.json").read_bytes() == (tmp_path / "alone" / "study.json").read_bytes()
-        assert len((tmp_path / "out" / "points.jsonl").read_text().splitlines()) == 120
 
     @pytest.mark.slow
     def test_a_worker_with_other_code_is_refused_when_it_is_there_and_with_each_result(self, tmp_path):
