@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim import __version__
-from hwsim.files.figure import pyplot, save
+from hwsim.files.figure import COLOURS, pyplot, save
 from hwsim.files.tables import markdown
 from hwsim.files.whole import write_whole
 from hwsim.study.design import Design
@@ -233,10 +233,12 @@ def draw(scores: Scores, path: Path) -> None:
     plt = pyplot()
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
     for panel, residual in zip(panels, (False, True), strict=True):
-        for pick in PICKS:
+        for i, pick in enumerate(PICKS):
             means = [100 * np.mean([s.mean for s in scores[pick, fraction, residual]]) for fraction in FRACTIONS]
-            panel.plot([100 * fraction for fraction in FRACTIONS], means, marker="o", label=pick)
-        panel.set(xscale="log", yscale="log", xlabel="points simulated, %")
+            panel.plot(
+                [100 * fraction for fraction in FRACTIONS], means, color=COLOURS[i], marker="o^sD"[i], label=pick
+            )
+        panel.set(xscale="log", yscale="log", xlabel="points simulated")
         panel.set_xticks([100 * fraction for fraction in FRACTIONS], [f"{fraction:.0%}" for fraction in FRACTIONS])
         panel.set_xticks([], minor=True)
         panel.set_yticks([0.3, 0.5, 1, 2, 5, 10], ["0.3", "0.5", "1", "2", "5", "10"])

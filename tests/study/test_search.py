@@ -12,7 +12,7 @@ import yaml
 
 from hwsim.errors import InputError
 from hwsim.study import load_study, run_study
-from hwsim.study.record import read_points
+from hwsim.study.record import Record, read_points
 from hwsim.study.search import Goal, Limit, run_search
 from hwsim.study.space import Range, load_space
 
@@ -126,6 +126,10 @@ class TestSearch:
         found = run_search(asked, tmp_path / "out", SPEED, trials=16, sampler="random")
         assert found.trials == 16 and found.failed > 0
         assert found.front and all(line["point"]["run.weights"] == "int8" for line in found.front)
+
+    def test_two_searches_in_one_folder_are_refused(self, tmp_path):
+        with Record(tmp_path / "out" / "points.jsonl"), pytest.raises(InputError, match="another run is writing"):
+            run_search(space(tmp_path), tmp_path / "out", SPEED)
 
     def test_an_unknown_sampler(self, tmp_path):
         with pytest.raises(InputError, match="did you mean nsga2"):
