@@ -44,10 +44,23 @@ class _OnCluster(Executor):
 
     def __init__(self, client: Any):
         self.client, self.expected = client, identity()
+        self.seen: set[str] = set()
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **_: Any) -> Future[Any]:
         """One task."""
+        self.refuse_joined()
         return _future(self.client.submit(checked, self.expected, function, *args, pure=False, retries=3))
+
+    def refuse_joined(self) -> None:
+        """Send away the workers that have joined since the last call and are not like this process, and say so."""
+        joined = set(self.client.scheduler_info(n_workers=-1)["workers"]) - self.seen
+        self.seen |= joined
+        for worker, found in (self.client.run(identity, workers=sorted(joined)) if joined else {}).items():
+            try:
+                refuse_unlike(self.expected, found, f"worker {worker}")
+            except InputError as error:
+                print(f"hwsim: {error}; it is sent away", file=sys.stderr)
+                self.client.retire_workers([worker], close_workers=True)
 
 
 def _future(theirs: Any) -> Future[Any]:

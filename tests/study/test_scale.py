@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import socket
 import subprocess
 import sys
@@ -202,12 +203,40 @@ class TestCluster:
             wait_for(address, 1)
             with cluster(address) as executor:
                 assert isinstance(executor, _OnCluster)
+                executor.refuse_joined()  # like this process; then it becomes another version's
                 executor.expected = executor.expected | {"hwsim code": "another"}
                 with pytest.raises(InputError, match="instead of another"):
                     run_study(study(tmp_path), tmp_path / "out", executor=executor)
         finally:
             worker.kill()
             scheduler.kill()
+
+    @pytest.mark.slow
+    def test_a_worker_with_other_code_that_joins_later_is_sent_away_and_the_study_ends(self, tmp_path, capsys):
+        pytest.importorskip("distributed")
+        asked = study(tmp_path, GRID | {"run.batch": list(range(1, 61))})
+        other = tmp_path / "other"
+        shutil.copytree(ROOT / "hwsim", other / "hwsim")
+        with (other / "hwsim" / "timing.py").open("a") as file:
+            file.write("# another version\n")
+        address = f"tcp://127.0.0.1:{(port := free_port())}"
+        processes = [dask("scheduler", "--port", port), dask("worker", address, "--nthreads", "1")]
+        try:
+            wait_for(address, 1)
+            with cluster(address) as executor:
+
+                def join(done, total):
+                    if done == 10:
+                        processes.append(dask("worker", address, "--nthreads", "1", path=other))
+                        wait_for(address, 2)
+                        time.sleep(3)  # the client learns of it by the scheduler's next message
+
+                run_study(asked, tmp_path / "out", executor=executor, progress=join)
+        finally:
+            for process in processes:
+                process.kill()
+        assert len(read_points(tmp_path / "out" / "points.jsonl")) == 120
+        assert "hwsim code" in capsys.readouterr().err
 
 
 def free_port():
@@ -216,10 +245,11 @@ def free_port():
         return sock.getsockname()[1]
 
 
-def dask(kind, *args):
-    """A process of the scheduler or of a worker, as the docs start it."""
+def dask(kind, *args, path=ROOT):
+    """A process of the scheduler or of a worker, as the docs start it, with the hwsim of a folder."""
     command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *map(str, args), "--no-dashboard"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+    env = os.environ | {"PYTHONPATH": str(path)}
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env, cwd=path)
 
 
 def wait_for(address, workers):
