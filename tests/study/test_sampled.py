@@ -78,6 +78,7 @@ def test_other_choices(pick):
     assert summary.fitted == 60 and header["pick"] == pick and len(set(world.asked)) == 60 + CHECKS
 
 
+@pytest.mark.slow
 def test_within_adds_points_until_the_check_holds_and_states_it_by_fresh_ones():
     world = World()
     summary, header, _ = run(Asked(20, within=0.25), world)

@@ -149,6 +149,7 @@ class TestCluster:
         with pytest.raises(InputError, match=r"hwsim code 0123 instead of .*Python 3.99 instead of"):
             refuse_unlike(identity(), other)
 
+    @pytest.mark.slow  # the address is given ten seconds
     def test_nobody_answers(self):
         pytest.importorskip("distributed")
         with pytest.raises(InputError, match="no scheduler answers"), cluster(f"tcp://127.0.0.1:{free_port()}"):
