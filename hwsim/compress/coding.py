@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,14 +24,14 @@ _FLOAT64 = 1 << 20  # number of values whose errors are in float64 at the same t
 
 
 @dataclass
-class Job:
+class Job(ABC):
     """What becomes of one weight."""
 
     weight: Weight
 
+    @abstractmethod
     def piece(self) -> Piece:
         """The tensors to write."""
-        raise NotImplementedError
 
     def record(self) -> Record | None:
         """The entry of the header; None for plain values."""

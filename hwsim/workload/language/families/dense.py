@@ -16,6 +16,12 @@ HEADS = {
 HEADS_128 = HEADS | {"head_dim": "head_dim|128"}
 HEADS_256 = HEADS | {"head_dim": "head_dim|256"}
 SWIGLU = {"intermediate": "intermediate_size", "gated": "=true", "activation": "=silu"}
+RELU2 = {
+    "intermediate": "intermediate_size",
+    "gated": "=false",
+    "activation": "=relu2",
+    "bias": "mlp_bias|=false",
+}
 GEGLU = SWIGLU | {"activation": "=gelu_tanh"}
 SILU = {"hidden_act": ("silu", "swish")}
 GELU = {"hidden_act": ("gelu_pytorch_tanh", "gelu"), "hidden_activation": ("gelu_pytorch_tanh", None)}
@@ -292,12 +298,7 @@ TABLES = (
         types=("arcee",),
         parts={
             "attention": HEADS | {"bias": "attention_bias|=false"},
-            "mlp": {
-                "intermediate": "intermediate_size",
-                "gated": "=false",
-                "activation": "=relu2",
-                "bias": "mlp_bias|=false",
-            },
+            "mlp": RELU2,
         },
         mixer="attention",
         ffn="mlp",
@@ -307,12 +308,7 @@ TABLES = (
         types=("nemotron",),
         parts={
             "attention": HEADS | {"rope": "partial_rotary_factor|0.5", "bias": "attention_bias|=false"},
-            "mlp": {
-                "intermediate": "intermediate_size",
-                "gated": "=false",
-                "activation": "=relu2",
-                "bias": "mlp_bias|=false",
-            },
+            "mlp": RELU2,
         },
         mixer="attention",
         ffn="mlp",
