@@ -190,7 +190,7 @@ def test_vector_work_of_mamba():
 
 def test_vector_work_of_experts():
     router = named("nemotron3-nano-30b-a3b", "router")
-    assert (router.vector, router.outputs) == (3 * 5 * 128, 2 * 3 * 6)  # weight and number of each chosen expert
+    assert (router.vector, router.outputs) == (3 * (5 + 1) * 128, 2 * 3 * 6)  # a bias; weight and number of each
     assert named("gpt-oss-20b", "router").vector == 3 * 6 * 32  # a bias more
     down = named("nemotron3-super-120b-a12b", "shared_experts_down")
     assert (down.vector, down.inputs) == (3 * 4096, 3 * (5376 + 4096))  # adds the routed experts' sum

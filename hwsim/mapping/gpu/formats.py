@@ -1,8 +1,9 @@
 """Which kernels run a pair of formats: the pair's own, measured or not; else those of the path that it takes.
 
 Order: the family measured for the pair; the family of the same path and bits (8-bit blocks on fp8_block's kernels, 4 by
-4 bits on nvfp4's, 4-bit weights with 8-bit activations on fp8_block's with their own bytes, weights below 16 bits with
-16-bit activations on a weight-only family, which may be borrowed from another chip); else none, and the time is ideal.
+4 bits on nvfp4's, or else, as 4-bit weights with 8-bit activations, on fp8_block's with their own bytes, weights below
+16 bits with 16-bit activations on a weight-only family), which may be borrowed from another chip; else none, and the
+time is ideal.
 A family that stands in for another keeps its launch, its quantising and its rate, so that no pair is faster than its
 path's measured one but by the bytes that it reads.
 """
@@ -26,7 +27,7 @@ NEAR, PATH, FAR = 0.06, 0.15, 0.30
 
 #: Families in order of preference, by what the tensor path multiplies (bits of the activations) and how.
 INTEGER, SCALED, BYTE = ("sq", "fp8"), ("fp8", "fp8_block"), ("fp8_block", "fp8")
-NIBBLE, WIDE = ("nvfp4",), ("bfloat16",)
+NIBBLE, WIDE = ("nvfp4", "fp8_block"), ("bfloat16",)
 CONVERTED_BYTE, CONVERTED_NIBBLE = ("int8_wo", "int4_wo"), ("int4_wo", "int8_wo")
 
 
@@ -97,7 +98,7 @@ def path(weights: Layout, acts: Layout, converted: bool) -> tuple[tuple[str, ...
     if bits(acts) > 5:
         if acts.name.startswith("int"):
             return INTEGER, PATH
-        return (SCALED if acts.name.startswith("fp8") else BYTE), FAR if converted else PATH
+        return (SCALED if acts.name in ("fp8_e4m3", "fp8_e5m2", "fp8_row") else BYTE), FAR if converted else PATH
     return NIBBLE, FAR
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from hwsim.errors import InputError, nearest
 from hwsim.workload.language.checkpoint import Checkpoint
+from hwsim.workload.language.model import Model
+from hwsim.workload.load import load_model
 from hwsim.workload.op import Workload
 
 
@@ -102,9 +104,10 @@ _PRESETS: dict[str, dict[str, Preset]] = {
         # linears except head and routers, with one FP32 scale per 128 x 128 tile.
         "published-fp8": Preset(_map("fp8_block", embedding="bf16", head="bf16")),
     },
-    "qwen3-235b-a22b": {
-        # quantization_config of Qwen/Qwen3-235B-A22B-FP8: the same rule.
-        "published-fp8": Preset(_map("fp8_block", embedding="bf16", head="bf16")),
+    # quantization_config of the authors' other FP8 checkpoints (Qwen/Qwen3-235B-A22B-FP8 and so on): the same rule.
+    **{
+        name: {"published-fp8": Preset(_map("fp8_block", embedding="bf16", head="bf16"))}
+        for name in ("qwen3-235b-a22b", "qwen3-8b", "qwen3-32b", "qwen3-coder-480b-a35b")
     },
 }
 
@@ -125,16 +128,32 @@ def released_note(model: Workload) -> tuple[str, ...]:
     return (f"weights in the formats of the release ({found.method or 'as its file says'}); --weights overrides them",)
 
 
+def _presets(model: Workload) -> dict[str, Preset]:
+    """The presets of a model: of its name, or those of the shipped model whose layers have the same weights."""
+    if model.name in _PRESETS or not isinstance(model, Model):
+        return _PRESETS.get(model.name, {})
+    mine = (model.hidden, model.layer_parameters())
+    for name, presets in _PRESETS.items():
+        shipped = load_model(name)
+        if isinstance(shipped, Model) and (shipped.hidden, shipped.layer_parameters()) == mine:
+            return presets
+    return {}
+
+
 def preset_names(model: Workload) -> list[str]:
     """Names of the model's presets, sorted."""
-    return sorted(_PRESETS.get(model.name, {}))
+    return sorted(_presets(model))
 
 
 def preset(model: Workload, name: str) -> Preset:
-    """The published formats of a shipped model. raises: InputError with the presets that exist."""
-    names = preset_names(model)
+    """The published formats of a shipped model, or of a file that has its shape.
+
+    raises: InputError with the presets that exist.
+    """
+    presets = _presets(model)
+    names = sorted(presets)
     if not names:
         raise InputError(f"weights: {model.name} has no presets; these models have presets: {', '.join(_PRESETS)}")
     if name not in names:
         raise InputError(f"weights: unknown preset {name!r} of {model.name}{nearest(name, names)}")
-    return _PRESETS[model.name][name]
+    return presets[name]

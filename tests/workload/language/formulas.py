@@ -124,7 +124,7 @@ def hybrid(c: Config, kind: str, h: int, i: int) -> tuple[int, int]:
         if letter == "-":
             return (2 * h * c["intermediate_size"] + h,) * 2
         shared, latent = c["moe_shared_expert_intermediate_size"], c.get("moe_latent_size") or 0
-        return plus(experts(c, h, shared, g=2, latent=latent), h)
+        return plus(experts(c, h, shared, correction=1, g=2, latent=latent), h)
     if kind == "mamba2":
         return (mamba2(h, c["num_heads"], c["head_dim"], c["state_size"], c["n_groups"], c["conv_kernel"]) + h,) * 2
     if kind == "state-spaces":

@@ -289,6 +289,10 @@ MODELS["qwen3.5-122b-a10b"] = {"architectures": ["Qwen3_5MoeForConditionalGenera
     "num_attention_heads": 32, "num_experts": 256, "num_experts_per_tok": 8, "num_hidden_layers": 48,
     "num_key_value_heads": 2, "shared_expert_intermediate_size": 1024, "vocab_size": 248320},
     "tie_word_embeddings": False}
+MODELS["qwen3.5-397b-a17b"] = {"architectures": ["Qwen3_5MoeForConditionalGeneration"],
+    "model_type": "qwen3_5_moe", "text_config": {**MODELS["qwen3.5-122b-a10b"]["text_config"], "hidden_size": 4096,
+    "layer_types": ["linear_attention", "linear_attention", "linear_attention", "full_attention"] * 15,
+    "num_experts": 512, "num_experts_per_tok": 10, "num_hidden_layers": 60}, "tie_word_embeddings": False}
 MODELS["qwen3.5-122b-a10b-nvfp4"] = {"architectures": ["Qwen3_5MoeForConditionalGeneration"],
     "model_type": "qwen3_5_moe",
     "quantization_config": {"config_groups": {"group_0": {"input_activations": {"dynamic": False, "group_size": 16,
@@ -367,8 +371,8 @@ COUNTS = {
     "mistral-7b-v0.1": (7_241_732_096, 7_110_660_096, 0, 0, 7_241_732_096),
     "mistral-nemo-12b": (12_247_782_400, 11_576_693_760, 81_920, 0, 12_247_782_400),
     "mixtral-8x7b": (46_702_792_704, 12_748_853_248, 65_536, 0, 46_700_000_000),
-    "nemotron-3-super-nvfp4": (120_668_687_360, 12_233_346_048, 4_096, 41_943_040, 120_600_000_000),
-    "nemotron-3.5-lightning-nvfp4": (31_577_937_344, 3_227_751_872, 3_072, 12_058_624, 31_600_000_000),
+    "nemotron-3-super-nvfp4": (120_668_707_840, 12_233_366_528, 4_096, 41_943_040, 120_600_000_000),
+    "nemotron-3.5-lightning-nvfp4": (31_577_940_288, 3_227_754_816, 3_072, 12_058_624, 31_600_000_000),
     "nemotron-h-56b": (56_324_350_464, 55_250_608_640, 20_480, 226_492_416, 56_300_000_000),
     "nemotron-nano-9b-v2": (8_888_227_328, 8_301_024_768, 8_192, 35_389_440, 8_888_227_328),
     "olmo-2-7b": (7_298_617_344, 6_887_575_552, 262_144, 0, 7_300_000_000),
@@ -382,6 +386,8 @@ COUNTS = {
     "qwen3-coder-480b-a35b": (480_154_875_392, 34_541_270_528, 126_976, 0, 480_000_000_000),
     "qwen3-next-80b-a3b": (79_674_391_296, 3_563_764_480, 12_288, 18_874_368, 81_324_862_720),
     "qwen3.5-122b-a10b": (122_111_526_912, 9_008_449_536, 12_288, 37_748_736, 122_000_000_000),
+    # by arithmetic on Megatron's arguments; the published 397 billion include the tower
+    "qwen3.5-397b-a17b": (396346350336, 16331922176, 15_360, 47_185_920, 397_000_000_000),
     "qwen3.5-122b-a10b-nvfp4": (122_111_526_912, 9_008_449_536, 12_288, 37_748_736, 122_000_000_000),
 }
 # fmt: on

@@ -1,5 +1,7 @@
 """Published format maps: sizes and bits per element as published by the authors, layers by hand, bad keys."""
 
+import json
+
 import pytest
 
 from hwsim.errors import InputError
@@ -8,6 +10,7 @@ from hwsim.workload import load_model
 from hwsim.workload.formatmap import FormatMap, split_key
 from hwsim.workload.language.presets import preset, preset_names
 from hwsim.workload.op import FIXED_CLASSES, WEIGHT_CLASSES
+from tests.workload.language.released import MODELS
 from tests.workload.language.shapes import lower
 
 BITS = {"bf16": 16, "fp8_e4m3": 8, "fp8_block": 8, "nvfp4": 4.5, "mxfp4_e2m1": 4.25, "fp32": 32}
@@ -19,6 +22,9 @@ NAMES = {
     "gpt-oss-20b": ["published-mxfp4"],
     "qwen3-235b-a22b": ["published-fp8"],
     "qwen3-30b-a3b-thinking-2507": ["published-fp8"],
+    "qwen3-8b": ["published-fp8"],
+    "qwen3-32b": ["published-fp8"],
+    "qwen3-coder-480b-a35b": ["published-fp8"],
     "llama3-8b": [],
 }
 ALL = [(model, name) for model, names in NAMES.items() for name in names]
@@ -41,6 +47,19 @@ def bits(model, name, mtp=False, tables=True):
 @pytest.mark.parametrize("name", NAMES)
 def test_names(name):
     assert preset_names(load_model(name)) == NAMES[name]
+
+
+@pytest.mark.parametrize(
+    "released, shipped", [("gpt-oss-120b", "gpt-oss-120b"), ("qwen3-235b-a22b-fp8", "qwen3-235b-a22b")]
+)
+def test_a_config_json_has_the_presets_of_the_shipped_model(released, shipped, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(MODELS[released]))
+    theirs = load_model(path)
+    assert preset_names(theirs) == NAMES[shipped]
+    assert preset(theirs, NAMES[shipped][0]) == preset(load_model(shipped), NAMES[shipped][0])
+    path.write_text(json.dumps(MODELS["llama-3.1-8b"]))
+    assert preset_names(load_model(path)) == []
 
 
 @pytest.mark.parametrize("model, name", ALL)

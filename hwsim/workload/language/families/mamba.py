@@ -83,6 +83,7 @@ TABLES = (
                 "activation": "=relu2",
                 "shared_intermediate": "moe_shared_expert_intermediate_size",
                 "latent": "moe_latent_size?0|0",
+                "correction": "=true",
             },
         },
         mixer=Types(
