@@ -301,10 +301,12 @@ class _Config(Given):
     def _blocks(self, mixers: list[str], ffns: list[str]) -> list[str]:
         """Names of the parts of each layer."""
         found = [" ".join(f"{m} {f}".split()) for m, f in zip(mixers, ffns, strict=True)]
-        if MISSING in found:
+        if any(MISSING in block.split() for block in found):
             keys = _specs(self.family.mixer)
             if not any(key in self.given for key in keys):
                 self.problems.append(f"{self.source}:1:1: {keys[-1]}: missing; write the layers of the model")
+            elif not self.problems:
+                self.say(keys[-1], "does not say what every layer is; write one entry per layer")
             return []
         return found
 

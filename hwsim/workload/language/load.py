@@ -41,6 +41,7 @@ def language_model(document: Document) -> Model:
         mtp=_letters(file.mtp),
         parts=tuple((name, _shapes(part)) for name, part in (file.parts or {}).items()),
         blocks=tuple((letter, tuple(_named(block))) for letter, block in (file.blocks or {}).items()),
+        shared=tuple((file.shared or {}).items()),
         norm=Norm(file.norm.kind, file.norm.bias, file.norm.place),
         checkpoint=_checkpoint(file.checkpoint),
         published_total=file.published.total,
@@ -113,6 +114,13 @@ def _contradictions(document: Document, file: ModelFile) -> Iterable[str]:
         yield from _layer_errors(document, file, key, known, used)
     for name, part in parts.items():
         yield from _part_errors(document, ("parts", name), part, KINDS[part.kind], used.get(name, 0))
+    for name, n in (file.shared or {}).items():
+        if name not in used:
+            yield say(("shared", name), "is no part of any layer; write a part that `layers` has", key=True)
+        elif n > used[name]:
+            yield say(("shared", name), f"is stored {n} times for {used[name]} layers; write at most {used[name]}")
+        elif name in parts and _lists(parts[name]):
+            yield say(("shared", name), "has one shape per layer, which cannot share weights; write one number for all")
     for name, made in _OUTSIDE.items():
         if getattr(file, name):
             yield from _part_errors(document, (name,), getattr(file, name), made, 0)

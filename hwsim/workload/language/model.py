@@ -48,11 +48,16 @@ BUILT_IN = {
 
 
 class Slot(NamedTuple):
-    """A part in a layer. beside: it has the same input as the part before it, and their results are added."""
+    """A part in a layer.
+
+    beside: it has the same input as the part before it, and their results are added. stored: the layer has weights of
+    its own; if not, it reads those that an earlier layer stores.
+    """
 
     name: str
     part: Part
     beside: bool = False
+    stored: bool = True
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class Model:
     published: parameter counts of the authors (None: not published); active counts include the head and, where the
                name says so, the embedding.
     parts:     further parts by name: one shape, or one per layer that contains the part.
+    shared:    (name of a part, how often it is stored): its layers use the stored weights in turn.
     blocks:    further letters: the parts of such a layer by name, and whether each stands beside the one before it.
     norm, embedding_norm, final_norm: the norms around parts, after the embedding and before the head.
     head:      "lm", "none", "pooler" (one square matrix with a bias), or a number of labels; head_bias: logits add a
@@ -92,6 +98,7 @@ class Model:
     published_active_with_embedding: float | None = None
     parts: tuple[tuple[str, tuple[Part, ...]], ...] = ()
     blocks: tuple[tuple[str, tuple[tuple[str, bool], ...]], ...] = ()
+    shared: tuple[tuple[str, int], ...] = ()
     norm: Norm = Norm()
     embedding_norm: bool = False
     final_norm: bool = True
@@ -133,11 +140,12 @@ class Model:
         return tuple(self._slots(letter, None) for letter in self.mtp)
 
     def _slots(self, letter: str, used: Counter[str] | None) -> tuple[Slot, ...]:
-        found = []
+        found, sets = [], dict(self.shared)
         for name, beside in self.block(letter):
             shapes = self.shapes_of(name)
             at = -1 if used is None else used[name] % len(shapes)
-            found.append(Slot(name, shapes[at], beside))
+            stored = used is None or used[name] < sets.get(name, len(self.layers))
+            found.append(Slot(name, shapes[at], beside, stored))
             if used is not None:
                 used[name] += 1
         return tuple(found)
@@ -205,6 +213,8 @@ class Model:
                     config.setdefault("published", {})[each.name.removeprefix("published_")] = value
             elif each.name == "parts":
                 config |= {"parts": {name: _part_config(shapes) for name, shapes in value}} if value else {}
+            elif each.name == "shared":
+                config |= {"shared": dict(value)} if value else {}
             elif each.name == "blocks":
                 written = {letter: [[name] if beside else name for name, beside in block] for letter, block in value}
                 config |= {"blocks": written} if value else {}
@@ -255,10 +265,10 @@ class Model:
         return (*rows, Stored("norm", -1, self._outer_norms))
 
     def layer_counts(self, slots: Iterable[Slot], active: bool = False) -> Counter[str]:
-        """Elements by weight class of a layer with these parts. active: of the experts that one token chooses."""
+        """Elements by weight class that a layer with these parts stores. active: of experts that a token chooses."""
         counts: Counter[str] = Counter()
         norms = self.norm.parameters(self.hidden) * self.norm.per_part
-        for slot in slots:
+        for slot in (slot for slot in slots if slot.stored):
             found = Counter({"norm": 0 if slot.beside else norms})
             for name, n in slot.part.parameters(self.hidden, active):
                 found[name] += n

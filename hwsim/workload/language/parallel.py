@@ -60,6 +60,8 @@ def chip_parameters(model: Model, parallel: Parallel) -> tuple[Stored, ...]:
 def _corrections(hidden: int, slot: Slot, whole: Slot, parallel: Parallel) -> dict[str, int]:
     """What the memory of a chip holds more or less than the weights of the part on it, by class."""
     part = slot.part
+    if not slot.stored:
+        return {}
     if isinstance(part, Moe):
         lacking = part.experts - -(-part.experts // parallel.experts)
         latent = 2 * hidden * (part.latent - parallel.share(part.latent))

@@ -295,6 +295,11 @@ class ModelFile(FilePart):
         "input.",
         examples=[{"D": ["attention", "mlp"]}],
     )
+    shared: dict[Word, Count] | None = Field(
+        None,
+        description="Parts whose layers share weights: how often each is stored. Its layers use them in turn.",
+        examples=[{"attention": 2}],
+    )
     norm: NormFile = Field(NormFile(), description="Norms around the parts.")
     embedding_norm: bool = Field(False, description="Whether a norm follows the embedding.")
     final_norm: bool = Field(True, description="Whether a norm stands before the head.")

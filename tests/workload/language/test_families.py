@@ -156,8 +156,8 @@ def test_every_outer_type_leads_to_a_family():
 
 def test_a_family_is_one_row():
     """Each model type stands in one table only, and a table has only types of one shape."""
-    from hwsim.workload.language.families import dense, encoders, experts, latent, linear, mamba
+    from hwsim.workload.language.families import dense, encoders, experts, latent, linear, mamba, searched
 
-    rows = [f for room in (dense, experts, latent, linear, mamba, encoders) for f in room.TABLES]
+    rows = [f for room in (dense, experts, latent, linear, mamba, encoders, searched) for f in room.TABLES]
     types = [kind for f in rows for kind in f.types]
     assert len(types) == len(set(types)) == len(FAMILIES)

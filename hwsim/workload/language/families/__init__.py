@@ -5,12 +5,20 @@
 
 from __future__ import annotations
 
-from hwsim.workload.language.families import dense, encoders, experts, latent, linear, mamba
+from hwsim.workload.language.families import dense, encoders, experts, latent, linear, mamba, searched
 from hwsim.workload.language.families.table import Family
 
 FAMILIES: dict[str, Family] = {
     kind: family
-    for tables in (dense.TABLES, experts.TABLES, latent.TABLES, linear.TABLES, mamba.TABLES, encoders.TABLES)
+    for tables in (
+        dense.TABLES,
+        experts.TABLES,
+        latent.TABLES,
+        linear.TABLES,
+        mamba.TABLES,
+        encoders.TABLES,
+        searched.TABLES,
+    )
     for family in tables
     for kind in family.types
 }
