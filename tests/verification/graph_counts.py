@@ -81,6 +81,12 @@ def bert_base(n: int = 384) -> tuple[int, int]:
     return total(((30522 + 2 + 512) * 768 + 2 * 768, 0), encoder(n, 12), linear(768, 2, n))
 
 
+def whisper_encoder(n: int = 1500, h: int = 1280) -> tuple[int, int]:
+    """Radford et al., large-v3: two convolutions of 3 taps, positions, layers whose K has no bias, a norm."""
+    taps = total(conv(128, h, 3, 2 * n, norm=False), conv(h, h, 3, n, norm=False), (2 * h, 0))
+    return total(taps, (n * h, 0), encoder(n, 32, h, 4 * h), (-32 * h, 0), (2 * h, 0))
+
+
 DLRM_ROWS = (
     40000000, 39060, 17295, 7424, 20265, 3, 7122, 1543, 63, 40000000, 3067956, 405282, 10, 2209, 11938, 155, 4, 976, 14,
     40000000, 40000000, 40000000, 590152, 12973, 108, 36,
@@ -162,6 +168,7 @@ COUNTS = {
     "mobilenet-v2": mobilenet_v2(),
     "vit-b16": vit_b16(),
     "bert-base": bert_base(),
+    "whisper-large-v3-encoder": whisper_encoder(),
     "dlrm-v1": dlrm_v1(),
     "dlrm-v2": dlrm_v2(),
     "dgcnn": dgcnn(),
@@ -176,6 +183,7 @@ PUBLISHED = {
     "resnet50": (25_557_032, 4.09e9, "torchvision.models.resnet50"),
     "mobilenet-v2": (3_504_872, 0.30e9, "torchvision.models.mobilenet_v2"),
     "vit-b16": (86_567_656, 17.56e9, "torchvision.models.vit_b_16"),
+    "whisper-large-v3-encoder": (1_543_490_560 - 906_521_600, None, "openai/whisper-large-v3 without its decoder"),
     "bert-base": (108_891_648 + 1_538, None, "google-bert/bert-base-uncased without pooler; SQuAD's outputs"),
 }
 

@@ -100,7 +100,8 @@ def translate(text: str, source: str, name: str, quantised: Mapping[str, Any] | 
         config.enter(outer, inner)
     config.data["name"] = re.sub("[^a-z0-9._-]", "-", name.lower()).strip("._-")[:64] or kind
     tower = ", without its tower" if any(key in outer for key in ("vision_config", "audio_config")) else ""
-    config.data["description"] = f"{source} ({kind}{tower})"
+    part = f", {config.family.what}" if config.family.what else ""
+    config.data["description"] = f"{source} ({kind}{tower}{part})"
     config.translate(quantised)
     if config.problems:
         raise_problems(list(dict.fromkeys(config.problems)))

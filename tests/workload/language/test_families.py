@@ -118,6 +118,16 @@ MODELS = {
         },
         2_768_345_600,
     ),
+    "whisper-large-v3": (  # 1,543,490,560 without the encoder's 636,968,960 (huggingface/transformers)
+        {
+            "architectures": ["WhisperForConditionalGeneration"], "model_type": "whisper", "d_model": 1280,
+            "activation_function": "gelu", "decoder_attention_heads": 20, "decoder_ffn_dim": 5120,
+            "decoder_layers": 32, "encoder_attention_heads": 20, "encoder_ffn_dim": 5120, "encoder_layers": 32,
+            "is_encoder_decoder": True, "max_source_positions": 1500, "max_target_positions": 448,
+            "num_hidden_layers": 32, "num_mel_bins": 128, "scale_embedding": False, "vocab_size": 51866,
+        },
+        1_543_490_560 - 636_968_960,
+    ),
     "bert-base": (bert("bert", 768, 12, 12, 3072, 30522, 512, 2), 109_482_240),
     "bge-m3": (bert("xlm-roberta", 1024, 24, 16, 4096, 250002, 8194, 1), 567_754_752),
     "modernbert-base": (

@@ -1,4 +1,4 @@
-"""Encoders: attention in both directions, no cache, no tokens made one by one.
+"""Encoders: attention in both directions, no cache, no tokens made one by one; and a decoder that attends to one.
 
 Sources: configuration and modelling classes of huggingface/transformers, models/NAME.
 """
@@ -35,7 +35,54 @@ BERT = {
     },
 }  # fmt: skip
 
+WHISPER_HEADS = {
+    "kind": "attention",
+    "q_heads": "decoder_attention_heads",
+    "kv_heads": "decoder_attention_heads",
+    "head_dim": "d_model//decoder_attention_heads",
+    "rope": "=false",
+    "bias": "=qvo",
+}
+
 TABLES = (
+    Family(  # the decoder; the encoder, which runs once per piece of sound, is a graph
+        types=("whisper",),
+        parts={
+            "own": WHISPER_HEADS,
+            "cross": WHISPER_HEADS | {"source": "max_source_positions"},
+            "mlp": {"intermediate": "decoder_ffn_dim", "gated": "=false", "activation": "=gelu", "bias": "=true"},
+        },
+        mixer="own cross",
+        ffn="mlp",
+        tied=True,
+        hidden="d_model",
+        layers="decoder_layers",
+        what="the decoder; its encoder is a graph",
+        context="max_target_positions",
+        top={"norm.kind": "=layer", "norm.bias": "=true", "positions": "max_target_positions"},
+        refuse={"activation_function": ("gelu",), "scale_embedding": (False,), "is_encoder_decoder": (True,)},
+        silent=(
+            "apply_spec_augment",
+            "encoder_attention_heads",
+            "encoder_ffn_dim",
+            "encoder_layerdrop",
+            "encoder_layers",
+            "decoder_layerdrop",
+            "mask_feature_length",
+            "mask_feature_min_masks",
+            "mask_feature_prob",
+            "mask_time_length",
+            "mask_time_min_masks",
+            "mask_time_prob",
+            "median_filter_width",
+            "num_hidden_layers",
+            "num_mel_bins",
+            "use_weighted_layer_sum",
+            "classifier_proj_size",
+            "init_std",
+            "alignment_heads",
+        ),
+    ),
     Family(types=("bert", "roberta", "xlm-roberta", "camembert"), **BERT),  # type: ignore[arg-type]
     Family(
         types=("modernbert",),

@@ -288,6 +288,7 @@ class Family:
     silent: keys that change neither shape nor work.
     hidden, vocab, layers: specs of width, rows of the embedding, number of layers; context and tie_key: keys.
     bare_head: the head of files whose architecture is a model without one.
+    what:   which part of the file's model is read, if not all of it.
     derived: names that specs may use -> function of the file's keys, for a value that is computed (None: absent).
     """
 
@@ -306,4 +307,5 @@ class Family:
     context: str = "max_position_embeddings"
     tie_key: str = "tie_word_embeddings"
     bare_head: str = "none"
+    what: str = ""
     derived: Mapping[str, Callable[[Mapping[str, Any]], Any]] = field(default_factory=dict)
