@@ -47,7 +47,6 @@ app = typer.Typer(
     epilog=EXAMPLES,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
     no_args_is_help=True,
 )
 
