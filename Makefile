@@ -10,6 +10,7 @@ MADE := $(VENV)/.made-$(shell cat requirements/*.txt 2>/dev/null | cksum | cut -
 SIM := $(VENV)/.sim
 ALL := $(VENV)/.all
 FPGA := $(VENV)/.fpga
+DOCS := $(VENV)/.docs
 MINILM := $(VENV)/.minilm
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --quiet $(if $(UPGRADE),--upgrade)
@@ -114,6 +115,12 @@ stacks: $(ALL) ## fit the serving stacks, arch_configs/stacks/, to times per out
 calibration: $(ALL) ## the chips' rates fitted again to the rows that are not held out: arch_configs/calibration/ (a minute)
 	@$(PY) -m hwsim.measured.calibrate
 
+.PHONY: docs
+docs: $(DOCS) ## the documentation as a static site, build/site/html/index.html; rewrites docs/cli.md and docs/rtl-units.md
+	@$(PY) -m docs.site.commands
+	@$(PY) -m docs.site.units
+	@$(PY) -m docs.site.stage
+
 .PHONY: lint
 lint: $(ALL) ## style, layout, docstrings, types, and who may import whom
 	@$(PY) -m ruff check .
@@ -168,6 +175,11 @@ $(ALL): $(MADE)
 $(FPGA): $(ALL)
 	@echo "installing synthesis, place and route, and the solver (requirements/fpga.txt, about 200 MB)"
 	@$(INSTALL) requirements/fpga.txt
+	@touch $@
+
+$(DOCS): $(ALL)
+	@echo "installing the generator of the site (requirements/docs.txt)"
+	@$(INSTALL) requirements/docs.txt
 	@touch $@
 
 # The package names sentence-transformers, and with it torch, as what it needs; only its files are used.

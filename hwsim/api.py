@@ -270,7 +270,7 @@ def write_trace(
     """Simulate one step and write its timeline to `path`, as `hwsim run --trace` does; ui.perfetto.dev opens it.
 
     The other arguments are those of `run`, whose result is returned.
-    raises: InputError, as in `run`, for a path that cannot be written, and for a GEMV machine, which runs no tiles.
+    raises: InputError, as in `run`, for a path that cannot be written, and for a machine that runs no tiles.
     """
     from hwsim.files.whole import check_writable
     from hwsim.jobs.tile import TileJob
@@ -282,7 +282,7 @@ def write_trace(
         engine=engine, chips=chips, parallel=parallel, skew=skew, mla=mla,
     )  # fmt: skip
     if not isinstance(job, TileJob):
-        raise InputError("write_trace: a GEMV machine runs no tiles, so there is no timeline to write")
+        raise InputError("write_trace: this kind of machine runs no tiles, so there is no timeline to write")
     check_writable(Path(path))
     result = job.result()
     write(Path(path), job, result)

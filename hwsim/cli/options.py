@@ -14,7 +14,7 @@ from hwsim.errors import InputError, collect
 GROUPS = {
     "Simulate": ("run", "gemm", "kernel", "serve", "study", "search"),
     "Read results": ("compare", "report"),
-    "Look things up": ("arch", "model", "graph", "format", "schema"),
+    "Look things up": ("arch", "model", "graph", "format", "schema", "doctor"),
     "Files of weights": ("compress", "decompress", "convert", "inspect"),
     "Measurements": ("validate", "calibrate"),
 }
