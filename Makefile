@@ -122,11 +122,13 @@ docs: $(DOCS) ## the documentation as a static site, build/site/html/index.html;
 	@$(PY) -m docs.site.stage
 
 .PHONY: lint
-lint: $(ALL) ## style, layout, docstrings, types, and who may import whom
+lint: $(ALL) ## style, layout, docstrings, types, who may import whom, spelling, prose
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@$(PY) $(VENV)/bin/lint-imports --no-cache
+	@$(PY) -m codespell_lib
+	@$(PY) docs/site/prose.py
 
 .PHONY: lock
 lock: ## write requirements/ anew from pyproject.toml (needs uv; UPGRADE=1 takes the newest versions)
