@@ -115,6 +115,10 @@ stacks: $(ALL) ## fit the serving stacks, arch_configs/stacks/, to times per out
 calibration: $(ALL) ## the chips' rates fitted again to the rows that are not held out: arch_configs/calibration/ (a minute)
 	@$(PY) -m hwsim.measured.calibrate
 
+.PHONY: pages
+pages: $(MINILM) ## reports/ from the sources of now, pages with unchanged sources skipped (LONG=1: the hours too; LIST=1)
+	@$(PY) -m tests.verification.pages $(if $(ONLY),--only $(ONLY)) $(if $(LONG),--long) $(if $(LIST),--list)
+
 .PHONY: docs
 docs: $(DOCS) ## the documentation as a static site, build/site/html/index.html; rewrites docs/cli.md and docs/rtl-units.md
 	@$(PY) -m docs.site.commands
