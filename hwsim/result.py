@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from html import escape
 from typing import Any, TypeVar
 
 Name = TypeVar("Name", str, int, str | int)
@@ -123,6 +124,39 @@ class Result:
     def over_bound(self) -> float:
         """(cycles - bound) / bound."""
         return self.cycles / self.bound_cycles - 1
+
+    def summary(self) -> tuple[tuple[str, str], ...]:
+        """(name, value) of the figures that a reader looks at first; the command prints more."""
+        unit = self.config.get("unit", "token")
+        rows = [("time", f"{1e6 * self.seconds:,.4g} us, {self.cycles:,} cycles")]
+        if self.tokens_per_second is not None:
+            rows.append((f"{unit}s/s", f"{self.tokens_per_second:,.1f}"))
+        rows.append(("limited by", f"{self.limited_by}, {100 * self.over_bound:.2f} % over its bound"))
+        rows.append(("DRAM", f"{self.dram_bytes / 1e9:,.4g} GB"))
+        if self.memory is not None:
+            verdict = "fits" if self.memory.fits else "DOES NOT FIT"
+            rows.append(
+                ("memory", f"{self.memory.total / 1e9:,.4g} of {self.memory.capacity / 1e9:,.4g} GB, {verdict}")
+            )
+        rows.append(("kernels", weakest(self.provenance)))
+        return tuple(rows)
+
+    def __repr__(self) -> str:
+        lines = [f"{self.name}, {self.machine}", *(f"  {key:<11} {value}" for key, value in self.summary())]
+        return "\n".join([*lines, *(f"  note        {note}" for note in self.notes)])
+
+    def _repr_html_(self) -> str:
+        """The summary and the time by op as tables, for notebooks."""
+        rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in self.summary())
+        ops = "".join(
+            f"<tr><th>{escape(row.name)}</th><td>{row.ops}</td><td>{row.cycles:,}</td>"
+            f"<td>{100 * row.cycles / max(1, self.cycles):.1f} %</td><td>{row.bytes:,}</td><td>{row.macs:,}</td></tr>"
+            for row in self.by_op
+        )
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        heads = "".join(f"<th>{head}</th>" for head in ("op", "ops", "cycles", "time", "bytes", "MACs"))
+        title = f"<b>{escape(self.name)}, {escape(self.machine)}</b>"
+        return f"{title}<table>{rows}</table><table><tr>{heads}</tr>{ops}</table>{notes}"
 
 
 #: How a time may be known, as in `Result.provenance`, the best first.

@@ -16,8 +16,8 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 TOP_LEVEL = {
-    ".ci", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "arch_configs", "hwsim", "pyproject.toml",
-    "docs", "reports", "requirements", "rtl", "tests",
+    ".ci", ".gitignore", "CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile", "README.md", "arch_configs", "hwsim",
+    "pyproject.toml", "docs", "reports", "requirements", "rtl", "tests",
 }  # fmt: skip
 VAGUE = {"utils", "common", "base", "core", "manager", "helpers", "misc"}
 # Each in two pieces, so that this file does not contain the words it forbids.

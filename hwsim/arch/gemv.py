@@ -110,6 +110,7 @@ class GemvMachine(Machine):
             self.dram.bytes_per_cycle * self.clock_hz,
             self.gemv.dot_units * self.gemv.dot.lanes * self.clock_hz,
             ((self.gemv.weights, self.gemv.activations),),
+            "rtl",
         )
 
 

@@ -55,13 +55,17 @@ class MachineFile(FilePart):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a table of machines shows of one: peak rates, and the pairs of formats (weights, activations)."""
+    """What a table of machines shows of one: peak rates, and the pairs of formats (weights, activations).
+
+    kernels: how the times of its kernels are known, as in `Result.provenance`.
+    """
 
     name: str
     clock_hz: Fraction
     bytes_per_second: Fraction
     macs_per_second: Fraction
     formats: tuple[tuple[str, str], ...]
+    kernels: str = "ideal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,12 +271,16 @@ class TileMachine(Machine):
 
     def summary(self) -> Summary:
         """Its line in a table of machines."""
+        known = "ideal"
+        if self.cores:
+            known = "measured" if self.cores.measured_on == self.cores.machine else "transferred"
         return Summary(
             self.name,
             self.clock_hz,
             self.dram.bytes_per_cycle * self.clock_hz,
             max(rate.macs_per_cycle for rate in self.dot.rates) * self.clock_hz,
             tuple((rate.weights, rate.activations) for rate in self.dot.rates),
+            known,
         )
 
 

@@ -14,7 +14,7 @@ from hwsim.errors import InputError, collect
 GROUPS = {
     "Simulate": ("run", "gemm", "kernel", "serve", "study", "search"),
     "Read results": ("compare", "report"),
-    "Look things up": ("arch", "model", "graph", "format", "schema"),
+    "Look things up": ("arch", "model", "graph", "format", "schema", "doctor"),
     "Files of weights": ("compress", "decompress", "convert", "inspect"),
     "Measurements": ("validate", "calibrate"),
 }
@@ -47,7 +47,6 @@ app = typer.Typer(
     epilog=EXAMPLES,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
     no_args_is_help=True,
 )
 

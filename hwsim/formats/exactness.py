@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from hwsim.formats.elements import ELEMENTS, INT4
+from hwsim.formats.elements import INT4, element
 from hwsim.formats.layout import Layout
 from hwsim.formats.lfsr import SeedCodec
 from hwsim.formats.names import row
@@ -153,8 +153,8 @@ def _values(found: Layout) -> _Values | None:
 
 
 def _element(name: str) -> Grid:
-    """An element format of OCP MX."""
-    e = ELEMENTS[name]
+    """An element format, of OCP MX or an own one."""
+    e = element(name)
     if e.is_integer:
         return _integer(e.bits - 1, -e.mantissa_bits)
     return _float(e.mantissa_bits, e.emin, Fraction(e.max_normal))

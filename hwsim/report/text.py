@@ -73,28 +73,32 @@ def unit_of(r: Result) -> str:
 def cost_lines(r: Result, terms: bool = False) -> list[str]:
     """Energy per token (or of the run) and area, one line each; with `terms`, each term and its source below."""
     if r.cost is None:
-        return [f"  {'energy':<11} {'-':<18} not counted for an FPGA: no published switching energy per LUT"]
+        return [f"  {'energy':<11} not counted for an FPGA: no published switching energy per LUT"]
     tokens = r.tokens_per_second * r.seconds if r.tokens_per_second else None
-    lines = []
+    lines, unknown = [], []
     for key, parts, share, unit, what in (
         ("energy", r.cost.energy, tokens or 1, "J", f"per {unit_of(r)}" if tokens else "of the run"),
         ("area", r.cost.area, 1, "mm2", "of as many units as the machine's rates need"),
     ):
         whole, rest = terms_text(parts, share, unit)
+        if whole == "-" and not terms:
+            unknown.append(key)
+            continue
         lines.append(f"  {key:<11} {whole:<18} {what}{rest}" + ("" if terms else " (--energy)"))
         if terms:
             lines += [f"    {line}" for line in term_lines(parts, share)]
+    if unknown:
+        lines.append(f"  {'cost':<11} no public figures for the {' and the '.join(unknown)} of this machine (--energy)")
     return lines
 
 
 def terms_text(terms: Sequence[Term], share: float, unit: str) -> tuple[str, str]:
-    """(the sum of the terms over `share`, or "-" where one has no figure; what that sum lacks)."""
+    """(the sum of the terms over `share`, a lower bound where some have no figure; what that sum lacks)."""
     known = sum(t.value for t in terms if t.value is not None)
     lacking = list(dict.fromkeys(t.name for t in terms if t.value is None))
     if not lacking:
         return f"{known / share:.4g} {unit}", ""
-    some = f"{known / share:.4g} {unit} " if known else ""
-    return "-", f"; {some}without {', '.join(lacking)}: no figure"
+    return f">= {known / share:.4g} {unit}" if known else "-", f"; without {', '.join(lacking)}: no figure"
 
 
 def term_lines(terms: Sequence[Term], share: float) -> list[str]:
@@ -140,10 +144,12 @@ def arch_table(machines: Sequence[Arch]) -> str:
     for s in (machine.summary() for machine in machines):
         ghz, gbps = float(s.clock_hz) / 1e9, float(s.bytes_per_second) / 1e9
         pairs = ", ".join(w if w == x else f"{w} x {x}" for w, x in s.formats)
-        rows.append([s.name, f"{ghz:.4g}", f"{gbps:,.5g}", f"{float(s.macs_per_second) / 1e12:,.4g}", pairs])
+        tmacs = f"{float(s.macs_per_second) / 1e12:,.4g}"
+        rows.append([s.name, s.kernels, f"{ghz:.4g}", f"{gbps:,.5g}", tmacs, pairs])
     widest = max(len(row[-1]) for row in rows)
     rows = [[*row[:-1], row[-1].ljust(widest)] for row in rows]
-    return table(["machine", "GHz", "GB/s", "TMAC/s", "formats, or weights x activations".ljust(widest)], rows)
+    heads = ["machine", "kernels", "GHz", "GB/s", "TMAC/s", "formats, or weights x activations".ljust(widest)]
+    return table(heads, rows, left=2)
 
 
 def yaml_text(config: dict[str, Any]) -> str:

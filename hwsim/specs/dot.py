@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 from hwsim.errors import InputError
-from hwsim.formats.elements import E4M3, E8M0_NAN, ELEMENTS, Element
+from hwsim.formats.elements import E4M3, E8M0_NAN, Element, element
 from hwsim.formats.names import FormatSource, layout, row
 from hwsim.specs.staged import Staged
 
@@ -138,13 +138,13 @@ def operand(source: FormatSource) -> tuple[Operand, int]:
     point = {key: value for key, value in found.options.items() if isinstance(value, int)}
     match found.made_by:
         case "mx:BlockFormat":
-            return Operand(ELEMENTS[form.element], "e8m0"), form.block
+            return Operand(element(form.element), "e8m0"), form.block
         case "nvfp4:ScaledFormat":
-            return Operand(ELEMENTS[form.element], "e4m3"), form.block
+            return Operand(element(form.element), "e4m3"), form.block
         case "bdr:BdrFormat" if point["d1"] == 8:
             return Operand(None, "e8m0", point["m"], point["k2"], point["d2"]), form.block
         case "dense:ScaledDenseFormat" if form.kind == "dense":
-            return Operand(ELEMENTS[form.element], "none"), 0
+            return Operand(element(form.element), "none"), 0
     raise InputError(f"{form.name}: not an operand of a block dot unit; write an MX, NVFP4 or BDR format, fp8 or int8")
 
 

@@ -4,8 +4,11 @@ import builtins
 import io
 import json
 
+import pytest
+
 import hwsim
 
+ONLY = "[{weights: mxint8, activations: mxint8, rate: 8192 MAC/cycle}]"
 DEFINITION = {"name": "mine", "element": "E2M1", "block": 32, "scale": "e8m0"}
 
 
@@ -38,3 +41,14 @@ def test_a_file_of_a_built_in_format_gives_its_result(tmp_path):
         hwsim.run("h200-sxm", "llama3-8b", weights=weights, engine="walk") for weights in (write(tmp_path), "mxfp4")
     )
     assert (ours.cycles, ours.bytes, ours.by_op) == (known.cycles, known.bytes, known.by_op)
+
+
+@pytest.mark.parametrize(("element", "exact"), [("E3M0", True), ("E2M1", True), ("E3M1", False)])
+def test_own_elements_are_dequantised_without_loss_where_every_value_fits(tmp_path, element, exact):
+    """INT8 holds a block of E3M0 (0.25 to 16, a ratio of 64) and of E2M1 (12), not of E3M1 (0.125 to 24, 192)."""
+    own = tmp_path / "own.yaml"
+    own.write_text(json.dumps({"name": "own", "element": element, "block": 32, "scale": "e8m0"}))
+    result = hwsim.gemm("edge-mx", 1, 256, 256, weights=str(own), activations="mxint8", overrides={"dot.rates": ONLY})
+    (note,) = [note for note in result.notes if note.startswith("own x mxint8 dequantised to mxint8 x mxint8")]
+    lost = "scales above 1.701412e+38" if exact else "above 15.875"  # steps of 0.125, of which INT8 counts 127
+    assert note.endswith(f"(not exact: {lost})")

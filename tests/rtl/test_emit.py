@@ -83,10 +83,10 @@ def test_bits_of_the_ports_are_said(tmp_path):
     assert said[2].endswith("2^(exponent -22)") and "negate " in said[2]
 
 
-def test_table_of_the_readme_is_that_of_the_command():
-    """Its rows are rows of `python -m rtl units`."""
-    readme = (ROOT / "README.md").read_text()
-    rows = re.findall(r"^\| (?:unit|`(?:lfsr|seed|req|block|acc|mx)_?\w+`) \|.*$", readme, re.M)
+def test_tables_of_the_page_of_units_are_those_of_the_command():
+    """Their rows are rows of `python -m rtl units`."""
+    page = (ROOT / "docs" / "rtl-units.md").read_text()
+    rows = re.findall(r"^\| (?:unit|`(?:lfsr|seed|req|block|acc|mx)_?\w+`) \|.*$", page, re.M)
     printed = rtl("units").stdout.splitlines()
     assert len(rows) > 9 and not set(rows) - set(printed)
     kinds = {line.split("`")[1] for line in printed[2:]}

@@ -32,7 +32,7 @@ def icarus_text() -> str:
 
 
 def at_length_text(rows: list[Row]) -> str:
-    """The sums of each simulator, as README states them."""
+    """The sums of each simulator, as docs/validation.md states them."""
     lines = []
     for simulator in exhaustive.SHARE:
         mine = [[int(cell.replace(",", "")) for cell in row.cells[3:8]] for row in rows if row.cells[0] == simulator]

@@ -1,0 +1,351 @@
+"""The public functions of `import hwsim`: the questions of the commands, with keywords for options.
+
+Each checks the types of its arguments before it loads anything: a wrong one is a `TypeError` that names the argument.
+What a value of the right type says wrong is an `InputError`, as in the commands.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import operator
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from hwsim.arch import Arch
+from hwsim.arch.machine import Machine
+from hwsim.arch.stack import ServingStack
+from hwsim.errors import InputError, nearest
+from hwsim.jobs.options import Job
+from hwsim.jobs.run import checked_job, gemm_job
+from hwsim.jobs.serve import Request, Served
+from hwsim.jobs.serve import serve as serve_request
+from hwsim.result import Result
+from hwsim.workload.op import Workload
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from hwsim.formats import Format
+    from hwsim.formats.names import FormatSource
+    from hwsim.formats.quality import Qsnr
+
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
+
+#: Settings of the machine by their path in its file: {"dram.bandwidth": "9.6 TB/s"}.
+Overrides = Mapping[str, str | int | float | None]
+
+
+def typed(function: Callable[Arguments, Answer]) -> Callable[Arguments, Answer]:
+    """The function with its arguments checked against its type hints; whole numbers of numpy become `int`."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def checked(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
+        name = function.__name__
+        unknown = [key for key in kwargs if key not in signature.parameters]
+        if unknown:
+            hints = "; ".join(f"{key}{nearest(key, signature.parameters)}" for key in unknown)
+            raise TypeError(f"hwsim.{name} has no argument {hints}")
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"hwsim.{name}: {error}") from None
+        hints_of = typing.get_type_hints(function)
+        for key, value in bound.arguments.items():
+            if signature.parameters[key].kind is inspect.Parameter.VAR_POSITIONAL:
+                continue
+            if accepted(int, value) and accepted(hints_of[key], operator.index(value)):
+                bound.arguments[key] = operator.index(value)
+            elif not accepted(hints_of[key], value):
+                raise TypeError(
+                    f"hwsim.{name}: {key} is {words(hints_of[key])}, and {value!r} is {article(value)}{aside(value)}"
+                )
+        return function(*bound.args, **bound.kwargs)
+
+    return checked
+
+
+def accepted(hint: Any, value: object) -> bool:
+    """Whether a value is of the type that a hint says; what is inside a container is left to its reader."""
+    if hint is Any:
+        return True
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(accepted(each, value) for each in typing.get_args(hint))
+    kind = origin or hint
+    if kind is int:
+        return not isinstance(value, bool) and hasattr(value, "__index__") and getattr(value, "shape", ()) == ()
+    if kind is float:
+        return isinstance(value, float) or accepted(int, value)
+    if kind in (Sequence, Iterable) and isinstance(value, str):
+        return False
+    if kind is Workload:
+        return hasattr(value, "ops")
+    return isinstance(value, kind)
+
+
+#: What a type is called in an error.
+WORDS = {
+    int: "a whole number", str: "a text", float: "a number", bool: "True or False", type(None): "None", Path: "a path",
+    Mapping: "a mapping", Sequence: "a list", Iterable: "a list", Workload: "a workload", ServingStack: "a stack",
+}  # fmt: skip
+
+
+def words(hint: Any) -> str:
+    """`a text, a mapping or None`."""
+    kinds = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    found = [
+        "a machine" if isinstance(kind, type) and issubclass(kind, Machine) else WORDS[typing.get_origin(kind) or kind]
+        for kind in kinds
+    ]
+    found = list(dict.fromkeys(found))
+    return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} or {found[-1]}"
+
+
+def article(value: object) -> str:
+    """`a list`, `an int`."""
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def aside(value: object) -> str:
+    """Where several values are wanted at once."""
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    return "; for several values, call it in a loop or run a study (hwsim.run_study)" if several else ""
+
+
+def pairs(overrides: Overrides | None) -> tuple[tuple[str, str], ...]:
+    """Overrides as the loader of machines takes them: paths and YAML texts."""
+    return tuple((path, "null" if value is None else str(value)) for path, value in (overrides or {}).items())
+
+
+@typed
+def run(
+    arch: Arch | str,
+    model: Workload | str,
+    phase: str = "decode",
+    batch: int = 1,
+    context: int = 8192,
+    weights: str | Mapping[str, Any] = "released",
+    activations: str | None = None,
+    kv: str | None = None,
+    state: str | None = None,
+    engine: str = "simpy",
+    *,
+    chips: int = 1,
+    parallel: str = "tensor",
+    skew: str = "even",
+    mla: str = "",
+    overrides: Overrides | None = None,
+) -> Result:
+    """Simulate one step of `model` on `arch`, as `hwsim run` does.
+
+    arch: a machine's name, the path of its YAML file, or what `load_arch` returned.
+    model: a model's name, the path of its file, or what `load_model` returned.
+    phase: "decode": one token per sequence, with `context` tokens in the cache; "prefill": a prompt of
+        `context` tokens with an empty cache; the head computes the last position only.
+    batch: the number of sequences.
+    context: tokens in the cache of each sequence, or in its prompt.
+    weights: a format, {class: format, "default": format}, or a preset of the model, `published-...`; "released": the
+        formats that the model's file names (its `quantization_config`), bf16 where it names none.
+    activations: a format; None: chosen from the weights and the machine.
+    kv: the format of the KV cache.
+    state: the format of SSM states; the suffix `_sr` selects stochastic rounding by the machine's units.
+    engine: "simpy" or "walk"; both give the same times to the tick, and walk is faster.
+    chips, parallel: how many chips share the step, and how: "tensor", "tensor+expert" or "data+expert".
+    skew: how tokens choose experts: "even", or "zipf(a)": unequally, by popularity.
+    mla: form of latent attention: "absorbed", "expanded", "cheaper" (the one with fewer multiply-adds), or "": that
+        of the phase, as serving software runs it.
+    overrides: settings of the machine by path, as `--set`: {"dram.bandwidth": "9.6 TB/s"}; `arch` is then a name.
+    raises: InputError for unknown names, bad sizes, or a pair of formats that the machine cannot multiply.
+    """
+    return _job(
+        arch, model, overrides,
+        phase=phase, batch=batch, context=context, weights=weights, activations=activations, kv=kv, state=state,
+        engine=engine, chips=chips, parallel=parallel, skew=skew, mla=mla,
+    ).result()  # fmt: skip
+
+
+def _job(arch: Arch | str, model: Workload | str, overrides: Overrides | None, **options: Any) -> Job:
+    return checked_job(arch, model, pairs(overrides), _for_a_name(arch, overrides), **options)
+
+
+def _for_a_name(arch: object, overrides: Overrides | None) -> list[str]:
+    """The error of overrides for a machine that was loaded already."""
+    if not overrides or isinstance(arch, str):
+        return []
+    return ["overrides: of a machine that is loaded already; give them to load_arch, or name the machine here"]
+
+
+@typed
+def gemm(
+    arch: Arch | str,
+    m: int,
+    n: int,
+    k: int,
+    weights: str | Mapping[str, Any] = "bf16",
+    activations: str | None = None,
+    engine: str | None = None,
+    warm: bool = False,
+    *,
+    overrides: Overrides | None = None,
+) -> Result:
+    """Simulate one GEMM, Y[m,n] = X[m,k] W[n,k]^T, as `hwsim gemm` does.
+
+    engine: as in `run`, for machines that are simulated tile by tile; None selects the default.
+    warm: weights stay in L2 between repeats, as in a benchmark; only on machines with `cores:`.
+    overrides: as in `run`.
+    raises: InputError, as in `run`.
+    """
+    found = _for_a_name(arch, overrides)
+    return gemm_job(arch, m, n, k, weights, activations, engine, pairs(overrides), found, warm).result()
+
+
+@typed
+def serve(
+    arch: Arch | str,
+    model: str,
+    isl: int = 8192,
+    osl: int = 16384,
+    batch: int | None = None,
+    weights: str | Mapping[str, Any] = "released",
+    activations: str | None = None,
+    kv: str | None = None,
+    state: str | None = None,
+    *,
+    chips: int = 1,
+    parallel: str = "tensor",
+    skew: str = "even",
+    stack: str | ServingStack | None = None,
+    keep_windows: bool | None = None,
+    drafts: int = 0,
+    acceptance: Sequence[float] = (),
+    mla: str = "",
+    overrides: Overrides | None = None,
+) -> Served:
+    """Serve a model in steady state, as `hwsim serve` does; requests do not queue.
+
+    isl, osl: input and output tokens per request.
+    batch: the number of sequences; None: as many as fit in memory.
+    weights, activations, kv, state, chips, parallel, skew, mla, overrides: as in `run`.
+    stack: the software around the kernels: "default", "trtllm", "vllm", ..., a path, or "none"; None: the machine's.
+    keep_windows: whether the KV cache keeps every position of sliding-window layers; None: the stack's rule.
+    drafts: draft tokens per step, from the model's multi-token-prediction block.
+    acceptance: probability that each draft token is accepted, given that the earlier ones are.
+    raises: InputError, as in `run`, and if not one sequence fits in memory.
+    """
+    request = Request(
+        model, isl, osl, weights, activations, kv, state, chips, parallel, skew,
+        drafts=drafts, acceptance=tuple(acceptance), keep_windows=keep_windows, stack=stack, mla=mla,
+    )  # fmt: skip
+    return serve_request(arch, request, batch, pairs(overrides), _for_a_name(arch, overrides))
+
+
+@typed
+def write_trace(
+    path: str | Path,
+    arch: Arch | str,
+    model: Workload | str,
+    phase: str = "decode",
+    batch: int = 1,
+    context: int = 8192,
+    weights: str | Mapping[str, Any] = "released",
+    activations: str | None = None,
+    kv: str | None = None,
+    state: str | None = None,
+    engine: str = "simpy",
+    *,
+    chips: int = 1,
+    parallel: str = "tensor",
+    skew: str = "even",
+    mla: str = "",
+    overrides: Overrides | None = None,
+) -> Result:
+    """Simulate one step and write its timeline to `path`, as `hwsim run --trace` does; ui.perfetto.dev opens it.
+
+    The other arguments are those of `run`, whose result is returned.
+    raises: InputError, as in `run`, for a path that cannot be written, and for a machine that runs no tiles.
+    """
+    from hwsim.files.whole import check_writable
+    from hwsim.jobs.tile import TileJob
+    from hwsim.jobs.trace import write_trace as write
+
+    job = _job(
+        arch, model, overrides,
+        phase=phase, batch=batch, context=context, weights=weights, activations=activations, kv=kv, state=state,
+        engine=engine, chips=chips, parallel=parallel, skew=skew, mla=mla,
+    )  # fmt: skip
+    if not isinstance(job, TileJob):
+        raise InputError("write_trace: this kind of machine runs no tiles, so there is no timeline to write")
+    check_writable(Path(path))
+    result = job.result()
+    write(Path(path), job, result)
+    return result
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Results side by side; ratios are to the first. Shown, it is the text of `hwsim compare`."""
+
+    results: tuple[dict[str, Any], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: figures and ratios, seconds by cause and by op, settings that differ."""
+        from hwsim.report.compare import comparison
+
+        return comparison(self.results)
+
+    def __repr__(self) -> str:
+        from hwsim.report.compare import compare_text
+
+        return compare_text(self.results)
+
+
+def compare(*results: Result | Mapping[str, Any]) -> Comparison:
+    """Put results side by side, as `hwsim compare` does.
+
+    results: two or more, as `run` and `gemm` return them, or read from the JSON that `--json` prints.
+    raises: TypeError for what is no result; InputError for fewer than two.
+    """
+    found = []
+    for each in results:
+        if not isinstance(each, Result | Mapping):
+            raise TypeError(f"hwsim.compare: takes results, and {each!r} is {article(each)}")
+        found.append(each.to_dict() if isinstance(each, Result) else dict(each))
+    if len(found) < 2:
+        raise InputError("compare: one result or none; give at least two")
+    return Comparison(tuple(found))
+
+
+def qsnr(
+    formats: FormatSource | Format | Sequence[FormatSource | Format],
+    data: npt.ArrayLike | None = None,
+    axis: int = -1,
+) -> list[Qsnr]:
+    """The quantisation error of number formats, as `hwsim format --qsnr` measures it.
+
+    formats: one format or a list: names, paths of YAML files, inline mappings, or what `get_format` returned.
+    data: an array of floats, whose rows along `axis` are the vectors; None: random vectors of four distributions.
+    returns: one `Qsnr` per format, or per format and distribution: `db` is the QSNR in decibels.
+    raises: TypeError for what names no format; InputError for unknown formats, and for arrays that hold no vector.
+    """
+    from hwsim.formats import Format, Layout, get_format
+    from hwsim.formats.quality import qsnr as of_array
+    from hwsim.formats.quality import qsnr_table
+
+    several: list[Any] = list(formats) if isinstance(formats, list | tuple) else [formats]
+    for each in several:
+        if not isinstance(each, str | Path | Mapping | Layout | Format):
+            raise TypeError(
+                f"hwsim.qsnr: a format is a name, a path, a mapping or a Format, and {each!r} is {article(each)}"
+            )
+    if data is None:
+        return qsnr_table(several)
+    made = [each if isinstance(each, Format) else get_format(each) for each in several]
+    return [of_array(form, data, axis) for form in made]
