@@ -102,6 +102,10 @@ accuracy: $(MINILM) ## every format on a real model: reports/accuracy.md (about 
 regeneration: $(ALL) ## where weights from LFSR seeds pay off: Nano, Super, Ultra; into reports/
 	@$(PY) -m hwsim.pages.regeneration
 
+.PHONY: graphs
+graphs: $(ALL) ## what irregular access costs in graph networks and recommendation: reports/graphs.md (a CPU minute)
+	@$(PY) -m hwsim.pages.graphs
+
 .PHONY: validate
 validate: $(ALL) ## predictions against every measured dataset, into reports/ (about five minutes)
 	@$(PY) -m hwsim.measured.page
