@@ -76,7 +76,7 @@ cost: $(SIM) ## area and clock rate of the measured units: reports/cost.md
 
 .PHONY: bench
 bench: export PEERS := $(PEERS)
-bench: $(ALL) ## speed, as ratios to named rivals and limits of the same run (PEERS=1: to GenZ and ZigZag too, 1.3 GB)
+bench: $(ALL) ## speed, as ratios to named rivals and limits of the same run (PEERS=1: to GenZ, ZigZag, SCALE-Sim, 1.9 GB)
 	@for b in tests/bench/bench_*.py; do echo "== $$b"; $(PY) $$b || exit 1; done
 
 STUDIES := $(basename $(notdir $(wildcard arch_configs/studies/*.yaml)))

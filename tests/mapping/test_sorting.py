@@ -7,6 +7,7 @@ import pytest
 
 import hwsim
 from hwsim.arch import load_arch_text
+from hwsim.errors import InputError
 from hwsim.mapping.sorting import bitonic_cycles, inserted_cycles, sort_cycles
 from hwsim.workload import StepOptions, load_model_text
 from hwsim.workload.op import Sorting
@@ -102,6 +103,24 @@ def test_its_energy_is_not_known():
     result = hwsim.run(machine(64), net(OPS["topk"][0]), weights="int8")
     assert result.energy_joules is None
     assert [term.value for term in result.cost.energy if term.name == "sort"] == [None]
+
+
+@pytest.mark.parametrize(
+    "part, message",
+    [
+        ("sort: {comparators: 0, latency: 0 cycles}", "sort.comparators: `0`"),
+        ("sort: {comparators: 4}", "sort.latency: missing"),
+        ("sort: {comparators: 4, latency: 1 cycles, widht: 3}", "sort.widht: unknown"),
+        ("cache: {size: 25 MiB}", "cache.rate: missing"),
+        ("cache: {size: -1 MiB, rate: 1 B/cycle}", "cache.size"),
+        ("cache: {size: 1 MiB, rate: 0 B/cycle}", "cache.rate"),
+    ],
+)
+def test_refused_parts(part, message):
+    with pytest.raises(InputError) as caught:
+        load_arch_text(MACHINE.format(beat=64, more="", where="on_chip", room="64 MiB") + part + "\n", "f.yaml")
+    (problem,) = caught.value.problems
+    assert problem.startswith("f.yaml:") and message in problem
 
 
 def test_its_part_of_a_file_is_read_and_written():
