@@ -77,7 +77,7 @@ cost: $(SIM) ## area and clock rate of the measured units: reports/cost.md
 
 .PHONY: bench
 bench: export PEERS := $(PEERS)
-bench: $(ALL) ## speed, as ratios to named rivals and limits of the same run (PEERS=1: to GenZ and ZigZag too, 1.3 GB)
+bench: $(ALL) ## speed, as ratios to named rivals and limits of the same run (PEERS=1: to GenZ, ZigZag, SCALE-Sim, 1.9 GB)
 	@for b in tests/bench/bench_*.py; do echo "== $$b"; $(PY) $$b || exit 1; done
 
 STUDIES := $(basename $(notdir $(wildcard arch_configs/studies/*.yaml)))
@@ -102,6 +102,10 @@ accuracy: $(MINILM) ## every format on a real model: reports/accuracy.md (about 
 .PHONY: regeneration
 regeneration: $(ALL) ## where weights from LFSR seeds pay off: Nano, Super, Ultra; into reports/
 	@$(PY) -m hwsim.pages.regeneration
+
+.PHONY: graphs
+graphs: $(ALL) ## what irregular access costs in graph networks and recommendation: reports/graphs.md (a CPU minute)
+	@$(PY) -m hwsim.pages.graphs
 
 .PHONY: validate
 validate: $(ALL) ## predictions against every measured dataset, into reports/ (about five minutes)

@@ -45,6 +45,7 @@ class Work:
     """Operations of a run. macs: by (weights, activations); regenerated: seed blocks by (seed format, fed format).
 
     dram_bytes: in whole beats; buffer_bytes: written to and read from on-chip buffers (`mapping.onchip`).
+    sorts: a sorter is used.
     """
 
     seconds: float
@@ -54,6 +55,7 @@ class Work:
     regenerated: Mapping[tuple[str, str], int]
     dequantised: int = 0
     vector: int = 0
+    sorts: bool = False
 
 
 def cost_table(arch: TileMachine) -> CostTable:
@@ -95,6 +97,9 @@ def cost(table: CostTable, arch: TileMachine, work: Work) -> Cost:
     if work.dequantised:
         energy.append(Term("dequantise", None, "no measured unit for the dequantise server"))
         area.append(Term("dequantise", None, "no measured unit for the dequantise server"))
+    if work.sorts:
+        energy.append(Term("sort", None, "no measured unit for the sort server"))
+        area.append(Term("sort", None, "no measured unit for the sort server"))
     watts = arch.idle_watts
     if watts is None:
         energy.append(Term("static", None, f"{arch.name}: no `idle` in the machine file"))

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
+from hwsim.arch.cache import Cache, CacheFile
 from hwsim.arch.compute import AnyDot, DotArray
 from hwsim.arch.cores import Cores, Peaks
 from hwsim.arch.kernel_library import CoresFile, cores_file, load_cores
@@ -26,6 +27,8 @@ from hwsim.arch.servers import (
     RegenerateFile,
     Round,
     RoundFile,
+    Sort,
+    SortFile,
     Stack,
     StackFile,
     Vector,
@@ -131,6 +134,12 @@ class TileMachineFile(MachineFile):
     gather: GatherFile | None = Field(
         None, description="Banked memory of activations; left out, rows at any places take no time of their own."
     )
+    sort: SortFile | None = Field(
+        None, description="The unit that sorts; left out, comparisons are passes of the vector unit."
+    )
+    cache: CacheFile | None = Field(
+        None, description="Cache for rows of tables; left out, each row is read from the memory."
+    )
     regenerate: RegenerateFile | None = Field(None, description="The units that make weights from seeds.")
     round: RoundFile | None = Field(None, description="The units that round state stochastically.")
     link: LinkFile | None = Field(None, description="What joins several chips.")
@@ -176,6 +185,8 @@ class TileMachine(Machine):
     vector: Vector | None = None
     dequantise: Dequantise | None = None
     gather: Gather | None = None
+    sort: Sort | None = None
+    cache: Cache | None = None
     regenerate: Regenerate | None = None
     round: Round | None = None
     link: Link | None = None
@@ -224,6 +235,8 @@ class TileMachine(Machine):
             vector=Vector.of(file.vector, clock) if file.vector else None,
             dequantise=Dequantise.of(file.dequantise, clock) if file.dequantise else None,
             gather=Gather.of(file.gather, clock) if file.gather else None,
+            sort=Sort.of(file.sort, clock) if file.sort else None,
+            cache=Cache.of(file.cache, clock) if file.cache else None,
             regenerate=Regenerate.of(file.regenerate, clock) if file.regenerate else None,
             round=Round.of(file.round, clock) if file.round else None,
             link=Link.of(file.link, clock) if file.link else None,
@@ -250,6 +263,8 @@ class TileMachine(Machine):
             "vector": self.vector,
             "dequantise": self.dequantise,
             "gather": self.gather,
+            "sort": self.sort,
+            "cache": self.cache,
             "regenerate": self.regenerate,
             "round": self.round,
             "link": self.link,

@@ -153,6 +153,30 @@ class Gather:
         }
 
 
+class SortFile(FilePart):
+    """The unit that sorts keys, as for top-k."""
+
+    comparators: int = Field(ge=1, le=65536, description="Keys compared per cycle, in pairs.", examples=[32])
+    latency: Latency = Field(description="From the last key to the first result.", examples=["8 cycles"])
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """A sorter of `comparators`: a bitonic network used again and again, or one list kept in order."""
+
+    comparators: int
+    latency_cycles: int
+
+    @classmethod
+    def of(cls, file: SortFile, clock: Fraction) -> Sort:
+        """The file's unit in cycles of the clock."""
+        return cls(file.comparators, whole_cycles(file.latency, clock))
+
+    def file(self, clock: Fraction) -> dict[str, Any]:
+        """The unit as a machine file states it."""
+        return {"comparators": self.comparators, "latency": cycles_text(self.latency_cycles)}
+
+
 class RoundFile(FilePart):
     """LFSR units that round SSM state stochastically on its way to memory."""
 

@@ -247,7 +247,8 @@ class TileJob:
                 regenerated[key] = regenerated.get(key, 0) + times * seed_blocks(op, opd)
             elif opd.converter == DEQUANTISE:
                 dequantised += times * sum(g.weights for g in op.gemms)
-        return Work(seconds, dram_bytes, on_chip, macs, regenerated, dequantised, vector)
+        sorts = self.arch.sort is not None and any(op.sorting for op in self.distinct.ops)
+        return Work(seconds, dram_bytes, on_chip, macs, regenerated, dequantised, vector, sorts)
 
     def memory(self) -> Memory | None:
         """What must stay in the DRAM of one chip, including activations."""

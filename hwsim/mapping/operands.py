@@ -10,13 +10,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import floor
 from typing import Any, NamedTuple, TypeGuard
 
 from hwsim.arch.machine import TileMachine
+from hwsim.arch.scalars import size_text
 from hwsim.errors import InputError, collect
 from hwsim.formats.exactness import loss
 from hwsim.formats.layout import Layout
 from hwsim.formats.names import FormatSource, layout
+from hwsim.mapping.popular import found_share
 from hwsim.mapping.program import DEQUANTISE, REGENERATE
 from hwsim.workload.formatmap import DEFAULT, FormatMap
 from hwsim.workload.language.presets import preset, released
@@ -194,7 +197,8 @@ class Operands:
     pair:       (weights, activations) as the dot array multiplies them (None: no dot work).
     converter:  server between DRAM and dot array (None: direct).
     stochastic: values that the op writes into its cache pass the rounding units.
-    notes:      formats that were chosen or converted, for the notes of the Result.
+    notes:      formats that were chosen or converted, and what the cache holds, for the notes of the Result.
+    held:       rows of tables that the op finds in the cache.
     """
 
     weights: Layout | None
@@ -206,6 +210,7 @@ class Operands:
     stochastic: bool = False
     pair: tuple[str, str] | None = None
     notes: tuple[str, ...] = ()
+    held: int = 0
 
     def unrated(self, dot: bool) -> Operands:
         """Without what no plan depends on: notes and rates; dot: keep that of the dot array, else it is 1."""
@@ -265,7 +270,8 @@ def operands(arch: TileMachine, op: Op, formats: Formats) -> Operands:
         raise InputError(f"{arch.name}: {op.name}: no dot rate for {' x '.join(path.pair)}{_pairs(arch)}")
     cache = formats.of_cache(op.cache.role, arch) if op.cache else None
     stochastic = op.cache is not None and op.cache.role == "ssm" and formats.state_on(arch)[1]
-    notes = [path.note]
+    held, found = _held(arch, op, stored)
+    notes = [path.note, found]
     if op.cache and cache:
         notes.append(_cache_note(arch, op.cache.role, cache, path.pair, stochastic))
     return Operands(
@@ -278,7 +284,20 @@ def operands(arch: TileMachine, op: Op, formats: Formats) -> Operands:
         stochastic,
         path.pair,
         tuple(note for note in notes if note),
+        held=held,
     )
+
+
+def _held(arch: TileMachine, op: Op, stored: Layout | None) -> tuple[int, str]:
+    """(rows of tables that the machine's cache holds already, a note that says so); each takes whole beats there."""
+    rows = op.irregular
+    if arch.cache is None or stored is None or rows is None or not rows.table or not rows.scattered:
+        return 0, ""
+    each = -(-stored.row_nbytes(rows.row) // arch.dram.beat_bytes) * arch.dram.beat_bytes
+    tables = rows.tables or ((rows.of, rows.rows),)
+    held = floor(rows.rows * found_share(tables, rows.distribution, arch.cache.nbytes // each))
+    share, size = f"{100 * held / rows.rows:.3g} %", size_text(arch.cache.nbytes)
+    return held, f"{op.name}: {share} of the rows ({rows.distribution}) are found in a warm cache of {size}"
 
 
 def _cache_note(arch: TileMachine, role: str, form: Layout, pair: tuple[str, str] | None, stochastic: bool) -> str:

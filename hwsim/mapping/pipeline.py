@@ -12,7 +12,19 @@ from math import lcm
 
 from hwsim.arch.machine import TileMachine
 from hwsim.mapping.operands import Operands
-from hwsim.mapping.program import DEQUANTISE, DOT, DRAM, GATHER, LAUNCH, QUEUE_TILES, REGENERATE, ROUND, SERVERS, VECTOR
+from hwsim.mapping.program import (
+    DEQUANTISE,
+    DOT,
+    DRAM,
+    GATHER,
+    LAUNCH,
+    QUEUE_TILES,
+    REGENERATE,
+    ROUND,
+    SERVERS,
+    SORT,
+    VECTOR,
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,8 @@ class Pipeline:
             latency[DEQUANTISE] = arch.dequantise.latency_cycles
         if arch.gather:
             latency[GATHER] = arch.gather.latency_cycles
+        if arch.sort:
+            latency[SORT] = arch.sort.latency_cycles
         if arch.vector:
             rates.append(arch.vector.elements_per_cycle)
             latency[VECTOR] = arch.vector.latency_cycles
@@ -67,6 +81,7 @@ class Pipeline:
                 arch.buffers.weights,
                 arch.buffers.activations,
                 arch.buffers.outputs,
+                QUEUE_TILES,
                 QUEUE_TILES,
                 QUEUE_TILES,
                 QUEUE_TILES,
@@ -104,7 +119,7 @@ class Pipeline:
     def _units(self) -> tuple[int, ...]:
         """Of the servers whose rate no operand decides. A collective is in ticks already."""
         arch, units = self.arch, [1] * len(SERVERS)
-        units[DRAM], units[GATHER] = self._unit(arch.dram.rate), self.q
+        units[DRAM], units[GATHER], units[SORT] = self._unit(arch.dram.rate), self.q, self.q
         if arch.vector:
             units[VECTOR] = self._unit(arch.vector.elements_per_cycle)
         if arch.round:

@@ -13,12 +13,12 @@ from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
 
 #: Servers, in pipeline order.
-SERVERS = ("dram", "regenerate", "dequantise", "gather", "dot", "vector", "round", "link", "launch")
-DRAM, REGENERATE, DEQUANTISE, GATHER, DOT, VECTOR, ROUND, LINK, LAUNCH = range(len(SERVERS))
+SERVERS = ("dram", "regenerate", "dequantise", "gather", "dot", "vector", "sort", "round", "link", "launch")
+DRAM, REGENERATE, DEQUANTISE, GATHER, DOT, VECTOR, SORT, ROUND, LINK, LAUNCH = range(len(SERVERS))
 
 #: Buffers. The first three count bytes; the queues in front of a compute server count tiles.
-BUFFERS = ("weights", "activations", "outputs", "dot_queue", "vector_queue", "round_queue")
-WEIGHTS, ACTIVATIONS, OUTPUTS, DOT_QUEUE, VECTOR_QUEUE, ROUND_QUEUE = range(len(BUFFERS))
+BUFFERS = ("weights", "activations", "outputs", "dot_queue", "vector_queue", "round_queue", "sort_queue")
+WEIGHTS, ACTIVATIONS, OUTPUTS, DOT_QUEUE, VECTOR_QUEUE, ROUND_QUEUE, SORT_QUEUE = range(len(BUFFERS))
 QUEUE_TILES = 4
 
 #: Buffers that only reads of the DRAM take from: their credits are needed when the channel is free, and no earlier.

@@ -18,23 +18,35 @@ from hwsim.mapping.program import (
     OUTPUTS,
     ROUND,
     ROUND_QUEUE,
+    SORT,
+    SORT_QUEUE,
     VECTOR,
     VECTOR_QUEUE,
     WEIGHTS,
     Tile,
 )
-from hwsim.mapping.traffic import activation_bytes, banked, cache_bytes, pieces, vector_passes, weight_bytes
+from hwsim.mapping.sorting import sort_cycles
+from hwsim.mapping.traffic import (
+    activation_bytes,
+    banked,
+    cache_bytes,
+    cached_cycles,
+    pieces,
+    vector_passes,
+    weight_bytes,
+)
 from hwsim.workload.op import CACHES, Op
 
 #: An op with much to compute and little to read still has this many tiles, so that its servers overlap.
 COMPUTE_TILES = 64
 
-#: Rows read one by one, cycles of banked memory, bytes read in order, multiply-adds, vector passes, values rounded,
+#: Rows read one by one, cycles of banked memory, bytes read in order, multiply-adds, vector passes, cycles of
+#: the sorter, values rounded,
 #: ticks of a collective, bytes written.
 Amounts = tuple[int, ...]
 
 #: The queue in front of a server that a compute server feeds.
-_QUEUE = {DOT: DOT_QUEUE, VECTOR: VECTOR_QUEUE, ROUND: ROUND_QUEUE}
+_QUEUE = {DOT: DOT_QUEUE, VECTOR: VECTOR_QUEUE, ROUND: ROUND_QUEUE, SORT: SORT_QUEUE}
 
 
 class Stream(Draft):
@@ -63,11 +75,11 @@ class Stream(Draft):
         self.moved["activations"] += acts_in + acts_out
         volume = self.shape.m * self.shape.n * self.shape.k
         gathered = self._gathered()
-        computed = max(gathered, -(-op.macs // volume))
+        computed = max(gathered, self._sorted(), -(-op.macs // volume))
         tiles = max(1, -(-(read + payload) // chunk), -(-write // chunk), min(COMPUTE_TILES, computed))
         self.deepest = buffers.outputs // max(1, write // tiles) - 1
         rounded = op.cached if opd.stochastic else 0
-        whole = (apart, gathered, read, op.macs, vector_passes(self.arch, op), rounded, sent, write)
+        whole = (apart, gathered, read, op.macs, vector_passes(self.arch, op), self._sorted(), rounded, sent, write)
         spread = max(read % tiles, write % tiles, apart % tiles * piece) > chunk
         shares = even(whole, tiles) if spread else uneven(whole, tiles)
         made = [(times, self._tile(last, piece, *amounts)) for times, amounts, last in shares]
@@ -75,13 +87,20 @@ class Stream(Draft):
         return self.whole(loops, latency)
 
     def _gathered(self) -> int:
-        """Cycles of the banked memory for all rows of the op."""
+        """Cycles of the banked memory, or of the cache, for all rows of the op."""
+        if self.opd.held:
+            return ceil(cached_cycles(self.arch, self.op, self.opd))
         words, accesses = banked(self.arch, self.op, self.opd)
         rows, gather = self.op.irregular, self.arch.gather
         if not words or rows is None or gather is None:
             return 0
         group = group_cycles(gather.ports, gather.banks, words, rows.distribution, rows.of)
         return ceil(accesses * group * rows.rows / gather.ports)
+
+    def _sorted(self) -> int:
+        """Cycles of the sorter."""
+        sorting, sorter = self.op.sorting, self.arch.sort
+        return sort_cycles(sorting, sorter.comparators) if sorting and sorter else 0
 
     @property
     def clipped(self) -> Shape:
@@ -97,13 +116,14 @@ class Stream(Draft):
         read: int,
         macs: int,
         passes: int,
+        sorts: int,
         rounded: int,
         sent: int,
         write: int,
     ) -> Tile[Stay]:
-        """read -> gather -> dot -> vector -> round -> link -> write, without the parts that are zero."""
+        """read -> gather -> dot -> vector -> sort -> round -> link -> write, without the parts that are zero."""
         streamed, read = read, read + apart * piece
-        amounts = {DRAM: read, GATHER: gathered, DOT: macs, VECTOR: passes, ROUND: rounded, LINK: sent}
+        amounts = {DRAM: read, GATHER: gathered, DOT: macs, VECTOR: passes, SORT: sorts, ROUND: rounded, LINK: sent}
         kinds = [server for server, amount in amounts.items() if amount]
         steps = []
         for i, server in enumerate(kinds):

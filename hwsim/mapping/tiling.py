@@ -38,6 +38,8 @@ def structure(arch: TileMachine) -> TileMachine:
         activations=arch.activations,
         tiles=(),
         gather=arch.gather and replace(arch.gather, latency_cycles=0),
+        sort=arch.sort and replace(arch.sort, latency_cycles=0),
+        cache=arch.cache,
         vector=arch.vector and Vector(one, 0),
         launch=arch.launch and Launch(one),
     )

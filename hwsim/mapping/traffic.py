@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from hwsim.arch.machine import TileMachine
 from hwsim.mapping.operands import Operands
-from hwsim.mapping.program import DEQUANTISE, DOT, DRAM, GATHER, LINK, REGENERATE, ROUND, SERVERS, VECTOR
+from hwsim.mapping.program import DEQUANTISE, DOT, DRAM, GATHER, LINK, REGENERATE, ROUND, SERVERS, SORT, VECTOR
+from hwsim.mapping.sorting import stages
 from hwsim.workload.op import CACHES, Op
 
 T = TypeVar("T")
@@ -54,12 +55,15 @@ def activation_bytes(opd: Operands, elements: int) -> int:
 
 
 def pieces(op: Op, opd: Operands, in_dram: bool) -> tuple[int, int]:
-    """(pieces, bytes of each) that the op reads of the DRAM row by row, or (0, 0). in_dram: activations are there."""
+    """(pieces, bytes of each) that the op reads of the DRAM row by row, or (0, 0). in_dram: activations are there.
+
+    Rows that the cache holds are not among them.
+    """
     rows = op.irregular
     if rows is None or rows.adds or not rows.scattered or not (rows.table or in_dram):
         return 0, 0
     stored = needed(opd.weights) if rows.table else opd.activations
-    return rows.rows, stored.row_nbytes(rows.row)
+    return rows.rows - opd.held, stored.row_nbytes(rows.row)
 
 
 def banked(arch: TileMachine, op: Op, opd: Operands) -> tuple[int, int]:
@@ -70,8 +74,15 @@ def banked(arch: TileMachine, op: Op, opd: Operands) -> tuple[int, int]:
     return -(-activation_bytes(opd, rows.row) // arch.gather.width_bytes), 2 if rows.adds else 1
 
 
+def cached_cycles(arch: TileMachine, op: Op, opd: Operands) -> Fraction:
+    """Cycles in which the cache delivers the rows that it holds."""
+    if not opd.held or op.irregular is None:
+        return Fraction(0)
+    return opd.held * needed(opd.weights).row_nbytes(op.irregular.row) / needed(arch.cache).bytes_per_cycle
+
+
 def weight_bytes(op: Op, opd: Operands) -> int:
-    """Bytes of every weight that the op reads, scales of blocks, rows and tiles and seeds included.
+    """Bytes of every weight that the op reads from the DRAM, scales of blocks, rows and tiles and seeds included.
 
     A tensor's one scale (at most 4 B) is a constant of the kernel and not counted as traffic.
     """
@@ -80,7 +91,7 @@ def weight_bytes(op: Op, opd: Operands) -> int:
         return 0
     total = sum(g.count * stored.matrix_nbytes(g.n, g.k) for g in op.gemms)
     if op.irregular and op.irregular.table:
-        total += op.irregular.rows * stored.row_nbytes(op.irregular.row)
+        total += (op.irregular.rows - opd.held) * stored.row_nbytes(op.irregular.row)
     if op.params:
         bits = stored.bits_per_value
         total += -(-op.params * bits.numerator // (8 * bits.denominator))
@@ -105,10 +116,11 @@ def compulsory(arch: TileMachine, op: Op, opd: Operands) -> Traffic:
 
 
 def vector_passes(arch: TileMachine, op: Op) -> int:
-    """Element passes on the vector unit; a GEMM's results leave through it, one pass each."""
+    """Element passes on the vector unit; a GEMM's results leave through it, one pass each. A sorter compares itself."""
     if arch.vector is None:
         return 0
-    return op.vector + op.vector_macs + sum(g.count * g.m * g.n for g in op.gemms)
+    sorted_elsewhere = op.sorting.passes if op.sorting and arch.sort else 0
+    return op.vector - sorted_elsewhere + op.vector_macs + sum(g.count * g.m * g.n for g in op.gemms)
 
 
 def seed_blocks(op: Op, opd: Operands) -> int:
@@ -135,6 +147,12 @@ def work_cycles(arch: TileMachine, op: Op, opd: Operands) -> dict[str, Fraction]
         gather = needed(arch.gather)
         most = max(Fraction(1, gather.ports), Fraction(words * accesses, gather.banks))
         work[SERVERS[GATHER]] = op.irregular.rows * max(most, Fraction(accesses, gather.ports))
+    if opd.held:
+        work[SERVERS[GATHER]] = cached_cycles(arch, op, opd)
+    if op.sorting and arch.sort:
+        keys, width = op.sorting.keys, arch.sort.comparators
+        every = Fraction(stages(keys) << (keys - 1).bit_length(), 2 * width)
+        work[SERVERS[SORT]] = op.sorting.lists * min(every, keys * max(Fraction(op.sorting.keep, width), Fraction(1)))
     if op.dot_macs:
         work[SERVERS[DOT]] = Fraction(op.dot_macs) / needed(opd.rate)
     passes = vector_passes(arch, op)

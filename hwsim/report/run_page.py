@@ -9,7 +9,7 @@ from hwsim.files import html
 from hwsim.files.figure import op_style
 from hwsim.files.tables import bytes_text, seconds_text
 from hwsim.files.whole import write_whole
-from hwsim.report.text import formats_text
+from hwsim.report.text import formats_text, unit_of
 from hwsim.result import Result, Row
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _numbers(r: Result) -> list[tuple[str, str | int | float | None]]:
         ("bound, cycles", r.bound_cycles),
         ("over bound", f"{100 * r.over_bound:.2f} %"),
         ("limited by", r.limited_by),
-        ("tokens/s", r.tokens_per_second),
+        (f"{unit_of(r)}s/s", r.tokens_per_second),
         ("DRAM bytes", r.dram_bytes),
         ("MACs", r.macs),
         ("busy", ", ".join(f"{s} {100 * u:.1f} %" for s, u in r.utilization.items())),

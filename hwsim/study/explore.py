@@ -10,7 +10,7 @@ from hwsim.files import html
 from hwsim.files.figure import op_style
 from hwsim.result import KNOWN
 from hwsim.study.grid import Axis, Choice, Grid
-from hwsim.study.metrics import METRICS, Line, fits
+from hwsim.study.metrics import METRICS, Line, fits, unit
 from hwsim.study.roofs import cap, machine_roof
 
 #: More points than this make a page that no browser draws with pleasure.
@@ -52,6 +52,7 @@ def page_data(grid: Grid) -> dict[str, Any]:
     listed: list[dict[str, Any]] = []
     points = []
     every: dict[Choice, Line] = grid.lines | grid.failed
+    made = unit(grid.lines.values())
     for choice in sorted([*every, *grid.predicted]):
         point: dict[str, Any] = {"at": list(choice)}
         line = every.get(choice)
@@ -85,7 +86,7 @@ def page_data(grid: Grid) -> dict[str, Any]:
         points.append(point)
     return {
         "axes": [_axis(a) for a in grid.axes],
-        "metrics": [{"name": m.name, "label": m.label, "better": m.better} for m in METRICS],
+        "metrics": [{"name": m.name, "label": m.label.replace("token", made), "better": m.better} for m in METRICS],
         "start": {
             "view": "pareto" if grid.searched else "lines",
             "x": grid.columns.path if grid.columns and not grid.searched else "",

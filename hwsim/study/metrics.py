@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,12 @@ def tokens(line: Line) -> float | None:
         return None
     made: float = speed * line["seconds"]
     return round(made) if abs(made - round(made)) <= 1e-9 * made else made
+
+
+def unit(lines: Iterable[Line]) -> str:
+    """What the points make one of per sequence: a token; a sample where all of them are steps of graphs."""
+    units = {line["config"].get("unit", "token") for line in lines}
+    return units.pop() if len(units) == 1 else "token"
 
 
 def per_token(line: Line, amount: float | None) -> float | None:

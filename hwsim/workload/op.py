@@ -230,6 +230,7 @@ class Irregular:
     rows, row:    how many, and elements of each. table: whether they are rows of the op's weights, else of activations.
     of:           rows of the tensor that they are in. adds: whether they are added to, in sums on the chip.
     distribution: one of DISTRIBUTIONS. `sequential` rows are a stream; of the others each is read by itself.
+    tables:       of rows of weights: by table its rows, and how many of them the op reads.
     """
 
     rows: int
@@ -238,11 +239,25 @@ class Irregular:
     distribution: str = "uniform"
     of: int = 0
     adds: bool = False
+    tables: tuple[tuple[int, int], ...] = ()
 
     @property
     def scattered(self) -> bool:
         """Whether each row is read by itself."""
         return self.distribution != "sequential"
+
+
+@dataclass(frozen=True, slots=True)
+class Sorting:
+    """`lists` lists of `keys` keys each, the first `keep` of them in order.
+
+    passes: comparisons on the vector unit, which a sorter takes over where the machine has one.
+    """
+
+    lists: int
+    keys: int
+    keep: int
+    passes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +267,7 @@ class Op:
     weights:     weight class, which determines the format of `gemms` and `params` ("": none).
     gemms:       GEMMs with weight matrices on the dot array.
     macs:        multiply-adds on the dot array with tensors that are not weights (attention core, chunked scan).
-    vector:      element passes on the vector unit (table with sources in `vector.py`).
+    vector:      element passes on the vector unit (table with sources in `vector.py`), those of `sorting` among them.
     vector_macs: multiply-adds on the vector unit (router, conv), one pass each, in addition to `vector`.
     params:      weight elements read in addition to `gemms` (gains, conv taps, embedding rows, router).
     cache:       elements read from and written to a cache or state (None: none).
@@ -261,6 +276,7 @@ class Op:
     link:        collective between `peers` chips ("": none) on a vector of link_elements (`arch.link`).
     core:        shape of the attention core, if the op is one.
     irregular:   rows read at places that only the data tell, in addition to `params`; rows of activations are `inputs`.
+    sorting:     lists that the op sorts (None: none).
     distinct:    expected number of distinct experts that the step chooses, unrounded, if the op computes experts.
     channels:    channels of a short convolution (0: the op is none).
     """
@@ -283,6 +299,7 @@ class Op:
     peers: int = 1
     core: AttentionCore | None = None
     irregular: Irregular | None = None
+    sorting: Sorting | None = None
     distinct: float | None = None
     channels: int = 0
 

@@ -5,8 +5,9 @@
 
 CPU seconds (user + system) and peak memory of whole processes, medians, after one run that is not counted; a warm
 point is the median CPU ms of one point among many in one process. On a loaded machine CPU seconds rise by up to half,
-so that ratios within a run say more than seconds. PEERS=1 installs GenZ and ZigZag, each into build/peers/NAME (0.9 and
-0.5 GB), and times them at the same GEMM and the same decode step. BENCH_QUICK=1 runs 100 points in place of 1,000.
+so that ratios within a run say more than seconds. PEERS=1 installs GenZ, ZigZag and SCALE-Sim, each into
+build/peers/NAME (0.9, 0.5 and 0.5 GB), and times them at the same GEMM, the same decode step and ResNet-50 (once: some
+minutes). BENCH_QUICK=1 runs 100 points in place of 1,000.
 """
 
 import json
@@ -21,17 +22,19 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = ROOT / "tests" / "bench"
 HWSIM = [sys.executable, "-m", "hwsim"]
 LIBRARIES = "import pydantic, typer, simpy, yaml\nclass M(pydantic.BaseModel): a: int"
-PEERS = {  # what pip installs; ZigZag needs six and does not say so
+PEERS = {  # what pip installs; ZigZag needs six and does not say so; SCALE-Sim fails with NumPy 2.4
     "genz": ["genz-llm==0.0.16", "numpy==2.4.6", "pandas==3.1.1"],
+    "scalesim": ["scalesim==3.0.0", "numpy==2.2.6", "pandas==2.3.3"],
     "zigzag": ["zigzag-dse==3.9.1", "six==1.17.0", "numpy==2.4.6", "pandas==3.1.1"],
 }
-PEER_NAMES = {"genz": "GenZ", "zigzag": "ZigZag"}
+PEER_NAMES = {"genz": "GenZ", "scalesim": "SCALE-Sim", "zigzag": "ZigZag"}
 
-GEMM, DECODE = "gemm", "decode"  # the two jobs that peers do too
+GEMM, DECODE, RESNET = "gemm", "decode", "resnet50"  # the jobs that peers do too
 COLD = (  # name, arguments, limit in CPU s, job
     ("hwsim --help", "--help", 0.25, None),
     ("GEMM 512 x 4096 x 4096 on m0", "gemm m0 --m 512 --n 4096 --k 4096 --weights int8", 0.35, GEMM),
     ("Nano decode on h200-sxm", "run h200-sxm --model nemotron3-nano-30b-a3b", 0.5, None),
+    ("ResNet-50 on tpu-v4i", "run tpu-v4i --model resnet50 --weights int8", 2, RESNET),
     ("Llama-3-8B decode on m0", "run m0 --model llama3-8b --context 2048 --weights int8", None, DECODE),
 )
 SIZES = (  # name, arguments, limit in CPU s
@@ -161,8 +164,14 @@ def cold():
         ours[job] = seconds
         row(name, seconds, "s", f"{seconds / bare:.1f} x python -c pass, {seconds / libraries:.1f} x the imports, "
             f"{peak:.0f} MB", most and limit(name, seconds, most, "s"))  # fmt: skip
-    for peer, job in (("genz", GEMM), ("zigzag", GEMM), ("genz", DECODE)):
-        if found := peer_cost(peer, job, 5):
+    for peer, job, rounds in (
+        ("genz", GEMM, 5),
+        ("zigzag", GEMM, 5),
+        ("genz", DECODE, 5),
+        ("zigzag", RESNET, 1),
+        ("scalesim", RESNET, 1),
+    ):
+        if found := peer_cost(peer, job, rounds):
             row(f"{PEER_NAMES[peer]} {job}", found[0], "s", f"hwsim {ours[job] / found[0]:.2f} of it; {found[1]}")
 
 
@@ -218,7 +227,7 @@ def studies(folder):
 def main():
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     if not os.environ.get("PEERS"):
-        print("without GenZ and ZigZag; PEERS=1 installs and times them too")
+        print("without GenZ, ZigZag and SCALE-Sim; PEERS=1 installs and times them too")
     with tempfile.TemporaryDirectory() as folder:
         for name, text in STUDIES.items():
             (Path(folder) / f"{name}.yaml").write_text(text, encoding="utf-8")

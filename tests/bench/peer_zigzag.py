@@ -1,16 +1,19 @@
 """ZigZag on the machine m0, for bench_speed.py, which runs this file in ZigZag's own environment.
 
-    python tests/bench/peer_zigzag.py
+    python tests/bench/peer_zigzag.py [gemm|resnet50]
 
-512 x 4096 x 4096, its default search (LOMA, latency). The last line printed: what the process found. The array keeps
+512 x 4096 x 4096, or the convolutions of ResNet-50 as GEMMs (places x filters x taps and channels), its default search
+(LOMA, latency). The last line printed: what the process found. The array keeps
 one weight and one partial sum per MAC unit; a buffer of 1 MiB per operand, whose ports never limit; DRAM of 800 bits
 per cycle. Energies are zero: only the time is asked for.
 """
 
 import json
+import sys
 import tempfile
 from pathlib import Path
 
+from resnet50_layers import layers
 from zigzag.api import get_hardware_performance_zigzag
 
 MIB = 2**23  # bits
@@ -59,26 +62,34 @@ MAPPING = [
         "memory_operand_links": {"O": "O", "W": "I2", "I": "I1"},
     }
 ]
-GEMM = [
-    {
-        "id": 0,
-        "name": "gemm",
-        "operator_type": "Gemm",
-        "equation": "O[b][k]+=I[b][c]*W[c][k]",
-        "dimension_relations": [],
-        "loop_dims": ["B", "C", "K"],
-        "loop_sizes": [512, 4096, 4096],
-        "operand_precision": {"W": 8, "I": 8, "O": 32, "O_final": 8},
-        "operand_source": {"I": 0, "W": 0},
-    }
-]
+
+
+def gemms(sizes):
+    """A workload of GEMMs (m, n, k) that do not feed one another."""
+    return [
+        {
+            "id": i,
+            "name": f"gemm{i}",
+            "operator_type": "Gemm",
+            "equation": "O[b][k]+=I[b][c]*W[c][k]",
+            "dimension_relations": [],
+            "loop_dims": ["B", "C", "K"],
+            "loop_sizes": [m, k, n],
+            "operand_precision": {"W": 8, "I": 8, "O": 32, "O_final": 8},
+            "operand_source": {"I": i, "W": i},
+        }
+        for i, (m, n, k) in enumerate(sizes)
+    ]
 
 
 def main():
     """Print the cycles."""
+    sizes = [(512, 4096, 4096)]
+    if sys.argv[1:] == ["resnet50"]:
+        sizes = [(((side - f) // s + 1) ** 2, n, f * f * c) for side, f, c, n, s in layers()]
     with tempfile.TemporaryDirectory() as folder:
         paths = {}
-        for name, data in (("gemm", GEMM), ("machine", MACHINE), ("mapping", MAPPING)):
+        for name, data in (("gemm", gemms(sizes)), ("machine", MACHINE), ("mapping", MAPPING)):
             paths[name] = f"{folder}/{name}.yaml"
             Path(paths[name]).write_text(json.dumps(data), encoding="utf-8")  # which is YAML too
         found = get_hardware_performance_zigzag(

@@ -55,12 +55,12 @@ def add(copy: Copy) -> None:
 
     program = "hwsim/mapping/program.py"
     copy.replace(program, '"round", "link"', '"round", "mine", "link"')
-    copy.replace(program, "VECTOR, ROUND, LINK", "VECTOR, ROUND, MINE, LINK")
-    copy.replace(program, '"round_queue")', '"round_queue", "mine_queue")')
-    copy.replace(program, "ROUND_QUEUE = range", "ROUND_QUEUE, MINE_QUEUE = range")
+    copy.replace(program, "SORT, ROUND, LINK", "SORT, ROUND, MINE, LINK")
+    copy.replace(program, '"sort_queue")', '"sort_queue", "mine_queue")')
+    copy.replace(program, "SORT_QUEUE = range", "SORT_QUEUE, MINE_QUEUE = range")
 
     pipeline = "hwsim/mapping/pipeline.py"
-    copy.replace(pipeline, "LAUNCH, QUEUE_TILES", "LAUNCH, MINE, QUEUE_TILES")
+    copy.row(pipeline, "    LAUNCH,", "    MINE,")
     copy.row(pipeline, "latency[ROUND] =", TICKS)
     copy.row(pipeline, "arch.buffers.outputs,", "                QUEUE_TILES,")
     copy.row(
@@ -84,7 +84,7 @@ def add(copy: Copy) -> None:
 
     streams = "hwsim/mapping/streams.py"
     copy.row(streams, "    LINK,", "    MINE,\n    MINE_QUEUE,")
-    copy.replace(streams, "ROUND: ROUND_QUEUE}", "ROUND: ROUND_QUEUE, MINE: MINE_QUEUE}")
+    copy.replace(streams, "SORT: SORT_QUEUE}", "SORT: SORT_QUEUE, MINE: MINE_QUEUE}")
     copy.replace(streams, " rounded, sent, write)", " rounded, op.cached * opd.checked, sent, write)")
     copy.row(streams, "        rounded: int,", "        mine: int,")
     copy.replace(streams, "ROUND: rounded, LINK", "ROUND: rounded, MINE: mine, LINK")

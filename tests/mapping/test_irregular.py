@@ -138,7 +138,7 @@ def test_both_drivers(engine):
 
 
 def test_on_cores_rows_take_what_the_memory_takes_for_them():
-    arch = hwsim.load_arch("h100-sxm")
+    arch = hwsim.load_arch("h100-sxm", [("cache", "null")])
     n, r = 1_000_000, 256
     result = hwsim.run(arch, table(n, 128), weights="bf16")
     stream = hwsim.run(arch, table(n, 128, "sequential"), weights="bf16")

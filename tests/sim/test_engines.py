@@ -145,7 +145,7 @@ def one(*tiles, distance=1):
     return Program.of([(tuple(tiles), 1)], distance)
 
 
-IDEAL = Pipeline(q=1, latency=(10, 0, 0, 0, 4, 0, 0, 0, 0), capacity=(100, 100, 100, 4, 4))
+IDEAL = Pipeline(q=1, latency=(10, 0, 0, 0, 4, 0, 0, 0, 0, 0), capacity=(100, 100, 100, 4, 4))
 
 
 def read(interval, nbytes=1):

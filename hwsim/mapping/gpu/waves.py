@@ -31,7 +31,8 @@ from hwsim.mapping.gpu.kernels import (
 from hwsim.mapping.operands import Operands
 from hwsim.mapping.pipeline import Pipeline
 from hwsim.mapping.program import DOT, DRAM, LAUNCH, Program, Step, Tile
-from hwsim.mapping.traffic import activation_bytes, needed, pieces, traffic, vector_passes, work_cycles
+from hwsim.mapping.sorting import sort_cycles
+from hwsim.mapping.traffic import activation_bytes, cached_cycles, needed, pieces, traffic, vector_passes, work_cycles
 from hwsim.workload.op import AttentionCore, Op
 
 #: Share of the dot array's rate that GEMMs of the chunked scan reach: assumed, as no table holds a scan.
@@ -112,6 +113,9 @@ def _kernel(chip: Chip, op: Op, opd: Operands, warm: bool) -> Kernel:
     work = vector_passes(chip.arch, op) / chip.lanes
     if op.macs:
         work = max(work, op.macs / (SCAN_SHARE * float(needed(opd.rate)) * float(chip.arch.clock_hz)))
+    if op.sorting and chip.arch.sort:
+        work = max(work, chip.arch.seconds(sort_cycles(op.sorting, chip.arch.sort.comparators)))
+    work = max(work, chip.arch.seconds(cached_cycles(chip.arch, op, opd)))
     found = elementwise(traffic(op, opd).total, work, chip.launch, chip.cores)
     rows, piece = pieces(op, opd, False)  # rows of activations are in L2
     if not rows:

@@ -10,7 +10,7 @@ from pydantic import Discriminator, Field, Tag
 
 from hwsim.workload.graph.node import Node, OpFile, Weight, made, one_or_list
 from hwsim.workload.graph.tensor import Given, Misfit, Tensor, indices, ranked, shown, values
-from hwsim.workload.op import Irregular, Op
+from hwsim.workload.op import Irregular, Op, Sorting
 
 Rows = Annotated[int, Field(ge=1, le=10**10)]
 Count = Annotated[int, Field(ge=1, le=10**6)]
@@ -52,6 +52,8 @@ class Table(Node):
 
     def op(self, batch: int, layer: int) -> Op:
         """The rows are read from the tables."""
+        of = sum(self.rows_of)
+        tables = tuple((rows, batch * hot) for rows, hot in zip(self.rows_of, self.hot, strict=True))
         return Op(
             self.name,
             "embedding",
@@ -59,7 +61,7 @@ class Table(Node):
             "embedding",
             vector=self.vector(batch),
             outputs=self.outputs(batch),
-            irregular=Irregular(self.rows(batch), self.made.shape[-1], True, self.distribution, sum(self.rows_of)),
+            irregular=Irregular(self.rows(batch), self.made.shape[-1], True, self.distribution, of, tables=tables),
         )
 
 
@@ -261,8 +263,17 @@ class Sort(Node):
 
     def vector(self, batch: int = 1) -> int:
         """Comparisons."""
+        return self.sorting(batch).passes
+
+    def sorting(self, batch: int = 1) -> Sorting:
+        """The keys of each sample, the last columns of its rows."""
         n, width = self.given[0].shape
-        return self.given[0].tensor.elements(batch) // (n * width) * compares(n)
+        lists = self.given[0].tensor.elements(batch) // (n * width)
+        return Sorting(lists, n, min(n, self.made.shape[0]), lists * compares(n))
+
+    def op(self, batch: int, layer: int) -> Op:
+        """With the keys that are sorted."""
+        return replace(Node.op(self, batch, layer), sorting=self.sorting(batch))
 
 
 class SortFile(OpFile):
@@ -285,8 +296,17 @@ class TopK(Node):
 
     def vector(self, batch: int = 1) -> int:
         """Comparisons."""
-        n = self.given[0].shape[-1]
-        return self.inputs(batch) // n * compares(n, self.made.shape[-1])
+        return self.sorting(batch).passes
+
+    def sorting(self, batch: int = 1) -> Sorting:
+        """The elements along the last axis."""
+        n, keep = self.given[0].shape[-1], self.made.shape[-1]
+        lists = self.inputs(batch) // n
+        return Sorting(lists, n, keep, lists * compares(n, keep))
+
+    def op(self, batch: int, layer: int) -> Op:
+        """With the elements that are sorted."""
+        return replace(Node.op(self, batch, layer), sorting=self.sorting(batch))
 
 
 class TopKFile(OpFile):
@@ -320,9 +340,18 @@ class Knn(Node):
 
     def vector(self, batch: int = 1) -> int:
         """Two additions per pair, comparisons, and the squares."""
-        n = self.given[0].shape[0]
-        each = self.outputs(batch) // self.made.shape[-1]
-        return each * (2 * n + compares(n, self.made.shape[-1])) + self.given[0].tensor.elements(batch)
+        n, found = self.given[0].shape[0], self.sorting(batch)
+        return found.lists * 2 * n + found.passes + self.given[0].tensor.elements(batch)
+
+    def sorting(self, batch: int = 1) -> Sorting:
+        """The distances of each query."""
+        n, keep = self.given[0].shape[0], self.made.shape[-1]
+        lists = self.outputs(batch) // keep
+        return Sorting(lists, n, keep, lists * compares(n, keep))
+
+    def op(self, batch: int, layer: int) -> Op:
+        """With the distances that are sorted."""
+        return replace(Node.op(self, batch, layer), sorting=self.sorting(batch))
 
 
 class KnnFile(OpFile):

@@ -16,7 +16,7 @@ from hwsim.workload import vector as passes
 from hwsim.workload.graph.irregular import Count, compares
 from hwsim.workload.graph.node import Node, OpFile, Weight, made
 from hwsim.workload.graph.tensor import Given, Misfit, indices, ranked, shown, values
-from hwsim.workload.op import Gemm, Irregular, Op
+from hwsim.workload.op import Gemm, Irregular, Op, Sorting
 
 Mode = Literal["soft", "hard", "sort"]
 
@@ -47,10 +47,16 @@ class Assign(Node):
 
     def vector(self, batch: int = 1) -> int:
         """Softmax; comparisons of the scores; comparisons of a sort."""
-        gemm, n = self.gemm(batch), self.given[0].shape[0]
-        if self.mode == "sort":
-            return gemm.m // n * compares(n)
+        gemm, found = self.gemm(batch), self.sorting(batch)
+        if found:
+            return found.passes
         return (passes.SOFTMAX if self.mode == "soft" else 1) * gemm.m * gemm.n
+
+    def sorting(self, batch: int = 1) -> Sorting | None:
+        """The keys of each sample's nodes, where they are assigned by rank."""
+        n = self.given[0].shape[0]
+        lists = self.gemm(batch).m // n
+        return Sorting(lists, n, n, lists * compares(n)) if self.mode == "sort" else None
 
     def inputs(self, batch: int = 1) -> int:
         """The nodes; a sort reads their keys."""
@@ -69,6 +75,7 @@ class Assign(Node):
             vector=self.vector(batch),
             inputs=self.inputs(batch),
             outputs=self.outputs(batch),
+            sorting=self.sorting(batch),
         )
 
 

@@ -32,7 +32,14 @@ def test_a_study_varies_a_size_and_reports(tmp_path):
         128 * (3 * 64 + 2 * 64 * 64),
     ]
     call("report", str(tmp_path / "out"))
-    assert "lfds-loop on m0" in (tmp_path / "out" / "nodes.md").read_text()
+    page = (tmp_path / "out" / "nodes.md").read_text()
+    assert (
+        "lfds-loop on m0" in page and "Samples per second by" in page and "okens" not in page.replace("_tokens.svg", "")
+    )
+    assert "samples/s" in (tmp_path / "out" / "nodes_tokens.svg").read_text()
+    html = call("report", str(tmp_path / "out"), "--html")
+    data = (tmp_path / "out" / "nodes.html").read_text() if (tmp_path / "out" / "nodes.html").exists() else html
+    assert "energy per sample, J" in data and "energy per token" not in data
 
 
 def test_trace_energy_and_table(tmp_path):
@@ -50,6 +57,8 @@ def test_trace_energy_and_table(tmp_path):
         str(tmp_path / "t.json"),
     )
     assert "samples/s" in out and "per sample" in out and "distribute" in out
+    call("run", "m0", "--model", "lfds-loop", "--weights", "int8", "--html", str(tmp_path / "p.html"))
+    assert "samples/s" in (tmp_path / "p.html").read_text() and "tokens/s" not in (tmp_path / "p.html").read_text()
     events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
     assert any(event.get("name", "").startswith("site") for event in events)
 

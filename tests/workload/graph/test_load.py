@@ -29,6 +29,8 @@ def ops(*lines: str, inputs: str = "x: [3, 8, 8], v: [6, 7], i: {shape: [4], row
 REFUSED = {
     "name: b, op: conv, in: [y], out: 4, kernel: 3": "4:30: ops.0.in.0: `y` is no tensor",
     "name: a, op: conv, in: [x], out: 4, kernel: 3, stride: -1": "4:61: ops.0.stride: `-1`: input should be greater",
+    "name: a, op: slice, in: [v], start: 0, stop: 6, step: -2": "ops.0.step: `-2`: input should be greater",
+    "name: a, op: pool, in: [x], function: max, kernel: 2, stride: -2": "ops.0.stride: `-2`: input should be greater",
     "name: a, op: conv, in: [x], out: 4, kernel: 9": "4:50: ops.0.kernel: spans 9 of 8 places; write a smaller one",
     "name: a, op: conv, in: [x], out: 4, kernel: [3, 3, 3]": "ops.0.kernel: has 3 numbers for 2 dimensions",
     "name: a, op: conv, in: [x], out: 4, kernel: 3, groups: 2": "ops.0.groups: 3 input channels are no multiple",

@@ -343,6 +343,8 @@ def test_an_index_beyond_its_table():
     weights = random_weights(graph)
     with pytest.raises(InputError, match="i: index 5 is beyond the 5 rows"):
         evaluate(graph, {"i": np.array([5, 0, 0])}, weights)
+    with pytest.raises(InputError, match="i: index -1 is"):
+        evaluate(graph, {"i": np.array([-1, 0, 0])}, weights)
     with pytest.raises(InputError, match="y: index 3 is beyond the 2 rows"):
         evaluate(graph, {"i": np.array([4, 0, 3])}, weights)
     with pytest.raises(InputError, match="input i is missing; give an array of shape \\[3\\]"):
