@@ -34,6 +34,7 @@ from hwsim.arch.servers import (
     Vector,
     VectorFile,
 )
+from hwsim.arch.serving import Serving, ServingFile
 from hwsim.arch.technology import DramKind, Technology, TechnologyName, load_dram_kind, load_technology
 from hwsim.errors import collect
 from hwsim.files.fields import FilePart, validate
@@ -148,6 +149,7 @@ class TileMachineFile(MachineFile):
         None, description="Cores and the kernels of a library: ops become kernels, tiles waves; none: ideal kernels."
     )
     stack: StackFile | None = Field(None, description="What the software around the kernels costs.")
+    serving: ServingFile | None = Field(None, description="What serving engines find on this machine, measured.")
     technology: TechnologyName | None = Field(
         None,
         description="Process whose energy and area are used: of `arch_configs/technology`, or a file's path.",
@@ -193,6 +195,7 @@ class TileMachine(Machine):
     launch: Launch | None = None
     cores: Cores | None = None
     stack: Stack | None = None
+    serving: Serving | None = None
     technology: Technology | None = None
     dram_kind: DramKind | None = None
     idle_watts: Fraction | None = None
@@ -243,6 +246,7 @@ class TileMachine(Machine):
             launch=Launch.of(file.launch, clock) if file.launch else None,
             cores=cores,
             stack=Stack.of(file.stack, clock) if file.stack else None,
+            serving=Serving.of(file.serving) if file.serving else None,
             technology=load_technology(file.technology, source) if file.technology else None,
             dram_kind=load_dram_kind(file.dram.kind, source) if file.dram.kind else None,
             idle_watts=file.idle.value if file.idle else None,
@@ -275,6 +279,8 @@ class TileMachine(Machine):
             config["cores"] = cores_file(self.cores)
         if self.stack:
             config["stack"] = self.stack.file()
+        if self.serving:
+            config["serving"] = self.serving.file()
         if self.technology:
             config["technology"] = self.technology.name
         if self.dram_kind:

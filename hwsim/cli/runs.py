@@ -35,12 +35,14 @@ def run(
     model: Annotated[
         str, typer.Option(help="a model name (`hwsim model` lists them), a YAML or CSV file, a config.json")
     ],
-    phase: Annotated[str, typer.Option(help="decode or prefill")] = "decode",
+    phase: Annotated[str, typer.Option(help="decode, prefill or mixed")] = "decode",
     batch: Annotated[int, typer.Option(parser=one_number, metavar="N", help="number of sequences")] = 1,
     context: Annotated[
         int,
         typer.Option(parser=one_number, metavar="N", help="tokens in the cache (decode) or in the prompt (prefill)"),
     ] = 8192,
+    chunk: Annotated[int, typer.Option(help="mixed: tokens of one prompt that the decode step also computes")] = 0,
+    done: Annotated[int, typer.Option(help="mixed: tokens of that prompt computed before")] = 0,
     weights: Weights = "released",
     activations: Acts = None,
     kv: Annotated[str | None, typer.Option(help="KV cache format")] = None,
@@ -63,13 +65,14 @@ def run(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Simulate one decode step or one prefill.
+    """Simulate one decode step, one prefill, or a pass that mixes both.
 
     \b
     Examples:
       hwsim run h200-sxm --model gpt-oss-20b --weights experts=mxfp4,default=fp8
       hwsim run h200-sxm --model llama3-70b --weights fp8 --chips 2 --batch 64 --by op
       hwsim run h200-sxm --model llama3-8b --set dram.bandwidth='9.6 TB/s'
+      hwsim run rtx4090 --model llama3-8b --phase mixed --batch 27 --context 1200 --chunk 512
     """
     from hwsim.jobs.run import checked_job
 
@@ -92,6 +95,8 @@ def run(
         parallel=parallel,
         skew=skew,
         mla=mla,
+        chunk=chunk,
+        done=done,
     )
     _finish(job, by, energy, trace, as_json, html)
 

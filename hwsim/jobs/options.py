@@ -60,6 +60,8 @@ class RunOptions:
         parallel: str = "tensor",
         skew: str = "even",
         mla: str = "",
+        chunk: int = 0,
+        done: int = 0,
     ) -> RunOptions:
         """Options from the arguments of `hwsim.run`. raises: InputError with every error found."""
         problems: list[str] = []
@@ -67,6 +69,8 @@ class RunOptions:
             check_choice("phase", phase, PHASES)
         with collect(problems):
             check_positive(batch=batch, context=context, chips=chips)
+        with collect(problems):
+            _check_chunk(phase, chunk, done)
         with collect(problems):
             check_choice("parallel", parallel, KINDS)
         with collect(problems):
@@ -80,7 +84,8 @@ class RunOptions:
             formats = Formats.of(weights, activations, kv, state)
         if problems:
             raise InputError(*problems)
-        return cls(StepOptions(phase, batch, context, chips, parallel, skew, mla=mla), formats, engine or DRIVER)
+        step = StepOptions(phase, batch, context, chips, parallel, skew, mla=mla, chunk=chunk, done=done)
+        return cls(step, formats, engine or DRIVER)
 
     def at(self, **changes: Any) -> RunOptions:
         """The same options for another step: `changes` are fields of StepOptions."""
@@ -93,6 +98,7 @@ class RunOptions:
             "phase": step.phase,
             "batch": step.batch,
             "context": step.context,
+            **({"chunk": step.chunk, "done": step.done} if step.chunk else {}),
             "chips": step.chips,
             "parallel": step.parallel,
             "skew": step.skew,
@@ -108,6 +114,16 @@ def check_positive(**sizes: int) -> None:
     bad = [f"{name}: {value!r} {rule}" for name, value in sizes.items() if value < 1]
     if bad:
         raise InputError(*bad)
+
+
+def _check_chunk(phase: str, chunk: int, done: int) -> None:
+    """raises: InputError for a chunk outside a mixed step, or a mixed step without one."""
+    if phase == "mixed":
+        check_positive(chunk=chunk)
+    elif chunk or done:
+        raise InputError("chunk, done: only a mixed step computes part of a prompt; write phase mixed")
+    if done < 0:
+        raise InputError(f"done: {done} is not a number of tokens; write 0 or more")
 
 
 def check_choice(name: str, value: str, known: Sequence[str]) -> None:

@@ -41,11 +41,14 @@ def run(
     parallel: str = "tensor",
     skew: str = "even",
     mla: str = "",
+    chunk: int = 0,
+    done: int = 0,
 ) -> Result:
     """Simulate one step of `model` on `arch`.
 
     phase:   "decode": one token per sequence, with `context` tokens in the cache; "prefill": a prompt of
-             `context` tokens with an empty cache; the head computes the last position only.
+             `context` tokens with an empty cache; the head computes the last position only; "mixed": a decode step
+             that also computes `chunk` tokens of one prompt, of which `done` were computed before.
     weights: a format, {class: format, "default": format}, or a preset of the model, `published-...`; "released": the
              formats that the model's file names (its `quantization_config`), bf16 where it names none.
     state:   a format; the suffix `_sr` selects stochastic rounding by the machine's units.
@@ -71,6 +74,8 @@ def run(
         parallel=parallel,
         skew=skew,
         mla=mla,
+        chunk=chunk,
+        done=done,
     )
     return job.result()
 

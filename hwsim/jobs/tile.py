@@ -80,10 +80,12 @@ class TileJob:
         ops = workload.ops(step)
         formats.check(workload, step, ops)
         shared = f", {step.chips} chips ({step.parallel})" if step.chips > 1 else ""
-        name = f"{step.phase}, batch {step.batch}, context {step.context:,}, {workload.name}{shared}"
+        part = f", {step.chunk:,} prompt tokens after {step.done:,}" if step.phase == "mixed" else ""
+        name = f"{step.phase}, batch {step.batch}, context {step.context:,}{part}, {workload.name}{shared}"
         config = {"model": workload.config(), "phase": step.phase, "batch": step.batch, "context": step.context}
         config |= {"chips": step.chips, "parallel": step.parallel, "skew": step.skew}
         config |= {"mla": step.mla} if step.mla else {}
+        config |= {"chunk": step.chunk, "done": step.done} if step.chunk else {}
         if workload.unit != "token":  # no phase, no context, one chip
             name = f"batch {step.batch:,}, {workload.name}"
             config = {"model": workload.config(), "unit": workload.unit, "batch": step.batch}
@@ -101,6 +103,7 @@ class TileJob:
             notes=(
                 *beyond(workload, step),
                 *(released_note(workload) if options.formats.published == RELEASED else ()),
+                *slowed(arch, step),
             ),
         )
 
@@ -317,6 +320,15 @@ def beyond(workload: Workload, step: StepOptions) -> tuple[str, ...]:
     if most is None or step.context <= most:
         return ()
     return (f"context {step.context:,} is beyond the {most:,} tokens that {workload.name} was made for",)
+
+
+def slowed(arch: TileMachine, step: StepOptions) -> tuple[str, ...]:
+    """A note on what is known of decode attention in a mixed step, for a mixed step."""
+    if step.phase != "mixed":
+        return ()
+    if arch.serving is None or arch.cores is None:
+        return (f"decode attention beside a chunk: x 1, not measured on {arch.name} (x 1.6 to 2.2 on other GPUs)",)
+    return (f"decode attention beside a chunk: x {arch.serving.mixed_attention:g}, `serving.mixed_attention`",)
 
 
 def resident(arch: TileMachine, workload: Workload, step: StepOptions, formats: Formats) -> tuple[int, int, int]:

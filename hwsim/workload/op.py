@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 #: Phases that a user can choose.
-PHASES = ("decode", "prefill")
+PHASES = ("decode", "prefill", "mixed")
 #: Forms of latent attention; "": as serving software runs it, expanded in prefill and absorbed in decode.
 MLA_FORMS = ("absorbed", "expanded", "cheaper")
 
@@ -91,12 +91,14 @@ class StepOptions:
     """The step that a workload is asked to describe.
 
     phase:    "decode": one token per sequence, with `context` tokens in the cache; "prefill": a prompt of `context`
-              tokens with an empty cache, and the head for the last position only; "draft": one token of the model's
-              multi-token-prediction block.
+              tokens with an empty cache, and the head for the last position only; "mixed": a decode step that also
+              computes `chunk` tokens of one prompt; "draft": one token of the model's multi-token-prediction block.
     chips, parallel: number of chips that share the step, and how: "tensor", "tensor+expert" or "data+expert".
     skew:     how tokens choose experts: "even", or "zipf(a)": unequally, by popularity.
     new:      tokens per sequence in a decode step: 1, or 1 + the number of draft tokens that the step verifies.
     mla:      one of MLA_FORMS, or "".
+    chunk, done: of a mixed step: tokens of the prompt that it computes, and those computed before (`batch` 0: it
+              decodes nothing).
     keep_windows: caches keep every position, even for layers that read only the last ones.
     """
 
@@ -109,11 +111,13 @@ class StepOptions:
     new: int = 1
     keep_windows: bool = False
     mla: str = ""
+    chunk: int = 0
+    done: int = 0
 
     @property
     def tokens(self) -> int:
         """Number of tokens that the step computes."""
-        return self.batch * (self.context if self.phase == "prefill" else self.new)
+        return self.batch * (self.context if self.phase == "prefill" else self.new) + self.chunk
 
 
 class Stored(NamedTuple):
@@ -198,6 +202,8 @@ class AttentionCore:
     """Shape of an attention core: per sequence, `new` tokens after `cached` ones; window 0: all positions.
 
     head_dim: half of the elements that the cache holds per position and KV head (K and V may differ in width).
+    chunk:    part of a prompt, of which `cached` tokens were computed before; else a decode step.
+    mixed:    the step computes both decode steps and a chunk.
     """
 
     sequences: int
@@ -207,6 +213,8 @@ class AttentionCore:
     kv_heads: int
     head_dim: int
     window: int = 0
+    chunk: bool = False
+    mixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,15 +58,16 @@ def prefill_attention(
     rates: PrefillRates,
     window: int = 0,
     query_bytes: int = 2,
+    cached: int = 0,
 ) -> Kernel:
-    """Causal attention of whole prompts; tiles on the diagonal are whole.
+    """Causal attention of whole prompts, or of chunks after `cached` tokens; tiles on the diagonal are whole.
 
     Copied before and after: queries are read, rearranged, written in `query_bytes` and read again, results written,
     keys and values read and cached. Keys of at most a byte are multiplied at the rate of 8 bits.
     """
     side, step = cores.prefill_rows, cores.prefill_keys
     blocks = -(-tokens // side)
-    seen = [min(tokens, i * side) for i in range(blocks, 0, -1)]
+    seen = [cached + min(tokens, i * side) for i in range(blocks, 0, -1)]
     if window:
         seen = [min(s, window + side) for s in seen]
     macs = rates.mac_share * attention_macs(cores, kv_bytes)
@@ -75,6 +76,7 @@ def prefill_attention(
     work = _scheduled(tiles, sequences * heads, cores.count)
     idle = max(0.0, 1 - sum(tiles) * sequences * heads / cores.count / work)
     moved = sequences * tokens * head_dim * ((4 + 2 * query_bytes) * heads + 2 * kv_heads * (2 + kv_bytes))
+    moved += sequences * cached * head_dim * 2 * kv_heads * kv_bytes
     copy = min(rates.copy_bytes * cores.cycles_per_second, cores.peaks.stream)
     return Kernel(rates.launch_seconds, (Wave(1, 0.0, work, 0.0, moved / copy, idle=idle),), int(moved))
 

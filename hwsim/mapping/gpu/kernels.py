@@ -83,6 +83,12 @@ class Kernel:
         """The same kernel, whose time is known in this way."""
         return replace(self, mark=by.mark, uncertainty=by.uncertainty, note=by.note)
 
+    def slowed(self, factor: float) -> Kernel:
+        """The same kernel, whose waves take `factor` times as long."""
+        times = ("read", "core", "result", "store")
+        waves = [replace(w, **{name: factor * getattr(w, name) for name in times}) for w in self.waves]
+        return replace(self, waves=tuple(waves))
+
     @property
     def seconds(self) -> float:
         """Time in closed form; the simulator finds the same from servers and buffers."""

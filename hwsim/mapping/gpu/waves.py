@@ -191,7 +191,8 @@ def _rated(
 def _attention(chip: Chip, op: Op, core: AttentionCore, opd: Operands) -> Kernel:
     """The kernel of the formats of queries and cache, by table or transfer; else its bytes and multiply-adds."""
     cache = needed(opd.cache)
-    found, known = (_decode if core.cached else _prefill)(chip.cores, core, cache, opd.activations)
+    prompts = core.chunk or not core.cached
+    found, known = (_prefill if prompts else _decode)(chip.cores, core, cache, opd.activations)
     if found is None:
         moved = traffic(op, opd).kv
         work = op.macs / attention_macs(chip.cores, bits(cache) / 8)
@@ -199,6 +200,8 @@ def _attention(chip: Chip, op: Op, core: AttentionCore, opd: Operands) -> Kernel
     elif bits(cache) < LEAST_CACHE_BITS:
         note = f"KV cache {cache.name}: no such kernel was measured; fp8's at its bytes, +-{100 * FAR:.0f} %"
         known = Provenance("transferred", FAR, note)
+    if core.mixed and not core.chunk and chip.arch.serving:
+        found = found.slowed(chip.arch.serving.mixed_attention)
     return found.known(known)
 
 
@@ -215,8 +218,8 @@ def _prefill(cores: Cores, core: AttentionCore, cache: Layout, acts: Layout) -> 
     if rates is None:
         return None, known
     heads = core.q_heads, core.kv_heads, core.head_dim
-    found = prefill_attention(core.sequences, core.new, *heads, bits(cache) / 8, cores, rates, core.window, query_bytes)
-    return found, known
+    sizes = core.sequences, core.new, *heads, bits(cache) / 8
+    return prefill_attention(*sizes, cores, rates, core.window, query_bytes, core.cached), known
 
 
 def _decode(cores: Cores, core: AttentionCore, cache: Layout, acts: Layout) -> tuple[Kernel | None, Provenance]:

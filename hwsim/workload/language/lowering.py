@@ -2,7 +2,8 @@
 
 Decode: each of `batch` sequences adds one token to `context` cached ones; it reads their K and V, attends to
 context + 1 positions and writes one. Prefill: a prompt of `context` tokens with an empty cache; attention is causal
-(each position attends to itself and to earlier ones), and the head computes the last position only.
+(each position attends to itself and to earlier ones), and the head computes the last position only. Mixed: a decode
+step and a chunk of a prompt in one pass (`mixed`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import lru_cache
 
 from hwsim.errors import InputError
 from hwsim.workload import vector as passes
+from hwsim.workload.language.mixed import merged
 from hwsim.workload.language.model import Model, Slot
 from hwsim.workload.language.parallel import check, chip_model
 from hwsim.workload.language.parts.latent import Latent
@@ -43,18 +45,38 @@ def lower(model: Model, step: StepOptions) -> tuple[Op, ...]:
     check(model, parallel)
     if step.phase == "draft":
         return _draft(model, step, parallel)
+    if step.phase == "mixed":
+        return _mixed(model, step, parallel)
     if step.phase not in ("decode", "prefill"):
-        raise InputError(f"phase: unknown {step.phase!r}; expected decode or prefill")
+        raise InputError(f"phase: unknown {step.phase!r}; expected decode, prefill or mixed")
     prefill = step.phase == "prefill"
     if prefill and step.new != 1:
         raise InputError("new: prefill verifies no draft tokens; leave it out")
     if not prefill and model.encoder:
         raise InputError(f"{model.name} attends in both directions and makes no tokens one by one; write phase prefill")
-    shapes = _Shapes(chip_model(model, parallel), _step(model, step, parallel, prefill))
-    ops = shapes.embedding()
-    for layer, slots in enumerate(shapes.model.plan):
-        ops += shapes.layer(layer, slots)
-    return (*ops, *shapes.final_norm(), *shapes.head())
+    return _Shapes(chip_model(model, parallel), _step(model, step, parallel, prefill)).ops()
+
+
+def _mixed(model: Model, step: StepOptions, parallel: Parallel) -> tuple[Op, ...]:
+    """The ops of a decode step of `step.batch` sequences and of a chunk of one prompt, in one pass.
+
+    The head computes one position of every sequence, those of prompts that are not finished too. Chips that divide the
+    sequences divide the chunk alike: each has prompts of its own.
+    """
+    if model.encoder:
+        raise InputError(f"{model.name} attends in both directions and makes no tokens one by one; write phase prefill")
+    if step.chunk < 1 or step.done < 0:
+        raise InputError("chunk: a mixed step computes 1 token of a prompt or more; write phase decode for none")
+    on_chip, part = chip_model(model, parallel), -(-step.chunk // parallel.sequences)
+    decoding = replace(step, phase="decode", chunk=0, done=0)
+    both = _step(model, decoding, parallel, prefill=False)
+    sequences = both.batch + 1
+    prompt = replace(both, batch=1, cached=step.done, new=part, prefill=True, routed=step.chunk)
+    tokens = step.batch * step.new + step.chunk
+    whole = replace(both, batch=both.batch * step.new + part, new=1, routed=tokens)
+    shared = _Shapes(on_chip, whole, heads=sequences * step.new if step.batch else 1).ops()
+    decodes = _Shapes(on_chip, both).ops() if step.batch else ()
+    return merged(shared, decodes, _Shapes(on_chip, prompt).ops())
 
 
 def _check_form(model: Model, form: str) -> None:
@@ -104,10 +126,18 @@ def _draft(model: Model, step: StepOptions, parallel: Parallel) -> tuple[Op, ...
 class _Shapes:
     """The ops around the parts: tables, norms, residuals. model: the part on one chip."""
 
-    def __init__(self, model: Model, step: Step):
+    def __init__(self, model: Model, step: Step, heads: int | None = None):
+        """heads: positions that the head computes; None: of every token in decode, of the last of each prompt in
+        prefill, of an encoder, all."""
         self.model, self.step = model, step
-        # positions of each sequence that the head computes: of an encoder, all
-        self.heads = step.batch if step.prefill and not model.encoder else step.tokens
+        self.heads = heads or (step.batch if step.prefill and not model.encoder else step.tokens)
+
+    def ops(self) -> tuple[Op, ...]:
+        """All ops of the step in program order."""
+        ops = self.embedding()
+        for layer, slots in enumerate(self.model.plan):
+            ops += self.layer(layer, slots)
+        return (*ops, *self.final_norm(), *self.head())
 
     def embedding(self) -> list[Op]:
         """One row of the table per token (and one of the positions); each chip reads those in its part."""

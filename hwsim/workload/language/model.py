@@ -185,10 +185,11 @@ class Model:
 
         shared = Parallel(step.chips, step.parallel)
         model, sequences = chip_model(self, shared), -(-step.batch // shared.sequences)
-        tokens = step.context + (step.phase == "decode")
-        return tuple(
-            Kept(role, sequences * rows, row) for role, rows, row in model.kept_by_one(tokens, step.keep_windows)
-        )
+        tokens = step.context + (step.phase in ("decode", "mixed"))
+        found = [Kept(role, sequences * rows, row) for role, rows, row in model.kept_by_one(tokens, step.keep_windows)]
+        if step.phase == "mixed":
+            found += model.kept_by_one(step.done + -(-step.chunk // shared.sequences), step.keep_windows)
+        return tuple(found)
 
     def kept_by_one(self, tokens: int, all_positions: bool = False) -> list[Kept]:
         """Caches and states of one sequence of `tokens`, by role and row, over all layers."""

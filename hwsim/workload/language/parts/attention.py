@@ -208,7 +208,8 @@ class Attention:
         core, half = None, (self.head_dim + self.value_dim) // 2
         if self.causal and not self.source:
             window = self.window or (step.cached % self.chunk + 1 if self.chunk and not step.prefill else self.chunk)
-            core = AttentionCore(step.batch, step.new, step.cached, self.q_heads, self.kv_heads, half, window)
+            sizes = step.batch, step.new, step.cached, self.q_heads, self.kv_heads, half
+            core = AttentionCore(*sizes, window, chunk=step.prefill)
         name = "cross_attention" if self.source else "window_attention" if self.window else "attention"
         return Op(
             name,

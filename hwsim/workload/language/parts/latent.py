@@ -157,7 +157,7 @@ class Latent:
             cache=Cache("kv", self.row, step.batch * step.cached * self.row, step.tokens * self.row),
             inputs=step.tokens * heads * self.key_dim + rows * heads * width,
             outputs=step.tokens * heads * self.v_dim,
-            core=AttentionCore(step.batch, step.new, step.cached, heads, heads, width // 2),
+            core=AttentionCore(step.batch, step.new, step.cached, heads, heads, width // 2, chunk=step.prefill),
         )
         return [up, core]
 
@@ -180,7 +180,9 @@ class Latent:
             cache=Cache("kv", self.row, step.batch * read * self.row, t * self.row),
             inputs=t * (heads * self.row + self.row),
             outputs=t * heads * r,
-            core=None if top else AttentionCore(step.batch, step.new, step.cached, heads, 1, self.row // 2),
+            core=None
+            if top
+            else AttentionCore(step.batch, step.new, step.cached, heads, 1, self.row // 2, chunk=step.prefill),
         )
         back = Op(
             "absorb_v", "attention_proj", layer, "absorbed", (Gemm(t, self.v_dim, r, heads),),
