@@ -239,9 +239,9 @@ def by_op_figure(grid: Grid) -> Any:
 
 
 def _short(seconds: float) -> str:
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+    for name, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
+            return f"{seconds / size:.3g} {name}"
     return f"{seconds / 1e-9:.3g} ns"
 
 
