@@ -26,6 +26,7 @@ EXTRAS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "table": (("pyarrow",), "tables as Parquet"),
     "scale": (("safetensors",), "weights of real models"),
     "gguf": (("gguf",), "GGUF files"),
+    "onnx": (("onnx",), "networks as ONNX files"),
     "arrays": (("ml_dtypes",), "encoded values as arrays of float4, float6, float8"),
     "calibrate": (("scipy",), "hwsim calibrate and hwsim validate"),
     "sample": (("scikit-learn",), "hwsim study --sample"),

@@ -65,7 +65,7 @@ def run(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Simulate one decode step, one prefill, or a pass that mixes both.
+    """Simulate one step: decode, prefill, or both mixed.
 
     \b
     Examples:

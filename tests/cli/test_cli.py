@@ -152,7 +152,7 @@ MISTAKES = [
     ("run h200 --model llama3-8b", "did you mean", "h200-sxm"),
     ("run m0 --model llama3-8", "did you mean", "llama3-8b"),
     ("run m0 --model llama3-8b --weights fp7", "did you mean", "fp"),
-    ("run m0 --model llama3-8b --weights int8 --phase training", "decode or prefill", ""),
+    ("run m0 --model llama3-8b --weights int8 --phase training", "decode, prefill or mixed", ""),
     ("run m0 --model llama3-8b --weights int8 --batch 0", "batch", "positive"),
     ("run m0 --model llama3-8b --weights int8 --context -5", "context", "positive"),
     ("run m0 --model llama3-8b --weights int8 --engine verilog", "simpy or walk", ""),
