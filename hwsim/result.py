@@ -128,7 +128,10 @@ class Result:
     def summary(self) -> tuple[tuple[str, str], ...]:
         """(name, value) of the figures that a reader looks at first; the command prints more."""
         unit = self.config.get("unit", "token")
-        rows = [("time", f"{1e6 * self.seconds:,.4g} us, {self.cycles:,} cycles")]
+        scale, size = next(
+            ((s, u) for s, u in ((1, "s"), (1e3, "ms"), (1e6, "us")) if s * self.seconds >= 1), (1e9, "ns")
+        )
+        rows = [("time", f"{scale * self.seconds:.4g} {size}, {self.cycles:,} cycles")]
         if self.tokens_per_second is not None:
             rows.append((f"{unit}s/s", f"{self.tokens_per_second:,.1f}"))
         rows.append(("limited by", f"{self.limited_by}, {100 * self.over_bound:.2f} % over its bound"))

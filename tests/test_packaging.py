@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import sysconfig
@@ -10,6 +11,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.docs.blocks import blocks
 
 ROOT = Path(__file__).parents[1]
 MACHINES = sorted(path.stem for path in (ROOT / "arch_configs").glob("*.yaml"))
@@ -56,10 +59,10 @@ def test_wheel_holds_the_package_its_data_and_the_machines(wheel):
     assert {f"hwsim/arch_configs/{name}.yaml" for name in MACHINES} <= names
     assert {f"hwsim/arch_configs/studies/{name}.yaml" for name in STUDIES} <= names
     assert {f"hwsim/workload/models/{name}.yaml" for name in MODELS} <= names
-    package = ROOT / "hwsim"
-    ours = {p.relative_to(ROOT).as_posix() for p in package.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
-    assert ours <= names
-    assert {name.split("/")[0].split("-")[0] for name in names} == {"hwsim"}
+    files = [path for package in ("hwsim", "rtl") for path in (ROOT / package).rglob("*")]
+    ours = {path.relative_to(ROOT).as_posix() for path in files if path.is_file() and "__pycache__" not in path.parts}
+    assert ours <= names and "hwsim/py.typed" in names
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"hwsim", "rtl"}
 
 
 def test_wheel_says_what_it_needs(wheel):
@@ -69,7 +72,7 @@ def test_wheel_says_what_it_needs(wheel):
     assert "Requires-Python: >=3.11" in metadata
     assert "License-Expression: Apache-2.0" in metadata
     tools = {"arrays", "calibrate", "dask", "gguf", "html", "report", "sample", "search", "table"}
-    extras = {"rtl", "formal", "fpga", "scale", "dev"} | tools
+    extras = {"rtl", "formal", "fpga", "scale", "dev", "docs"} | tools
     assert extras == {line.split(": ")[1] for line in metadata.splitlines() if line.startswith("Provides-Extra")}
 
 
@@ -105,3 +108,50 @@ def test_installed_command_runs_a_study_with_workers(installed, tmp_path):
 def test_installed_names_load_on_first_use(installed, tmp_path):
     code = "import hwsim; print(hwsim.load_arch('m0').name, hwsim.gemm('m0', m=1, n=32, k=32, weights='int8').macs)"
     assert outside(installed / "python", "-c", code, cwd=tmp_path).split() == ["m0", "1024"]
+
+
+@pytest.fixture(scope="module", params=["wheel", "sdist"])
+def bare(request, tmp_path_factory) -> Path:
+    """The bin folder of an environment into which pip installed the distribution and what it needs."""
+    folder = tmp_path_factory.mktemp(request.param)
+    build = [sys.executable, "-m", "hatchling", "build", "-t", request.param, "-d", folder]
+    subprocess.run(build, cwd=ROOT, check=True)
+    (built,) = folder.glob("hwsim-*")
+    venv.create(folder / "venv", with_pip=True, symlinks=True)
+    programs = folder / "venv" / "bin"
+    outside(programs / "python", "-m", "pip", "install", "--quiet", f"{built}[report,rtl]", cwd=folder)
+    return programs
+
+
+@pytest.mark.slow
+def test_a_bare_environment_runs_the_examples_of_readme(bare, tmp_path):
+    ran = 0
+    for block in blocks("README.md"):
+        if block.language == "python":
+            outside(bare / "python", "-c", block.text, cwd=tmp_path)
+            ran += 1
+        for command in block.commands:
+            words = shlex.split(command)
+            if words[0] in ("hwsim", "python"):
+                outside(bare / words[0], *words[1:], cwd=tmp_path)
+                ran += 1
+    assert ran >= 6 and list((tmp_path / "build" / "rtl").glob("*_tb.v"))
+
+
+@pytest.mark.slow
+def test_a_bare_environment_has_what_the_doctor_says(bare, tmp_path):
+    said = json.loads(outside(bare / "hwsim", "doctor", "--json", cwd=tmp_path))
+    assert Path(said["folder"]).is_relative_to(bare.parent) and all(each["version"] for each in said["core"])
+    extras = {each["name"]: each for each in said["extras"]}
+    assert extras["report"]["version"] and extras["search"]["missing"] == ["optuna"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_of_the_shell(bare, tmp_path, shell):
+    """What the shell would call to complete `hwsim stu`."""
+    assert "hwsim" in outside(bare / "hwsim", "--show-completion", shell, cwd=tmp_path)
+    asked = {"_HWSIM_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": "hwsim stu", "COMP_WORDS": "hwsim stu"}
+    more = {"COMP_CWORD": "1", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    done = subprocess.run([bare / "hwsim"], env={**asked, **more}, capture_output=True, text=True, check=False)
+    assert "study" in done.stdout and "serve" not in done.stdout

@@ -133,7 +133,7 @@ def search(
     \b
     Examples:
       hwsim search nano-formats --maximize tokens_per_second --minimize seconds --trials 60
-      hwsim search my-study.yaml --maximize tokens_per_second --minimize area,energy --subject-to memory.fits
+      hwsim search my-study.yaml --maximize tokens_per_second --minimize dram_bytes --subject-to memory.fits
     """
     from contextlib import nullcontext
 

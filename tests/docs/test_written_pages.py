@@ -41,3 +41,66 @@ def test_the_commands_of_the_page_of_units_run(tmp_path, monkeypatch):
     assert len(found) == 15
     for command in found:
         run_command(command)
+
+
+STUDY = """\
+name: {name}
+machine: edge-mx
+model: mamba2-130m
+run: {{context: 64, weights: int8}}
+grid:
+  run.batch: {batches}
+  machine.dram.bandwidth: [{bandwidths}]
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with the files that the examples of the commands name."""
+    np = pytest.importorskip("numpy")
+    save_file = pytest.importorskip("safetensors.numpy").save_file
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for name, size in (("my-study", 35), ("nano-formats", 4)):
+        batches, bandwidths = list(range(1, size + 1)), ", ".join(f"{50 + 5 * n} GB/s" for n in range(size))
+        (tmp_path / f"{name}.yaml").write_text(STUDY.format(name=name, batches=batches, bandwidths=bandwidths))
+    run_command("hwsim study nano-formats.yaml --workers 1")  # instead of the shipped one of that name
+    for weights in ("fp8", "nvfp4", "seedlm4"):
+        run_command(f"hwsim gemm h200-sxm-regen --m 1 --n 64 --k 64 --weights {weights} --json > {weights}.json")
+    plain = rng.standard_normal((32, 64)).astype(np.float32)
+    fused = {
+        "a.experts.down_proj_blocks": rng.integers(0, 256, (2, 8, 2, 16), np.uint8),
+        "a.experts.down_proj_scales": rng.integers(120, 130, (2, 8, 2), np.uint8),
+    }
+    save_file({"a.q_proj.weight": plain}, "in.safetensors")
+    save_file({"h.0.mlp.c_fc.weight": plain}, "gpt2.safetensors")
+    for name, tensors in (("model", {"a.q_proj.weight": plain}), ("gpt-oss-20b", fused)):
+        (tmp_path / name).mkdir()
+        save_file(tensors, tmp_path / name / "model.safetensors")
+    for name in ("served", "gpt-oss-20b-bf16", "nvfp4-of-modelopt"):
+        (tmp_path / name).mkdir()
+    run_command("hwsim compress model --layout modelopt --format nvfp4 -o nvfp4-of-modelopt")
+    (tmp_path / "PROTEINS").mkdir()
+    for name, lines in (
+        ("A", "1, 2\n2, 1\n2, 3\n3, 2\n"),
+        ("graph_indicator", "1\n1\n1\n"),
+        ("node_labels", "0\n1\n2\n"),
+    ):
+        (tmp_path / "PROTEINS" / f"PROTEINS_{name}.txt").write_text(lines)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_commands_run(place):
+    """All but the shipped study of 1,000 points, which `make study` runs."""
+    commands = [command for block in blocks("docs/cli.md") for command in block.commands if "OPTIONS" not in command]
+    assert len(commands) >= 26
+    for command in commands:
+        if command == "hwsim study nano-formats":
+            continue
+        if "out.safetensors" in command or "-o served/" in command:
+            for old in place.glob("out.safetensors*"):
+                old.unlink()
+            for old in (place / "served").iterdir():
+                old.unlink()
+        run_command(command)

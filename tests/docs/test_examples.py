@@ -1,0 +1,67 @@
+"""docs/examples/: each script runs, and its answer agrees with arithmetic of another kind."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.docs.blocks import ROOT
+
+EXAMPLES = ROOT / "docs" / "examples"
+SCRIPTS = sorted(path.stem for path in EXAMPLES.glob("*.py"))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A script's output and its folder; each runs once, from a folder of its own."""
+    done = {}
+
+    def ran(name):
+        if name not in done:
+            place = tmp_path_factory.mktemp(name)
+            line = [sys.executable, EXAMPLES / f"{name}.py", "out"]
+            env = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+            found = subprocess.run(line, cwd=place, env=env, capture_output=True, text=True, check=False)
+            assert found.returncode == 0, found.stderr
+            done[name] = found.stdout, place / "out"
+        return done[name]
+
+    return ran
+
+
+def test_the_page_lists_every_script():
+    page = (EXAMPLES / "README.md").read_text()
+    assert SCRIPTS and sorted(re.findall(r"\((\w+)\.py\)", page)) == SCRIPTS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_runs_and_writes_the_figures_that_it_names(name, run):
+    if name == "own_format":
+        pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
+    out, folder = run(name)
+    named = re.findall(r"^out/(\S+\.svg)$", out, re.M)
+    assert named and all((folder / each).stat().st_size > 1000 for each in named)
+
+
+@pytest.mark.slow
+def test_formats_are_in_the_order_of_their_bytes(run):
+    """At batch 1 the memory decides, and of 8, 4.25 and 4 bits per value the fewest are the fastest."""
+    speeds = re.findall(r"^(\w+) +([\d.]+) tokens/s, limited by dram$", run("own_npu")[0], re.M)
+    assert [name for name, _ in sorted(speeds, key=lambda row: float(row[1]))] == ["int8", "mxfp4", "seedlm4"]
+
+
+@pytest.mark.slow
+def test_regenerators_grow_with_the_bandwidth_and_stay_below_the_arithmetic(run):
+    """Bytes of other kinds and refresh leave less to regenerate than bandwidth / record."""
+    rows = re.findall(r"^([\d.]+) TB/s: (\d+) regenerators, .*; (\d+) by", run("regenerators")[0], re.M)
+    per = [int(found) / float(bandwidth) for bandwidth, found, _ in rows]
+    assert len(rows) == 4 and max(per) < 1.02 * min(per)
+    assert all(0.6 < int(found) / int(plain) < 1 for _, found, plain in rows)
+
+
+@pytest.mark.slow
+def test_more_bits_are_a_smaller_error_of_the_graph(run):
+    errors = {name: float(e) for name, e in re.findall(r"^(\w+) .*logits ([\d.]+)%$", run("lfds_graph")[0], re.M)}
+    assert errors["mxint8"] < errors["mxfp8"] < errors["mxfp4"]
