@@ -10,7 +10,7 @@ from hwsim.files import html
 from hwsim.files.figure import op_style
 from hwsim.result import KNOWN
 from hwsim.study.grid import Axis, Choice, Grid
-from hwsim.study.metrics import METRICS, Line, fits, unit
+from hwsim.study.metrics import METRICS, Line, fits, step_unit
 from hwsim.study.roofs import cap, machine_roof
 
 #: More points than this make a page that no browser draws with pleasure.
@@ -52,7 +52,7 @@ def page_data(grid: Grid) -> dict[str, Any]:
     listed: list[dict[str, Any]] = []
     points = []
     every: dict[Choice, Line] = grid.lines | grid.failed
-    made = unit(grid.lines.values())
+    made = step_unit(grid.lines.values())
     for choice in sorted([*every, *grid.predicted]):
         point: dict[str, Any] = {"at": list(choice)}
         line = every.get(choice)

@@ -9,7 +9,7 @@ from typing import Any
 from hwsim.files.figure import COLOURS, op_style, pyplot
 from hwsim.result import weakest
 from hwsim.study.grid import Axis, Grid, Panel, ends, plain
-from hwsim.study.metrics import Line, fits, per_token, unit
+from hwsim.study.metrics import Line, fits, per_token, step_unit
 from hwsim.study.roofs import cap, machine_roof
 
 MARKERS = "osD^vPX*<>hd"
@@ -43,7 +43,7 @@ def style(i: int) -> dict[str, Any]:
 def speed_of(grid: Grid) -> tuple[str, Callable[[Line], float]]:
     """Speed of a point, as (label, function): tokens/s or samples/s, or steps/s if one of the points makes neither."""
     if all(line["tokens_per_second"] for line in grid.lines.values()):
-        return f"{unit(grid.lines.values())}s/s", lambda line: line["tokens_per_second"]
+        return f"{step_unit(grid.lines.values())}s/s", lambda line: line["tokens_per_second"]
     return "steps/s", lambda line: 1 / line["seconds"]
 
 
@@ -349,7 +349,7 @@ def front(points: list[tuple[float, float, Any]]) -> list[tuple[float, float, An
 
 def cost_of(grid: Grid) -> tuple[str, Callable[[Line], float]]:
     """Cost per token (or sample), as (axis label, function): energy if every point has it, else DRAM bytes."""
-    one = unit(grid.lines.values())
+    one = step_unit(grid.lines.values())
     if all(per_token(line, line["energy_joules"]) is not None for line in grid.lines.values()):
         return f"energy per {one}, mJ", lambda line: 1e3 * (per_token(line, line["energy_joules"]) or 0.0)
     return f"DRAM bytes per {one}, MB", lambda line: (per_token(line, line["dram_bytes"]) or 0.0) / 1e6
@@ -398,7 +398,7 @@ def pareto_figure(grid: Grid) -> Any:
     for ax in _bottom(axes):
         ax.set_xlabel(name)
     for ax in _left(axes):
-        ax.set_ylabel(f"{unit(grid.lines.values())}s/s per sequence")
+        ax.set_ylabel(f"{step_unit(grid.lines.values())}s/s per sequence")
     shown = [s for s in labels if s in handles]
     _legend(figure, [*[handles[s] for s in shown], edge], [*[labels[s] for s in shown], "Pareto front"],
             series_title(grid))  # fmt: skip

@@ -37,7 +37,7 @@ def tokens(line: Line) -> float | None:
     return round(made) if abs(made - round(made)) <= 1e-9 * made else made
 
 
-def unit(lines: Iterable[Line]) -> str:
+def step_unit(lines: Iterable[Line]) -> str:
     """What the points make one of per sequence: a token; a sample where all of them are steps of graphs."""
     units = {line["config"].get("unit", "token") for line in lines}
     return units.pop() if len(units) == 1 else "token"
