@@ -3,8 +3,8 @@
 *Exact search* of a block: for every seed the least-squares coefficients, quantised; the stored seed has the least
 squared error, then the lowest number. The search skips a seed only where a bound proves it worse: for any
 coefficients, the error is at least |w|^2 - |Q^T w|^2, Q an orthonormal basis of the seed's matrix. The bound is
-used per seed, in float32 with a slack above its rounding, and per cell of directions, by the triangle inequality
-of angles, so that most seeds are never examined.
+used per seed, in float32 with a slack above its rounding, and per group of blocks of like directions, by the triangle
+inequality of angles, so that most seeds are never examined.
 
 source: SeedLM (arXiv 2410.10714), Algorithm 3; exponent rule and tensor scale: the design's section 3.
 """
@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,12 +31,13 @@ from hwsim.formats.operand import Operand, no_scales
 
 __all__ = ["CODECS", "SEEDLM3", "SEEDLM4", "SeedCodec", "SeedFormat", "SeedRecord", "SeedSearch", "search"]
 
-_T = TypeVar("_T")
-
 REFINES = (None, "exponent")
 _WIDEST_SEARCH = 18  # bits of a seed; the tables of the search grow with 2^K
 _CHUNK = 1 << 18  # blocks searched at once
 _RANK = 1e-12  # a singular value below this share of the largest is a zero of an exactly dependent matrix
+_SAMPLE = 64  # blocks whose errors tell how far the others look
+_FARTHER = 1.0  # times the largest of their errors
+_ALONE = 4096  # blocks, up to which one thread searches them all
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class _Tables:
     """Per seed, at index seed - 1; in a partial block all that belongs to missing weights is 0.
 
     values: int32[seeds, C * P], states minus the centre. inverse: float64[seeds, P * C], pseudo-inverse.
-    gain: float64[seeds], largest row norm of it. basis: float32[seeds, P * C], orthonormal, zeros beyond the rank.
+    gain: float64[seeds], largest row norm of it. basis: int16[seeds, >= P * even C], orthonormal, zeros beyond the rank.
     """
 
     values: np.ndarray
@@ -85,16 +85,20 @@ def _values(codec: SeedCodec) -> np.ndarray:
 @lru_cache(maxsize=4)
 def _tables(codec: SeedCodec, rows: int) -> _Tables:
     """Of blocks with `rows` real weights, the first ones."""
+    from hwsim.formats import _seed_tables as kernels
+
     c, p = codec.C, codec.P
     values = _values(codec)
     if rows < c:
         values = values.copy()
         values[:, rows * p :] = 0
     count = len(values)
-    inverse, gain = np.empty((count, p * c)), np.empty(count)
-    basis = np.empty((count, p * c), np.float32)
-    for at in range(0, count, 8192):
-        part = slice(at, at + 8192)
+    inverse, gain = _aligned(count, p * c, np.float64), np.zeros(count)
+    basis, whole = np.zeros((count, p, c)), np.zeros(count, bool)
+    kernels.orthogonal(values, float(codec.denominator), _RANK, inverse, gain, basis, whole, (0,) * c, (0,) * p)
+    dependent = np.flatnonzero(~whole)
+    for at in range(0, len(dependent), 8192):
+        part = dependent[at : at + 8192]
         matrices = values[part].reshape(-1, c, p) / codec.denominator
         left, sizes, right = np.linalg.svd(matrices, full_matrices=False)
         kept = sizes > _RANK * sizes[:, :1]
@@ -103,51 +107,26 @@ def _tables(codec: SeedCodec, rows: int) -> _Tables:
         pseudo[:, :, rows:] = 0
         gain[part] = np.sqrt((pseudo**2).sum(axis=2).max(axis=1))
         inverse[part] = pseudo.reshape(len(pseudo), -1)
-        basis[part] = (left * kept[:, None, :]).swapaxes(1, 2).reshape(len(left), -1)
-    return _Tables(values, inverse, gain, basis)
+        basis[part] = (left * kept[:, None, :]).swapaxes(1, 2)
+    return _Tables(values, inverse, gain, _units(basis))
 
 
-@dataclass(frozen=True, eq=False)
-class _Cells:
-    """Directions, and for each the seeds by growing angle: see `_seed_kernels.fill_cells`."""
+def _units(x: np.ndarray) -> np.ndarray:
+    """int16[n, >= P * even C] of float[n, P, C] from -1 to 1, for `_seed_vectors`; rows begin at lines of memory."""
+    from hwsim.formats._seed_vectors import UNIT
 
-    centres: np.ndarray
-    order: np.ndarray
-    offsets: np.ndarray
-
-
-@lru_cache(maxsize=2)
-def _cells(codec: SeedCodec, count: int, capacity: int) -> _Cells:
-    """Cells around `count` random directions, about a second; which ones changes the time, never the result."""
-    from hwsim.formats import _seed_kernels as kernels
-
-    centres = np.random.default_rng(0).standard_normal((count, codec.C))
-    centres = (centres / np.linalg.norm(centres, axis=1, keepdims=True)).astype(np.float32)
-    seeds = codec.lfsr.period
-    order = np.zeros((count, min(capacity, seeds)), np.uint16 if codec.K <= 16 else np.uint32)
-    offsets = np.zeros((count, kernels.BINS + 1), np.int32)
-    table = _tables(codec, codec.C).basis
-    lengths = (0,) * codec.C, (0,) * codec.P
-    kernels.fill_cells(table, centres, order, offsets, *lengths)
-    return _Cells(centres, order, offsets)
+    n, p, c = x.shape
+    width = p * (c + c % 2)
+    rows = _aligned(n, -(-width // 32) * 32 if p > 1 else width, np.int16)
+    rows[:, :width].reshape(n, p, c + c % 2)[:, :, :c] = np.rint(x * UNIT)
+    return rows
 
 
-def _in_threads(count: int, step: int, threads: int, work: Callable[[int, int], _T]) -> list[_T]:
-    """work(first, last) over pieces of a multiple of `step`, a few per thread; results in order."""
-    size = max(step, -(-count // (4 * threads) // step) * step)
-    edges = [(at, min(at + size, count)) for at in range(0, count, size)]
-    if threads == 1 or len(edges) == 1:
-        return [work(a, b) for a, b in edges]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda edge: work(*edge), edges))
-
-
-def _plan(codec: SeedCodec, blocks: int) -> tuple[int, int] | None:
-    """(cells, longest list) that pay for so many blocks; None: bound every seed."""
-    wide = codec.C > 8
-    if codec.K < 12 or blocks < (20_000 if wide else 6_000):
-        return None
-    return (2048, codec.lfsr.period // 2) if wide else (1024 if blocks < 150_000 else 2048, codec.lfsr.period // 3)
+def _aligned(n: int, width: int, kind: type) -> np.ndarray:
+    """Zeros of shape [n, width]; they begin at a line of memory."""
+    size = np.dtype(kind).itemsize
+    memory = np.zeros(n * width + 64 // size, kind)
+    return memory[-memory.ctypes.data % 64 // size :][: n * width].reshape(n, width)
 
 
 def search(codec: SeedCodec, w: np.ndarray, *, refine: str | None = None, threads: int | None = None) -> SeedSearch:
@@ -161,14 +140,12 @@ def search(codec: SeedCodec, w: np.ndarray, *, refine: str | None = None, thread
     n, rows = w.shape
     w = np.pad(np.asarray(w, dtype=np.float64), ((0, 0), (0, codec.C - rows)))
     tables = _tables(codec, rows)
-    plan = _plan(codec, n) if rows == codec.C else None
-    cells = _cells(codec, *plan) if plan else None
     words = np.full(n, codec.pack(*codec.zero), np.uint64)
     errors = np.zeros(n)
     evaluated = bounded = 0
     for at in range(0, n, _CHUNK):
         part = slice(at, at + _CHUNK)
-        more, bounds = _search_chunk(codec, tables, cells, refine, threads, w[part], words[part], errors[part])
+        more, bounds = _search_chunk(codec, tables, refine, threads, w[part], words[part], errors[part])
         evaluated += more
         bounded += bounds
     return SeedSearch(words, errors, evaluated, bounded)
@@ -177,43 +154,62 @@ def search(codec: SeedCodec, w: np.ndarray, *, refine: str | None = None, thread
 def _search_chunk(
     codec: SeedCodec,
     tables: _Tables,
-    cells: _Cells | None,
     refine: str | None,
     threads: int,
     w: np.ndarray,
     words: np.ndarray,
     errors: np.ndarray,
 ) -> tuple[int, int]:
-    """Fill `words` and `errors` of the blocks w; (seeds evaluated, seeds bounded). cells: None: bound every seed."""
+    """Fill `words` and `errors` of the blocks w; (seeds evaluated, seeds bounded)."""
     from hwsim.formats import _seed_kernels as kernels
+    from hwsim.formats._seed_cells import divide
+    from hwsim.formats._seed_vectors import LANES, UNIT
 
-    lengths = (0,) * codec.C, (0,) * codec.P
+    c, p = codec.C, codec.P
+    lengths = (0,) * c, (0,) * p
     norm2 = np.einsum("ni,ni->n", w, w)
-    unit = (w / np.sqrt(np.where(norm2 > 0, norm2, 1))[:, None]).astype(np.float32)
-    cell, sine2 = np.zeros(len(w), np.int32), np.zeros(len(w), np.float32)
-    centres, order, offsets = (cells.centres, cells.order, cells.offsets) if cells else _NO_CELLS
+    unit = _units((w / np.sqrt(np.where(norm2 > 0, norm2, 1))[:, None])[:, None, :])
+    look, sine2 = np.ones(len(w)), np.zeros(len(w), np.float32)
+    slack = (math.sqrt(c) + math.sqrt(p * c)) / UNIT * 1.1 + 4e-6  # integers instead of real numbers; float32
+    totals = [0, 0]
 
-    def near(a: int, b: int) -> None:
-        kernels.nearest_centre(unit, centres, a, b, cell, sine2, lengths[0], (0,))
+    def find(blocks: np.ndarray) -> None:
+        """Search blocks; at the bottom, those that share a direction are one thread's."""
+        edges, directions = np.array([0] * LANES + [len(blocks)]), np.zeros(((c + 1) // 2, LANES, 2), np.int16)
+        if len(blocks) > _ALONE:
+            divide(unit, blocks, 0, len(blocks), sine2, edges, directions, lengths[0])
 
-    if cells:
-        _in_threads(len(w), kernels.LANES, threads, near)
-    # Neighbours in a vector share a cell and reach about equally far.
-    rank = np.argsort(cell + np.clip(sine2, 0, 1).astype(np.float64) / 2, kind="stable")
+        def work(lane: int) -> tuple[int, int]:
+            evaluated, bounded = kernels.search(
+                tables.basis, tables.inverse, tables.values, tables.gain, tables.gain.min(), float(codec.denominator),
+                codec.exponent_range, codec.q_range, refine is not None, slack,
+                w, unit, norm2, blocks, edges[lane], edges[lane + 1], look, words, errors, *lengths,
+            )  # fmt: skip
+            return evaluated, bounded
 
-    def work(a: int, b: int) -> tuple[int, int]:
-        evaluated, bounded = kernels.search(
-            tables.basis, tables.inverse, tables.values, tables.gain, float(codec.denominator),
-            codec.exponent_range, codec.q_range, refine is not None,
-            w, unit, norm2, rank, a, b, cell, sine2, order, offsets, words, errors, *lengths,
-        )  # fmt: skip
-        return evaluated, bounded
+        pieces = np.flatnonzero(np.diff(edges))
+        with ThreadPoolExecutor(threads) as pool:
+            for evaluated, bounded in pool.map(work, pieces):
+                totals[0] += evaluated
+                totals[1] += bounded
 
-    counts = _in_threads(len(w), 1024 if cells else kernels.LANES, threads, work)
-    return sum(e for e, _ in counts), sum(b for _, b in counts)
-
-
-_NO_CELLS = (np.zeros((0, 1), np.float32), np.zeros((0, 1), np.uint16), np.zeros((0, 1), np.int32))
+    # Where every coefficient rounds to 0 with every seed, the record is that of zeros.
+    lost = np.sqrt(norm2) * tables.gain.max() < 0.499 * 2.0 ** codec.exponent_range[0]
+    for i in range(c):
+        errors[lost] += w[lost, i] * w[lost, i]
+    todo = np.flatnonzero(~lost)
+    if len(todo) > _ALONE:
+        few = todo[:: len(todo) // _SAMPLE]
+        find(few.copy())
+        share = errors[few] / norm2[few]
+        look[:] = min(1.0, _FARTHER * share[share <= 4 * np.median(share)].max())
+    while len(todo):
+        find(todo)
+        share = np.minimum(errors[todo] / norm2[todo], 1.0)
+        left = share > look[todo]
+        look[todo[left]] = share[left]
+        todo = todo[left]
+    return totals[0], totals[1]
 
 
 @dataclass(frozen=True)
@@ -323,7 +319,7 @@ class SeedFormat(Format):
 
     def integers(self, encoded: Encoded) -> tuple[np.ndarray, np.ndarray]:
         """(int64[..., seed blocks, C] exact S_i, int8[..., seed blocks] exponents): w = S_i 2^(e+s) / (2^(K-1) - 1)."""
-        from hwsim.formats import _seed_kernels as kernels
+        from hwsim.formats import _seed_fit as kernels
 
         codec, words = self.codec, np.ascontiguousarray(encoded.codes, np.uint64).reshape(-1)
         if words.size and not (words & np.uint64(codec.lfsr.period)).all():
