@@ -30,8 +30,9 @@ SHAPE = Shape()
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Steps of a run, sequences per step, and the learning rate: a linear rise over `warmup` steps to `rate`, which then
-    stays until it falls linearly over the last `decay` steps.
+    """Steps of a run, sequences per step, and the learning rate.
+
+    The rate rises linearly to `rate` over `warmup` steps, stays there, and falls linearly over the last `decay` steps.
     """
 
     steps: int = 300
