@@ -8,13 +8,14 @@ step and a chunk of a prompt in one pass (`mixed`).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from hwsim.errors import InputError
 from hwsim.workload import vector as passes
-from hwsim.workload.language.mixed import merged
+from hwsim.workload.language.mixed import alone, merged
 from hwsim.workload.language.model import Model, Slot
 from hwsim.workload.language.parallel import check, chip_model
 from hwsim.workload.language.parts.latent import Latent
@@ -63,20 +64,68 @@ def _mixed(model: Model, step: StepOptions, parallel: Parallel) -> tuple[Op, ...
     The head computes one position of every sequence, those of prompts that are not finished too. Chips that divide the
     sequences divide the chunk alike: each has prompts of its own.
     """
+    whole, both, prompt = _mixed_steps(model, step, parallel)
+    on_chip, sequences = chip_model(model, parallel), both.batch + 1
+    shared = _Shapes(on_chip, whole, heads=sequences * step.new if step.batch else 1).ops()
+    decodes = _Shapes(on_chip, both).ops() if step.batch else ()
+    return merged(shared, decodes, _Shapes(on_chip, prompt).ops())
+
+
+def _mixed_steps(model: Model, step: StepOptions, parallel: Parallel) -> tuple[Step, Step, Step]:
+    """(all tokens as if each were decoded, the decode steps, the chunk) of a mixed step. raises: InputError."""
     if model.encoder:
         raise InputError(f"{model.name} attends in both directions and makes no tokens one by one; write phase prefill")
     if step.chunk < 1 or step.done < 0:
         raise InputError("chunk: a mixed step computes 1 token of a prompt or more; write phase decode for none")
-    on_chip, part = chip_model(model, parallel), -(-step.chunk // parallel.sequences)
-    decoding = replace(step, phase="decode", chunk=0, done=0)
-    both = _step(model, decoding, parallel, prefill=False)
-    sequences = both.batch + 1
+    part = -(-step.chunk // parallel.sequences)
+    both = _step(model, replace(step, phase="decode", chunk=0, done=0), parallel, prefill=False)
     prompt = replace(both, batch=1, cached=step.done, new=part, prefill=True, routed=step.chunk)
     tokens = step.batch * step.new + step.chunk
-    whole = replace(both, batch=both.batch * step.new + part, new=1, routed=tokens)
-    shared = _Shapes(on_chip, whole, heads=sequences * step.new if step.batch else 1).ops()
-    decodes = _Shapes(on_chip, both).ops() if step.batch else ()
-    return merged(shared, decodes, _Shapes(on_chip, prompt).ops())
+    return replace(both, batch=both.batch * step.new + part, new=1, routed=tokens), both, prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The ops of a mixed step by what their time depends on, in any order.
+
+    shared: on the number of all tokens; head: on that of sequences; decodes: on the decode steps' number and context;
+    prompt: on the chunk and what was computed before it. Each op comes as often as there are layers with it.
+    """
+
+    shared: tuple[Op, ...] = ()
+    head: tuple[Op, ...] = ()
+    decodes: tuple[Op, ...] = ()
+    prompt: tuple[Op, ...] = ()
+
+
+def shared_parts(model: Model, step: StepOptions) -> Parts:
+    """`shared` and `head` of a mixed step. raises: InputError."""
+    parallel = Parallel(step.chips, step.parallel)
+    whole, both, prompt = _mixed_steps(model, step, parallel)
+    shapes = _Shapes(chip_model(model, parallel), whole, heads=both.batch + 1)
+    head = (*shapes.final_norm(), *shapes.head())
+    ops = shapes.ops()
+    body = ops[: len(ops) - len(head)]
+    chunk = {(op.layer, op.name) for op in _Shapes(shapes.model, prompt).ops()}
+    return Parts(tuple(op for op in body if not alone(op) and (op.layer, op.name) in chunk), head)
+
+
+def own_parts(model: Model, step: StepOptions) -> Parts:
+    """`decodes` and `prompt` of a mixed step: what each computes by itself. raises: InputError.
+
+    Each shape of part is asked once, however many layers have it.
+    """
+    parallel = Parallel(step.chips, step.parallel)
+    _, both, prompt = _mixed_steps(model, step, parallel)
+    parts = Counter(slot.part for slots in chip_model(model, parallel).plan for slot in slots)
+    decodes: list[Op] = []
+    chunks: list[Op] = []
+    for part, times in parts.items():
+        mine, theirs = part.ops(both, 0), part.ops(prompt, 0)
+        names = {op.name for op in mine} & {op.name for op in theirs}
+        decodes += times * [op for op in mine if alone(op) or op.name not in names]
+        chunks += times * [op for op in theirs if alone(op) or op.name not in names]
+    return Parts(decodes=tuple(decodes), prompt=tuple(chunks))
 
 
 def _check_form(model: Model, form: str) -> None:

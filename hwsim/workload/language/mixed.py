@@ -16,7 +16,7 @@ def _place(op: Op) -> tuple[int, str]:
     return op.layer, op.name
 
 
-def _alone(op: Op) -> bool:
+def alone(op: Op) -> bool:
     """Whether the op reads or writes a cache, which each sequence has of its own."""
     return op.cache is not None or op.core is not None or op.kind == "attention"
 
@@ -34,7 +34,7 @@ def merged(shared: Sequence[Op], decodes: Sequence[Op], prompt: Sequence[Op]) ->
     """
     if not decodes:
         whole = {_place(op): op for op in shared}
-        return tuple(op if _alone(op) or _place(op) not in whole else whole[_place(op)] for op in prompt)
+        return tuple(op if alone(op) or _place(op) not in whole else whole[_place(op)] for op in prompt)
     return tuple(_merge(shared, decodes, prompt))
 
 
@@ -47,7 +47,7 @@ def _merge(shared: Sequence[Op], decodes: Sequence[Op], prompt: Sequence[Op]) ->
             continue
         yield from prompt[at:place]  # only the chunk has them
         at = place + 1
-        if _alone(op):
+        if alone(op):
             yield _marked(op, True)
             yield _marked(prompt[place], True)
         else:

@@ -354,7 +354,7 @@ def test_a_draft_step_reads_the_block_and_the_head(name):
 
 def test_refusals():
     nano = load_model("nemotron3-nano-30b-a3b")
-    with pytest.raises(InputError, match="unknown 'train'; expected decode or prefill"):
+    with pytest.raises(InputError, match="unknown 'train'; expected decode, prefill or mixed"):
         lower(nano, "train", 1, 1)
     with pytest.raises(InputError, match="prefill verifies no draft tokens"):
         lower(nano, "prefill", 1, 8, tokens=2)

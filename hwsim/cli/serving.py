@@ -1,0 +1,204 @@
+"""`hwsim serve`: a model in steady state, or under load."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hwsim.cli.options import Acts, ArchName, Json, Set, Weights, app, read_options
+
+if TYPE_CHECKING:
+    from hwsim.jobs.serve import Request
+    from hwsim.jobs.serving.load import Load, Run
+
+
+@app.command()
+def serve(
+    arch: ArchName,
+    model: Annotated[str, typer.Option(help="a model name (`hwsim model` lists them), a YAML file, or a config.json")],
+    isl: Annotated[int, typer.Option(help="input tokens per request")] = 8192,
+    osl: Annotated[int, typer.Option(help="output tokens per request")] = 16384,
+    batch: Annotated[str, typer.Option(help="number of sequences, or max: as many as fit in memory")] = "max",
+    chips: Annotated[int, typer.Option(help="number of chips that share the model")] = 1,
+    parallel: Annotated[str, typer.Option(help="parallelism: tensor, tensor+expert or data+expert")] = "tensor",
+    weights: Weights = "released",
+    activations: Acts = None,
+    kv: Annotated[str | None, typer.Option(help="KV cache format")] = None,
+    state: Annotated[str | None, typer.Option(help="SSM state format")] = None,
+    stack: Annotated[
+        str | None,
+        typer.Option(help="the software around the kernels: default, trtllm, vllm, ..., a YAML path, or none"),
+    ] = None,
+    keep_windows: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep-windows/--free-windows",
+            help="whether the KV cache keeps every position of sliding-window layers; default: by the stack",
+        ),
+    ] = None,
+    drafts: Annotated[
+        int, typer.Option(help="draft tokens per step, from the model's multi-token-prediction block")
+    ] = 0,
+    acceptance: Annotated[
+        str, typer.Option(help="acceptance probability of each draft token, given that the earlier ones are accepted")
+    ] = "",
+    mla: Annotated[
+        str, typer.Option(help="latent attention: absorbed, expanded or cheaper; default: as the phase is served")
+    ] = "",
+    rate: Annotated[str | None, typer.Option(metavar="R", help="requests that arrive, for example 8/s")] = None,
+    trace: Annotated[
+        str | None, typer.Option(metavar="FILE", help="requests with arrivals: CSV, Azure, BurstGPT, Mooncake")
+    ] = None,
+    concurrency: Annotated[int | None, typer.Option(metavar="N", help="users, each with one request at a time")] = None,
+    requests: Annotated[
+        int | None, typer.Option(metavar="N", help="number of requests; default: all of the trace, else 1,000")
+    ] = None,
+    lengths: Annotated[
+        str | None,
+        typer.Option(help="tokens in and out: 1024/256, 512..2048/64..256, lognormal(1024,0.8)/256, or a file of them"),
+    ] = None,
+    arrivals: Annotated[str, typer.Option(help="gaps: poisson, gamma(0.5), constant or at-once")] = "poisson",
+    scheduler: Annotated[
+        str, typer.Option(help="rules of vllm, trtllm, trtllm-max-util, sglang, or static batches")
+    ] = "vllm",
+    budget: Annotated[int | None, typer.Option(help="tokens of a pass; default: the engine's")] = None,
+    max_seqs: Annotated[int | None, typer.Option(help="sequences of a pass; default: the engine's")] = None,
+    block: Annotated[int | None, typer.Option(help="tokens of a block of the KV cache; default: the engine's")] = None,
+    kv_tokens: Annotated[int | None, typer.Option(help="room of the KV cache; default: what the memory leaves")] = None,
+    prefix_cache: Annotated[
+        bool, typer.Option("--prefix-cache/--no-prefix-cache", help="whether blocks of prompts are found again")
+    ] = True,
+    slo: Annotated[str | None, typer.Option(help="limits that a good request meets: ttft=500ms,tpot=30ms")] = None,
+    find_rate: Annotated[
+        bool, typer.Option("--find-rate", help="find the highest rate at which 99 % of the requests are good")
+    ] = False,
+    replicas: Annotated[int, typer.Option(help="engines, each on --chips chips")] = 1,
+    router: Annotated[
+        str,
+        typer.Option(help="round-robin, least-outstanding, least-kv, prefix-affinity or two-choices"),
+    ] = "round-robin",
+    disaggregate: Annotated[
+        str | None, typer.Option(metavar="P:D", help="prefill and decode replicas apart, for example 2:6")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of drawn arrivals, lengths and acceptance")] = 1,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="write a row per request: .csv or .jsonl")] = None,
+    timeline: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="write running, waiting and KV over time, or, as .json, a trace")
+    ] = None,
+    set_: Set = None,
+    energy: Annotated[bool, typer.Option("--energy", help="print each term of the energy with its source")] = False,
+    as_json: Json = False,
+) -> None:
+    """Serve a model in steady state, or under load with --rate, --trace or --concurrency.
+
+    Steady state prints tokens/s per chip and per user, the time per output token, and how many sequences fit in memory.
+    Requests do not queue: the time to first token is that of a prefill alone. Under load, requests arrive over time, an
+    engine's scheduler composes passes, and the distributions of TTFT, TPOT, ITL and E2E are printed.
+
+    \b
+    Examples:
+      hwsim serve b200 --model gpt-oss-20b --weights published-mxfp4 --batch 64
+      hwsim serve h100-sxm --model llama3-8b --weights fp8 --kv fp8 --stack trtllm --isl 1024 --osl 1024 --batch 32
+      hwsim serve h100-sxm --model llama3-8b --rate 8/s --lengths 1024/256 --slo ttft=500ms,tpot=30ms
+      hwsim serve h100-sxm --model llama3-70b --chips 4 --trace requests.csv --out served.csv
+    """
+    from hwsim.jobs.serve import Request
+    from hwsim.jobs.serve import serve as steady
+    from hwsim.report.serving import served_text
+
+    problems: list[str] = []
+    formats, settings = read_options(weights, set_, None, problems)
+    sequences = None
+    chances: tuple[float, ...] = ()
+    if batch != "max":
+        sequences = int(batch) if batch.isdecimal() and int(batch) else None
+        problems += (
+            [f"--batch: {batch!r} is not a batch size; write a whole number above 0, for example `--batch 64`, or max"]
+            if sequences is None
+            else []
+        )
+    try:
+        chances = tuple(float(x) for x in acceptance.split(",") if x)
+    except ValueError:
+        problems.append(f"--acceptance: {acceptance!r} is not a list of probabilities; write, for example, 0.9,0.8")
+    request = Request(
+        model, isl, osl, formats, activations, kv, state, chips, parallel,
+        drafts=drafts, acceptance=chances, keep_windows=keep_windows, stack=stack, mla=mla,
+    )  # fmt: skip
+    if rate is not None or trace is not None or concurrency is not None:
+        from hwsim.jobs.serving.load import Load
+
+        if batch != "max":
+            problems.append("--batch: under load, sequences come and go; write --max-seqs for the most at once")
+        load = Load(
+            rate, trace, concurrency, requests, lengths, arrivals, scheduler, budget, max_seqs, block, kv_tokens,
+            prefix_cache, replicas, router, disaggregate, slo, seed,
+        )  # fmt: skip
+        _under_load(arch, request, load, settings, problems, find_rate, out, timeline, as_json)
+        return
+    loads = {
+        "--requests": requests, "--lengths": lengths, "--budget": budget, "--max-seqs": max_seqs, "--slo": slo,
+        "--disaggregate": disaggregate, "--kv-tokens": kv_tokens, "--block": block, "--out": out,
+        "--timeline": timeline, "--find-rate": find_rate or None,
+    }  # fmt: skip
+    problems += [
+        f"{name}: needs requests that arrive; write --rate, --trace or --concurrency too"
+        for name, value in loads.items()
+        if value is not None
+    ]
+    found = steady(arch, request, sequences, settings, problems)
+    print(json.dumps(found.to_dict(), indent=2) if as_json else served_text(found, energy))
+
+
+def _under_load(
+    arch: str,
+    request: Request,
+    load: Load,
+    settings: tuple[tuple[str, str], ...],
+    problems: list[str],
+    find: bool,
+    out: Path | None,
+    timeline: Path | None,
+    as_json: bool,
+) -> None:
+    """Serve a load, print the figures, write the files that were asked for."""
+    from hwsim.files.whole import check_writable
+    from hwsim.jobs.serving.load import Traffic, find_rate, with_rate
+    from hwsim.report.traffic import capacity_text, traffic_text
+
+    if out and out.suffix not in (".csv", ".jsonl"):
+        problems.append(f"--out: {out} has no known ending; write a name that ends in .csv or .jsonl")
+    if timeline and timeline.suffix not in (".csv", ".json"):
+        problems.append(f"--timeline: {timeline} has no known ending; write .csv, or .json for ui.perfetto.dev")
+    traffic = Traffic(arch, request, load, settings, problems)
+    for path in (out, timeline):
+        if path:
+            check_writable(path)
+    capacity = find_rate(traffic) if find else None
+    if capacity:
+        traffic.load = with_rate(load, capacity.rate)
+    run = traffic.run(capacity.rate if capacity else None)
+    _write(run, out, timeline)
+    if as_json:
+        more = {"capacity": {"rates": capacity.rates, "runs": capacity.runs}} if capacity else {}
+        print(json.dumps(run.served.to_dict() | more, indent=2))
+        return
+    print(traffic_text(run.served))
+    if capacity:
+        print(capacity_text(capacity, load.slo))
+
+
+def _write(run: Run, out: Path | None, timeline: Path | None) -> None:
+    from hwsim.files.whole import write_whole
+    from hwsim.jobs.serving.timeline import occupancy, perfetto
+    from hwsim.report.traffic import requests_text
+
+    if out:
+        write_whole(out, requests_text(run, out.suffix == ".jsonl"))
+    if timeline and timeline.suffix == ".json":
+        write_whole(timeline, json.dumps(perfetto(run), separators=(",", ":")))
+    elif timeline:
+        write_whole(timeline, occupancy(run))

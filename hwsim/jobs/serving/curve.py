@@ -1,0 +1,66 @@
+"""A function between knots: straight lines, refined where they are used until the middle of a cell is close enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Cell(NamedTuple):
+    """A straight line from (low, at_low) to (high, at_high)."""
+
+    low: int
+    high: int
+    at_low: float
+    at_high: float
+
+    @property
+    def slope(self) -> float:
+        """Per unit of x."""
+        return (self.at_high - self.at_low) / (self.high - self.low) if self.high > self.low else 0.0
+
+    def at(self, x: float) -> float:
+        """The line at x."""
+        return self.at_low + self.slope * (x - self.low)
+
+
+class Curve:
+    """`value` between whole numbers, evaluated where a cell needs it; a cell depends on no other query.
+
+    tolerance: how far the middle of a cell may be from its line. least: width below which cells are not divided.
+    error: the farthest middle of a cell that was used.
+    """
+
+    def __init__(self, value: Callable[[int], float], tolerance: float, least: int = 16, start: int = 256):
+        self.value, self.tolerance, self.least, self.start = value, tolerance, least, start
+        self.known: dict[int, float] = {}
+        self.off: dict[tuple[int, int], float] = {}
+        self.error = 0.0
+
+    def __call__(self, x: int) -> float:
+        """The value at x by the cell that holds it."""
+        return self.cell(x).at(x)
+
+    def exact(self, x: int) -> float:
+        """The value itself."""
+        if x not in self.known:
+            self.known[x] = self.value(x)
+        return self.known[x]
+
+    def cell(self, x: float) -> Cell:
+        """The cell of x: first by powers of two, then by halves."""
+        low, high = 0, self.start
+        while x >= high:
+            low, high = high, 2 * high
+        while high - low > self.least and self._off(low, high) > self.tolerance:
+            middle = (low + high) // 2
+            low, high = (low, middle) if x < middle else (middle, high)
+        if high - low > self.least:
+            self.error = max(self.error, self._off(low, high))
+        return Cell(low, high, self.exact(low), self.exact(high))
+
+    def _off(self, low: int, high: int) -> float:
+        if (low, high) not in self.off:
+            middle = self.exact((low + high) // 2)
+            self.off[low, high] = abs(middle - (self.exact(low) + self.exact(high)) / 2)
+        return self.off[low, high]

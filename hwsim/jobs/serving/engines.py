@@ -1,0 +1,62 @@
+"""The engines that can be imitated, and their defaults by the machine's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hwsim.jobs.serving.scheduler import Limits, Scheduler
+from hwsim.jobs.serving.sglang import Sglang
+from hwsim.jobs.serving.static import Static
+from hwsim.jobs.serving.trtllm import MaxUtilization, TensorRtLlm
+from hwsim.jobs.serving.vllm import Vllm
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """scheduler: its rules. defaults: (budget, seats) by the device's bytes. block: tokens. mixed_graphs: passes with
+    prompts are captured too. notes: what of it is not imitated.
+    """
+
+    scheduler: type[Scheduler]
+    defaults: Callable[[int], tuple[int, int]]
+    block: int = 16
+    chunked: bool = True
+    mixed_graphs: bool = True
+    caching: bool = True
+    notes: tuple[str, ...] = ()
+
+
+def _vllm(memory: int) -> tuple[int, int]:
+    """`vllm serve` (vllm/engine/arg_utils.py): 8,192 and 1,024 from 70 GiB on, else 2,048 and 256."""
+    return (8192, 1024) if memory >= 70 * 2**30 else (2048, 256)
+
+
+def _sglang(memory: int) -> tuple[int, int]:
+    """`chunked_prefill_size` (server_args.py): 2,048 under 35 GB, 4,096 to 60, 8,192 to 160, 16,384 above."""
+    sizes = ((35e9, 2048), (60e9, 4096), (160e9, 8192))
+    return next((size for most, size in sizes if memory < most), 16384), 1024
+
+
+_NO_ASYNC = (
+    "composing a pass while the one before runs is not imitated: a request starts one pass earlier than it would"
+)
+#: Names of `--scheduler`.
+ENGINES: dict[str, Engine] = {
+    "vllm": Engine(Vllm, _vllm, notes=(_NO_ASYNC,)),
+    "trtllm": Engine(TensorRtLlm, lambda memory: (8192, 2048), 32, chunked=False, mixed_graphs=False),
+    "trtllm-max-util": Engine(MaxUtilization, lambda memory: (8192, 2048), 32, chunked=False, mixed_graphs=False),
+    "sglang": Engine(
+        Sglang,
+        _sglang,
+        mixed_graphs=False,
+        notes=("blocks of 16 tokens where SGLang's radix tree shares single tokens", "no overlap of passes"),
+    ),
+    "static": Engine(Static, lambda memory: (8192, 1024), mixed_graphs=False, caching=False),
+}
+
+
+def limits(engine: Engine, memory: int, budget: int | None, seats: int | None, drafts: int) -> Limits:
+    """The engine's limits, stated or by default."""
+    tokens, sequences = engine.defaults(memory)
+    return Limits(budget or tokens, seats or sequences, drafts, engine.chunked)

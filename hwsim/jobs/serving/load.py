@@ -1,0 +1,410 @@
+"""`hwsim serve` under load: requests over time on replicas of one deployment. One question, one answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence as Many
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hwsim import __version__
+from hwsim.arch import Arch
+from hwsim.errors import InputError, collect, nearest
+from hwsim.jobs.serve import Deployment
+from hwsim.jobs.serve import Request as Steady
+from hwsim.jobs.serving import figures
+from hwsim.jobs.serving.arrivals import Gaps, Lengths, read_rate
+from hwsim.jobs.serving.engines import ENGINES, limits
+from hwsim.jobs.serving.figures import Slo, Spread
+from hwsim.jobs.serving.fleet import Fleet, Outcome, Transfer
+from hwsim.jobs.serving.pool import Pool
+from hwsim.jobs.serving.replica import Replica
+from hwsim.jobs.serving.requests import TICKS, Request, ticks
+from hwsim.jobs.serving.room import Room, kv_room
+from hwsim.jobs.serving.router import ROUTERS
+from hwsim.jobs.serving.scheduler import Limits
+from hwsim.jobs.serving.simulated import Simulated
+from hwsim.jobs.serving.steptimes import graph_sizes
+from hwsim.jobs.serving.traces import Trace, read_trace
+from hwsim.workload.language.model import Model
+
+#: Share of requests that must meet the limits at the rate that `--find-rate` finds.
+ATTAINED = 0.99
+#: Requests per second at which the search for a rate gives up.
+LEAST_RATE, MOST_RATE = 1e-4, 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What drives the engines, and how they are set up. None: the engine's default.
+
+    rate: requests per second (`8/s`); trace: a file with arrivals; users: so many at all times. One of the three.
+    requests: how many (None: all of a trace, else 1,000). lengths: IN/OUT or a file (None: the steady isl and osl).
+    disaggregate: `P:D`, prefill and decode replicas.
+    """
+
+    rate: str | None = None
+    trace: str | None = None
+    users: int | None = None
+    requests: int | None = None
+    lengths: str | None = None
+    arrivals: str = "poisson"
+    scheduler: str = "vllm"
+    budget: int | None = None
+    max_seqs: int | None = None
+    block: int | None = None
+    kv_tokens: int | None = None
+    prefix_cache: bool = True
+    replicas: int = 1
+    router: str = "round-robin"
+    disaggregate: str | None = None
+    slo: str | None = None
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The answer. Times in seconds; rates per second of the run, from the first arrival to the last token.
+
+    step_error: the largest error of checked passes, a share: parts between knots against whole simulated passes.
+    good: requests per second that meet all limits; missed: of each limit, how many requests miss it.
+    running, waiting, kv: (mean over time, most) of sequences and of the share of blocks held, all replicas.
+    """
+
+    machine: str
+    model: str
+    engine: str
+    load: Load
+    chips: int
+    replicas: int
+    prefills: int
+    limits: Limits
+    room: Room
+    step_error: float | None
+    requests: int
+    refused: tuple[tuple[int, str], ...]
+    seconds: float
+    input_tokens: int
+    output_tokens: int
+    ttft: Spread | None
+    tpot: Spread | None
+    itl: Spread | None
+    e2e: Spread | None
+    good: float | None
+    missed: dict[str, int]
+    preemptions: int
+    recomputed_tokens: int
+    cached_tokens: int
+    passes: int
+    busy: float
+    running: tuple[float, int]
+    waiting: tuple[float, int]
+    kv: tuple[float, float]
+    notes: tuple[str, ...]
+    version: str = __version__
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Output tokens, all chips."""
+        return self.output_tokens / self.seconds if self.seconds else 0.0
+
+    @property
+    def attained(self) -> float:
+        """Share of requests that meet all limits."""
+        return (self.good or 0.0) * self.seconds / self.requests if self.requests else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        from dataclasses import asdict
+
+        return {"schema": 2, **asdict(self), "tokens_per_second": self.tokens_per_second}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """An answer with what it was made of, for files."""
+
+    served: Served
+    outcome: Outcome = field(repr=False)
+
+
+class Traffic:
+    """One deployment under load; step times are simulated once for all its runs. raises: InputError, all at once."""
+
+    def __init__(
+        self,
+        arch: Arch | str,
+        steady: Steady,
+        load: Load,
+        overrides: Many[tuple[str, str]] = (),
+        found: Many[str] = (),
+    ):
+        problems = list(found)
+        self.load, self.chips = load, steady.chips
+        self.trace: Trace | None = None
+        self.gaps, self.lengths, self.slo, self.rate = Gaps("poisson", 1.0), None, Slo(), None
+        self.prefills, self.decodes = 0, load.replicas
+        with collect(problems):
+            _one_source(load)
+        with collect(problems):
+            self.rate = read_rate(load.rate) if load.rate is not None else None
+        with collect(problems):
+            self.gaps = Gaps.of(load.arrivals)
+        with collect(problems):
+            self.lengths = Lengths.of(load.lengths or f"{max(steady.isl, 1)}/{max(steady.osl, 1)}")
+        with collect(problems):
+            self.trace = read_trace(Path(load.trace)) if load.trace else None
+        with collect(problems):
+            self.slo = Slo.of(load.slo)
+        with collect(problems):
+            _names(load)
+        with collect(problems):
+            _sizes(load)
+        with collect(problems):
+            self.prefills, self.decodes = _split(load)
+        deployment = None
+        with collect(problems):
+            deployment = Deployment(arch, steady, overrides)
+        if problems:
+            raise InputError(*problems)
+        assert deployment is not None, "there were no errors"
+        self.deployment, self.arch = deployment, deployment.arch
+        if not isinstance(self.deployment.model, Model):
+            raise InputError(f"{self.deployment.model.name}: is no language model; write one that makes tokens")
+        self.model: Model = self.deployment.model
+        self.engine = ENGINES[load.scheduler]
+        memory = (self.arch.serving and self.arch.serving.reported_bytes) or self.arch.dram.capacity_bytes
+        self.limits = limits(self.engine, memory, load.budget, load.max_seqs, steady.drafts)
+        if self.limits.budget < 1 + steady.drafts:
+            raise InputError(f"--budget: {self.limits.budget} tokens are less than one sequence takes in a pass")
+        size = load.block or self.engine.block
+        self.room = kv_room(
+            self.arch, self.model, self.deployment.options, self.limits.budget, size, self.limits.seats,
+            load.kv_tokens, self.deployment.keep_windows,
+        )  # fmt: skip
+        graphs = graph_sizes(self.limits.seats)
+        self.steps = Simulated(
+            self.arch, self.model, self.deployment.options, self.deployment.stack, graphs, self.engine.mixed_graphs,
+            1 + steady.drafts,
+        )  # fmt: skip
+        self.acceptance = steady.acceptance
+
+    @cached_property
+    def transfer(self) -> Transfer | None:
+        """The link between prefill and decode replicas: the ports of one replica's chips, side by side."""
+        if not self.prefills:
+            return None
+        link = self.arch.link
+        if link is None:
+            raise InputError(f"{self.arch.name}: --disaggregate needs a `link`, which this machine lacks; add one")
+        seconds = self.room.token_bytes / float(link.bytes_per_cycle * self.arch.clock_hz)
+        return Transfer(ticks(seconds), ticks(float(link.latency_cycles / self.arch.clock_hz)))
+
+    def requests(self, rate: float | None = None, seed: int | None = None) -> list[Request]:
+        """The requests of the load; rate and seed: instead of its own."""
+        load = self.load
+        if self.trace is not None:
+            return self.trace.requests(self.room.size, load.requests)
+        assert self.lengths is not None, "lengths were read"
+        gaps = self.gaps if load.users is None else Gaps("at-once", 0.0)
+        count = load.requests or 1000
+        return self.lengths.requests(count, gaps, rate or self.rate or 1.0, seed or load.seed, self.room.size)
+
+    def run(self, rate: float | None = None, seed: int | None = None, stretch: bool = True, check: bool = True) -> Run:
+        """Serve the load. stretch: as in `Replica`; check: compare passes with whole simulated ones."""
+        requests, too_long = [], []
+        most = self.model.max_context
+        for request in self.requests(rate, seed):
+            whole = request.input_tokens + request.output_tokens
+            if most is not None and whole > most:
+                too_long.append((request, f"{whole:,} tokens are more than the {most:,} that {self.model.name} takes"))
+            else:
+                requests.append(request)
+        load, room = self.load, self.room
+        caching = load.prefix_cache and self.engine.caching
+        fleet = Fleet(
+            lambda: self.engine.scheduler(self.limits, Pool(room.blocks, room.size, room.fixed, room.paged, caching)),
+            self.steps,
+            lambda: ROUTERS[load.router](seed or load.seed),
+            self.decodes,
+            stretch=stretch,
+            acceptance=self.acceptance,
+            seed=seed or load.seed,
+            prefills=self.prefills,
+            transfer=self.transfer,
+        )
+        outcome = fleet.run(requests, load.users)
+        outcome.refused[:0] = too_long
+        return Run(self._served(outcome, check), outcome)
+
+    def _served(self, outcome: Outcome, check: bool) -> Served:
+        found, replicas = outcome.sequences, outcome.replicas
+        start = min((s.request.arrival for s in found), default=0)
+        seconds = (max((s.last or 0 for s in found), default=0) - start) / TICKS
+        missed = Counter(name for seq in found for name in self.slo.missed(seq))
+        good = sum(1 for seq in found if not self.slo.missed(seq))
+        held, most = figures.mean_over_time(replicas, "used")
+        blocks = self.room.blocks * len(replicas)
+        busy = sum(p.ticks for one in replicas for p in one.log.passes) / TICKS
+        return Served(
+            machine=self.arch.name,
+            model=self.model.name,
+            engine=self.engine.scheduler.ENGINE,
+            load=self.load,
+            chips=self.chips * len(replicas),
+            replicas=self.decodes,
+            prefills=self.prefills,
+            limits=self.limits,
+            room=self.room,
+            step_error=self.steps.error(_checked(replicas)) if check else None,
+            requests=len(found),
+            refused=tuple((request.number, why) for request, why in outcome.refused),
+            seconds=seconds,
+            input_tokens=sum(s.prompt for s in found),
+            output_tokens=sum(s.output for s in found),
+            ttft=Spread.of(map(figures.ttft, found)),
+            tpot=Spread.of(x for x in map(figures.tpot, found) if x is not None),
+            itl=figures.gaps(replicas),
+            e2e=Spread.of(map(figures.e2e, found)),
+            good=good / seconds if self.slo.limits and seconds else None,
+            missed=dict(missed),
+            preemptions=sum(s.preemptions for s in found),
+            recomputed_tokens=sum(s.recomputed for s in found),
+            cached_tokens=sum(s.hits for s in found),
+            passes=sum(p.count for one in replicas for p in one.log.passes),
+            busy=busy / (seconds * len(replicas)) if seconds else 0.0,
+            running=figures.mean_over_time(replicas, "running"),
+            waiting=figures.mean_over_time(replicas, "waiting"),
+            kv=(held / blocks, most / blocks),
+            notes=tuple(dict.fromkeys(self._notes(outcome))),
+        )
+
+    def _notes(self, outcome: Outcome) -> list[str]:
+        """What is assumed, and what a reader must know of this run."""
+        notes = [*(self.trace.notes if self.trace else ()), *self.room.notes, *self.engine.notes]
+        if self.arch.serving is None or self.arch.cores is None:
+            notes.append(
+                f"decode attention beside a chunk: x 1, not measured on {self.arch.name} (x 1.6 to 2.2 elsewhere)"
+            )
+        notes.append("contexts of one pass enter as their mean; server, tokenizer and network take no time")
+        if self.prefills:
+            notes.append("K and V cross one link in order; a prefill replica frees them as the transfer begins")
+        found = outcome.sequences
+        if self.load.users is None and len(found) >= 20:
+            tenth = len(found) // 10
+            first = sum(map(figures.ttft, found[:tenth])) / tenth
+            last = sum(map(figures.ttft, found[-tenth:])) / tenth
+            if last > 5 * first and last > 1:
+                notes.append("the queue grows to the end: times to first token are those of a run of this length")
+        notes.append("all requests count: no warm-up is cut off")
+        return notes
+
+
+def _one_source(load: Load) -> None:
+    given = [
+        name
+        for name, value in (("--rate", load.rate), ("--trace", load.trace), ("--concurrency", load.users))
+        if value is not None
+    ]
+    if len(given) != 1:
+        raise InputError(f"{', '.join(given) or 'no load'}: write one of --rate, --trace and --concurrency")
+
+
+def _names(load: Load) -> None:
+    problems = []
+    if load.scheduler not in ENGINES:
+        hint = nearest(load.scheduler, list(ENGINES))
+        problems.append(f"--scheduler: unknown {load.scheduler!r}{hint}; expected {', '.join(ENGINES)}")
+    if load.router not in ROUTERS:
+        hint = nearest(load.router, list(ROUTERS))
+        problems.append(f"--router: unknown {load.router!r}{hint}; expected {', '.join(ROUTERS)}")
+    if problems:
+        raise InputError(*problems)
+
+
+def _sizes(load: Load) -> None:
+    sizes = {
+        "--requests": load.requests, "--concurrency": load.users, "--budget": load.budget, "--max-seqs": load.max_seqs,
+        "--block": load.block, "--kv-tokens": load.kv_tokens, "--replicas": load.replicas,
+    }  # fmt: skip
+    bad = [
+        f"{name}: {n} is not a positive whole number; write 1 or more"
+        for name, n in sizes.items()
+        if n is not None and n < 1
+    ]
+    if bad:
+        raise InputError(*bad)
+
+
+def _split(load: Load) -> tuple[int, int]:
+    """(prefill replicas, decode replicas)."""
+    if load.disaggregate is None:
+        return 0, load.replicas
+    parts = load.disaggregate.split(":")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) for part in parts):
+        raise InputError(f"--disaggregate: {load.disaggregate!r} is not P:D; write replicas of each, for example 2:6")
+    if load.scheduler == "static":
+        raise InputError("--disaggregate: static batches have no decode engine of their own; write another --scheduler")
+    return int(parts[0]), int(parts[1])
+
+
+def _checked(replicas: Many[Replica]) -> list[tuple[int, int, int, int]]:
+    """Passes that a whole simulated pass can be compared with: at most one chunk."""
+    return [
+        (p.decodes, p.contexts, *(p.chunks[0] if p.chunks else (0, 0)))
+        for one in replicas
+        for p in one.log.passes
+        if len(p.chunks) < 2
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """The highest rate at which 99 % of the requests meet the limits: of each seed, and the runs that were made."""
+
+    rates: tuple[float, ...]
+    runs: tuple[tuple[float, float], ...]
+
+    @property
+    def rate(self) -> float:
+        """Mean over the seeds."""
+        return sum(self.rates) / len(self.rates)
+
+
+def find_rate(traffic: Traffic, seeds: int = 3, within: float = 0.02) -> Capacity:
+    """By bisection for each of `seeds` seeds. raises: InputError where not even a request alone meets the limits."""
+    if not traffic.slo.limits or traffic.load.trace or traffic.load.users:
+        raise InputError(
+            "--find-rate: needs limits and drawn arrivals; write --slo, and --rate as the rate to begin at"
+        )
+    runs: list[tuple[float, float]] = []
+
+    def good(rate: float, seed: int) -> bool:
+        share = traffic.run(rate, seed, check=False).served.attained
+        runs.append((rate, share))
+        return share >= ATTAINED
+
+    found: list[float] = []
+    for seed in range(traffic.load.seed, traffic.load.seed + seeds):
+        low = found[-1] if found else traffic.rate or 1.0
+        while not good(low, seed):
+            low /= 2
+            if low < LEAST_RATE:
+                raise InputError("--find-rate: not even single requests meet the limits; write longer ones with --slo")
+        high = 2 * low
+        while good(high, seed):
+            low, high = high, 2 * high
+            if high > MOST_RATE:
+                raise InputError("--find-rate: every rate meets the limits; write shorter ones with --slo")
+        while high / low > 1 + within:
+            middle = (low * high) ** 0.5
+            low, high = (middle, high) if good(middle, seed) else (low, middle)
+        found.append(low)
+    return Capacity(tuple(found), tuple(runs))
+
+
+def with_rate(load: Load, rate: float) -> Load:
+    """The same load at another rate."""
+    return replace(load, rate=f"{rate:g}/s")

@@ -1,0 +1,169 @@
+"""Step times from simulated steps of a model on a machine, between knots that are refined where they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+
+from hwsim.arch import TileMachine
+from hwsim.arch.stack import ServingStack
+from hwsim.jobs.options import RunOptions
+from hwsim.jobs.serving.curve import Cell, Curve
+from hwsim.jobs.serving.steptimes import StepTimes
+from hwsim.jobs.tile import TileJob
+from hwsim.workload.language.lowering import Op, own_parts, shared_parts
+from hwsim.workload.language.model import Model
+
+#: Share of the least pass by which the middle of a cell may miss its line.
+TOLERANCE = 0.01
+#: Tokens in the cache of a draft step.
+DRAFT_CONTEXT = 1024
+#: Passes that are simulated whole, after a run, to state the error.
+CHECKED = 12
+
+
+class Simulated(StepTimes):
+    """Steps of `model` on `arch`, each part simulated at knots.
+
+    Nothing is extrapolated: a cell beyond the last knot is simulated. Chunks of one pass share the start of their
+    kernel. Contexts enter as their mean: attention of paged caches is nearly a function of the sum of its positions.
+    """
+
+    def __init__(
+        self,
+        arch: TileMachine,
+        model: Model,
+        options: RunOptions,
+        stack: ServingStack,
+        graphs: Sequence[int] = (),
+        mixed_graphs: bool = True,
+        new: int = 1,
+    ):
+        super().__init__(graphs, mixed_graphs)
+        self.arch, self.model, self.stack, self.new = arch, model, stack, new
+        self.options = options.at(phase="mixed", batch=1, context=1, chunk=1, done=0)
+        self.formats = options.formats.of_workload(model)
+        self.layers = len(model.plan)
+        self._matrices: dict[int, float] = {}
+        self._heads = Curve(self._head, self.tolerance / 4, 4, 16)
+        self._decodes: dict[tuple[int, bool], Curve] = {}
+        self._prompts: dict[int, Curve] = {}
+        self._drafts: dict[int, float] = {}
+        self._tokens = Curve(lambda t: self._shared(max(t, 1)), self.tolerance, 16)
+
+    @cached_property
+    def tolerance(self) -> float:
+        """Seconds."""
+        return TOLERANCE * self._shared(1)
+
+    def seconds(self, ops: Sequence[Op]) -> float:
+        """Simulated time of ops, one after another; without ops, none."""
+        if not ops:
+            return 0.0
+        job = TileJob(self.arch, ops, self.formats, "walk", name="part of a pass", phase="mixed", config={})
+        return self.arch.seconds(1) * job.simulate().ticks / job.pipeline.q
+
+    def _shared(self, tokens: int) -> float:
+        if tokens not in self._matrices:
+            parts = shared_parts(self.model, self.options.at(batch=0, chunk=tokens).step)
+            self._matrices[tokens] = self.seconds(parts.shared)
+        return self._matrices[tokens]
+
+    def matrices(self, tokens: int) -> float:
+        """Of sizes that graphs are captured for, simulated; of others, between knots."""
+        return self._shared(tokens) if tokens in self._sizes else self._tokens(tokens)
+
+    @cached_property
+    def _sizes(self) -> frozenset[int]:
+        return frozenset(self.graphs)
+
+    def head(self, sequences: int) -> float:
+        """Final norm and head of one position per sequence."""
+        return self._heads(sequences)
+
+    def _head(self, sequences: int) -> float:
+        step = self.options.at(batch=max(sequences, 1) - 1, chunk=1).step
+        return self.seconds(shared_parts(self.model, step).head)
+
+    def _decode(self, sequences: int, context: int, mixed: bool) -> float:
+        step = self.options.at(batch=sequences, context=max(context, 1), new=self.new).step
+        ops = own_parts(self.model, step).decodes
+        if mixed:
+            ops = tuple(replace(op, core=replace(op.core, mixed=True)) if op.core else op for op in ops)
+        return self.seconds(ops)
+
+    def attention(self, sequences: int, context: float, mixed: bool) -> Cell:
+        """Between knots of the mean context, for each number of sequences."""
+        key = sequences, mixed
+        if key not in self._decodes:
+            self._decodes[key] = Curve(lambda c: self._decode(sequences, c, mixed), self.tolerance, 64, 512)
+        return self._decodes[key].cell(context)
+
+    def _prompt(self, chunk: int, done: int) -> float:
+        return self.seconds(own_parts(self.model, self.options.at(chunk=max(chunk, 1), done=done).step).prompt)
+
+    def _chunks_after(self, done: int) -> Curve:
+        if done not in self._prompts:
+            self._prompts[done] = Curve(lambda chunk: self._prompt(chunk, done), self.tolerance, 64, 256)
+        return self._prompts[done]
+
+    def prompts(self, chunks: Sequence[tuple[int, int]]) -> float:
+        """Between knots of the chunk, and of what was computed before it."""
+        start = self._chunks_after(0).exact(0)
+        return start + sum(self._chunk(chunk, done) - start for chunk, done in chunks)
+
+    def _chunk(self, chunk: int, done: int) -> float:
+        low, high = 0, 256
+        while done >= high:
+            low, high = high, 2 * high
+        if done == low:
+            return self._chunks_after(low)(chunk)
+        at_low, at_high = self._chunks_after(low)(chunk), self._chunks_after(high)(chunk)
+        return Cell(low, high, at_low, at_high).at(done)
+
+    def _drafted(self, sequences: int) -> float:
+        """Seconds of drafting, at a context of which its one layer hardly depends."""
+        if self.new == 1 or not sequences:
+            return 0.0
+        if sequences not in self._drafts:
+            ops = self.model.ops(
+                self.options.at(phase="draft", batch=sequences, context=DRAFT_CONTEXT, chunk=0, new=1).step
+            )
+            self._drafts[sequences] = (self.new - 1) * self.seconds(ops)
+        return self._drafts[sequences]
+
+    def software(self, sequences: int, chunks: int) -> float:
+        """The stack's time of a step, of its layers, and of each sequence that decodes; and drafting."""
+        stack = self.stack
+        found = stack.step_seconds + stack.layer_seconds * self.layers + stack.sequence_seconds * sequences
+        return found + self._drafted(sequences)
+
+    def whole(self, sequences: int, context: int, chunk: int, done: int) -> float:
+        """Simulated seconds of a whole pass with one chunk, software included; for the error of the sum of parts."""
+        tokens = self.padded(sequences * self.new + chunk, chunk > 0)
+        more = tokens - sequences * self.new - chunk
+        if chunk:
+            at = self.options.at(batch=sequences, context=max(context, 1), chunk=chunk, done=done, new=self.new)
+        else:
+            at = self.options.at(phase="decode", batch=sequences, context=max(context, 1), chunk=0, new=self.new)
+        job = TileJob.of(self.arch, self.model, at)
+        found = self.arch.seconds(1) * job.simulate().ticks / job.pipeline.q
+        if more:  # padding is computed by the matrices alone
+            found += self._shared(tokens) - self._shared(tokens - more)
+        return found + self.software(sequences, 1)
+
+    def error(self, passes: Sequence[tuple[int, int, int, int]]) -> float:
+        """The largest error, a share, of some passes (sequences, sum of contexts, chunk, done) against whole ones."""
+        worst = 0.0
+        step = max(1, len(passes) // CHECKED)
+        for sequences, contexts, chunk, done in passes[::step][:CHECKED]:
+            mean = contexts // max(sequences, 1)
+            exact = self.whole(sequences, mean, chunk, done)
+            if chunk:
+                found = self.mixed(sequences, mean * sequences, [(chunk, done)], self.new) / 1e15
+            else:
+                line = self.decode(sequences, mean * sequences, self.new)
+                found = (line.base + line.slope * mean * sequences) / 1e15
+            worst = max(worst, abs(found / exact - 1))
+        return worst
