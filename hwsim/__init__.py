@@ -23,6 +23,7 @@ _HOMES = {
     "load_study": "hwsim.study",
     "run": "hwsim.jobs.run",
     "run_study": "hwsim.study",
+    "train": "hwsim.jobs.train",
 }
 
 __all__ = sorted(_HOMES)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hwsim.cli import kernels, runs, shown, studies, weights  # noqa: F401 (each registers its commands)
+from hwsim.cli import kernels, runs, shown, studies, training, weights  # noqa: F401 (each registers its commands)
 from hwsim.cli.options import app
 from hwsim.errors import InputError
 
