@@ -114,6 +114,9 @@ def checked_train(
     chips = degrees.chips if degrees else 1
     if isinstance(machine, TileMachine) and machine.link is None and chips > 1:
         bad.append(f"{machine.name}: {chips} chips need a `link`, which this machine lacks; add one to its file")
+    if isinstance(machine, TileMachine) and machine.link and 0 < machine.link.span < chips:
+        span = machine.link.span
+        bad.append(f"parallel: {chips} chips, more than the {span} that the links of {machine.name} join; write less")
     step = TrainStep(batch, context, micro_batch, degrees or Degrees(), layers, shard)
     if isinstance(workload, Model):
         check_model(workload, step, bad)  # raises what was found before, too
@@ -288,7 +291,7 @@ class TrainJob:
         sent = 0.0
         if self.fabric and d.pp > 1:
             nbytes = self.step.tokens * self.model.hidden * WIDE_BYTES // d.tp
-            sent = self.fabric.sent(nbytes, d.tp * d.cp * d.dp, d.pp)
+            sent = self.fabric.sent(nbytes, d.tp * d.cp * d.dp)
         return Plan(d.pp, tuple(chunks), self.step.micro_batches, once, sent, self.step.shard == 3)
 
     def memory(self) -> TrainMemory:
@@ -336,8 +339,8 @@ class TrainJob:
             if number % d.pp == stage:
                 for block in chunk:
                     for one in block.collectives:
-                        chips, _ = group(one, d)
-                        total += self.step.micro_batches * fabric.volume(one.kind, one.elements * WIDE_BYTES, chips)
+                        nbytes = one.elements * WIDE_BYTES
+                        total += self.step.micro_batches * fabric.volume(one.kind, nbytes, *group(one, d))
         return total
 
     def result(self) -> TrainResult:

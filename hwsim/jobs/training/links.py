@@ -46,20 +46,20 @@ class Fabric:
         return self.start + self.seconds_per_cycle * float(self._cycles(kind, nbytes, chips, stride))
 
     def _cycles(self, kind: str, nbytes: int, chips: int, stride: int) -> Fraction:
-        steps = chips - 1 if kind == "ring" else 1
-        moved = self.link.cycles("all_gather" if kind == "ring" else kind, round(nbytes / self.share), chips)
-        return moved + (steps - 1) * self.link.latency_cycles
+        name = "all_gather" if kind == "ring" else kind
+        more = chips - 2 if kind == "ring" and self.link.topology != "ring" else 0
+        return self.link.cycles(name, round(nbytes / self.share), chips, stride) + more * self.link.latency_cycles
 
-    def sent(self, nbytes: int, stride: int, chips: int) -> float:
+    def sent(self, nbytes: int, stride: int) -> float:
         """From one stage of a pipeline to the next."""
-        return self.seconds_per_cycle * float(self.link.latency_cycles + nbytes / self.link.bytes_per_cycle)
+        return self.seconds_per_cycle * float(self.link.sent(nbytes, stride))
 
-    def volume(self, kind: str, nbytes: int, chips: int) -> float:
+    def volume(self, kind: str, nbytes: int, chips: int, stride: int = 1) -> float:
         """Seconds of a collective's bytes at the link's peak: what no schedule can beat."""
         if chips == 1:
             return 0.0
         kind = "all_gather" if kind == "ring" else kind
-        return self.seconds_per_cycle * float(self.link.volume(kind, nbytes, chips) / self.link.bytes_per_cycle)
+        return self.seconds_per_cycle * float(self.link.volume(kind, nbytes, chips, stride) / self.link.bytes_per_cycle)
 
 
 def group(collective: Collective, degrees: Degrees) -> tuple[int, int]:
