@@ -18,7 +18,7 @@ from hwsim.jobs.training.pipeline import ItemTimes, Plan
 from hwsim.jobs.training.price import Prices, added, busiest, prices, training_machine
 from hwsim.jobs.training.recipe import Recipe, load_recipe
 from hwsim.jobs.training.result import TrainResult
-from hwsim.jobs.training.work import RECOMPUTE, Work, Works, accumulate, optimiser, works
+from hwsim.jobs.training.work import RECOMPUTE, Work, Works, optimiser, works
 from hwsim.workload import load_model
 from hwsim.workload.language.model import Model
 from hwsim.workload.language.routing import skew_exponent
@@ -171,12 +171,8 @@ class TrainJob:
             )
             key = id(block), formats
             if key not in known:
-                made = works(block.sites, self.recipe, item, self.layers, self.machine)
-                linear = sum(site.matrices for site in block.sites if isinstance(site, Linear))
-                if linear:
-                    more = accumulate(item, linear, self.step.micro_batches)
-                    made = made._replace(backward=(*made.backward, more))
-                known[key] = made
+                m = self.step.micro_batches
+                known[key] = works(block.sites, self.recipe, item, self.layers, self.machine, m)
             found[item] = known[key]
         return found
 

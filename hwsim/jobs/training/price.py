@@ -36,26 +36,36 @@ class Prices:
 
     def seconds(self, work: Work) -> float:
         """What the work takes."""
-        return float(work.share * work.times) * self.found[_key(work)].seconds
+        seconds = float(work.share * work.times) * self.found[_key(work)].seconds
+        return max(seconds, self.found[_key(_beside(work))].seconds) if work.beside else seconds
 
     def mark(self, work: Work) -> str:
         """How its time is known; several times another kernel's time is a transferred one."""
         mark = self.found[_key(work)].mark
-        return "transferred" if work.times != 1 and mark == "measured" else mark
+        return "transferred" if work.times != 1 else mark
 
     def servers(self, work: Work) -> dict[str, float]:
         """Seconds of each server at its peak rate."""
-        return {name: float(work.share * work.times) * s for name, s in self.found[_key(work)].server.items()}
+        found = {name: float(work.share * work.times) * s for name, s in self.found[_key(work)].server.items()}
+        if work.beside:
+            added(found, self.found[_key(_beside(work))].server)
+        return found
 
 
 def _key(work: Work) -> Key:
     return replace(work.op, name="", layer=-1), work.right, work.left
 
 
+def _beside(work: Work) -> Work:
+    assert work.beside is not None
+    return Work(work.part, work.when, work.beside)
+
+
 def prices(arch: TileMachine, work: Iterable[Work]) -> Prices:
     """Simulate each different kernel once. raises: InputError for pairs that the machine cannot multiply."""
     groups: dict[tuple[Layout, Layout], dict[Op, Op]] = {}
-    for each in work:
+    every = [each for one in work for each in ((one, _beside(one)) if one.beside else (one,))]
+    for each in every:
         shape, right, left = _key(each)
         groups.setdefault((right, left), {}).setdefault(shape, each.op)
     found: dict[Key, Price] = {}

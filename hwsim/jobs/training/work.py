@@ -20,8 +20,8 @@ WIDE = layout("bf16")
 ENCODE_PASSES = 4
 #: NVFP4 with a Hadamard transform on one of two copies, per element: the slope of torchao's kernel on GB200 between
 #: 2048 x 4096 and 2048 x 28672, 13.8 to 68.0 us (pytorch/ao, benchmarks/prototype/nvfp4_training), in passes of its
-#: 152 x 128 lanes at 1.9 GHz.
-HADAMARD_PASSES = 40
+#: 152 x 128 lanes at 2.008 GHz.
+HADAMARD_PASSES = 42
 
 #: When a piece of work is done, for the table of times.
 FORWARD, BACKWARD, ENCODE, RECOMPUTE, OPTIMISER = "forward", "backward", "encode", "recompute", "optimiser"
@@ -31,7 +31,8 @@ class Work(NamedTuple):
     """One kernel. part, when: row and column of the table of times.
 
     right, left: formats of the two operands, X W^T: W on the right. share: what of it this chip computes. times: its
-    time is so many times that of `op` (the backward pass of a measured attention kernel).
+    time is so many times that of `op` (the backward pass of a measured attention kernel). beside: what runs at the
+    same time, on the memory (the sum of gradients, in the epilogue of wgrad): the longer of both counts.
     """
 
     part: str
@@ -41,6 +42,7 @@ class Work(NamedTuple):
     left: Layout = WIDE
     share: Fraction = Fraction(1)
     times: Fraction = Fraction(1)
+    beside: Op | None = None
 
 
 class Works(NamedTuple):
@@ -51,23 +53,34 @@ class Works(NamedTuple):
     once: tuple[Work, ...]
 
 
-def works(sites: tuple[Site, ...], recipe: Recipe, layer: int, layers: int, arch: TileMachine) -> Works:
+def works(
+    sites: tuple[Site, ...], recipe: Recipe, layer: int, layers: int, arch: TileMachine, micro_batches: int
+) -> Works:
     """All work of the sites of one block. layer: below 0 outside the layers. raises: InputError without `round`."""
     forward: list[Work] = []
     backward: list[Work] = []
     once: list[Work] = []
     for site in sites:
         if isinstance(site, Plain):
-            forward.append(Work(site.part, FORWARD, site.forward, share=site.share))
-            backward += _backward(site, arch)
+            times = _permuting(arch) if site.part == "permute" else Fraction(1)
+            forward.append(Work(site.part, FORWARD, site.forward, share=site.share, times=times))
+            backward += (w._replace(times=w.times * times) for w in _backward(site, arch))
             continue
         tensors = recipe.of(site.weights, layer, layers)
         forward += encode(site, tensors.activations, site.inputs, "input", arch)
         forward.append(Work(site.part, FORWARD, site.fprop, tensors.weights.form, tensors.activations.form))
         backward += encode(site, tensors.gradients, site.gradients, "gradient", arch)
-        backward += _gradients(site, tensors)
+        backward += _gradients(site, tensors, micro_batches)
         once += encode(site, tensors.weights, site.matrices, "weight", arch)
     return Works(tuple(forward), tuple(backward), tuple(once))
+
+
+def _permuting(arch: TileMachine) -> Fraction:
+    """How many times slower than long reads rows are sorted by expert: as in the chip's measured expert layers."""
+    rates = arch.cores and (arch.cores.kernel_rates.experts or arch.cores.lent.experts)
+    if not arch.cores or not rates:
+        return Fraction(1)
+    return Fraction(max(1.0, arch.cores.bandwidth / (rates.row_bytes * arch.cores.cycles_per_second)))
 
 
 def _backward(site: Plain, arch: TileMachine) -> Iterator[Work]:
@@ -79,13 +92,14 @@ def _backward(site: Plain, arch: TileMachine) -> Iterator[Work]:
         yield Work(site.part, BACKWARD, site.backward, share=site.share)
 
 
-def _gradients(site: Linear, tensors: Tensors) -> Iterator[Work]:
+def _gradients(site: Linear, tensors: Tensors, micro_batches: int) -> Iterator[Work]:
     """dgrad and wgrad; tokens that fill no whole block are padded on the reduction of wgrad."""
     weights, inputs, gradients = tensors.weights.form, tensors.activations.form, tensors.gradients.form
     block = max(inputs.block, gradients.block)
     padded = tuple(Gemm(g.m, g.n, -(-g.k // block) * block, g.count) for g in site.wgrad.gemms)
     yield Work(site.part, BACKWARD, site.dgrad, weights, gradients)
-    yield Work(site.part, BACKWARD, replace(site.wgrad, gemms=padded), inputs, gradients)
+    sums = accumulate(site, micro_batches)
+    yield Work(site.part, BACKWARD, replace(site.wgrad, gemms=padded), inputs, gradients, beside=sums)
 
 
 def encode(site: Linear, tensor: Tensor, elements: int, what: str, arch: TileMachine) -> Iterator[Work]:
@@ -122,16 +136,11 @@ def encode_op(name: str, layer: int, tensor: Tensor, elements: int, arch: TileMa
     )
 
 
-def accumulate(layer: int, parameters: int, micro_batches: int) -> Work:
-    """Gradients of weights summed in FP32: read and written every time but the first, which only writes.
-
-    The GEMM itself has written 16 bits of them already.
-    """
-    moved = -(-(8 * micro_batches - 4) * parameters // micro_batches) - 2 * parameters
-    op = Op(
-        "main_gradients", "elementwise", layer, vector=parameters, inputs=moved // 4, outputs=moved // 2 - moved // 4
-    )
-    return Work("gradients", BACKWARD, op)
+def accumulate(site: Linear, micro_batches: int) -> Op:
+    """Gradients of weights summed in FP32: read and written every time but the first, which only writes."""
+    moved = -(-(8 * micro_batches - 4) * site.matrices // micro_batches)
+    name = f"{site.name}_main_gradients"
+    return Op(name, "elementwise", site.layer, vector=site.matrices, inputs=moved // 4, outputs=moved // 4)
 
 
 def optimiser(parameters: int, moment_bytes: int) -> Work:
