@@ -114,6 +114,10 @@ graphs: $(ALL) ## what irregular access costs in graph networks and recommendati
 validate: $(ALL) ## predictions against every measured dataset, into reports/ (about five minutes)
 	@$(PY) -m hwsim.measured.page
 
+.PHONY: training-validate
+training-validate: $(ALL) ## predictions against measured training steps: reports/training_steps.md (some seconds)
+	@$(PY) -m hwsim.measured.training
+
 .PHONY: stacks
 stacks: $(ALL) ## fit the serving stacks, arch_configs/stacks/, to times per output token (some minutes); then `make validate`
 	@$(PY) -m hwsim.measured.stacks

@@ -28,6 +28,7 @@ _HOMES = {
     "run_study": "hwsim.study",
     "serve": "hwsim.api",
     "write_trace": "hwsim.api",
+    "train": "hwsim.jobs.train",
 }
 
 __all__ = sorted(_HOMES)

@@ -10,6 +10,7 @@ from hwsim.jobs.kernels import all_reduce as all_reduce
 from hwsim.jobs.kernels import attention as attention
 from hwsim.jobs.kernels import convolution as convolution
 from hwsim.jobs.kernels import experts as experts
+from hwsim.jobs.train import train as train
 from hwsim.study import load_study as load_study
 from hwsim.study import run_study as run_study
 from hwsim.workload import load_model as load_model

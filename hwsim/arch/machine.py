@@ -13,7 +13,7 @@ from hwsim.arch.cache import Cache, CacheFile
 from hwsim.arch.compute import AnyDot, DotArray
 from hwsim.arch.cores import Cores, Peaks
 from hwsim.arch.kernel_library import CoresFile, cores_file, load_cores
-from hwsim.arch.link import Link, LinkFile
+from hwsim.arch.link import Link, LinkFiles
 from hwsim.arch.memory import Buffers, BuffersFile, Dram, DramFile, slot_bytes
 from hwsim.arch.scalars import FormatName, Frequency, Power, StateName, Tile, size_text, tile_text
 from hwsim.arch.servers import (
@@ -143,7 +143,7 @@ class TileMachineFile(MachineFile):
     )
     regenerate: RegenerateFile | None = Field(None, description="The units that make weights from seeds.")
     round: RoundFile | None = Field(None, description="The units that round state stochastically.")
-    link: LinkFile | None = Field(None, description="What joins several chips.")
+    link: LinkFiles | None = Field(None, description="What joins several chips; or a list of levels, inside first.")
     launch: LaunchFile | None = Field(None, description="Cost of starting an op.")
     cores: CoresFile | None = Field(
         None, description="Cores and the kernels of a library: ops become kernels, tiles waves; none: ideal kernels."
@@ -336,6 +336,7 @@ def _problems(machine: TileMachine, document: Document) -> Iterator[str]:
         message = f"needs a `{missing}`, whose kernels are scheduled onto the cores too; add `{missing}:`"
         yield document.problem(("cores",), message)
     yield from _format_problems(machine, document)
+    yield from (document.problem(*each) for each in (machine.link.problems() if machine.link else ()))
     if not any(machine.buffers.hold(tile, machine.dot.accumulator_bytes) for tile in machine.tiles):
         yield from _too_small(machine, document)
 

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from hwsim.cli import doctor, kernels, runs, serving, shown, studies, weights  # noqa: F401 (each registers its commands)
+# each registers its commands
+from hwsim.cli import doctor, kernels, runs, serving, shown, studies, training, weights  # noqa: F401
 from hwsim.cli.options import app
 from hwsim.errors import InputError
 

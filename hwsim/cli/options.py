@@ -12,7 +12,7 @@ from hwsim.errors import InputError, collect
 
 #: Headings of `hwsim --help` and the commands listed under each.
 GROUPS = {
-    "Simulate": ("run", "gemm", "kernel", "serve", "study", "search"),
+    "Simulate": ("run", "gemm", "kernel", "serve", "train", "study", "search"),
     "Read results": ("compare", "report"),
     "Look things up": ("arch", "model", "graph", "format", "schema", "doctor"),
     "Files of weights": ("compress", "decompress", "convert", "inspect"),

@@ -220,20 +220,23 @@ def graph(
 
 @app.command()
 def schema(
-    what: Annotated[str, typer.Argument(metavar="[format|machine|model|graph]", help="kind of file")] = "machine",
+    what: Annotated[
+        str, typer.Argument(metavar="[format|machine|model|graph|recipe]", help="kind of file")
+    ] = "machine",
 ) -> None:
     """Print a JSON Schema, for editors."""
     from hwsim.arch import json_schema
     from hwsim.jobs.options import check_choice
+    from hwsim.jobs.training.recipe import recipe_schema
     from hwsim.workload import graph_schema, model_schema
 
     if what == "engine":
         raise InputError("schema: `hwsim schema machine` now holds every kind of machine; write that")
-    check_choice("schema", what, ("format", "machine", "model", "graph"))
+    check_choice("schema", what, ("format", "machine", "model", "graph", "recipe"))
     if what == "format":
         from hwsim.formats.custom import format_schema
 
         print(json.dumps(format_schema(), indent=2))
         return
-    schemas = {"machine": json_schema, "model": model_schema, "graph": graph_schema}
+    schemas = {"machine": json_schema, "model": model_schema, "graph": graph_schema, "recipe": recipe_schema}
     print(json.dumps(schemas[what](), indent=2))

@@ -77,6 +77,8 @@ class TileJob:
             raise InputError(
                 f"{arch.name}: {step.chips} chips need a `link`, which this machine lacks; add one to its file"
             )
+        if arch.link and 0 < arch.link.span < step.chips:
+            raise InputError(f"{arch.name}: {step.chips} chips, more than the {arch.link.span} that its links join")
         ops = workload.ops(step)
         formats.check(workload, step, ops)
         shared = f", {step.chips} chips ({step.parallel})" if step.chips > 1 else ""

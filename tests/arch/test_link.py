@@ -1,12 +1,13 @@
 """Collectives: the closed forms against chips that pass pieces to one another, step by step."""
 
+import json
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwsim.arch import load_arch, load_arch_text
+from hwsim.arch import arch_config, load_arch, load_arch_text
 from hwsim.arch.link import COLLECTIVES, TOPOLOGIES, Link
 from hwsim.errors import InputError
 
@@ -103,3 +104,63 @@ def test_a_link_reads_back_and_refuses_unknown_shapes():
     assert load_arch_text(json.dumps(arch_config(arch))) == arch
     with pytest.raises(InputError, match="link.topology: `mesh` is not known; write ring or switch"):
         load_arch("m0", [("link", "{bandwidth: 10 GB/s, latency: 700 ns, topology: mesh}")])
+
+
+NODE, RACK = "{bandwidth: 100 GB/s, latency: 1 us, topology: switch, chips: 8}", "bandwidth: 10 GB/s, latency: 5 us"
+LEVELS = f"[{NODE}, {{{RACK}, topology: switch, chips: 64}}]"
+
+
+def levels():
+    return load_arch("m0", [("link", LEVELS)]).link
+
+
+def test_levels_read_back():
+    arch = load_arch("m0", [("link", LEVELS)])
+    assert load_arch_text(json.dumps(arch_config(arch))).link == arch.link
+    assert arch.link.span == 64 and [level.chips for level in arch.link.levels] == [8, 64]
+
+
+def test_one_mapping_is_one_level_of_all_chips():
+    one = load_arch("h100-sxm").link
+    assert (one.span, one.levels, one.inside(1000)) == (0, (one,), 1000)
+
+
+def test_a_collective_inside_a_node_is_that_of_the_node():
+    one = Link(Fraction(100), Fraction(1000), "switch")
+    for kind in COLLECTIVES:
+        assert levels().cycles(kind, 8000, 8) == one.cycles(kind, 8000, 8)
+
+
+def test_a_gather_over_nodes():
+    """By hand, 1 B of 10**6 per chip: in the node 7/8 of it at 100 B per cycle, then 7/8 of an eighth at 10."""
+    nbytes = 64 * 10**6
+    inside = 1000 + Fraction(7, 8) * nbytes / 100
+    outside = 5000 + Fraction(7, 8) * nbytes / 8 / 10
+    assert levels().cycles("all_gather", nbytes, 64) == inside + outside
+    assert levels().cycles("reduce_scatter", nbytes, 64) == inside + outside
+
+
+def test_an_exchange_over_nodes():
+    """Of what a chip sends to 64 chips, 56 parts leave the node and 7 stay in it."""
+    nbytes = 64 * 10**6
+    inside, outside = 1000 + Fraction(7 * nbytes, 64) / 100, 5000 + Fraction(56 * nbytes, 64) / 10
+    assert levels().cycles("all_to_all", nbytes, 64) == inside + outside
+
+
+def test_chips_that_lie_apart_meet_on_the_outer_level():
+    """Every eighth chip is in another node; every fourth, two in each."""
+    outer = Link(Fraction(10), Fraction(5000), "switch")
+    assert levels().cycles("all_gather", 8000, 8, 8) == outer.cycles("all_gather", 8000, 8)
+    assert levels().inside(8, 4) == 2
+    assert levels().sent(1000, 1) == 1000 + 10
+    assert levels().sent(1000, 8) == levels().sent(1000, 16) == 5000 + 100
+
+
+def test_levels_that_contradict_are_refused():
+    wrong = f"[{NODE}, {{{RACK}, topology: switch, chips: 12}}]"
+    with pytest.raises(InputError, match=r"link\.1\.chips: is not a multiple above 1 of the 8 chips"):
+        load_arch("m0", [("link", wrong)])
+    with pytest.raises(InputError, match="link"):
+        load_arch("m0", [("link", "[]")])
+    with pytest.raises(InputError, match="link.0.chips: missing"):
+        load_arch("m0", [("link", "[{bandwidth: 10 GB/s, latency: 700 ns, topology: ring}]")])

@@ -10,7 +10,7 @@ from math import ceil
 import pytest
 import yaml
 
-from hwsim import run
+from hwsim import gemm, run
 from hwsim.arch import arch_config, arch_names, load_arch, load_arch_text
 from hwsim.arch.builtin import arch_folder
 from hwsim.formats.names import ALIASES, layout
@@ -18,7 +18,8 @@ from hwsim.formats.names import NAMES as FORMATS
 from hwsim.quantities import DURATION, EXAMPLES, quantity
 from hwsim.report.text import yaml_text
 
-NAMES = ["a100-sxm", "b200", "edge-mx", "gemmini", "h100-sxm", "h200-sxm", "h200-sxm-regen", "h200-sxm-trtllm"]
+NAMES = ["a100-sxm", "b200", "edge-mx", "gb200", "gb300", "gemmini", "h100-sxm", "h200-sxm", "h200-sxm-regen"]
+NAMES += ["h200-sxm-trtllm"]
 NAMES += ["m0", "mi210", "rtx-pro-6000", "rtx4090", "seedlm-virtex7", "tpu-v4i"]
 GEMV = ["gemv-engine"]
 
@@ -249,3 +250,18 @@ def test_times_of_the_software_may_be_written_in_cycles():
     stack = "{launch: 1830 cycles, layer: 0 us, step: 100 us, sequence: 3 us}"
     arch = load_arch("h200-sxm-trtllm", [("stack", stack)])  # 1.83 GHz
     assert (arch.stack.launch_seconds, arch.stack.step_seconds, arch.stack.sequence_seconds) == (1e-6, 1e-4, 3e-6)
+
+
+@pytest.mark.parametrize("name, four, capacity", [("gb200", 10000, 186), ("gb300", 15000, 288)])
+def test_superchips_add_up_to_their_product_pages(name, four, capacity):
+    """Dense TFLOP/s and memory of one GPU of an NVL72 rack; kernels by the shares of another chip are marked so."""
+    chip = load_arch(name)
+    tflops = {r.weights: float(2 * r.macs_per_cycle * chip.clock_hz / 10**12) for r in chip.dot.rates}
+    assert tflops["bf16"] == pytest.approx(2500, rel=1e-3)
+    assert tflops["fp8_e4m3"] == pytest.approx(5000, rel=1e-3)
+    assert tflops["nvfp4"] == pytest.approx(four, rel=1e-3)
+    assert chip.dram.capacity_bytes == capacity * 10**9
+    assert [level.chips for level in chip.link.levels] == [72, 4608]
+    assert chip.cores.measured_on == "b200"
+    found = gemm(chip, 4096, 4096, 4096, engine="walk")
+    assert found.provenance["transferred"] == pytest.approx(1)

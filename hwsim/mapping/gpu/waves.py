@@ -259,11 +259,12 @@ def _collective(chip: Chip, op: Op, opd: Operands) -> Kernel:
     """A collective: measured all-reduces where the chip has them, else its link's time after a launch."""
     cores = chip.cores
     nbytes = activation_bytes(opd, op.link_elements)
-    if op.link == "all_reduce" and cores.peaks.switch:
+    link = needed(chip.arch.link)
+    if op.link == "all_reduce" and cores.peaks.switch and link.inside(op.peers) == op.peers:
         rates, known = _rated(cores, "all reduce", lambda table: table.all_reduce, uses=("link",))
         if rates:
             return all_reduce(op.peers, nbytes, cores, rates).known(known)
-    seconds = chip.arch.seconds(needed(chip.arch.link).cycles(op.link, nbytes, op.peers))
+    seconds = chip.arch.seconds(link.cycles(op.link, nbytes, op.peers))
     waves = (Wave(1, 0.0, seconds, 0.0, 0.0, cause="reduction"),)
     return Kernel(chip.launch, waves, mark="ideal")
 

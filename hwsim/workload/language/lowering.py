@@ -258,3 +258,8 @@ class _Shapes:
             inputs=m * k, outputs=m * n,
         )  # fmt: skip
         return [head, *self.step.collective("logits", OUTSIDE, "all_gather", m * n * parallel.tensors)]
+
+
+def layer_ops(model: Model, step: Step, layer: int, slots: Sequence[Slot]) -> list[Op]:
+    """The ops of one layer, with its norms and the sums over chips. model: the part on one chip."""
+    return _Shapes(model, step).layer(layer, slots)

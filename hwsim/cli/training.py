@@ -1,0 +1,77 @@
+"""hwsim train: one optimiser step."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from hwsim.cli.options import ArchName, Json, Set, app, one_number, overrides
+from hwsim.errors import collect
+
+
+@app.command()
+def train(
+    arch: ArchName,
+    model: Annotated[str, typer.Option(help="a model name (`hwsim model` lists them), a YAML file, or a config.json")],
+    batch: Annotated[
+        int, typer.Option(parser=one_number, metavar="N", help="sequences per optimiser step, over all chips")
+    ],
+    context: Annotated[int, typer.Option(parser=one_number, metavar="N", help="tokens per sequence")] = 8192,
+    micro_batch: Annotated[
+        int, typer.Option(parser=one_number, metavar="N", help="sequences that a chip computes at once")
+    ] = 1,
+    recipe: Annotated[
+        str, typer.Option(help="formats of the linears: bf16, fp8, mxfp8, nvfp4, mx-paper, or a YAML path")
+    ] = "bf16",
+    recompute: Annotated[
+        str, typer.Option(help="what the backward pass computes again: none, selective, full, or a number of layers")
+    ] = "none",
+    parallel: Annotated[
+        str | None, typer.Option(metavar="DEGREES", help="dp=,tp=,pp=,vp=,ep=,cp=; chips = dp tp pp cp; default: one")
+    ] = None,
+    optimizer: Annotated[str, typer.Option(help="adam-fp32, or adam-bf16: moments in BF16")] = "adam-fp32",
+    shard: Annotated[
+        int,
+        typer.Option(
+            parser=one_number, metavar="N",
+            help="what replicas divide: 0: nothing; 1: the optimiser's state; 3: weights and gradients too",
+        ),
+    ] = 1,
+    skew: Annotated[str, typer.Option(help="how tokens choose experts: even or, for example, zipf(0.8)")] = "even",
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Simulate one training step.
+
+    Prints tokens/s per chip, the step's time and MFU, where the time goes, and what memory it needs.
+
+    \b
+    Examples:
+      hwsim train h100-sxm --model llama3-8b --batch 128 --parallel dp=8 --shard 3 --recipe fp8 --recompute 5
+      hwsim train b200 --model llama3-70b --batch 256 --parallel dp=8,tp=2,pp=4,vp=5 --recipe mxfp8
+    """
+    from hwsim.jobs.train import checked_train
+    from hwsim.report.training import trained_text
+
+    problems: list[str] = []
+    settings: tuple[tuple[str, str], ...] = ()
+    with collect(problems):
+        settings = overrides(set_)
+    result = checked_train(
+        arch,
+        model,
+        settings,
+        problems,
+        batch=batch,
+        context=context,
+        micro_batch=micro_batch,
+        recipe=recipe,
+        recompute=recompute,
+        parallel=parallel,
+        optimizer=optimizer,
+        shard=shard,
+        skew=skew,
+    ).result()
+    print(json.dumps(result.to_dict(), indent=2) if as_json else trained_text(result))

@@ -1,0 +1,1 @@
+"""A training step priced: recipes of formats, kernels, collectives, the pipeline over time, memory."""

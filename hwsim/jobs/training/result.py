@@ -1,0 +1,66 @@
+"""TrainResult: what a training step takes, with everything needed to repeat it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hwsim.jobs.training.memory import TrainMemory
+
+SCHEMA = 2
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """One optimiser step.
+
+    seconds: of the whole step, over all chips. tokens_per_second_per_chip: batch times context over both.
+    bound_seconds, limited_by: the work of the busiest server of the busiest stage at its peak rate; its name.
+    flops_per_token: model FLOP; mfu: those of the step over the dense peak of `mfu_pair` on all chips (null: the
+                     machine lists no rate for it).
+    spent:   (part, when, seconds) of an average chip; with `exposed_seconds` (what collectives add to the step) and
+             `idle_seconds` (what stages wait for one another) they sum to `seconds`.
+    memory:  of one chip of the stage that needs most.
+    provenance: shares of the kernels' time by how it is known: "measured", "transferred" or "ideal".
+    """
+
+    name: str
+    machine: str
+    chips: int
+    seconds: float
+    tokens_per_second_per_chip: float
+    bound_seconds: float
+    limited_by: str
+    flops_per_token: int
+    mfu: float | None
+    mfu_pair: str
+    peak_flops: float | None
+    micro_batches: int
+    spent: tuple[tuple[str, str, float], ...]
+    exposed_seconds: float
+    idle_seconds: float
+    memory: TrainMemory
+    provenance: dict[str, float]
+    notes: tuple[str, ...]
+    config: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    version: str = ""
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of all chips."""
+        return self.tokens_per_second_per_chip * self.chips
+
+    def by_when(self) -> dict[str, float]:
+        """Seconds by forward, backward, encode, recompute and optimiser."""
+        found: dict[str, float] = {}
+        for _, when, seconds in self.spent:
+            found[when] = found.get(when, 0.0) + seconds
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON (schema 2)."""
+        data = {"schema": SCHEMA, "phase": "train", **asdict(self)}
+        data["spent"] = [{"part": part, "when": when, "seconds": seconds} for part, when, seconds in self.spent]
+        data["memory"] = self.memory.to_dict()
+        return data

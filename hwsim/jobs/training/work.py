@@ -1,0 +1,152 @@
+"""Sites and a recipe -> the kernels of one micro-batch: GEMMs, encodes, functions, each with its formats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from typing import NamedTuple
+
+from hwsim.arch.machine import TileMachine
+from hwsim.errors import InputError
+from hwsim.formats.layout import Layout
+from hwsim.formats.names import layout
+from hwsim.jobs.training.recipe import Recipe, Tensor, Tensors
+from hwsim.workload.op import Gemm, Op
+from hwsim.workload.training.sites import Linear, Plain, Site
+
+WIDE = layout("bf16")
+#: Passes of the vector unit per encoded element and copy: absolute value, maximum, times the scale, convert.
+ENCODE_PASSES = 4
+#: NVFP4 with a Hadamard transform on one of two copies, per element: the slope of torchao's kernel on GB200 between
+#: 2048 x 4096 and 2048 x 28672, 13.8 to 68.0 us (pytorch/ao, benchmarks/prototype/nvfp4_training), in passes of its
+#: 152 x 128 lanes at 2.008 GHz.
+HADAMARD_PASSES = 42
+
+#: When a piece of work is done, for the table of times.
+FORWARD, BACKWARD, ENCODE, RECOMPUTE, OPTIMISER = "forward", "backward", "encode", "recompute", "optimiser"
+
+
+class Work(NamedTuple):
+    """One kernel. part, when: row and column of the table of times.
+
+    right, left: formats of the two operands, X W^T: W on the right. share: what of it this chip computes. times: its
+    time is so many times that of `op` (the backward pass of a measured attention kernel). beside: what runs at the
+    same time, on the memory (the sum of gradients, in the epilogue of wgrad): the longer of both counts.
+    """
+
+    part: str
+    when: str
+    op: Op
+    right: Layout = WIDE
+    left: Layout = WIDE
+    share: Fraction = Fraction(1)
+    times: Fraction = Fraction(1)
+    beside: Op | None = None
+
+
+class Works(NamedTuple):
+    """The work of one block. once: per step and not per micro-batch (weights are encoded after the optimiser)."""
+
+    forward: tuple[Work, ...]
+    backward: tuple[Work, ...]
+    once: tuple[Work, ...]
+
+
+def works(
+    sites: tuple[Site, ...], recipe: Recipe, layer: int, layers: int, arch: TileMachine, micro_batches: int
+) -> Works:
+    """All work of the sites of one block. layer: below 0 outside the layers. raises: InputError without `round`."""
+    forward: list[Work] = []
+    backward: list[Work] = []
+    once: list[Work] = []
+    for site in sites:
+        if isinstance(site, Plain):
+            times = _permuting(arch) if site.part == "permute" else Fraction(1)
+            forward.append(Work(site.part, FORWARD, site.forward, share=site.share, times=times))
+            backward += (w._replace(times=w.times * times) for w in _backward(site, arch))
+            continue
+        tensors = recipe.of(site.weights, layer, layers)
+        forward += encode(site, tensors.activations, site.inputs, "input", arch)
+        forward.append(Work(site.part, FORWARD, site.fprop, tensors.weights.form, tensors.activations.form))
+        backward += encode(site, tensors.gradients, site.gradients, "gradient", arch)
+        backward += _gradients(site, tensors, micro_batches)
+        once += encode(site, tensors.weights, site.matrices, "weight", arch)
+    return Works(tuple(forward), tuple(backward), tuple(once))
+
+
+def _permuting(arch: TileMachine) -> Fraction:
+    """How many times slower than long reads rows are sorted by expert: as in the chip's measured expert layers."""
+    rates = arch.cores and (arch.cores.kernel_rates.experts or arch.cores.lent.experts)
+    if not arch.cores or not rates:
+        return Fraction(1)
+    return Fraction(max(1.0, arch.cores.bandwidth / (rates.row_bytes * arch.cores.cycles_per_second)))
+
+
+def _backward(site: Plain, arch: TileMachine) -> Iterator[Work]:
+    if site.backward is None:
+        return
+    if site.times and arch.cores:  # the library's measured kernel is the forward one
+        yield Work(site.part, BACKWARD, site.forward, share=site.share, times=site.times)
+    else:
+        yield Work(site.part, BACKWARD, site.backward, share=site.share)
+
+
+def _gradients(site: Linear, tensors: Tensors, micro_batches: int) -> Iterator[Work]:
+    """dgrad and wgrad; tokens that fill no whole block are padded on the reduction of wgrad."""
+    weights, inputs, gradients = tensors.weights.form, tensors.activations.form, tensors.gradients.form
+    block = max(inputs.block, gradients.block)
+    padded = tuple(Gemm(g.m, g.n, -(-g.k // block) * block, g.count) for g in site.wgrad.gemms)
+    yield Work(site.part, BACKWARD, site.dgrad, weights, gradients)
+    sums = accumulate(site, micro_batches)
+    yield Work(site.part, BACKWARD, replace(site.wgrad, gemms=padded), inputs, gradients, beside=sums)
+
+
+def encode(site: Linear, tensor: Tensor, elements: int, what: str, arch: TileMachine) -> Iterator[Work]:
+    """The encode of one tensor for both of its GEMMs, and the pass ahead of it that finds the tensor's scale."""
+    if not tensor.copies:
+        return
+    if tensor.amax:
+        op = Op(f"{site.name}_{what}_amax", "reduce", site.layer, vector=2 * elements, inputs=elements)
+        yield Work(site.part, ENCODE, op)
+    yield Work(site.part, ENCODE, encode_op(f"{site.name}_{what}_encode", site.layer, tensor, elements, arch))
+
+
+def encode_op(name: str, layer: int, tensor: Tensor, elements: int, arch: TileMachine) -> Op:
+    """Reads 16 bits per element, writes every copy. raises: InputError for stochastic rounding without `round`."""
+    passes = (HADAMARD_PASSES if tensor.hadamard else tensor.copies * ENCODE_PASSES) * elements
+    if tensor.stochastic:
+        if arch.round is None or arch.vector is None:
+            raise InputError(
+                f"{arch.name}: the recipe rounds {tensor.form.name} stochastically, which needs a `round` server that "
+                "this machine lacks; add one, for example --set round='{rate: 1184 element/cycle, latency: 2 cycles}', "
+                "or write `rounding: rne` in a recipe of your own"
+            )
+        rounded = elements * tensor.copies * arch.vector.elements_per_cycle / arch.round.elements_per_cycle
+        passes += -(-rounded.numerator // rounded.denominator)
+    written = tensor.encode_bytes(elements) - 2 * elements
+    return Op(
+        name,
+        "elementwise",
+        layer,
+        macs=tensor.hadamard * elements,
+        vector=passes,
+        inputs=elements,
+        outputs=-(-written // 2),  # in elements of 16 bits
+    )
+
+
+def accumulate(site: Linear, micro_batches: int) -> Op:
+    """Gradients of weights summed in FP32: read and written every time but the first, which only writes."""
+    moved = -(-(8 * micro_batches - 4) * site.matrices // micro_batches)
+    name = f"{site.name}_main_gradients"
+    return Op(name, "elementwise", site.layer, vector=site.matrices, inputs=moved // 4, outputs=moved // 4)
+
+
+def optimiser(parameters: int, moment_bytes: int) -> Work:
+    """Adam once per step: gradient, master and two moments read, the last three and the 16-bit weight written."""
+    read, written = 4 + 4 + 2 * moment_bytes, 4 + 2 * moment_bytes + 2
+    op = Op(
+        "adam", "elementwise", vector=12 * parameters, inputs=read * parameters // 2, outputs=written * parameters // 2
+    )
+    return Work("optimiser", OPTIMISER, op)

@@ -1,0 +1,259 @@
+"""Training steps against measurements: reports/training_steps.md, written by `make training-validate`.
+
+Rows: `hwsim/data/groundtruth/training.csv`, one measured step each, predicted by `hwsim.train` on the shipped machines.
+Nothing is fitted to them. Rows of one software release are scored; those of other software are shown beside them, as
+software moves a row by up to 1.5 times. Ratios compare two rows of the same chips and software.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hwsim import __version__
+from hwsim.files.tables import markdown as table
+from hwsim.files.whole import write_whole
+from hwsim.jobs.train import TrainJob, checked_train
+from hwsim.jobs.training.recipe import recipe_names
+from hwsim.jobs.training.result import TrainResult
+from hwsim.measured.sets import FOLDER
+from hwsim.workload.language.model import Model
+from hwsim.workload.load import load_model_text
+
+FILE = FOLDER / "training.csv"
+#: Nodes of eight chips joined by InfiniBand, one port per chip, for machines whose file states one link for all chips.
+NODES = {"h100-sxm": ("450 GB/s", "50 GB/s"), "b200": ("900 GB/s", "50 GB/s"), "a100-sxm": ("300 GB/s", "25 GB/s")}
+#: Where the rows are published, with the licence of the repository.
+SOURCES = {
+    "megatron-bridge": "NVIDIA-NeMo/Megatron-Bridge, docs/performance-summary.md, August 2026 (Apache-2.0)",
+    "automodel": "NVIDIA NeMo AutoModel, performance page (Apache-2.0)",
+    "torchao": "pytorch/ao, prototype/moe_training and docs/source/workflows/training.md (BSD-3-Clause)",
+    "korthikanti": "Korthikanti et al., arXiv 2205.05198, table 5; shapes from its table 3",
+}
+#: Hidden size, heads and layers of the models of arXiv 2205.05198, table 3.
+GPT = {
+    "gpt-22b": (6144, 64, 48),
+    "gpt-175b": (12288, 96, 96),
+    "gpt-530b": (20480, 128, 105),
+    "gpt-1t": (25600, 160, 128),
+}
+#: Kinds of rows -> what the page calls them, and the goal in percent (None: shown, not scored).
+KINDS = {
+    "dense": ("Dense models", 20),
+    "experts": ("Models with experts", 30),
+    "other": ("Other software", None),
+    "recompute": ("Recompute on A100", None),
+}
+#: Why rows are missed: (model or kind, cause); the first that fits is printed.
+CAUSES = (
+    ("nemotron3-super-120b-a12b", "its multi-token-prediction block is in the row and not in the prediction; scans"),
+    ("nemotron3-ultra-550b-a55b", "its multi-token-prediction block is in the row and not in the prediction; scans"),
+    ("nemotron3-nano-30b-a3b", "scans, routing and small kernels are ideal here: none was measured"),
+    ("qwen3-30b-a3b-thinking-2507", "the exchange is not hidden here, and every assignment is sent as a copy"),
+    ("gpt-oss-120b", "launches and routing of small kernels; the BF16 rows are of software without fused experts"),
+    ("dense", "the chip lowers its clock under a lasting load, which the kernels' benchmarks last too little to show"),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured step: tokens/s per chip."""
+
+    kind: str
+    machine: str
+    model: str
+    recipe: str
+    batch: int
+    context: int
+    micro_batch: int
+    parallel: str
+    shard: int
+    recompute: str
+    tokens_per_second: float
+    source: str
+    note: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What two rows of a ratio have in common."""
+        return self.machine, self.model
+
+    def job(self) -> TrainJob:
+        """The step that `hwsim.train` predicts."""
+        overrides = []
+        if nodes := NODES.get(self.machine):
+            levels = zip(nodes, ("1 us", "5 us"), (8, 4096), strict=True)
+            each = [f"{{bandwidth: {b}, latency: {t}, topology: switch, chips: {n}}}" for b, t, n in levels]
+            overrides.append(("link", f"[{', '.join(each)}]"))
+        recipe = self.recipe if self.recipe in recipe_names() else str(FOLDER / "recipes" / f"{self.recipe}.yaml")
+        return checked_train(
+            self.machine,
+            gpt(self.model) if self.model in GPT else self.model,
+            overrides,
+            batch=self.batch,
+            context=self.context,
+            micro_batch=self.micro_batch,
+            recipe=recipe,
+            recompute=self.recompute,
+            parallel=self.parallel,
+            optimizer="adam-fp32",
+            shard=self.shard,
+            skew="even",
+        )
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A row and its prediction."""
+
+    row: Row
+    result: TrainResult
+
+    @property
+    def error(self) -> float:
+        """Predicted over measured tokens/s, less 1."""
+        return self.result.tokens_per_second_per_chip / self.row.tokens_per_second - 1
+
+    @property
+    def bound(self) -> float:
+        """The bound of the step over its measured time: below 1 where no measurement beats it."""
+        tokens = self.row.batch * self.row.context / self.result.chips
+        return self.result.bound_seconds * self.row.tokens_per_second / tokens
+
+
+def gpt(name: str) -> Model:
+    """A GPT of arXiv 2205.05198: an MLP of four times the hidden size with GELU, 51,200 words, positions learned."""
+    h, heads, layers = GPT[name]
+    text = f"""
+name: {name}
+description: GPT of arXiv 2205.05198, table 3
+hidden: {h}
+vocab: 51200
+tied_embeddings: true
+layers: {"X" * layers}
+positions: 2048
+norm: {{kind: layer, bias: true}}
+attention: {{q_heads: {heads}, kv_heads: {heads}, head_dim: {h // heads}, rope: false}}
+mlp: {{intermediate: {4 * h}, gated: false, activation: gelu}}
+"""
+    return load_model_text(text, name)
+
+
+def rows(path: Path = FILE) -> list[Row]:
+    """The measured rows."""
+    whole = ("batch", "context", "micro_batch", "shard")
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            Row(**{k: int(v) if k in whole else float(v) if k == "tokens_per_second" else v for k, v in each.items()})
+            for each in csv.DictReader(file)
+        ]
+
+
+def scored(some: Sequence[Row]) -> list[Scored]:
+    """Each row predicted."""
+    return [Scored(row, row.job().result()) for row in some]
+
+
+def mean_error(some: Sequence[Scored]) -> float:
+    """Mean of the errors' sizes."""
+    return sum(abs(one.error) for one in some) / len(some)
+
+
+def ratios(some: Sequence[Scored]) -> list[tuple[Row, float, float]]:
+    """(row in NVFP4, measured, predicted): its rate over that of the same chips and model in MXFP8."""
+    eights = {one.row.key: one for one in some if one.row.recipe.startswith("mxfp8")}
+    found = []
+    for one in some:
+        other = eights.get(one.row.key)
+        if one.row.recipe.startswith("nvfp4") and other:
+            measured = one.row.tokens_per_second / other.row.tokens_per_second
+            ours = one.result.tokens_per_second_per_chip / other.result.tokens_per_second_per_chip
+            found.append((one.row, measured, ours))
+    return found
+
+
+def recomputed(some: Sequence[Scored]) -> list[tuple[Row, float, float]]:
+    """(row, measured, predicted): time of a step with full recompute over that with selective recompute."""
+    rates = {(one.row.model, one.row.recompute): one for one in some if one.row.kind == "recompute"}
+    found = []
+    for (model, how), one in rates.items():
+        if how == "selective":
+            full = rates[model, "full"]
+            measured = one.row.tokens_per_second / full.row.tokens_per_second
+            found.append((one.row, measured, full.result.seconds / one.result.seconds))
+    return found
+
+
+def cause(one: Scored) -> str:
+    """Why a row is missed by more than its goal; "" where it is not."""
+    goal = KINDS[one.row.kind][1]
+    if goal is None or 100 * abs(one.error) <= goal:
+        return one.row.note
+    found = next((why for what, why in CAUSES if what in (one.row.model, one.row.kind)), "")
+    return "; ".join(filter(None, (one.row.note, found)))
+
+
+def text(some: Sequence[Scored]) -> str:
+    """The page."""
+    lines = [
+        "# Training steps against measurements",
+        "",
+        f"Written by `make training-validate` (hwsim {__version__}); do not edit. {len(some)} measured steps, predicted by"
+        " `hwsim.train`; the kernels are those that were fitted to benchmarks of inference, and nothing is fitted to these"
+        " rows.",
+        "",
+        "Bound over measured: the least time that any schedule needs over the measured time. None is above 1.",
+        "",
+    ]
+    for kind, (title, goal) in KINDS.items():
+        mine = [one for one in some if one.row.kind == kind]
+        score = f": mean error {100 * mean_error(mine):.0f} % (goal {goal} %)" if goal else ""
+        lines += [f"## {title}{score}", ""]
+        header = ("machine", "model", "recipe", "chips", "plan", "measured", "predicted", "error", "bound", "note")
+        lines += [table(header, [_line(one) for one in mine]), ""]
+    lines += ["## NVFP4 over MXFP8", "", "Tokens/s of the same model on the same chips.", ""]
+    lines += [table(("machine", "model", "measured", "predicted"), [_ratio(r) for r in ratios(some)]), ""]
+    lines += ["## Full over selective recompute", "", "Time of a step on A100, attention with scores in memory.", ""]
+    lines += [table(("machine", "model", "measured", "predicted"), [_ratio(r) for r in recomputed(some)]), ""]
+    lines += ["## Sources", "", *(f"- {name}: {what}" for name, what in SOURCES.items()), ""]
+    lines += [
+        "Tokens/s are per chip. A plan names the degrees, the micro-batch (b), the sharding (s) and what is recomputed (r).",
+        "Chips outside a rack or node are joined by InfiniBand: 50 GB/s per chip (H100, B200), 25 GB/s (A100).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(one: Scored) -> tuple[str, ...]:
+    row, result = one.row, one.result
+    plan = f"{row.parallel} b={row.micro_batch} s={row.shard}" + (
+        "" if row.recompute == "none" else f" r={row.recompute}"
+    )
+    fits = "" if result.memory.fits else "does not fit by our count"
+    note = "; ".join(filter(None, (cause(one), fits)))
+    return (
+        row.machine, row.model, row.recipe, f"{result.chips:,}", plan, f"{row.tokens_per_second:,.0f}",
+        f"{result.tokens_per_second_per_chip:,.0f}", f"{100 * one.error:+.0f} %", f"{one.bound:.2f}", note,
+    )  # fmt: skip
+
+
+def _ratio(found: tuple[Row, float, float]) -> tuple[str, ...]:
+    row, measured, ours = found
+    return row.machine, row.model, f"{measured:.2f}", f"{ours:.2f}"
+
+
+def main(path: Path = Path("reports/training_steps.md")) -> None:
+    """Predict every row and write the page."""
+    some = scored(rows())
+    write_whole(path, text(some))
+    for kind, (title, goal) in KINDS.items():
+        if goal:
+            print(
+                f"{title}: mean error {100 * mean_error([o for o in some if o.row.kind == kind]):.1f} % (goal {goal} %)"
+            )
+    print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""One training step as text."""
+
+from __future__ import annotations
+
+from hwsim.files.tables import bytes_text, seconds_text, table
+from hwsim.jobs.training.result import TrainResult
+from hwsim.report.text import provenance_text
+
+#: Columns of the table of times.
+WHEN = ("forward", "backward", "encode", "recompute", "optimiser")
+
+
+def trained_text(result: TrainResult) -> str:
+    """A step: rate, time, bound, MFU, where the time goes, memory, notes."""
+    r = result
+    lines = [f"{r.name}, {r.machine}"]
+
+    def say(key: str, value: str, rest: str = "") -> None:
+        lines.append(f"  {key:<11} {value:<18} {rest}".rstrip())
+
+    say(
+        "tokens/s", f"{r.tokens_per_second_per_chip:,.0f}", f"per chip; {r.tokens_per_second:,.0f} on {r.chips:,} chips"
+    )
+    say("step", seconds_text(r.seconds), f"{r.micro_batches:,} micro-batches per pipeline")
+    say("bound", seconds_text(r.bound_seconds), f"{r.limited_by}, the busiest server of the busiest stage")
+    model = f"{r.flops_per_token / 1e9:,.2f} GFLOP per token: 6 per weight of a linear, and causal attention"
+    if r.mfu is not None and r.peak_flops is not None:
+        say("MFU", f"{100 * r.mfu:.1f} %", f"{model}; of {r.peak_flops / 1e12:,.0f} TFLOP/s ({r.mfu_pair}, dense)")
+    else:
+        say("MFU", "-", f"{model}; the machine lists no rate for {r.mfu_pair}")
+    say("exposed", f"{100 * r.exposed_seconds / r.seconds:.1f} %", "of the step: what communication adds to it")
+    say("idle", f"{100 * r.idle_seconds / r.seconds:.1f} %", "of the step: stages waiting for one another")
+    if r.provenance:
+        say("kernels", provenance_text(r.provenance), "shares of their time, by how it is known")
+    m = r.memory
+    held = {k: getattr(m, k) for k in ("weights", "gradients", "optimiser", "activations", "buffers")}
+    parts = ", ".join(f"{k} {bytes_text(n)}" for k, n in held.items() if n)
+    verdict = "fits" if m.fits else "DOES NOT FIT"
+    say("memory", bytes_text(m.total), f"of {bytes_text(m.capacity)}: {verdict} ({parts})")
+    lines += [f"  note        {note}" for note in r.notes]
+    return "\n".join([*lines, "", time_table(r)])
+
+
+def time_table(result: TrainResult) -> str:
+    """Seconds of an average chip by part and by when they are spent; the last column is the share of the step."""
+    r = result
+    cells: dict[str, dict[str, float]] = {}
+    for part, when, seconds in r.spent:
+        row = cells.setdefault(part, {})
+        row[when] = row.get(when, 0.0) + seconds
+    columns = [when for when in WHEN if any(when in row for row in cells.values())]
+
+    def line(name: str, row: dict[str, float], whole: float) -> list[str]:
+        shown = [seconds_text(row[c]) if row.get(c) else "" for c in columns]
+        return [name, *shown, seconds_text(whole) if whole else "0 s", f"{100 * whole / r.seconds:.1f} %"]
+
+    rows = [
+        line(part, row, sum(row.values())) for part, row in sorted(cells.items(), key=lambda e: -sum(e[1].values()))
+    ]
+    rows.append(line("exposed communication", {}, r.exposed_seconds))
+    rows.append(line("idle in the pipeline", {}, max(r.idle_seconds, 0.0)))
+    return table(["part", *columns, "total", "share"], rows)
