@@ -7,12 +7,14 @@ served together and takes as many cycles as its fullest bank has words; the next
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from itertools import accumulate
 from math import factorial
 from random import Random
+
+from hwsim.workload.graph.edges import edge_indices, of_edges
 
 #: Groups that are drawn where there is no closed form: the mean is then within about half a percent.
 DRAWN = 20_000
@@ -38,6 +40,8 @@ def fullest(balls: int, bins: int) -> Fraction:
 @lru_cache(maxsize=1024)
 def group_cycles(ports: int, banks: int, words: int, distribution: str = "uniform", rows: int = 0) -> Fraction:
     """Mean cycles of a group of `ports` rows of `words` words. rows: of the whole tensor (0: many)."""
+    if of_edges(distribution):
+        return _of_all(edge_indices(distribution), ports, banks, words)
     if distribution == "sequential":
         return Fraction(-(-ports * words // banks))
     places = banks // words if banks % words == 0 else 1 if words % banks == 0 else 0
@@ -45,18 +49,24 @@ def group_cycles(ports: int, banks: int, words: int, distribution: str = "unifor
     if distribution == "uniform" and even:
         return max(1, words // banks) * fullest(ports, places)
     drawn = _indices(distribution, rows or banks * 1000)
-    total = 0
-    for _ in range(DRAWN):
-        held = [0] * banks
-        for _ in range(ports):
-            first = next(drawn) * words
-            whole, rest = divmod(words, banks)
-            for j in range(rest):
-                held[(first + j) % banks] += 1
-            if whole:
-                held = [n + whole for n in held]
-        total += max(held)
+    total = sum(_cycles([next(drawn) for _ in range(ports)], banks, words) for _ in range(DRAWN))
     return Fraction(total, DRAWN)
+
+
+def _cycles(group: Sequence[int], banks: int, words: int) -> int:
+    """Of one group of rows: what its fullest bank holds."""
+    whole, rest = divmod(words, banks)
+    held = [0] * banks
+    for row in group:
+        for j in range(rest):
+            held[(row * words + j) % banks] += 1
+    return max(held) + whole * len(group)
+
+
+def _of_all(rows: Sequence[int], ports: int, banks: int, words: int) -> Fraction:
+    """Mean cycles of `ports` rows of exactly these, in order; the last group may be short."""
+    total = sum(_cycles(rows[i : i + ports], banks, words) for i in range(0, len(rows), ports))
+    return Fraction(total * ports, len(rows))
 
 
 def _indices(distribution: str, rows: int) -> Iterator[int]:

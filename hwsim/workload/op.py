@@ -227,8 +227,9 @@ class Cache:
     write: int
 
 
-#: Distributions of indices: rows in order; any row alike; by rank r as 1 / r^a; near the row before with chance p.
-DISTRIBUTIONS = ("sequential", "uniform", "zipf(a)", "local(p)")
+#: Distributions of indices: rows in order; any row alike; by rank r as 1 / r^a; near the row before with chance p; the
+#: ends of the edges of a file, in its order.
+DISTRIBUTIONS = ("sequential", "uniform", "zipf(a)", "local(p)", "from(FILE)", "to(FILE)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import pytest
 
 import hwsim
 from hwsim.arch import load_arch_text
+from hwsim.errors import InputError
 from hwsim.mapping.conflicts import fullest, group_cycles
 from hwsim.workload import load_model, load_model_text
 
@@ -224,6 +225,51 @@ def test_skewed_rows_meet_more_conflicts():
     flat, skewed = (group_cycles(8, 16, 1, kind, 1000) for kind in ("uniform", "zipf(1.5)"))
     near = group_cycles(8, 16, 1, "local(0.9)", 1000)
     assert near < flat < skewed
+
+
+def add(rows, sites, distribution):
+    return load_model_text(
+        json.dumps(
+            {
+                "name": "net",
+                "inputs": {"x": [rows, 32], "i": {"shape": [rows], "rows": sites}},
+                "ops": [{"name": "y", "op": "scatter", "in": ["x", "i"], "rows": sites, "distribution": distribution}],
+            }
+        )
+    )
+
+
+def test_sites_that_are_filled_unevenly_wait_for_each_other():
+    cycles = [
+        hwsim.run(banked(4, 16), add(4096, 1600, kind), weights="int8").cycles
+        for kind in ("sequential", "uniform", "zipf(1)", "zipf(2)")
+    ]
+    assert cycles == sorted(cycles) and cycles[0] == pytest.approx(2 * 1024, abs=2) and cycles[-1] < 2 * 4096
+
+
+@pytest.mark.parametrize("ports, banks", [(1, 4), (4, 8), (8, 4)])
+@pytest.mark.parametrize("end", ["from", "to"])
+def test_edges_of_a_file_meet_in_its_order(tmp_path, ports, banks, end):
+    """Groups of edges, one by one; a star's centre is a hot row."""
+    draw = np.random.default_rng(3)
+    edges = np.concatenate([draw.integers(0, 50, (150, 2)), [[i, 0] for i in range(50)]])
+    path = tmp_path / "g.npz"
+    np.savez(path, edges=edges, features=np.ones((50, 4)))
+    rows = edges[:, ("from", "to").index(end)]
+    wanted = sum(np.bincount(rows[i : i + ports] % banks).max() for i in range(0, 200, ports))
+    arch, distribution = banked(ports, banks), f"{end}({path})"
+    assert hwsim.run(arch, add(200, 50, distribution), weights="int8").cycles == pytest.approx(2 * wanted, abs=2)
+    text = gather(200).config() | {"inputs": {"x": [50, 32], "i": {"shape": [200], "rows": 50}}}
+    text |= {"ops": [{"name": "y", "op": "gather", "in": ["x", "i"], "distribution": distribution}]}
+    assert hwsim.run(arch, load_model_text(json.dumps(text)), weights="int8").cycles == pytest.approx(wanted, abs=2)
+
+
+def test_edges_that_do_not_fit_are_refused(tmp_path):
+    for name, edges in (("far", [[0, 9], [1, 2], [3, 4]]), ("none", np.empty((2, 0), int))):
+        np.savez(tmp_path / f"{name}.npz", edges=edges, features=np.ones((10, 4)))
+    for path, message in (("far", "names node 9 of a tensor of 5 rows"), ("none", "no edges"), ("x", "no such file")):
+        with pytest.raises(InputError, match=f"ops.0.distribution: .*{message}"):
+            add(200, 5, f"to({tmp_path / path}.npz)")
 
 
 def test_hard_lfds_is_linear_in_nodes():

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from hwsim.workload.graph.edges import Drawn, checked
 from hwsim.workload.graph.node import Node, OpFile, Weight, made, one_or_list
 from hwsim.workload.graph.tensor import Given, Misfit, Tensor, indices, ranked, shown, values
 from hwsim.workload.op import Irregular, Op, Sorting
@@ -162,12 +163,13 @@ class GatherFile(OpFile):
 
     op: Literal["gather"] = Field(description="Rows of a tensor by index.", examples=["gather"])  # type: ignore[assignment]
     pairs: bool = Field(False, description="Whether a row is [centre, neighbour - centre], as EdgeConv takes.")
-    distribution: Distribution = Field("uniform", description="Of the indices.", examples=["local(0.9)"])
+    distribution: Drawn = Field("uniform", description="Of the indices.", examples=["local(0.9)", "from(graph.npz)"])
 
     def nodes(self, name: str, given: tuple[Given, ...]) -> list[Node]:
         """One node."""
         n, width = ranked(given[0], 2, "[rows, width]")
         taken = in_table(given[1], n)
+        checked(self.distribution, n)
         if self.pairs and (len(taken.shape) != 2 or taken.shape[0] != n):
             raise Misfit("pairs", f"needs indices of shape [{n}, neighbours]; name such a tensor")
         shape = (*taken.shape, 2 * width if self.pairs else width)
@@ -195,6 +197,7 @@ class Scatter(Node):
 
     function: str
     sorted: bool
+    distribution: str = "uniform"
 
     def rows(self, batch: int = 1) -> int:
         """A row per index; none where they are sorted."""
@@ -207,7 +210,7 @@ class Scatter(Node):
     def op(self, batch: int, layer: int) -> Op:
         """Each row is added to the one that its index names."""
         n, width = self.made.shape
-        rows = Irregular(self.rows(batch), width, False, "uniform", n, adds=True)
+        rows = Irregular(self.rows(batch), width, False, self.distribution, n, adds=True)
         return replace(Node.op(self, batch, layer), irregular=None if self.sorted else rows)
 
 
@@ -230,21 +233,40 @@ class _Grouped(OpFile):
         taken = in_table(given[1], self.rows)
         if taken.shape != (n,):
             raise Misfit("in", f"`{given[1].name}` has the shape {shown(taken.shape)}; name [{n}] indices")
-        kind = Segment if self.op == "segment" else Scatter
-        shape = (self.rows, width)
-        return [kind(name=name, given=given, made=made(shape, given), function=self.function, sorted=kind is Segment)]
+        return [self.node(name, given, made((self.rows, width), given))]
+
+    def node(self, name: str, given: tuple[Given, ...], result: Tensor) -> Node:
+        """The op on tensors that fit."""
+        raise NotImplementedError
 
 
 class ScatterFile(_Grouped):
     """Rows added into the rows that indices name, in any order."""
 
     op: Literal["scatter"] = Field(description="Rows added by index.", examples=["scatter"])  # type: ignore[assignment]
+    distribution: Drawn = Field("uniform", description="Of the indices.", examples=["zipf(1.05)", "to(graph.npz)"])
+
+    def node(self, name: str, given: tuple[Given, ...], result: Tensor) -> Node:
+        """Rows in any order."""
+        checked(self.distribution, self.rows)
+        return Scatter(
+            name=name,
+            given=given,
+            made=result,
+            function=self.function,
+            sorted=False,
+            distribution=self.distribution,
+        )
 
 
 class SegmentFile(_Grouped):
     """Rows added up by index; the indices rise."""
 
     op: Literal["segment"] = Field(description="Rows added up by rising index.", examples=["segment"])  # type: ignore[assignment]
+
+    def node(self, name: str, given: tuple[Given, ...], result: Tensor) -> Node:
+        """Rows in order."""
+        return Segment(name=name, given=given, made=result, function=self.function, sorted=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

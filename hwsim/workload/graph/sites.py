@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from hwsim.workload import vector as passes
+from hwsim.workload.graph.edges import Drawn, checked
 from hwsim.workload.graph.irregular import Count, compares
 from hwsim.workload.graph.node import Node, OpFile, Weight, made
 from hwsim.workload.graph.tensor import Given, Misfit, indices, ranked, shown, values
@@ -101,6 +102,7 @@ class Distribute(Node):
     KIND: ClassVar[str] = "distribute"
 
     mode: str
+    distribution: str
 
     def macs(self, batch: int = 1) -> int:
         """Soft: P^T X."""
@@ -121,7 +123,7 @@ class Distribute(Node):
         op = Node.op(self, batch, layer)
         if self.mode == "soft":
             return op
-        return replace(op, irregular=Irregular(self.rows(batch), d, False, "uniform", sites, adds=True))
+        return replace(op, irregular=Irregular(self.rows(batch), d, False, self.distribution, sites, adds=True))
 
 
 class DistributeFile(OpFile):
@@ -132,6 +134,7 @@ class DistributeFile(OpFile):
     op: Literal["distribute"] = Field(description="The mean of each site's nodes.", examples=["distribute"])  # type: ignore[assignment]
     sites: Count = Field(description="How many sites.", examples=[64])
     mode: Mode = Field(description="As the assignment was made.", examples=["hard"])
+    distribution: Drawn = Field("uniform", description="How even the sites are filled.", examples=["zipf(1.05)"])
 
     def nodes(self, name: str, given: tuple[Given, ...]) -> list[Node]:
         """One node."""
@@ -141,4 +144,12 @@ class DistributeFile(OpFile):
         if taken.shape != ((n, self.sites) if soft else (n,)) or taken.rows not in (0, self.sites):
             wanted = shown((n, self.sites)) if soft else f"{shown((n,))} of {self.sites} sites"
             raise Misfit("in", f"`{given[1].name}` is no {self.mode} assignment {wanted}; name one")
-        return [Distribute(name=name, given=given, made=made((self.sites, d), given), mode=self.mode)]
+        return [
+            Distribute(
+                name=name,
+                given=given,
+                made=made((self.sites, d), given),
+                mode=self.mode,
+                distribution=checked(self.distribution, self.sites),
+            )
+        ]
