@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from hwsim.jobs.training.price import Prices, added, busiest, prices, training_m
 from hwsim.jobs.training.recipe import Recipe
 from hwsim.jobs.training.result import TrainResult
 from hwsim.jobs.training.work import RECOMPUTE, Work, Works, optimiser, works
+from hwsim.result import Result
 from hwsim.workload import load_model
 from hwsim.workload.language.model import Model
 from hwsim.workload.op import Workload
@@ -294,24 +295,30 @@ class TrainJob:
         rows: dict[tuple[str, str], float] = {}
         marks: dict[str, float] = {}
         stages: list[dict[str, float]] = [{} for _ in range(self.step.degrees.pp)]
-        m = self.step.micro_batches
-
-        def count(work: Work, stage: int, times: int) -> None:
-            seconds = times * self.prices.seconds(work)
-            key = work.part, work.when
-            rows[key] = rows.get(key, 0.0) + seconds
-            mark = self.prices.mark(work)
-            marks[mark] = marks.get(mark, 0.0) + seconds
-            added(stages[stage], self.prices.servers(work), times)
-
-        for number, chunk in enumerate(self.chunks):
-            for block in chunk:
-                for work in self.kernels(block):
-                    count(work, number % len(stages), m)
-        for stage, some in enumerate(self.once):
-            for work in some:
-                count(work, stage, 1)
+        for stage, servers in enumerate(stages):
+            for work, times in self.counted(stage):
+                seconds = times * self.prices.seconds(work)
+                key = work.part, work.when
+                rows[key] = rows.get(key, 0.0) + seconds
+                mark = self.prices.mark(work)
+                marks[mark] = marks.get(mark, 0.0) + seconds
+                added(servers, self.prices.servers(work), times)
         return rows, marks, stages
+
+    def counted(self, stage: int) -> Iterator[tuple[Work, int]]:
+        """Every kernel of a stage, and how often a step runs it."""
+        m = self.step.micro_batches
+        for number, chunk in enumerate(self.chunks):
+            if number % self.step.degrees.pp == stage:
+                for block in chunk:
+                    yield from ((work, m) for work in self.kernels(block))
+        yield from ((work, 1) for work in self.once[stage])
+
+    def result(self) -> Result:
+        """The step as studies and reports read it. raises: ModelError as `trained`."""
+        from hwsim.jobs.training.account import as_result
+
+        return as_result(self)
 
     def _link_bound(self, stage: int) -> float:
         """Seconds of the bytes of a stage's collectives at the peak of the links."""
