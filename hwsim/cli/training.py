@@ -73,5 +73,5 @@ def train(
         optimizer=optimizer,
         shard=shard,
         skew=skew,
-    ).result()
+    ).trained()
     print(json.dumps(result.to_dict(), indent=2) if as_json else trained_text(result))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,25 +11,22 @@ from typing import Any
 from hwsim import __version__
 from hwsim.arch import Arch, TileMachine, arch_config, load_arch
 from hwsim.errors import InputError, ModelError, collect
-from hwsim.jobs.options import check_choice
 from hwsim.jobs.training.links import WIDE_BYTES, Fabric, exposed, group
 from hwsim.jobs.training.memory import TrainMemory, stage_memory
+from hwsim.jobs.training.options import OPTIMISERS, TrainOptions
 from hwsim.jobs.training.pipeline import ItemTimes, Plan
 from hwsim.jobs.training.price import Prices, added, busiest, prices, training_machine
-from hwsim.jobs.training.recipe import Recipe, load_recipe
+from hwsim.jobs.training.recipe import Recipe
 from hwsim.jobs.training.result import TrainResult
 from hwsim.jobs.training.work import RECOMPUTE, Work, Works, optimiser, works
+from hwsim.result import Result
 from hwsim.workload import load_model
 from hwsim.workload.language.model import Model
-from hwsim.workload.language.routing import skew_exponent
 from hwsim.workload.op import Workload
-from hwsim.workload.training.lowering import Block, Collective, blocks, check_model, flops_per_token
-from hwsim.workload.training.options import Degrees, TrainStep, recompute_layers
+from hwsim.workload.training.lowering import Block, Collective, blocks, flops_per_token
+from hwsim.workload.training.options import Degrees, TrainStep
 from hwsim.workload.training.sites import Linear
 from hwsim.workload.training.split import Split, split
-
-#: Optimiser -> (bytes per moment, bytes of its state per weight: an FP32 master and two moments).
-OPTIMISERS = {"adam-fp32": (4, 12), "adam-bf16": (2, 8)}
 
 
 def train(
@@ -57,19 +54,9 @@ def train(
     shard:     0: every replica holds all; 1: the optimiser's state is divided; 3: weights and gradients too.
     raises:    InputError with every error in the arguments.
     """
-    return checked_train(
-        arch,
-        model,
-        batch=batch,
-        context=context,
-        micro_batch=micro_batch,
-        recipe=recipe,
-        recompute=recompute,
-        parallel=parallel,
-        optimizer=optimizer,
-        shard=shard,
-        skew=skew,
-    ).result()
+    options: dict[str, Any] = {"batch": batch, "context": context, "micro_batch": micro_batch, "recipe": recipe}
+    options |= {"recompute": recompute, "parallel": parallel, "optimizer": optimizer, "shard": shard, "skew": skew}
+    return checked_train(arch, model, **options).trained()
 
 
 def checked_train(
@@ -77,52 +64,41 @@ def checked_train(
     model: Workload | str,
     overrides: Sequence[tuple[str, str]] = (),
     found: Sequence[str] = (),
-    *,
-    batch: int,
-    context: int,
-    micro_batch: int,
-    recipe: Recipe | str | Path,
-    recompute: str,
-    parallel: str | Mapping[str, int] | Degrees | None,
-    optimizer: str,
-    shard: int,
-    skew: str,
+    **options: Any,
 ) -> TrainJob:
-    """The job for a user's arguments; arguments as in `train`, all errors reported together. raises: InputError."""
+    """The job for a user's arguments; all errors in them are reported together.
+
+    overrides: settings of the machine, used if `arch` is a name. options: arguments of `TrainOptions.of`.
+    found: errors that the caller has found already; they are reported with the others. raises: InputError.
+    """
     bad = list(found)
-    machine, workload, given, degrees = arch, model, None, None
+    machine, workload = arch, model
     with collect(bad):
         machine = load_arch(arch, overrides) if isinstance(arch, str) else arch
     with collect(bad):
         workload = load_model(model) if isinstance(model, str) else model
-    with collect(bad):
-        given = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    with collect(bad):
-        degrees = Degrees.of(parallel)
-    with collect(bad):
-        check_choice("optimizer", optimizer, tuple(OPTIMISERS))
-    with collect(bad):
-        skew_exponent(skew)
-    layers = 0
-    if isinstance(workload, Model):
-        with collect(bad):
-            layers = recompute_layers(str(recompute), len(workload.layers))
-    elif not isinstance(workload, str):
-        bad.append(f"{workload.name}: only language models can be trained; name one (`hwsim model` lists them)")
-    if not isinstance(machine, (str, TileMachine)):
-        bad.append(f"{machine.name}: computes a single matrix-vector product and cannot train a model")
-    chips = degrees.chips if degrees else 1
-    if isinstance(machine, TileMachine) and machine.link is None and chips > 1:
-        bad.append(f"{machine.name}: {chips} chips need a `link`, which this machine lacks; add one to its file")
-    if isinstance(machine, TileMachine) and machine.link and 0 < machine.link.span < chips:
-        span = machine.link.span
-        bad.append(f"parallel: {chips} chips, more than the {span} that the links of {machine.name} join; write less")
-    step = TrainStep(batch, context, micro_batch, degrees or Degrees(), layers, shard)
-    if isinstance(workload, Model):
-        check_model(workload, step, bad)  # raises what was found before, too
-    if bad or given is None or not isinstance(workload, Model) or not isinstance(machine, TileMachine):
+    known = None if isinstance(workload, str) else workload
+    if isinstance(machine, str):
+        TrainOptions.of(**options, model=known, found=bad)  # raises what was found
         raise InputError(*bad)
-    return TrainJob(machine, workload, replace(step, fused=given.fused, skew=skew), given, optimizer)
+    with collect(bad):
+        bad += _lacking(machine, Degrees.of(options.get("parallel")).chips)
+    resolved = TrainOptions.of(**options, model=known, found=bad)
+    assert known is not None, "a model that cannot be loaded is an error"
+    return TrainJob.of(machine, known, resolved)
+
+
+def _lacking(machine: Arch, chips: int) -> list[str]:
+    """Why a machine cannot train a model on so many chips."""
+    if not isinstance(machine, TileMachine):
+        return [f"{machine.name}: computes a single matrix-vector product and cannot train a model"]
+    if machine.link is None:
+        lacks = f"{machine.name}: {chips} chips need a `link`, which this machine lacks; add one to its file"
+        return [lacks] if chips > 1 else []
+    span = machine.link.span
+    if 0 < span < chips:
+        return [f"parallel: {chips} chips, more than the {span} that the links of {machine.name} join; write less"]
+    return []
 
 
 @dataclass(frozen=True)
@@ -132,8 +108,20 @@ class TrainJob:
     arch: TileMachine
     model: Model
     step: TrainStep
-    recipe: Recipe
-    optimizer: str
+    options: TrainOptions
+
+    @classmethod
+    def of(cls, arch: Arch, workload: Workload, options: TrainOptions) -> TrainJob:
+        """The step of a workload on a machine. raises: InputError."""
+        bad = [*_lacking(arch, options.degrees.chips), *options.refused(workload)]
+        if bad or not isinstance(arch, TileMachine) or not isinstance(workload, Model):
+            raise InputError(*bad)
+        return cls(arch, workload, options.step(workload), options)
+
+    @property
+    def recipe(self) -> Recipe:
+        """Formats of the linears."""
+        return self.options.recipe
 
     @property
     def layers(self) -> int:
@@ -179,7 +167,7 @@ class TrainJob:
     @cached_property
     def once(self) -> list[tuple[Work, ...]]:
         """The work of each stage per step: the optimiser, and the encoding of its weights."""
-        d, (moment, _) = self.step.degrees, OPTIMISERS[self.optimizer]
+        d, (moment, _) = self.step.degrees, OPTIMISERS[self.options.optimizer]
         found = []
         for stage in range(d.pp):
             own = [b for number, chunk in enumerate(self.chunks) if number % d.pp == stage for b in chunk]
@@ -292,7 +280,7 @@ class TrainJob:
 
     def memory(self) -> TrainMemory:
         """The memory of the stage that needs most."""
-        state = OPTIMISERS[self.optimizer][1]
+        state = OPTIMISERS[self.options.optimizer][1]
         capacity = self.arch.dram.capacity_bytes
         stages = (
             stage_memory(stage, self.chunks, self.step, self.recipe, self.layers, state, capacity)
@@ -307,24 +295,30 @@ class TrainJob:
         rows: dict[tuple[str, str], float] = {}
         marks: dict[str, float] = {}
         stages: list[dict[str, float]] = [{} for _ in range(self.step.degrees.pp)]
-        m = self.step.micro_batches
-
-        def count(work: Work, stage: int, times: int) -> None:
-            seconds = times * self.prices.seconds(work)
-            key = work.part, work.when
-            rows[key] = rows.get(key, 0.0) + seconds
-            mark = self.prices.mark(work)
-            marks[mark] = marks.get(mark, 0.0) + seconds
-            added(stages[stage], self.prices.servers(work), times)
-
-        for number, chunk in enumerate(self.chunks):
-            for block in chunk:
-                for work in self.kernels(block):
-                    count(work, number % len(stages), m)
-        for stage, some in enumerate(self.once):
-            for work in some:
-                count(work, stage, 1)
+        for stage, servers in enumerate(stages):
+            for work, times in self.counted(stage):
+                seconds = times * self.prices.seconds(work)
+                key = work.part, work.when
+                rows[key] = rows.get(key, 0.0) + seconds
+                mark = self.prices.mark(work)
+                marks[mark] = marks.get(mark, 0.0) + seconds
+                added(servers, self.prices.servers(work), times)
         return rows, marks, stages
+
+    def counted(self, stage: int) -> Iterator[tuple[Work, int]]:
+        """Every kernel of a stage, and how often a step runs it."""
+        m = self.step.micro_batches
+        for number, chunk in enumerate(self.chunks):
+            if number % self.step.degrees.pp == stage:
+                for block in chunk:
+                    yield from ((work, m) for work in self.kernels(block))
+        yield from ((work, 1) for work in self.once[stage])
+
+    def result(self) -> Result:
+        """The step as studies and reports read it. raises: ModelError as `trained`."""
+        from hwsim.jobs.training.account import as_result
+
+        return as_result(self)
 
     def _link_bound(self, stage: int) -> float:
         """Seconds of the bytes of a stage's collectives at the peak of the links."""
@@ -339,7 +333,7 @@ class TrainJob:
                         total += self.step.micro_batches * fabric.volume(one.kind, nbytes, *group(one, d))
         return total
 
-    def result(self) -> TrainResult:
+    def trained(self) -> TrainResult:
         """Simulate and account. raises: ModelError if the simulated time is below the bound."""
         step, d, plan = self.step, self.step.degrees, self.plan
         line, free = plan.run(), plan.free.run()
@@ -378,19 +372,7 @@ class TrainJob:
             memory=memory,
             provenance={mark: each / whole for mark, each in marks.items()},
             notes=self._notes(memory),
-            config={
-                "model": self.model.config(),
-                "batch": step.batch,
-                "context": step.context,
-                "micro_batch": step.micro_batch,
-                "recompute": step.recompute,
-                "parallel": {n: getattr(d, n) for n in ("dp", "tp", "pp", "vp", "ep", "cp")},
-                "optimizer": self.optimizer,
-                "shard": step.shard,
-                "skew": step.skew,
-                "recipe": self.recipe.config(),
-                "machine": arch_config(self.arch),
-            },
+            config={"model": self.model.config(), **self.options.config(), "machine": arch_config(self.arch)},
             version=__version__,
         )
 

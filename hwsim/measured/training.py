@@ -138,22 +138,27 @@ norm: {{kind: layer, bias: true}}
 attention: {{q_heads: {heads}, kv_heads: {heads}, head_dim: {h // heads}, rope: false}}
 mlp: {{intermediate: {4 * h}, gated: false, activation: gelu}}
 """
-    return load_model_text(text, name)
+    found = load_model_text(text, name)
+    assert isinstance(found, Model), "the text describes a language model"
+    return found
 
 
 def rows(path: Path = FILE) -> list[Row]:
     """The measured rows."""
-    whole = ("batch", "context", "micro_batch", "shard")
     with path.open(newline="", encoding="utf-8") as file:
         return [
-            Row(**{k: int(v) if k in whole else float(v) if k == "tokens_per_second" else v for k, v in each.items()})
-            for each in csv.DictReader(file)
-        ]
+            Row(
+                r["kind"], r["machine"], r["model"], r["recipe"], int(r["batch"]), int(r["context"]),
+                int(r["micro_batch"]), r["parallel"], int(r["shard"]), r["recompute"], float(r["tokens_per_second"]),
+                r["source"], r["note"],
+            )
+            for r in csv.DictReader(file)
+        ]  # fmt: skip
 
 
 def scored(some: Sequence[Row]) -> list[Scored]:
     """Each row predicted."""
-    return [Scored(row, row.job().result()) for row in some]
+    return [Scored(row, row.job().trained()) for row in some]
 
 
 def mean_error(some: Sequence[Scored]) -> float:
@@ -200,9 +205,9 @@ def text(some: Sequence[Scored]) -> str:
     lines = [
         "# Training steps against measurements",
         "",
-        f"Written by `make training-validate` (hwsim {__version__}); do not edit. {len(some)} measured steps, predicted by"
-        " `hwsim.train`; the kernels are those that were fitted to benchmarks of inference, and nothing is fitted to these"
-        " rows.",
+        f"Written by `make training-validate` (hwsim {__version__}); do not edit. {len(some)} measured steps, predicted"
+        " by `hwsim.train`; the kernels are those that were fitted to benchmarks of inference, and nothing is fitted to"
+        " these rows.",
         "",
         "Bound over measured: the least time that any schedule needs over the measured time. None is above 1.",
         "",
@@ -219,7 +224,7 @@ def text(some: Sequence[Scored]) -> str:
     lines += [table(("machine", "model", "measured", "predicted"), [_ratio(r) for r in recomputed(some)]), ""]
     lines += ["## Sources", "", *(f"- {name}: {what}" for name, what in SOURCES.items()), ""]
     lines += [
-        "Tokens/s are per chip. A plan names the degrees, the micro-batch (b), the sharding (s) and what is recomputed (r).",
+        "Tokens/s are per chip. A plan names the degrees, the micro-batch (b), the sharding (s) and the recompute (r).",
         "Chips outside a rack or node are joined by InfiniBand: 50 GB/s per chip (H100, B200), 25 GB/s (A100).",
     ]
     return "\n".join(lines) + "\n"

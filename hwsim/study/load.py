@@ -25,8 +25,10 @@ from hwsim.errors import InputError, nearest
 from hwsim.files.fields import validate
 from hwsim.files.yaml import Document, Loc, Placed, kind, raise_problems, read, short
 from hwsim.jobs.options import RunOptions
-from hwsim.study.schema import RunFile, StudyFile
+from hwsim.jobs.training.options import TrainOptions
+from hwsim.study.schema import OTHERS, TRAINING, RunFile, StudyFile
 from hwsim.workload import load_model, workload_names
+from hwsim.workload.language.share import KINDS
 from hwsim.workload.load import MODEL_PARTS
 from hwsim.workload.op import Workload
 
@@ -59,7 +61,7 @@ class Point:
     key: str
     arch: Arch | None = None
     model: Workload | None = None
-    options: RunOptions | None = None
+    options: RunOptions | TrainOptions | None = None
     error: str | None = None
 
 
@@ -348,15 +350,25 @@ class Reader:
         model = load_model(Path(source) if source not in workload_names() else source, self._placed(mine, "model."))
         return model, _hash(model.config())
 
-    def _run(self, mine: list[tuple[str, int]]) -> tuple[RunOptions, str]:
+    def _run(self, mine: list[tuple[str, int]]) -> tuple[RunOptions | TrainOptions, str]:
         document = self.document
         for path, placed in self._placed(mine, "run."):
             document = document.override(f"run.{path}", placed)
-        options = RunOptions.of(**validate(document, StudyFile).run.model_dump())
+        run = validate(document, StudyFile).run
+        options: RunOptions | TrainOptions
+        if run.phase == "train":
+            given = run.model_dump(exclude={*OTHERS, *({"parallel"} if run.parallel in KINDS else ())})
+            options = TrainOptions.of(**given)
+        else:
+            options = RunOptions.of(**run.model_dump(exclude=set(TRAINING)))
         return options, _hash(options.config())
 
-    def _preset_problems(self, choice: Choice, model: tuple[Workload, str], run: tuple[RunOptions, str]) -> list[str]:
-        """Errors for a published format map that the model does not have."""
+    def _preset_problems(
+        self, choice: Choice, model: tuple[Workload, str], run: tuple[RunOptions | TrainOptions, str]
+    ) -> list[str]:
+        """Errors for a published format map that the model does not have, or a training step that it cannot take."""
+        if isinstance(run[0], TrainOptions):
+            return [self.document.problem(("run",), line) for line in run[0].refused(model[0])]
         try:
             run[0].formats.of_workload(model[0])
         except InputError as error:

@@ -8,8 +8,11 @@ from pydantic import AfterValidator, Field
 
 from hwsim.errors import InputError
 from hwsim.files.fields import FilePart, asked
+from hwsim.files.yaml import short
 from hwsim.mapping.operands import Formats
 from hwsim.workload.language.routing import skew_exponent
+from hwsim.workload.language.share import KINDS
+from hwsim.workload.training.options import Degrees
 
 
 def _readable(what: str) -> Any:
@@ -30,10 +33,24 @@ def _skew(text: str) -> str:
     return text
 
 
+def _parallel(text: str) -> str:
+    if text not in KINDS:
+        if "=" not in text:
+            expected = f"{', '.join(KINDS)}, or of a training step degrees, for example dp=8,tp=2"
+            raise InputError(f"`{short(text)}` is not known; write {expected}")
+        Degrees.of(text)
+    return text
+
+
+#: Options of a training step only, and of any other step only.
+TRAINING = ("micro_batch", "recipe", "recompute", "optimizer", "shard")
+OTHERS = ("phase", "weights", "activations", "kv", "state", "chips", "mla", "engine")
+
+
 class RunFile(FilePart):
     """Options of `hwsim run`, under the same names."""
 
-    phase: Literal["decode", "prefill"] = Field("decode", description="Kind of step.", examples=["decode"])
+    phase: Literal["decode", "prefill", "train"] = Field("decode", description="Kind of step.", examples=["decode"])
     batch: int = Field(1, ge=1, le=10**6, description="Number of sequences.", examples=[8])
     context: int = Field(
         8192, ge=1, le=10**9, description="Tokens in the cache (decode) or in the prompt (prefill).", examples=[8192]
@@ -49,8 +66,10 @@ class RunFile(FilePart):
     kv: Annotated[str, _readable("kv")] | None = Field(None, description="KV cache format.", examples=["fp8"])
     state: Annotated[str, _readable("state")] | None = Field(None, description="SSM state format.", examples=["fp32"])
     chips: int = Field(1, ge=1, le=10**4, description="Number of chips that share the step.", examples=[4])
-    parallel: Literal["tensor", "tensor+expert", "data+expert"] = Field(
-        "tensor", description="How the chips share the step.", examples=["tensor+expert"]
+    parallel: Annotated[str, AfterValidator(asked(_parallel))] = Field(
+        "tensor",
+        description="How the chips share the step: tensor, tensor+expert or data+expert; of a training step, degrees.",
+        examples=["tensor+expert"],
     )
     skew: Annotated[str, AfterValidator(asked(_skew))] = Field(
         "even", description="How tokens choose experts.", examples=["zipf(0.8)"]
@@ -61,6 +80,15 @@ class RunFile(FilePart):
     engine: Literal["walk", "simpy"] = Field(
         "walk", description="Simulation driver; both give the same times, walk is faster.", examples=["walk"]
     )
+    micro_batch: int = Field(1, ge=1, description="train: sequences that a chip computes at once.", examples=[2])
+    recipe: str = Field("bf16", description="train: formats of the linears, a name or a file.", examples=["mxfp8"])
+    recompute: str | int = Field(
+        "none", description="train: none, selective, full, or a number of layers.", examples=["full"]
+    )
+    optimizer: Literal["adam-fp32", "adam-bf16"] = Field(
+        "adam-fp32", description="train: bits of Adam's moments.", examples=["adam-bf16"]
+    )
+    shard: Literal[0, 1, 3] = Field(1, description="train: what replicas divide, as in ZeRO.", examples=[3])
 
 
 class StudyFile(FilePart):

@@ -13,19 +13,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
-from heapq import nlargest
 from pathlib import Path
 from typing import Any
 
 from hwsim import __version__
-from hwsim.arch import arch_config
+from hwsim.arch import Arch, arch_config
 from hwsim.errors import InputError, nearest
+from hwsim.jobs.options import Job, RunOptions
 from hwsim.jobs.run import run_job
 from hwsim.jobs.tile import TileJob
+from hwsim.jobs.train import TrainJob
+from hwsim.jobs.training.options import TrainOptions
 from hwsim.result import SCHEMA
 from hwsim.study.executors import EXECUTORS
 from hwsim.study.load import Point, Study
+from hwsim.study.metrics import fits
 from hwsim.study.record import Record
+from hwsim.workload.op import Workload
 
 POINTS, GRID = "points.jsonl", "study.json"
 
@@ -41,7 +45,8 @@ class Summary:
 
     points: points of the grid. ran: simulated now. kept: finished earlier. failed: with errors.
     file: the JSON Lines. errors: (message, number of points), the most frequent first.
-    best: (tokens per second, or samples of a graph, settings) of the fastest points; unit: which of the two.
+    best: (tokens per second, or samples of a graph, settings) of the fastest points that fit in memory (of the
+          fastest, where none fits); unit: which of the two.
     """
 
     study: str
@@ -163,11 +168,17 @@ class Session:
         """The line of a point that was simulated."""
         return self.record.line(self.keys[node])
 
+    def _fastest(self, speeds: Mapping[str, float]) -> list[str]:
+        """Keys of the fastest points that fit in memory; where none fits, of the fastest."""
+        order = sorted((key for key in self.keys.values() if key in speeds), key=speeds.__getitem__, reverse=True)
+        fitting = (key for key in order if fits(self.record.line(key)))
+        return list(itertools.islice(fitting, _BEST)) or order[:_BEST]
+
     def summary(self, ran: int, kept: int) -> Summary:
         """What happened, for all points that were looked at."""
         found = [self.record.errors[key] for key in self.keys.values() if key in self.record.errors]
         speeds = self.record.speeds
-        fast = nlargest(_BEST, (key for key in self.keys.values() if key in speeds), key=speeds.__getitem__)
+        fast = self._fastest(speeds)
         return Summary(
             study=self.study.name,
             points=len(self.study.points),
@@ -200,6 +211,13 @@ def write_grid(study: Study, keys: Mapping[int, str], path: Path) -> None:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
+def point_job(arch: Arch, model: Workload, options: RunOptions | TrainOptions) -> Job | TrainJob:
+    """The job of a point. raises: InputError."""
+    if isinstance(options, TrainOptions):
+        return TrainJob.of(arch, model, options)
+    return run_job(arch, model, options)
+
+
 def simulate_point(study: str, point: Point) -> str:
     """Simulate one point and return its line. A failure is recorded as `error` in the line, not raised."""
     line: dict[str, Any] = {"schema": SCHEMA, "study": study, "key": point.key, "point": point.settings, "error": None}
@@ -209,7 +227,7 @@ def simulate_point(study: str, point: Point) -> str:
     arch, model, options = point.arch, point.model, point.options
     assert arch is not None and model is not None and options is not None, "a point without an error is resolved"
     try:
-        result = run_job(arch, model, options).result().to_dict()
+        result = point_job(arch, model, options).result().to_dict()
         del result["by_layer"]  # half of the line; by_op is kept, and `hwsim run --by layer` shows it
         line |= result
     except Exception as error:  # any failure concerns this point only; the other points run
@@ -245,7 +263,7 @@ def closed_forms(study: Study, nodes: Sequence[int]) -> list[tuple[float, int | 
             found.append(None)
             continue
         try:
-            job = run_job(point.arch, point.model, point.options)
+            job = point_job(point.arch, point.model, point.options)
         except InputError:
             found.append(None)
             continue

@@ -15,18 +15,30 @@ COMMANDS = re.findall(r"^    hwsim (.*)$", PAGE, re.M)
 
 @pytest.fixture
 def place(tmp_path):
-    (recipe,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S)
+    recipe, study = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S)
     (tmp_path / "mine.yaml").write_text(recipe)
+    (tmp_path / "plans.yaml").write_text(study)
     return tmp_path
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_commands(command, place):
+def run(command, place):
     words = [sys.executable, "-m", "hwsim", *shlex.split(command)]
-    done = subprocess.run(words, cwd=place, env={"PYTHONPATH": str(ROOT), "PATH": ""}, capture_output=True, text=True)
+    env = {"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(place)}
+    done = subprocess.run(words, cwd=place, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "tokens/s" in done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("train")])
+def test_steps(command, place):
+    assert "tokens/s" in run(command, place)
+
+
+def test_plans(place):
+    study, report = (c for c in COMMANDS if not c.startswith("train"))
+    assert "fastest" in run(study, place)
+    assert "plans.md" in run(report, place)
 
 
 def test_there_are_commands():
-    assert len(COMMANDS) == 3
+    assert len(COMMANDS) == 5

@@ -14,9 +14,10 @@ import yaml
 import hwsim
 from hwsim.arch import load_arch
 from hwsim.errors import InputError
-from hwsim.jobs.train import OPTIMISERS, TrainJob, checked_train
+from hwsim.jobs.train import TrainJob, checked_train
 from hwsim.jobs.training.links import Fabric
 from hwsim.jobs.training.memory import activation_bytes, states
+from hwsim.jobs.training.options import OPTIMISERS
 from hwsim.jobs.training.pipeline import ItemTimes, Plan
 from hwsim.jobs.training.recipe import Tensor, load_recipe, recipe_folder, recipe_names, recipe_schema
 from hwsim.jobs.training.work import accumulate, encode, optimiser
@@ -158,7 +159,7 @@ def test_full_recompute_keeps_the_inputs_of_layers():
 
 
 def test_does_not_fit_is_a_note():
-    result = job(model="llama3-70b", parallel=None, batch=1).result()
+    result = job(model="llama3-70b", parallel=None, batch=1).trained()
     assert not result.memory.fits
     assert any(note.startswith("does not fit: needs") for note in result.notes)
 
@@ -199,7 +200,7 @@ def test_shard_3_gathers_one_layer_ahead():
 
 @pytest.mark.parametrize("changes", [{}, {"parallel": "dp=2,tp=2,pp=2", "batch": 16}, {"shard": 3}, {"recompute": "7"}])
 def test_parts_sum_to_the_step(changes):
-    result = job(**changes).result()
+    result = job(**changes).trained()
     parts = sum(s for _, _, s in result.spent)
     assert parts + result.exposed_seconds + result.idle_seconds == pytest.approx(result.seconds)
     assert result.seconds >= result.bound_seconds
@@ -210,14 +211,14 @@ def test_parts_sum_to_the_step(changes):
 
 
 def test_recompute_adds_its_share_of_the_forward_pass():
-    whole, some, every = (job(recompute=n).result().by_when() for n in ("none", "8", "full"))
+    whole, some, every = (job(recompute=n).trained().by_when() for n in ("none", "8", "full"))
     assert some["recompute"] == pytest.approx(every["recompute"] / 4, rel=1e-3)  # the first layer adds no residual
     assert "recompute" not in whole
     assert whole["forward"] == pytest.approx(every["forward"])
 
 
 def test_more_micro_batches_make_a_smaller_bubble():
-    few, many = (job(parallel="pp=4", batch=n).result() for n in (4, 64))
+    few, many = (job(parallel="pp=4", batch=n).trained() for n in (4, 64))
     assert many.idle_seconds / many.seconds < few.idle_seconds / few.seconds
 
 
@@ -264,8 +265,8 @@ def test_a_recipe_of_ones_own(tmp_path):
         "classes:\n  attention_out:\n"
         "    weights: {format: bf16}\n    activations: {format: bf16}\n    gradients: {format: bf16}\n"
     )
-    mine = job("b200", recipe=path).result()
-    whole = job("b200", recipe="mxfp8").result()
+    mine = job("b200", recipe=path).trained()
+    whole = job("b200", recipe="mxfp8").trained()
     encodes = [
         sum(s for part, when, s in r.spent if (part, when) == ("attention_proj", "encode")) for r in (mine, whole)
     ]
@@ -329,7 +330,7 @@ def test_all_errors_at_once():
 
 def test_stochastic_rounding_without_its_server():
     with pytest.raises(InputError, match="needs a `round` server that this machine lacks; add one, for example"):
-        job(recipe="nvfp4").result()
+        job(recipe="nvfp4").trained()
 
 
 def test_command_line():

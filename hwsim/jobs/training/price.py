@@ -12,7 +12,7 @@ from hwsim.jobs.tile import TileJob
 from hwsim.jobs.training.work import Work
 from hwsim.mapping.operands import Formats, operands
 from hwsim.mapping.program import SERVERS
-from hwsim.mapping.traffic import work_cycles
+from hwsim.mapping.traffic import Traffic, work_cycles
 from hwsim.workload.op import Op
 
 Key = tuple[Op, Layout, Layout]
@@ -20,11 +20,17 @@ Key = tuple[Op, Layout, Layout]
 
 @dataclass(frozen=True)
 class Price:
-    """seconds: as simulated. server: seconds of each server at its peak rate. mark: how the time is known."""
+    """seconds: as simulated. server: seconds of each server at its peak rate. mark: how the time is known.
+
+    moved, dram: bytes by kind, and those that cross the DRAM in whole beats. macs: of both arrays.
+    """
 
     seconds: float
     server: dict[str, float]
     mark: str
+    moved: Traffic
+    dram: int
+    macs: int
 
 
 @dataclass(frozen=True)
@@ -44,11 +50,16 @@ class Prices:
         mark = self.found[_key(work)].mark
         return "transferred" if work.times != 1 else mark
 
+    def parts(self, work: Work) -> list[tuple[Price, float]]:
+        """Prices of what the work consists of, and how much of each."""
+        whole = [(self.found[_key(work)], float(work.share * work.times))]
+        return whole + ([(self.found[_key(_beside(work))], 1.0)] if work.beside else [])
+
     def servers(self, work: Work) -> dict[str, float]:
         """Seconds of each server at its peak rate."""
-        found = {name: float(work.share * work.times) * s for name, s in self.found[_key(work)].server.items()}
-        if work.beside:
-            added(found, self.found[_key(_beside(work))].server)
+        found: dict[str, float] = {}
+        for price, times in self.parts(work):
+            added(found, price.server, times)
         return found
 
 
@@ -80,7 +91,9 @@ def prices(arch: TileMachine, work: Iterable[Work]) -> Prices:
             peak = {name: arch.seconds(1) * float(cycles) for name, cycles in work_cycles(arch, op, opd).items()}
             notes |= dict.fromkeys((*opd.notes, *([one.kernel.note] if one.kernel and one.kernel.note else [])))
             seconds = ticks / job.pipeline.q * arch.seconds(1)
-            found[shape, right, left] = Price(seconds, peak, one.kernel.mark if one.kernel else "ideal")
+            mark = one.kernel.mark if one.kernel else "ideal"
+            macs = op.dot_macs + op.vector_macs
+            found[shape, right, left] = Price(seconds, peak, mark, one.moved, one.dram_bytes, macs)
     return Prices(found, tuple(notes))
 
 

@@ -1,0 +1,110 @@
+"""Options of a training step: everything about it except the machine and the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hwsim.errors import InputError, collect
+from hwsim.jobs.options import check_choice
+from hwsim.jobs.training.recipe import Recipe, load_recipe
+from hwsim.workload.language.model import Model
+from hwsim.workload.language.routing import skew_exponent
+from hwsim.workload.op import Workload
+from hwsim.workload.training.lowering import check_model
+from hwsim.workload.training.options import SHARDS, Degrees, TrainStep, recompute_layers
+
+#: Optimiser -> (bytes per moment, bytes of its state per weight: an FP32 master and two moments).
+OPTIMISERS = {"adam-fp32": (4, 12), "adam-bf16": (2, 8)}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """See `hwsim.train`. recompute: the word or number as it was written."""
+
+    batch: int
+    context: int
+    micro_batch: int
+    recipe: Recipe
+    recompute: str
+    degrees: Degrees
+    optimizer: str
+    shard: int
+    skew: str
+
+    @classmethod
+    def of(
+        cls,
+        batch: int = 1,
+        context: int = 8192,
+        micro_batch: int = 1,
+        recipe: Recipe | str | Path = "bf16",
+        recompute: str | int = "none",
+        parallel: str | Mapping[str, int] | Degrees | None = None,
+        optimizer: str = "adam-fp32",
+        shard: int = 1,
+        skew: str = "even",
+        *,
+        model: Workload | None = None,
+        found: list[str] | None = None,
+    ) -> TrainOptions:
+        """Options from the arguments of `hwsim.train`, checked against the model where it is known.
+
+        found: errors that the caller has found already; they are reported with the others. raises: InputError.
+        """
+        bad = list(found or ())
+        given, degrees = None, Degrees()
+        with collect(bad):
+            given = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+        with collect(bad):
+            degrees = Degrees.of(parallel)
+        with collect(bad):
+            check_choice("optimizer", optimizer, tuple(OPTIMISERS))
+        with collect(bad):
+            skew_exponent(skew)
+        if shard not in SHARDS:
+            bad.append(f"shard: unknown {shard!r}; write 0, 1 or 3")
+        if given is None:
+            given = load_recipe("bf16")
+        options = cls(batch, context, micro_batch, given, str(recompute), degrees, optimizer, shard, skew)
+        bad = [*bad, *(options.refused(model) if model else ())]
+        if bad:
+            raise InputError(*dict.fromkeys(bad))
+        return options
+
+    def refused(self, model: Workload) -> list[str]:
+        """Why this model cannot be trained so."""
+        if not isinstance(model, Model):
+            return [f"{model.name}: only language models can be trained; name one (`hwsim model` lists them)"]
+        bad: list[str] = []
+        with collect(bad):
+            recompute_layers(self.recompute, len(model.layers))
+        with collect(bad):
+            check_model(model, self._step(0))
+        return bad
+
+    def step(self, model: Model) -> TrainStep:
+        """The step of this model. raises: InputError."""
+        return self._step(recompute_layers(self.recompute, len(model.layers)))
+
+    def _step(self, layers: int) -> TrainStep:
+        sizes = self.batch, self.context, self.micro_batch
+        return TrainStep(*sizes, self.degrees, layers, self.shard, self.recipe.fused, self.skew)
+
+    def config(self) -> dict[str, Any]:
+        """Plain data."""
+        d = self.degrees
+        return {
+            "phase": "train",
+            "batch": self.batch,
+            "context": self.context,
+            "micro_batch": self.micro_batch,
+            "recipe": self.recipe.config(),
+            "recompute": self.recompute,
+            "parallel": {name: getattr(d, name) for name in ("dp", "tp", "pp", "vp", "ep", "cp")},
+            "optimizer": self.optimizer,
+            "shard": self.shard,
+            "skew": self.skew,
+        }
