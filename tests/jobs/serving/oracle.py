@@ -32,7 +32,7 @@ def served(requests, blocks, size, budget, seats, seconds):
 
     seconds(decodes, sum of contexts, chunks): ticks of a pass.
     """
-    pool, table, made_at = Blocks(blocks), [], 0
+    pool = Blocks(blocks)
     pool.order = {}
     state = {
         n: {"n": n, "prompt": p, "answer": a, "keys": k, "computed": 0, "made": 0, "blocks": [], "paused": 0}
