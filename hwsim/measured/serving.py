@@ -20,6 +20,7 @@ from hwsim.jobs.serve import Deployment, Request
 from hwsim.measured.served import Measured, Progress, left_out, mean, predict_all
 from hwsim.measured.sets import Dataset, datasets
 from hwsim.measured.stacks import rows_of_stacks
+from hwsim.measured.traffic import section as under_load
 from hwsim.workload import load_model
 
 Curves = dict[str, list[tuple[int, float]]]
@@ -381,5 +382,5 @@ def run(folder: Path, progress: Progress = lambda name: None) -> Path:
     figure(curves, folder / "serving.svg")
     write_whole(folder / "serving.csv", csv_text(rows, others))
     path = folder / "serving.md"
-    write_whole(path, report(rows, others, curves))
+    write_whole(path, report(rows, others, curves) + "\n" + under_load())
     return path

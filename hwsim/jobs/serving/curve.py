@@ -64,3 +64,28 @@ class Curve:
             middle = self.exact((low + high) // 2)
             self.off[low, high] = abs(middle - (self.exact(low) + self.exact(high)) / 2)
         return self.off[low, high]
+
+
+class Stairs(Curve):
+    """A function that jumps behind multiples of a tile's rows: cells are 1 to 128, 129 to 256, ..., then their halves."""
+
+    #: Rows of the largest tile of most libraries' kernels.
+    ROWS = 128
+
+    def cell(self, x: float) -> Cell:
+        """The cell of x."""
+        low = max(0, int(x) - 1) // self.ROWS * self.ROWS + 1
+        high = low + self.ROWS - 1
+        while high - low > self.least and self._off(low, high) > self.tolerance:
+            middle = (low + high) // 2
+            low, high = (low, middle) if x <= middle else (middle + 1, high)
+        if high - low > self.least:
+            self.error = max(self.error, self._off(low, high))
+        return Cell(low, high, self.exact(low), self.exact(high))
+
+    def _off(self, low: int, high: int) -> float:
+        if (low, high) not in self.off:
+            middle = (low + high) // 2
+            line = Cell(low, high, self.exact(low), self.exact(high)).at(middle)
+            self.off[low, high] = abs(self.exact(middle) - line)
+        return self.off[low, high]

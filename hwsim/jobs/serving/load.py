@@ -237,9 +237,10 @@ class Traffic:
         )
         outcome = fleet.run(requests, load.users)
         outcome.refused[:0] = too_long
-        return Run(self._served(outcome, check), outcome)
+        return Run(self.answer(outcome, check), outcome)
 
-    def _served(self, outcome: Outcome, check: bool) -> Served:
+    def answer(self, outcome: Outcome, check: bool = True) -> Served:
+        """The figures of a run. check: compare passes with whole simulated ones."""
         found, replicas = outcome.sequences, outcome.replicas
         start = min((s.request.arrival for s in found), default=0)
         seconds = (max((s.last or 0 for s in found), default=0) - start) / TICKS

