@@ -14,7 +14,7 @@ from hwsim.errors import InputError, collect
 GROUPS = {
     "Simulate": ("run", "gemm", "kernel", "serve", "train", "study", "search"),
     "Read results": ("compare", "report"),
-    "Look things up": ("arch", "model", "graph", "format", "schema", "doctor"),
+    "Look things up": ("arch", "model", "graph", "format", "schema", "import", "doctor"),
     "Files of weights": ("compress", "decompress", "convert", "inspect"),
     "Measurements": ("validate", "calibrate"),
 }
@@ -82,6 +82,10 @@ Set = Annotated[
         "--set", metavar="PATH=VALUE", help="change one setting of the machine, for example dram.bandwidth='9.6 TB/s'"
     ),
 ]
+Size = Annotated[
+    list[str] | None,
+    typer.Option("--size", metavar="NAME=N", help="a size of a graph file, or of an axis of an ONNX file"),
+]
 By = Annotated[str | None, typer.Option(help="op or layer: also print where the time is spent")]
 Trace = Annotated[Path | None, typer.Option(help="write a timeline to this file, for ui.perfetto.dev")]
 Energy = Annotated[bool, typer.Option("--energy", help="print each term of energy and area with its source")]
@@ -95,6 +99,15 @@ def overrides(settings: list[str] | None) -> tuple[tuple[str, str], ...]:
     if bad:
         raise InputError(*bad)
     return tuple((s.split("=", 1)[0].strip(), s.split("=", 1)[1].strip()) for s in settings or ())
+
+
+def model_sizes(settings: list[str] | None) -> tuple[tuple[str, str], ...]:
+    """`NAME=N` settings as overrides of a model file. raises: InputError for each that is none."""
+    bad = [f"--size {s}: write NAME=N, for example --size sequence=128" for s in settings or () if "=" not in s]
+    if bad:
+        raise InputError(*bad)
+    pairs = [s.rpartition("=") for s in settings or ()]
+    return tuple((f"sizes.{name.strip()}", number.strip()) for name, _, number in pairs)
 
 
 def weight_map(text: str) -> str | dict[str, str]:

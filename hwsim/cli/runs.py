@@ -17,13 +17,15 @@ from hwsim.cli.options import (
     Engine,
     Json,
     Set,
+    Size,
     Trace,
     Weights,
     app,
+    model_sizes,
     one_number,
     read_options,
 )
-from hwsim.errors import InputError
+from hwsim.errors import InputError, collect
 
 if TYPE_CHECKING:
     from hwsim.jobs.options import Job
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 def run(
     arch: ArchName,
     model: Annotated[
-        str, typer.Option(help="a model name (`hwsim model` lists them), a YAML or CSV file, a config.json")
+        str, typer.Option(help="a model name (`hwsim model` lists them), a YAML, ONNX or CSV file, a config.json")
     ],
     phase: Annotated[str, typer.Option(help="decode, prefill or mixed")] = "decode",
     batch: Annotated[int, typer.Option(parser=one_number, metavar="N", help="number of sequences")] = 1,
@@ -56,6 +58,7 @@ def run(
         str, typer.Option(help="latent attention: absorbed, expanded or cheaper; default: as the phase is served")
     ] = "",
     engine: Engine = None,
+    size: Size = None,
     set_: Set = None,
     by: By = None,
     energy: Energy = False,
@@ -78,11 +81,15 @@ def run(
 
     problems: list[str] = []
     formats, settings = read_options(weights, set_, by, problems)
+    sizes: tuple[tuple[str, str], ...] = ()
+    with collect(problems):
+        sizes = model_sizes(size)
     job = checked_job(
         arch,
         model,
         settings,
         problems,
+        sizes,
         phase=phase,
         batch=batch,
         context=context,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwsim.cli.options import Json, Set, app, overrides
+from hwsim.cli.options import Json, Set, Size, app, model_sizes, overrides
 from hwsim.errors import InputError, collect
 
 if TYPE_CHECKING:
@@ -216,6 +216,31 @@ def graph(
         )
     else:
         print(data_text(path, graphs, found, mode, sites, form))
+
+
+@app.command("import")
+def import_(
+    path: Annotated[str, typer.Argument(metavar="FILE", help="an ONNX file, or SCALE-Sim's CSV")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="FILE", help="write the YAML file here; default: print it")
+    ] = None,
+    size: Size = None,
+) -> None:
+    """Translate an ONNX file into a graph file.
+
+    \b
+    Example:
+      hwsim import net.onnx --size sequence=128 -o net.yaml
+    """
+    from hwsim.files.whole import write_whole
+    from hwsim.workload.load import imported
+
+    text = imported(path, model_sizes(size))
+    if out is None:
+        print(text, end="")
+    else:
+        write_whole(out, text)
+        print(f"written: {out}")
 
 
 @app.command()

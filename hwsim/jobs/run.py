@@ -104,11 +104,13 @@ def checked_job(
     model: Workload | str,
     overrides: Overrides = (),
     found: Sequence[str] = (),
+    sizes: Overrides = (),
     **options: Any,
 ) -> Job:
     """The job for a user's arguments; all errors in them are reported together.
 
     overrides: settings of the machine, used if `arch` is a name. options: arguments of `RunOptions.of`.
+    sizes: settings of the model, used if `model` is a name or path.
     found: errors that the caller has found already; they are reported with the others. raises: InputError.
     """
     problems = list(found)
@@ -116,7 +118,7 @@ def checked_job(
     with collect(problems):
         machine = load_arch(arch, overrides) if isinstance(arch, str) else arch
     with collect(problems):
-        workload = load_model(model) if isinstance(model, str) else model
+        workload = load_model(model, sizes) if isinstance(model, str) else model
     with collect(problems):
         resolved = RunOptions.of(**options)
     if problems:

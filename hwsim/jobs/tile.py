@@ -103,6 +103,7 @@ class TileJob:
             resident=resident(arch, workload, step, formats),
             chips=step.chips,
             notes=(
+                *getattr(workload, "notes", ()),
                 *beyond(workload, step),
                 *(released_note(workload) if options.formats.published == RELEASED else ()),
                 *slowed(arch, step),

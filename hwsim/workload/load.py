@@ -1,4 +1,4 @@
-"""Load a workload: by the name of a shipped model, from a YAML file, a Hugging Face config.json or a CSV file."""
+"""Load a workload: by the name of a shipped model, from a YAML, ONNX or CSV file, or a Hugging Face config.json."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import InputError, collect, nearest
 from hwsim.files.fields import json_schema
@@ -15,6 +15,9 @@ from hwsim.workload.language.load import language_model
 from hwsim.workload.language.model import Model
 from hwsim.workload.language.schema import ModelFile
 from hwsim.workload.op import Workload
+
+if TYPE_CHECKING:
+    from hwsim.workload.graph.onnx.reading import Imported
 
 Overrides = Iterable[tuple[str, str | Placed]]
 
@@ -70,7 +73,7 @@ def workload_names() -> list[str]:
 
 
 def load_model(name_or_path: str | Path, overrides: Overrides = ()) -> Workload:
-    """The shipped workload of that name or Hub id, or that of a YAML file, a config.json or its folder, or a CSV file.
+    """The shipped workload of that name or Hub id, or that of a file: YAML, ONNX, CSV, a config.json or its folder.
 
     overrides: (dotted path, YAML text) pairs that replace values of the file, e.g. `("moe.top_k", "8")`; instead of a
                text, a value of another file.
@@ -95,15 +98,51 @@ def load_model(name_or_path: str | Path, overrides: Overrides = ()) -> Workload:
         if tuple(overrides):
             raise InputError(f"{short(text)}: a CSV file has no settings that can vary; write a YAML file")
         return read_csv(path)
+    if text.endswith(".onnx"):
+        return _read_onnx(path, overrides).graph()
     if text.endswith(".json"):
         return _load(_config_json(path), overrides)
     if isinstance(name_or_path, str) and not text.endswith((".yaml", ".yml")) and os.sep not in text:
         near = nearest(text[:60], workload_names())
         known = near if "did you mean" in near else "; `hwsim model` lists the known ones"
         raise InputError(
-            f"unknown model {short(text)}{known} (a path to a YAML file, a config.json or a CSV file also works)"
+            f"unknown model {short(text)}{known} (a path to a YAML, ONNX or CSV file or a config.json also works)"
         )
     return _load(read(name_or_path), overrides)
+
+
+def _read_onnx(path: Path, overrides: Overrides) -> Imported:
+    """An ONNX file in the layout of a graph file; overrides are its sizes, `sizes.NAME`."""
+    from hwsim.workload.graph.onnx.reading import read_onnx
+
+    sizes: dict[str, int] = {}
+    problems: list[str] = []
+    for key, value in overrides:
+        number = str(value.value if isinstance(value, Placed) else value)
+        kind, _, name = key.partition(".")
+        if kind != "sizes" or not name:
+            problems.append(f"{short(key)}: an ONNX file has sizes that can vary; write sizes.NAME")
+        elif not (number.isascii() and number.isdecimal() and 0 < int(number[:20]) <= 10**9):
+            problems.append(f"{short(key)}: `{short(number)}` is not a whole number from 1 to 10^9; write one")
+        else:
+            sizes[name] = int(number)
+    if problems:
+        raise InputError(*problems)
+    return read_onnx(path, sizes)
+
+
+def imported(path: str, overrides: Overrides = ()) -> str:
+    """The YAML text of an ONNX or CSV file. raises: InputError for other files, and with every error found."""
+    if path.endswith(".onnx"):
+        found = _read_onnx(Path(path), overrides)
+        found.graph()  # so that what is printed can be read
+        return found.text()
+    if path.endswith(".csv"):
+        import yaml
+
+        config = load_model(Path(path), overrides).config()
+        return str(yaml.safe_dump(config, sort_keys=False, default_flow_style=None, width=120))
+    raise InputError(f"{short(path)}: ends neither in .onnx nor in .csv; write the path of such a file")
 
 
 def _config_json(path: Path) -> Document:

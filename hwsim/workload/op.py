@@ -33,6 +33,7 @@ KINDS = (
     "gemm",
     "linear",
     "matmul",
+    "recurrent",
     "depthwise",
     "pool",
     "activation",

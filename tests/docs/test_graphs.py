@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -26,17 +27,47 @@ def test_its_file_is_a_graph():
     assert [op.gemms[0].count for op in load_model_text(FILES[1]).ops(StepOptions())] == [1, 2]
 
 
+def onnx_files(folder):
+    """net.onnx: a linear layer; speech.onnx: a convolution or a linear layer, by the rate."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import helper as h
+
+    def info(name, shape=None, kind=onnx.TensorProto.FLOAT):
+        return h.make_tensor_value_info(name, kind, shape)
+
+    def named(name, *shape):
+        return onnx.numpy_helper.from_array(np.ones(shape, np.float32), name)
+
+    layer = h.make_node("MatMul", ["x", "w"], ["y"])
+    graph = h.make_graph([layer], "net", [info("x", ["n", 64])], [info("y")], [named("w", 64, 10)])
+    onnx.save(h.make_model(graph), folder / "net.onnx")
+    branches = [
+        h.make_graph([h.make_node("Conv", ["x", name], [f"y{name}"])], name, [], [info(f"y{name}")])
+        for name in ("fast", "slow")
+    ]
+    rate = onnx.numpy_helper.from_array(np.array(16000), "k")
+    nodes = [
+        h.make_node("Equal", ["rate", "k"], ["is"]),
+        h.make_node("If", ["is"], ["y"], then_branch=branches[0], else_branch=branches[1]),
+    ]
+    inputs = [info("x", ["n", 1, "samples"]), info("rate", [], onnx.TensorProto.INT64)]
+    weights = [named("fast", 8, 1, 16), named("slow", 8, 1, 8), rate]
+    onnx.save(h.make_model(h.make_graph(nodes, "speech", inputs, [info("y")], weights)), folder / "speech.onnx")
+
+
 @pytest.mark.parametrize("line", COMMANDS)
 def test_its_commands_run(line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my-net.yaml").write_text(FILES[0])
     (tmp_path / "convs.csv").write_text("Layer, IH, IW, FH, FW, C, N, S,\nconv1, 58, 58, 3, 3, 64, 64, 1,\n")
     shutil.copytree(FOLDER, tmp_path / "NEAR")
+    onnx_files(tmp_path)
     found = CliRunner().invoke(app, shlex.split(line)[1:])
     assert found.exit_code == 0, found.output
 
 
-def test_its_python_runs():
+def test_its_python_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.S):
         names: dict = {}
         exec(block, names)

@@ -12,6 +12,8 @@ from hwsim.workload.graph.node import EPSILON, Activation, Node, NormKind, OpFil
 from hwsim.workload.graph.tensor import Given, Misfit, Shape, axis_of, broadcast, shown, values
 from hwsim.workload.op import Op
 
+Arithmetic = Literal["add", "sub", "mul", "div", "max", "min", "pow", "equal", "less", "greater", "where"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Norm(Node):
@@ -164,8 +166,10 @@ class ElementwiseFile(OpFile):
     TAKES: ClassVar[tuple[int, int]] = (1, 256)
 
     op: Literal["elementwise"] = Field(description="Arithmetic on elements.", examples=["elementwise"])  # type: ignore[assignment]
-    function: Literal["add", "sub", "mul", "div", "max", "min", "pow"] = Field(
-        description="What is computed, from left to right.", examples=["add"]
+    function: Arithmetic = Field(
+        description="What is computed, from left to right. Comparisons give 1 or 0; `where` takes the second operand "
+        "where the first is not 0, else the third.",
+        examples=["add"],
     )
     constant: float | None = Field(None, description="A number that is the last operand.", examples=[0.5])
     activation: Activation | None = Field(None, description="A function of the result.", examples=["relu"])
@@ -174,6 +178,9 @@ class ElementwiseFile(OpFile):
         """One node, and one for the activation."""
         if len(given) == 1 and self.constant is None:
             raise Misfit("in", "names one tensor; write two or more, or a `constant`")
+        operands = len(given) + (self.constant is not None)
+        if self.function in ("equal", "less", "greater", "where") and operands != 2 + (self.function == "where"):
+            raise Misfit("in", f"{self.function} has {operands} operands; write {2 + (self.function == 'where')}")
         shape = broadcast([values(each).shape for each in given])
         constant = None if self.constant is None else float(self.constant)
         node = Elementwise(name=name, given=given, made=made(shape, given), function=self.function, constant=constant)

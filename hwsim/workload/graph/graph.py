@@ -16,7 +16,7 @@ from hwsim.workload.op import FIXED_CLASSES, Kept, Op, StepOptions, Stored
 class Graph:
     """A network: nodes in order, each taking inputs, parameters and results of earlier nodes.
 
-    file: what it was read from, as plain data.
+    file: what it was read from, as plain data. notes: what a reader must know about how it was read.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Graph:
     published_parameters: float | None = None
     published_macs: float | None = None
     file: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    notes: tuple[str, ...] = ()
 
     max_context: None = field(default=None, init=False)
     unit: str = field(default="sample", init=False)

@@ -31,6 +31,7 @@ from hwsim.workload.graph.layout import (
     TransposeFile,
 )
 from hwsim.workload.graph.node import NAME, OpFile
+from hwsim.workload.graph.recurrent import GruFile, LstmFile
 from hwsim.workload.graph.sites import AssignFile, DistributeFile
 
 Side = Annotated[int, Field(ge=1, le=10**10)]
@@ -76,6 +77,8 @@ AnyOp = Annotated[
     | PadFile
     | ResizeFile
     | AttentionFile
+    | LstmFile
+    | GruFile
     | EmbeddingBagFile
     | EmbeddingFile
     | GatherFile
@@ -144,8 +147,8 @@ GraphFile.model_rebuild()
 
 #: Fields in which the name of a size may stand for its number.
 SIZED = frozenset(
-    "out kernel stride pad dilation groups extra layers rows hot keep neighbours samples sites heads rank times shape "
-    "edges factors start stop step".split()
+    "out kernel stride pad dilation groups extra layers rows hot keep neighbours samples sites heads rank times hidden "
+    "shape edges factors start stop step".split()
 )
 
 

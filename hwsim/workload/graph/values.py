@@ -22,6 +22,7 @@ from hwsim.workload.graph.graph import Graph
 from hwsim.workload.graph.irregular import Farthest, Gather, Knn, Scatter, Segment, Sort, Table, TopK
 from hwsim.workload.graph.layout import Concat, Expand, Pad, Reshape, Resize, Slice, Transpose
 from hwsim.workload.graph.node import Node
+from hwsim.workload.graph.recurrent import Recurrent
 from hwsim.workload.graph.sites import Assign, Distribute
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -106,6 +107,8 @@ def _value(node: Node, given: Sequence[Array], weights: Mapping[str, Array], q: 
             return np.matmul(found[0], np.swapaxes(found[1], -1, -2))
         case Attention():
             return _attention(node, given, q)
+        case Recurrent():
+            return _recurrent(node, given, weights, q)
         case Norm():
             return _norm(node, x, weights)
         case Activate():
@@ -113,8 +116,11 @@ def _value(node: Node, given: Sequence[Array], weights: Mapping[str, Array], q: 
         case Softmax():
             return softmax(x, node.axis)
         case Elementwise():
-            result = x
-            for other in (*given[1:], *([] if node.constant is None else [np.float32(node.constant)])):
+            result: Any = x
+            others: list[Any] = [*given[1:], *([] if node.constant is None else [np.float32(node.constant)])]
+            if node.function == "where":
+                return np.where(x != 0, others[0], others[1])
+            for other in others:
                 result = ARITHMETIC[node.function](result, other)
             return result
         case Reduce():
@@ -274,6 +280,40 @@ def _attention(node: Attention, given: Sequence[Array], q: Quantize) -> Array:
     return np.moveaxis(p @ np.swapaxes(columns, 1, 2), 0, 1).reshape(node.made.shape)
 
 
+def _recurrent(node: Recurrent, given: Sequence[Array], weights: Mapping[str, Array], q: Quantize) -> Array:
+    """Step by step; results of the functions are of the vector unit."""
+    d, h, lstm = node.directions, node.hidden, node.kind == "lstm"
+    w = q(weights["input"], "weights").reshape(d, -1, weights["input"].shape[1])
+    r = q(weights["recurrent"], "weights").reshape(d, -1, h)
+    bias = weights["bias"].reshape(d, 2, -1) if node.bias else np.zeros((d, 2, r.shape[1]), np.float32)
+    states = [*(x.reshape(d, h) for x in given[1:]), *np.zeros((3 - len(given), d, h), np.float32)]
+    x = q(given[0], "activations")
+    found = np.zeros(node.made.shape, np.float32)
+    for i in range(d):
+        hidden, cell = states[0][i], states[1][i]
+        backwards = node.reverse or i == 1
+        for t in range(node.steps - 1, -1, -1) if backwards else range(node.steps):
+            one, two = w[i] @ x[t] + bias[i, 0], r[i] @ q(hidden[None], "activations")[0] + bias[i, 1]
+            if lstm:
+                a, o, f = (1 / (1 + np.exp(-gate)) for gate in (one + two)[: 3 * h].reshape(3, h))
+                cell = q((f * cell + a * np.tanh((one + two)[3 * h :])).astype(np.float32), "vector")
+                hidden = (o * np.tanh(cell)).astype(np.float32)
+            else:
+                z, reset = (1 / (1 + np.exp(-gate)) for gate in (one + two)[: 2 * h].reshape(2, h))
+                again = two[2 * h :]
+                if node.before_reset:
+                    again = reset * again
+                else:
+                    again = r[i, 2 * h :] @ q((reset * hidden)[None].astype(np.float32), "activations")[0]
+                    again = again + bias[i, 1, 2 * h :]
+                hidden = ((1 - z) * np.tanh(one[2 * h :] + again) + z * hidden).astype(np.float32)
+            hidden = q(hidden, "vector")
+            found[t, i * h : (i + 1) * h] = hidden
+        if lstm:
+            found[-1, i * h : (i + 1) * h] = cell
+    return found
+
+
 # -- the vector unit -------------------------------------------------------------------------------
 
 
@@ -349,6 +389,9 @@ ARITHMETIC: dict[str, Callable[[Array, Any], Array]] = {
     "max": np.maximum,
     "min": np.minimum,
     "pow": np.power,
+    "equal": np.equal,
+    "less": np.less,
+    "greater": np.greater,
 }
 REDUCTIONS: dict[str, Callable[..., Array]] = {
     "sum": np.sum,
