@@ -71,7 +71,7 @@ def test_wheel_says_what_it_needs(wheel):
     metadata = archive.read(name).decode()
     assert "Requires-Python: >=3.11" in metadata
     assert "License-Expression: Apache-2.0" in metadata
-    tools = {"arrays", "calibrate", "dask", "gguf", "html", "report", "sample", "search", "table"}
+    tools = {"arrays", "calibrate", "dask", "gguf", "html", "onnx", "report", "sample", "search", "table"}
     extras = {"rtl", "formal", "fpga", "scale", "dev", "docs"} | tools
     assert extras == {line.split(": ")[1] for line in metadata.splitlines() if line.startswith("Provides-Extra")}
 
