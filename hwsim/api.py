@@ -142,6 +142,8 @@ def run(
     parallel: str = "tensor",
     skew: str = "even",
     mla: str = "",
+    chunk: int = 0,
+    done: int = 0,
     overrides: Overrides | None = None,
 ) -> Result:
     """Simulate one step of `model` on `arch`, as `hwsim run` does.
@@ -149,7 +151,8 @@ def run(
     arch: a machine's name, the path of its YAML file, or what `load_arch` returned.
     model: a model's name, the path of its file, or what `load_model` returned.
     phase: "decode": one token per sequence, with `context` tokens in the cache; "prefill": a prompt of
-        `context` tokens with an empty cache; the head computes the last position only.
+        `context` tokens with an empty cache; the head computes the last position only; "mixed": a decode step that
+        also computes `chunk` tokens of one prompt, of which `done` were computed before.
     batch: the number of sequences.
     context: tokens in the cache of each sequence, or in its prompt.
     weights: a format, {class: format, "default": format}, or a preset of the model, `published-...`; "released": the
@@ -168,7 +171,7 @@ def run(
     return _job(
         arch, model, overrides,
         phase=phase, batch=batch, context=context, weights=weights, activations=activations, kv=kv, state=state,
-        engine=engine, chips=chips, parallel=parallel, skew=skew, mla=mla,
+        engine=engine, chips=chips, parallel=parallel, skew=skew, mla=mla, chunk=chunk, done=done,
     ).result()  # fmt: skip
 
 
@@ -265,6 +268,8 @@ def write_trace(
     parallel: str = "tensor",
     skew: str = "even",
     mla: str = "",
+    chunk: int = 0,
+    done: int = 0,
     overrides: Overrides | None = None,
 ) -> Result:
     """Simulate one step and write its timeline to `path`, as `hwsim run --trace` does; ui.perfetto.dev opens it.
@@ -279,7 +284,7 @@ def write_trace(
     job = _job(
         arch, model, overrides,
         phase=phase, batch=batch, context=context, weights=weights, activations=activations, kv=kv, state=state,
-        engine=engine, chips=chips, parallel=parallel, skew=skew, mla=mla,
+        engine=engine, chips=chips, parallel=parallel, skew=skew, mla=mla, chunk=chunk, done=done,
     )  # fmt: skip
     if not isinstance(job, TileJob):
         raise InputError("write_trace: this kind of machine runs no tiles, so there is no timeline to write")

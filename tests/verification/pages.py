@@ -70,6 +70,7 @@ PAGES = (
          ("hwsim.pages.sampling", *STUDY), MACHINES, "make sampling"),
     Page("regeneration", ("regeneration.md", "regeneration.svg"), "make regeneration",
          ("hwsim.pages.regeneration",), MACHINES, "make regeneration"),
+    Page("graphs", ("graphs.md", "graphs.svg"), "make graphs", ("hwsim.pages.graphs",), MACHINES, "make graphs"),
     Page("cost", ("cost.md", "cost.svg"), "make cost",
          ("hwsim.pages.cost",), ("hwsim/data/units.json",), "make cost"),
     Page("accuracy", ("accuracy.md", "accuracy.svg"), "make accuracy", ("hwsim.pages.accuracy",), (), "make accuracy"),
