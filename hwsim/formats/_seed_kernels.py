@@ -30,7 +30,7 @@ def search(
     """Search blocks rank[first..last-1], which are reordered; returns (seeds evaluated, bounds computed).
 
     table: int16[seeds, >= P * even C]; inverse: float64[seeds, P * C]; values: int[seeds, >= C * P];
-    gain: float64[seeds], largest row norm of the pseudo-inverse; least: of them all. slack: of |w|^2, rounding of bounds.
+    gain: float64[seeds], largest row norm of the pseudo-inverse; least: of them all. slack: of |w|^2, of bounds.
     w: float64[n, C]; unit: int16[n, even C], w / |w|; norm2: float64[n], |w|^2, not 0.
     look: float64[n]; a seed whose angle to the block has a sin^2 above it may be left out, so that the record found is
     the best of all only if its error is at most look |w|^2.
