@@ -14,7 +14,7 @@ import numpy as np
 
 from hwsim.formats._seed_vectors import LANES, UNIT, above, energies, entries, lowest
 
-CELL = 64  # blocks, about, that share a list of seeds
+CELL = 128  # blocks, about, that share a list of seeds
 BINS = 1024  # of sin^2 of the angle between a direction and a seed's subspace
 SEED_BITS = 18  # of an entry of a list; its bin is above them
 _MEANS = 2  # times that directions become the means of their blocks
@@ -30,7 +30,7 @@ def reach(sine2, look, slack):
     return min(1.0, sine * sine)
 
 
-@nb.njit(nogil=True, cache=True, inline="always")
+@nb.njit(nogil=True, cache=True)
 def _nearest(unit, block, vector, energy, fan, c_):
     """(lane, energy) of the direction nearest to a block."""
     energies(unit, block, vector, energy, 0, c_, (0,))

@@ -10,12 +10,12 @@ import numba as nb
 import numpy as np
 
 
-@nb.njit(nogil=True, cache=True, inline="always")
+@nb.njit(nogil=True, cache=True)
 def evaluate(w, block, inverse, values, s, denominator, exponents, coefficients, refine, t, q, c_, p_):
     """The quantised fit of one seed to w[block]: (error, exponent); t (unquantised) and q filled.
 
     w: float64[n, C]; inverse: float64[seeds, P * C], pseudo-inverse of (V - centre) / denominator, row by row;
-    values: int32[seeds, C * P], V - centre; exponents, coefficients: (least, largest).
+    values: int[seeds, >= C * P], V - centre; exponents, coefficients: (least, largest).
     """
     c, p = len(c_), len(p_)
     largest = 0.0
@@ -42,13 +42,13 @@ def evaluate(w, block, inverse, values, s, denominator, exponents, coefficients,
     return _error(w, block, t, values, s, denominator, best, coefficients, q, c_, p_), best
 
 
-@nb.njit(nogil=True, cache=True, inline="always")
+@nb.njit(nogil=True, cache=True)
 def power(e):
     """2.0 ** e, for exponents of normal numbers."""
     return np.int64((e + 1023) << 52).view(np.float64)
 
 
-@nb.njit(nogil=True, cache=True, inline="always")
+@nb.njit(nogil=True, cache=True)
 def _error(w, block, t, values, s, denominator, e, coefficients, q, c_, p_):
     """Squared error of t rounded to q 2^e, from exact integer sums; q is filled."""
     c, p = len(c_), len(p_)
@@ -88,7 +88,7 @@ def pack(seed, e, q, seeds, exponents, coefficients):
 
 @nb.njit(nogil=True, cache=True)
 def integers(words, values, width, exponent_bits, coefficient_bits, out, exponents):
-    """Exact S_i of every word, and its exponent. values: int32[seeds, C * P]; out: int64[n, C]."""
+    """Exact S_i of every word, and its exponent. values: int[seeds, >= C * P]; out: int64[n, C]."""
     c = out.shape[1]
     p = values.shape[1] // c
     q = np.zeros(p, np.int64)

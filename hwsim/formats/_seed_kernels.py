@@ -18,7 +18,7 @@ from hwsim.formats._seed_vectors import AHEAD, LANES, above, four_energies, lowe
 from hwsim.formats._seed_vectors import prefetch as ask
 
 _DEPTH = 3  # times that blocks are grouped
-_ROWS = 512  # seeds bounded before candidates among them are evaluated
+_ROWS = 384  # seeds bounded before candidates among them are evaluated
 _WAITING = 48  # candidates of a block that wait for their evaluation
 
 
@@ -29,8 +29,8 @@ def search(
 ):  # fmt: skip
     """Search blocks rank[first..last-1], which are reordered; returns (seeds evaluated, bounds computed).
 
-    table: int16[seeds, >= P * even C]; inverse: float64[seeds, P * C]; values: int32[seeds, C * P];
-    gain: float64[seeds], largest row norm of the pseudo-inverse, and least, of them. slack: of |w|^2, rounding of the bounds.
+    table: int16[seeds, >= P * even C]; inverse: float64[seeds, P * C]; values: int[seeds, >= C * P];
+    gain: float64[seeds], largest row norm of the pseudo-inverse; least: of them all. slack: of |w|^2, of bounds.
     w: float64[n, C]; unit: int16[n, even C], w / |w|; norm2: float64[n], |w|^2, not 0.
     look: float64[n]; a seed whose angle to the block has a sin^2 above it may be left out, so that the record found is
     the best of all only if its error is at most look |w|^2.
@@ -59,7 +59,7 @@ def search(
             child[depth] += 1
             a, b = edges[depth, lane], edges[depth, lane + 1]
             listed, count = lists[depth, lane], counts[depth, lane]
-            if b - a > 2 * CELL and depth + 1 < _DEPTH:
+            if b - a > 4 * CELL and depth + 1 < _DEPTH:
                 depth += 1
                 break
             if a < b:
@@ -129,10 +129,10 @@ def _cell(
             if start == 0:
                 # The first incumbent is the nearest of these.
                 for lane in range(LANES):
-                    top[0, lane] -= np.float32(1e-6)
+                    limit[lane] = top[0, lane] - np.float32(1e-6)
                     nearest[lane] = order[0]
                 for k in range(rows):
-                    mask = above(energy, k, top[0])
+                    mask = above(energy, k, limit)
                     while mask:
                         nearest[lowest(mask)] = order[k]
                         mask &= mask - 1
@@ -148,6 +148,8 @@ def _cell(
                     )
                     limit[lane] = 1.0 - best[at] / norm2[block] - slack
                     top[0, lane] = np.inf
+                for lane in range(n, LANES):
+                    limit[lane] = np.inf
                 evaluated += n
             k = 0 if above(top, 0, limit) else rows + 1
             while k <= rows:

@@ -12,7 +12,7 @@ import numpy as np
 def orthogonal(values, denominator, rank, inverse, gain, basis, whole, c_, p_):
     """The tables of every seed of full rank by modified Gram-Schmidt in float64, each column cleaned twice.
 
-    values: int32[seeds, C * P], V - centre. rank: a column whose remainder is below this share of the largest one
+    values: int[seeds, >= C * P], V - centre. rank: a column whose remainder is below this share of the largest one
     makes the matrix dependent. inverse: float64[seeds, P * C], pseudo-inverse of values / denominator. gain: largest
     row norm of it. basis: float64[seeds, P, C]. All filled, with whole[s] = False where the matrix is dependent.
     """

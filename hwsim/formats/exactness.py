@@ -76,8 +76,8 @@ class _Values:
 def exact_in(source: Layout, target: Layout) -> bool:
     """Whether every finite value of `source` is a value of `target`.
 
-    A target with block scales must hold whole blocks: its blocks lie in the source's, and its scales include the
-    source's times one power of two. For such targets True is certain; False may be wrong for custom formats whose
+    A target with block scales must hold whole blocks: its blocks, or tiles, lie in the source's, and its scales include
+    the source's times one power of two. For such targets True is certain; False may be wrong for custom formats whose
     scales are of another kind than the target's. Formats that this module does not know give False.
     """
     return not loss(source, target)
@@ -97,6 +97,8 @@ def loss(source: Layout, target: Layout) -> str:
         return _outside(values, to.target)
     if of.block > 1 and of.block % to.block:
         return f"blocks of {source.name} have {of.block} values, those of {target.name} {to.block}"
+    if of.block > 1 and max(source.tile_rows, 1) % max(target.tile_rows, 1):
+        return f"{target.tile_rows} rows of {target.name} share their scales"
     # The one shift that can work without wasting range puts the least steps of both elements together; smaller
     # shifts leave room below, down to where the largest elements meet.
     most, reasons = of.source.low - to.target.low, []

@@ -33,10 +33,9 @@ __all__ = ["CODECS", "SEEDLM3", "SEEDLM4", "SeedCodec", "SeedFormat", "SeedRecor
 
 REFINES = (None, "exponent")
 _WIDEST_SEARCH = 18  # bits of a seed; the tables of the search grow with 2^K
-_CHUNK = 1 << 18  # blocks searched at once
+_CHUNK = 1 << 19  # blocks searched at once
 _RANK = 1e-12  # a singular value below this share of the largest is a zero of an exactly dependent matrix
-_SAMPLE = 64  # blocks whose errors tell how far the others look
-_FARTHER = 1.0  # times the largest of their errors
+_SAMPLE = 64  # blocks whose errors tell how far the others look at first
 _ALONE = 4096  # blocks, up to which one thread searches them all
 
 
@@ -58,8 +57,8 @@ class SeedSearch:
 class _Tables:
     """Per seed, at index seed - 1; in a partial block all that belongs to missing weights is 0.
 
-    values: int32[seeds, C * P], states minus the centre. inverse: float64[seeds, P * C], pseudo-inverse.
-    gain: float64[seeds], largest row norm of it. basis: int16[seeds, >= P * even C], orthonormal, zeros beyond the rank.
+    values: int[seeds, >= C * P], states minus the centre. inverse: float64[seeds, P * C], pseudo-inverse.
+    gain: float64[seeds], largest row norm of it. basis: int16[seeds, >= P * even C], orthonormal, 0 beyond the rank.
     """
 
     values: np.ndarray
@@ -70,9 +69,9 @@ class _Tables:
 
 @lru_cache(maxsize=4)
 def _values(codec: SeedCodec) -> np.ndarray:
-    """int32[seeds, C * P]: every seed's matrix, row by row, minus the centre."""
+    """int[seeds, >= C * P]: every seed's matrix, row by row, minus the centre; rows begin at lines of memory."""
     state = np.arange(1, codec.lfsr.period + 1, dtype=np.uint32)
-    values = np.empty((len(state), codec.C * codec.P), np.int32)
+    values = _aligned(len(state), -(-codec.C * codec.P // 32) * 32, np.int16 if codec.K <= 16 else np.int32)
     for at in range(codec.C * codec.P):
         fed = np.zeros_like(state)
         for tap in codec.lfsr.taps:
@@ -99,7 +98,7 @@ def _tables(codec: SeedCodec, rows: int) -> _Tables:
     dependent = np.flatnonzero(~whole)
     for at in range(0, len(dependent), 8192):
         part = dependent[at : at + 8192]
-        matrices = values[part].reshape(-1, c, p) / codec.denominator
+        matrices = values[part, : c * p].reshape(-1, c, p) / codec.denominator
         left, sizes, right = np.linalg.svd(matrices, full_matrices=False)
         kept = sizes > _RANK * sizes[:, :1]
         scaled = np.where(kept, 1 / np.where(kept, sizes, 1), 0)
@@ -125,7 +124,7 @@ def _units(x: np.ndarray) -> np.ndarray:
 def _aligned(n: int, width: int, kind: type) -> np.ndarray:
     """Zeros of shape [n, width]; they begin at a line of memory."""
     size = np.dtype(kind).itemsize
-    memory = np.zeros(n * width + 64 // size, kind)
+    memory: np.ndarray = np.zeros(n * width + 64 // size, kind)
     return memory[-memory.ctypes.data % 64 // size :][: n * width].reshape(n, width)
 
 
@@ -202,7 +201,7 @@ def _search_chunk(
         few = todo[:: len(todo) // _SAMPLE]
         find(few.copy())
         share = errors[few] / norm2[few]
-        look[:] = min(1.0, _FARTHER * share[share <= 4 * np.median(share)].max())
+        look[:] = min(1.0, float(share[share <= 4 * np.median(share)].max()))
     while len(todo):
         find(todo)
         share = np.minimum(errors[todo] / norm2[todo], 1.0)
@@ -326,7 +325,7 @@ class SeedFormat(Format):
             raise InputError(f"{self.name}: a record has seed 0, which no register can hold")
         sums, exponents = np.empty((len(words), codec.C), np.int64), np.empty(len(words), np.int8)
         fields = codec.K, codec.exponent_bits, codec.coefficient_bits
-        kernels.integers(words, _values(codec), *fields, sums, exponents)
+        kernels.integers(words, _values(codec)[:, : codec.C * codec.P], *fields, sums, exponents)
         shape = encoded.codes.shape
         return sums.reshape(*shape, codec.C), exponents.reshape(shape)
 

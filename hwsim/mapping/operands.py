@@ -387,7 +387,5 @@ def _approximate(arch: TileMachine, weights: Layout, activations: Layout) -> tup
 def _lost(weights: Layout, activations: Layout, to_weights: str, to_activations: str) -> str:
     """What of a pair of formats another one does not hold, an underflow last; "" where nothing is lost."""
     target = layout(to_weights)
-    if weights != target and weights.block > 1 and target.tile_rows > 1:
-        return f"{target.tile_rows} rows of {target.name} share their scales"
     lost = loss(weights, target), loss(activations, layout(to_activations).by_rows())
     return max(lost, key=lambda what: (bool(what), what not in _UNDERFLOW))

@@ -99,6 +99,10 @@ def main():
             failed.append(name)
             verdict += "  MISSED"
         print(f"{name:<18}" + "".join(f"{word:>10}" for word in text) + f"   {verdict}")
+    share = rate["nvfp4", "one"] / rate["mxfp4_e2m1", "one"]
+    print(f"nvfp4 at {share:.2f} of the rate of mxfp4_e2m1 (line: 0.7)")
+    if share < 0.7:
+        failed.append("nvfp4 beside mxfp4_e2m1")
     if failed:
         print("below their line: " + ", ".join(failed))
 

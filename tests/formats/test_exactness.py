@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from hwsim.formats import get_format
 from hwsim.formats.exactness import exact_in, loss
 from hwsim.formats.layout import block_layout
 from hwsim.formats.names import layout
@@ -150,3 +151,13 @@ def test_no_numpy():
     code = "import sys; from hwsim.formats.exactness import exact_in; from hwsim.formats.names import layout\n"
     code += "assert exact_in(layout('mxfp4'), layout('bf16')) and not {'numpy', 'numba', 'yaml'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_rows_that_share_a_scale_hold_no_rows_with_scales_of_their_own():
+    """Rows whose scales differ by 2^40: a tile of 128 x 128 cannot hold them, while rows hold any tile."""
+    tiles = layout("fp8_block")
+    x = np.repeat(np.float32([[448 * 2.0**-20], [448 * 2.0**20]]), 128, axis=1)
+    assert (get_format("fp8_block", tile=(1, 128)).encode(x).decode() == x).all()
+    assert (get_format("fp8_block").encode(x).decode() != x).any()
+    assert loss(tiles.by_rows(), tiles) == "128 rows of fp8_block share their scales"
+    assert exact_in(tiles, tiles.by_rows()) and exact_in(tiles, tiles)
