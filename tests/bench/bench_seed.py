@@ -3,9 +3,9 @@
     python tests/bench/bench_seed.py
 
 Weights N(0,1), seed 0, already at the tensor scale. Weights per CPU second: user + system of all threads
-together, first call excluded (it compiles, and fills the tables, whose time is a line of its own). Brute force fits every
-seed of every block in float64; its seeds must be those of the search, or the run fails. "small": 2,048 blocks alone, of which
-few are alike.
+together, first call excluded (it compiles, and fills the tables, whose time is a line of its own). Brute force
+fits every seed of every block in float64; its seeds must be those of the search, or the run fails. "small":
+2,048 blocks alone, of which few are alike.
 """
 
 import os
