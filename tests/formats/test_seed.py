@@ -1,6 +1,10 @@
 """Exact search and the seed formats, against brute force and rational arithmetic that import nothing of hwsim."""
 
 import math
+import os
+import platform
+import subprocess
+import sys
 from fractions import Fraction
 from functools import cache
 
@@ -279,3 +283,23 @@ def test_bad_options_and_bytes_are_refused():
 def test_sizes():
     assert [f.bits_per_value for f in FORMATS] == [4, 3]
     assert [f.layout.nbytes(4096, 4096) for f in FORMATS] == [4096 * 2048 + 1, 4096 * math.ceil(342 * 36 / 8) + 1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("features", ["+avx2,+fma", ""], ids=["avx2", "any"])
+def test_the_search_on_processors_with_fewer_instructions(features, tmp_path):
+    """Compiled without the widest vectors, and without a processor's own instructions: the records of brute force."""
+    if features and platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("AVX2 is x86's")
+    code = (
+        "import sys; import numpy as np; from hwsim.formats.seed import SeedCodec, search; "
+        "w = np.load(sys.argv[1]); np.save(sys.argv[2], search(SeedCodec(8, 3, 10), w).words)"
+    )
+    w = np.random.default_rng(9).standard_normal((60, 8)) * 6
+    given, got = tmp_path / "w.npy", tmp_path / "words.npy"
+    np.save(given, w)
+    only = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", code, str(given), str(got)], check=True, env=os.environ | only)
+    codec, v = SeedCodec(8, 3, 10), matrices(10, 8, 3)
+    for block, word in zip(w, np.load(got), strict=True):
+        assert codec.unpack(int(word)) == brute_force(v, block, 10)[:3]
