@@ -6,8 +6,8 @@
 CPU seconds (user + system) and peak memory of whole processes, medians, after one run that is not counted; a warm
 point is the median CPU ms of one point among many in one process. On a loaded machine CPU seconds rise by up to half,
 so that ratios within a run say more than seconds. PEERS=1 installs GenZ, ZigZag and SCALE-Sim, each into
-build/peers/NAME (0.9, 0.5 and 0.5 GB), and times them at the same GEMM, the same decode step and ResNet-50 (once: some
-minutes). BENCH_QUICK=1 runs 100 points in place of 1,000.
+build/peers/NAME (0.9, 0.5 and 0.5 GB), and times them at the same GEMM, the same decode step and ResNet-50 (once:
+SCALE-Sim takes minutes and 8 GB). BENCH_QUICK=1 runs 100 points in place of 1,000.
 """
 
 import json

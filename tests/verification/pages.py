@@ -76,7 +76,6 @@ PAGES = (
     Page("accuracy", ("accuracy.md", "accuracy.svg"), "make accuracy", ("hwsim.pages.accuracy",), (), "make accuracy"),
     Page("validation", tuple(f"{name}.{kind}" for name in ("validation", "serving") for kind in ("md", "svg", "csv")),
          "make validate", ("hwsim.measured.page", "hwsim.measured.serving"), MEASURED, "make validate"),
-    Page("graphs", ("graphs.md", "graphs.svg"), "make graphs", ("hwsim.pages.graphs",), MACHINES, "make graphs"),
     Page("rtl_agreement", ("rtl_agreement.md", "rtl_decoders.svg"), "make cosim",
          ("tests.verification.cosim",), ("arch_configs/gemv-engine.yaml",), "make cosim"),
     Page("gemv_fpga", ("gemv_fpga.md",), "make fpga-gemv",
