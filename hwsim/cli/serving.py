@@ -95,8 +95,9 @@ def serve(
     """Serve a model in steady state, or under load.
 
     Steady state prints tokens/s per chip and per user, the time per output token, and how many sequences fit in memory.
-    Requests do not queue: the time to first token is that of a prefill alone. Under load, requests arrive over time, an
-    engine's scheduler composes passes, and the distributions of TTFT, TPOT, ITL and E2E are printed.
+    Requests do not queue: the time to first token is that of a prefill alone. With --rate, --trace or --concurrency,
+    requests arrive over time and queue, an engine's scheduler composes passes, and the distributions of TTFT, TPOT, ITL
+    and E2E are printed.
 
     \b
     Examples:

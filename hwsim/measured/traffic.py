@@ -178,9 +178,9 @@ and E2E, where one is stated) and whether every figure holds it stand at the end
 {table([*header, "p99", "preempted", "limit"], lines)}
 
 - *Loop on measured kernels*: the scheduler alone, on the kernels' times of the same cards. No software time.
-- *Whole*: hwsim's own steps. The stack is that of vLLM on the card's generation, fitted to other machines' runs. Context
-  and graphs of the 4090, and so its computed room, are fitted to its own log: the room is no test. Its mixed factor, the
-  PRO 6000's, and the rate at which the PRO 6000 reads its memory are those of the kernels' tables, not of the logs.
+- *Whole*: hwsim's own steps. The stack is that of vLLM on the card's generation, fitted to other machines' runs. What
+  context and graphs take on the 4090, and so its computed room, is fitted to its own log: the room is no test. Both
+  mixed factors, and the rate at which the PRO 6000 reads its memory, are those of the kernels' tables, not of the logs.
 - TTFT of the PRO 6000 has no limit: its requests queue until the end, so that small errors of the steps add up in it.
   Its GEMMs are predicted fast (reports/validation.md), and so is decode attention of short contexts; and on measured
   kernels too about 2 ms per step are missing, which no kernel's table has.

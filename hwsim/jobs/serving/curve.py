@@ -67,7 +67,7 @@ class Curve:
 
 
 class Stairs(Curve):
-    """A function that jumps behind multiples of a tile's rows: cells are 1 to 128, 129 to 256, ..., then their halves."""
+    """A function that jumps behind multiples of a tile's rows: cells are 1 to 128, 129 to 256 and so on, or halves."""
 
     #: Rows of the largest tile of most libraries' kernels.
     ROWS = 128

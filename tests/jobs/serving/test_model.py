@@ -1,4 +1,4 @@
-"""Loads on machines: the steady state, same bytes, parts against whole steps, and what faster hardware never worsens."""
+"""Loads on machines: the steady state, same bytes, parts against whole steps, and what more hardware never worsens."""
 
 import json
 from random import Random
