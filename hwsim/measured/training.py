@@ -274,7 +274,7 @@ def text(some: Sequence[Scored]) -> str:
     lines += [table(("machine", "model", "measured", "predicted"), [_ratio(r) for r in ratios(some)]), ""]
     lines += [
         "Dense models gain less here than in truth. The GEMMs of NVFP4 are those of B200's library of inference, whose"
-        " tiles are fed no faster than its arithmetic needs; the limit stays where GB300's arithmetic is faster. Those of"
+        " tiles are fed no faster than its arithmetic needs; the limit stays where GB300 computes faster. Those of"
         " MXFP8 are fp8_block's, faster than MXFP8's own (below). Encoding with a Hadamard transform takes an eighth of"
         " the step.",
         "",
@@ -283,7 +283,7 @@ def text(some: Sequence[Scored]) -> str:
     lines += [table(("machine", "model", "measured", "predicted"), [_ratio(r) for r in recomputed(some)]), ""]
     lines += ["## Kernels of one linear in MXFP8 on B200", ""]
     lines += [
-        "Grouped, 8 groups, 131,072 tokens, 7,168 x 2,048; us. Two fitted numbers: the rates of wgrad and of the others.",
+        "Grouped, 8 groups, 131,072 tokens, 7,168 x 2,048; us. Two fitted numbers: rates of wgrad and of the others.",
         "",
     ]
     kernels = [
