@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from hwsim.measured.training import GPT, KINDS, SOURCES, gpt, mean_error, ratios, recomputed, rows, scored, text
+from hwsim.measured.training import (
+    GPT,
+    KINDS,
+    SOURCES,
+    gpt,
+    kernel_rows,
+    mean_error,
+    ratios,
+    recomputed,
+    rows,
+    scored,
+    text,
+)
 from hwsim.workload.training.lowering import flops_per_token
 
 
@@ -62,3 +74,12 @@ def test_page(found):
     page = text(found)
     assert "llama3.1-405b" in page and "Bound over measured" in page
     assert page.count("\n| ") > len(found)
+
+
+def test_kernels_of_a_linear():
+    """torchao's kernels on B200: within 15 % each, two numbers fitted to the GEMMs, none to the encodes."""
+    found = kernel_rows()
+    assert len(found) == 9
+    for one in found:
+        assert one.fitted == pytest.approx(one.measured, rel=0.15), one.name
+        assert (one.fitted == one.predicted) == ("encode" in one.name)
