@@ -52,7 +52,9 @@ def _pair_sums(context, builder, a, b):
         low, high = list(range(LANES)), list(range(LANES, 2 * LANES))
         parts = [builder.call(add, [_part(builder, a, each), _part(builder, b, each)]) for each in (low, high)]
         return builder.shuffle_vector(*parts, ir.Constant(_SUMS, low))
-    halves = [[builder.sext(_part(builder, x, list(range(first, 2 * LANES, 2))), _SUMS) for x in (a, b)] for first in (0, 1)]
+    halves = [
+        [builder.sext(_part(builder, x, list(range(first, 2 * LANES, 2))), _SUMS) for x in (a, b)] for first in (0, 1)
+    ]
     return builder.add(*(builder.mul(*each) for each in halves))
 
 
