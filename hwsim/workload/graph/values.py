@@ -234,13 +234,22 @@ def _conv(node: Conv, x: Array, weights: Mapping[str, Array], q: Quantize) -> Ar
         found = _transposed(node, x, matrix, sides, q)
     else:
         rows = windows(x, node.window, 0.0).reshape(-1, taps, g, c // g)
+        if node.depthwise:  # work of the vector unit: its operands are rounded as such
+            wide = q(matrix[:, :, :, 0], "vector")
+            found = np.einsum("ptg,gnt->gnp", q(rows[:, :, :, 0], "vector"), wide, optimize=True).reshape(n, *sides)
+            return _channelled(node, found, weights)
         parts = []
         for i in range(g):
             taken = q(np.ascontiguousarray(rows[:, :, i]).reshape(len(rows), -1), "activations")
             parts.append(taken @ q(matrix[i].reshape(n // g, -1), "weights").T)
         found = np.concatenate(parts, 1).T.reshape(n, *sides)
+    return _channelled(node, found, weights)
+
+
+def _channelled(node: Conv, found: Array, weights: Mapping[str, Array]) -> Array:
+    """A result [channels, sides] with its bias, its channels where the node has them."""
     if "bias" in weights:
-        found = found + weights["bias"].reshape(n, *(1,) * len(sides))
+        found = found + weights["bias"].reshape(-1, *(1,) * (found.ndim - 1))
     return np.moveaxis(found, 0, -1) if node.last else found
 
 

@@ -356,7 +356,6 @@ def test_an_index_beyond_its_table():
 MULTIPLY = {
     "linear": ("x: [5, 64]", "name: y, op: linear, in: [x], out: 8"),
     "conv": ("x: [32, 6, 6]", "name: y, op: conv, in: [x], out: 8, kernel: 3"),
-    "depthwise": ("x: [8, 20]", "name: y, op: conv, in: [x], out: 8, kernel: 9, depthwise: true"),
     "transposed": ("x: [32, 6]", "name: y, op: conv, in: [x], out: 8, kernel: 3, transposed: true"),
     "matmul": ("x: [5, 64], z: [64, 8]", "name: y, op: matmul, in: [x, z]"),
     "attention": ("x: [5, 64], z: [9, 64]", "name: y, op: attention, in: [x, z, z], heads: 2"),
@@ -398,6 +397,16 @@ def test_formats_through_every_op_that_multiplies(op, name):
         again = form.quantize(arrays["x"]) @ form.quantize(weights["y.weight"]).T
         close(rounded, again)
         assert seen == [("activations", 64), ("weights", 64), ("vector", 8)]
+
+
+def test_depthwise_convolution_is_work_of_the_vector_unit():
+    graph = graph_of("x: [8, 20]", "name: y, op: conv, in: [x], out: 16, kernel: 9, depthwise: true")
+    arrays, weights, form = given(graph), random_weights(graph, 5), hwsim.get_format("mxfp4")
+    same = result(graph, arrays, weights, lambda x, what: x if what == "vector" else form.quantize(x))
+    close(same, result(graph, arrays, weights))
+    coarse = result(graph, arrays, weights, lambda x, what: np.round(x, 1) if what == "vector" else x)
+    rounded = {"y.weight": np.round(weights["y.weight"], 1), "y.bias": weights["y.bias"]}
+    close(coarse, np.round(result(graph, {"x": np.round(arrays["x"], 1)}, rounded), 1))
 
 
 def test_conv_is_rounded_along_taps_and_channels():

@@ -1,0 +1,93 @@
+"""Every number format on four real models at work: bytes, vision, speech and text (the tables of reports/accuracy.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hwsim.files.tables import table
+from hwsim.jobs.run import run
+from hwsim.pages.direct_cast import WEIGHTS_ONLY, Cast
+from hwsim.pages.minilm import load_encoder, tensor_class
+from hwsim.pages.onnx_models import FILES, Task, bytes_task, imported, speech_task, vision_task
+
+#: Formats that the papers cast to directly, and the loss in points up to which they take FP32's place here.
+DROP_IN, MOST_LOST = ("mxfp8_e4m3", "mxint8", "mx9"), 0.5
+#: Machines that the imported models are simulated on, with the formats of their weights.
+MACHINES = (("tpu-v4i", "int8"), ("h100-sxm", "fp8"))
+
+
+def text_task(sentences: Sequence[str]) -> Task:
+    """Sentence embeddings: the mean cosine with those of FP32, in percent."""
+    encoder = load_encoder()
+    reference = encoder.embed(sentences)
+
+    def score(cast: Cast) -> float:
+        weights = {
+            name: cast.matrix(w) if tensor_class(name) else cast.quantize(w, "vector")
+            for name, w in encoder.weights.items()
+        }
+        found = encoder.embed(sentences, weights, None if cast.exact else cast.quantize)
+        return 100 * float((found * reference).sum(1).mean())
+
+    return Task("all-MiniLM-L6-v2", "text", "cosine with FP32", len(sentences), score)
+
+
+def tasks(sentences: Sequence[str]) -> list[Task]:
+    """The four tasks. raises: InputError if a package is missing."""
+    return [bytes_task(), vision_task(), speech_task(), text_task(sentences)]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One format: points by task, with the vector unit in BF16 and in FP32."""
+
+    format: str
+    bf16: tuple[float, ...]
+    fp32: tuple[float, ...]
+
+
+def scored(
+    name: str, every: Sequence[Task], progress: Callable[[str], None] = lambda text: None, alone: bool = False
+) -> Scored:
+    """A format on every task. alone: weights only."""
+    found = []
+    for vector in ("bf16", "fp32"):
+        progress(f"{name}, vector {vector}")
+        found.append(tuple(task.score(Cast(name, vector, alone)) for task in every))
+    return Scored(f"{name} (w)" if alone or name in WEIGHTS_ONLY else name, *found)
+
+
+def scores_text(every: Sequence[Task], found: Sequence[Scored]) -> str:
+    """The table: a row per format, the tasks twice."""
+    header = ["format", *(f"{task.kind}" for task in every), *(f"{task.kind}, fp32" for task in every)]
+    return table(header, [[row.format, *(f"{p:.2f}" for p in (*row.bf16, *row.fp32))] for row in found])
+
+
+def losses(every: Sequence[Task], found: Sequence[Scored]) -> list[str]:
+    """Where a drop-in format loses more than `MOST_LOST` points against FP32, a line each."""
+    (exact,) = [row for row in found if row.format == "fp32"]
+    lines = []
+    for row in found:
+        for vector, mine, wanted in (("BF16", row.bf16, exact.bf16), ("FP32", row.fp32, exact.fp32)):
+            lines += [
+                f"* {row.format} on {task.kind}, vector unit in {vector}: {have:.2f} against {want:.2f}"
+                for task, have, want in zip(every, mine, wanted, strict=True)
+                if row.format in DROP_IN and want - have > MOST_LOST
+            ]
+    return lines
+
+
+def simulated() -> str:
+    """The table of the ONNX files: size, work, licence, time of one sample on two machines."""
+    rows = []
+    for name, (_, file, _, licence) in FILES.items():
+        graph = imported(name).graph()
+        counts = graph.counts()
+        times = []
+        for machine, weights in MACHINES:
+            result = run(machine, graph, weights=weights)
+            times.append(f"{result.seconds * 1e6:.0f} us, {result.limited_by}")
+        rows.append([name, file.rsplit("/", 1)[-1], licence, f"{graph.total:,}", f"{counts.macs:,}", *times])
+    machines = [f"{machine}, {weights}" for machine, weights in MACHINES]
+    return table(["model", "file", "licence", "weights", "MAC", *machines], rows)
