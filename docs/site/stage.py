@@ -2,7 +2,7 @@
 
 The pages link to one another as they do in the repository, so they are copied with their folders. A link to a file
 that is no page (a source, a machine file) would lead nowhere on the site: its text stays, the link goes. An entry of
-the navigation whose page does not exist is left out.
+the navigation whose page does not exist is left out, and a page without an entry is added at the end.
 """
 
 from __future__ import annotations
@@ -35,17 +35,32 @@ def stage() -> None:
     for page in pages.rglob("*.md"):
         page.write_text(LINK.sub(_kept, page.read_text(encoding="utf-8")), encoding="utf-8")
     config = (ROOT / "docs" / "site" / "zensical.toml").read_text(encoding="utf-8")
-    lines = [line for line in config.splitlines() if not _missing(line, pages)]
-    (STAGE / "zensical.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (STAGE / "zensical.toml").write_text(with_pages(config, pages), encoding="utf-8")
 
 
 def _kept(link: re.Match[str]) -> str:
     return link[0] if Path(link[2]).suffix in ON_SITE else link[1]
 
 
-def _missing(line: str, pages: Path) -> bool:
-    named = re.search(r'= "((?:\w+/)*[\w-]+\.md)"}', line)
-    return bool(named) and not (pages / named[1]).exists()
+ENTRY = re.compile(r'= "((?:[\w-]+/)*[\w-]+\.md)"}')
+
+
+def with_pages(config: str, pages: Path) -> str:
+    """The configuration with a navigation of exactly the pages that are below `pages`."""
+    there = {path.relative_to(pages).as_posix() for path in pages.rglob("*.md")}
+    lines = [line for line in config.splitlines() if not (found := ENTRY.search(line)) or found[1] in there]
+    others = sorted(there - set(ENTRY.findall("\n".join(lines))))
+    if others:
+        entries = [f'    {{"{_title(pages / name)}" = "{name}"}},' for name in others]
+        end = lines.index("]", lines.index("nav = ["))
+        lines[end:end] = ['  {"More" = [', *entries, "  ]},"]
+    return "\n".join(lines) + "\n"
+
+
+def _title(page: Path) -> str:
+    """The first heading of a page, as it may stand in TOML."""
+    found = re.search(r"^# (.+)$", page.read_text(encoding="utf-8"), re.M)
+    return re.sub(r'[`"\\]', "", found[1] if found else page.stem)
 
 
 def main() -> None:

@@ -68,7 +68,7 @@ def run(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Simulate one step: decode, prefill, or both mixed.
+    """Simulate a decode step, a prefill, or both.
 
     \b
     Examples:
