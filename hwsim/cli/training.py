@@ -40,6 +40,7 @@ def train(
         ),
     ] = 1,
     skew: Annotated[str, typer.Option(help="how tokens choose experts: even or, for example, zipf(0.8)")] = "even",
+    mtp: Annotated[bool, typer.Option("--mtp", help="train the model's multi-token-prediction block too")] = False,
     set_: Set = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -73,5 +74,6 @@ def train(
         optimizer=optimizer,
         shard=shard,
         skew=skew,
+        mtp=mtp,
     ).trained()
     print(json.dumps(result.to_dict(), indent=2) if as_json else trained_text(result))

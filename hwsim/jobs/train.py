@@ -41,6 +41,7 @@ def train(
     optimizer: str = "adam-fp32",
     shard: int = 1,
     skew: str = "even",
+    mtp: bool = False,
 ) -> TrainResult:
     """Simulate one optimiser step of `model` on chips of `arch`.
 
@@ -52,10 +53,12 @@ def train(
     parallel:  degrees, `dp=8,tp=2` or a mapping: dp, tp, pp, vp, ep, cp; chips = dp tp pp cp.
     optimizer: "adam-fp32", or "adam-bf16" with moments in BF16.
     shard:     0: every replica holds all; 1: the optimiser's state is divided; 3: weights and gradients too.
+    mtp:       train the model's multi-token-prediction block too.
     raises:    InputError with every error in the arguments.
     """
     options: dict[str, Any] = {"batch": batch, "context": context, "micro_batch": micro_batch, "recipe": recipe}
     options |= {"recompute": recompute, "parallel": parallel, "optimizer": optimizer, "shard": shard, "skew": skew}
+    options |= {"mtp": mtp}
     return checked_train(arch, model, **options).trained()
 
 
@@ -345,7 +348,7 @@ class TrainJob:
         if seconds < bound * (1 - 1e-9):
             raise ModelError(f"{self.name}: {seconds} s beat the bound of {bound} s")
         tokens = step.batch * step.context
-        flops = flops_per_token(self.model, step.context)
+        flops = flops_per_token(self.model, step.context, step.mtp)
         pair = (self.recipe.every.weights.form.name, self.recipe.every.activations.form.name)
         rate = self.machine.dot.rate(*pair) or self.machine.dot.rate(pair[1], pair[1])
         peak = 2 * float(rate) * float(self.arch.clock_hz) if rate else None
@@ -393,8 +396,8 @@ class TrainJob:
             notes.append(
                 "selective recompute drops the scores of attention; fused attention keeps none, so nothing changes"
             )
-        if self.model.mtp:
-            notes.append("the multi-token-prediction block is not trained here")
+        if self.model.mtp and not self.step.mtp:
+            notes.append("the multi-token-prediction block is not trained; write --mtp")
         notes += self.prices.notes
         notes += self.arch.warnings
         if not memory.fits:

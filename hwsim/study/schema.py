@@ -43,7 +43,7 @@ def _parallel(text: str) -> str:
 
 
 #: Options of a training step only, and of any other step only.
-TRAINING = ("micro_batch", "recipe", "recompute", "optimizer", "shard")
+TRAINING = ("micro_batch", "recipe", "recompute", "optimizer", "shard", "mtp")
 OTHERS = ("phase", "weights", "activations", "kv", "state", "chips", "mla", "engine")
 
 
@@ -88,6 +88,7 @@ class RunFile(FilePart):
     optimizer: Literal["adam-fp32", "adam-bf16"] = Field(
         "adam-fp32", description="train: bits of Adam's moments.", examples=["adam-bf16"]
     )
+    mtp: bool = Field(False, description="train: the multi-token-prediction block too.", examples=[True])
     shard: Literal[0, 1, 3] = Field(1, description="train: what replicas divide, as in ZeRO.", examples=[3])
 
 

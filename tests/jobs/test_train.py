@@ -282,7 +282,7 @@ def test_refused_recipe(tmp_path):
         "activations: {format: mxfp8, tile: 24}\n"
         "gradients: {format: seedlm4}\n"
         "keep: {classes: [hed]}\n"
-        "classes:\n  mpl:\n"
+        "classes:\n  mlpp:\n"
         "    weights: {format: bf16}\n    activations: {format: bf16}\n    gradients: {format: bf16}\n"
     )
     with pytest.raises(InputError) as error:
@@ -294,7 +294,7 @@ def test_refused_recipe(tmp_path):
         "bad.yaml:5:36: activations.tile: 24 is no multiple of the 32 elements",
         "bad.yaml:6:21: gradients.format: seedlm4 is found by a search",
         "bad.yaml:7:18: keep.classes.0: unknown class 'hed'; did you mean head?",
-        "bad.yaml:9:3: classes.mpl: unknown class; did you mean mlp?",
+        "bad.yaml:9:3: classes.mlpp: unknown class; did you mean mlp?",
     ):
         assert words in found
 

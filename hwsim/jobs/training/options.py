@@ -33,6 +33,7 @@ class TrainOptions:
     optimizer: str
     shard: int
     skew: str
+    mtp: bool = False
 
     @classmethod
     def of(
@@ -46,6 +47,7 @@ class TrainOptions:
         optimizer: str = "adam-fp32",
         shard: int = 1,
         skew: str = "even",
+        mtp: bool = False,
         *,
         model: Workload | None = None,
         found: list[str] | None = None,
@@ -68,7 +70,7 @@ class TrainOptions:
             bad.append(f"shard: unknown {shard!r}; write 0, 1 or 3")
         if given is None:
             given = load_recipe("bf16")
-        options = cls(batch, context, micro_batch, given, str(recompute), degrees, optimizer, shard, skew)
+        options = cls(batch, context, micro_batch, given, str(recompute), degrees, optimizer, shard, skew, mtp)
         bad = [*bad, *(options.refused(model) if model else ())]
         if bad:
             raise InputError(*dict.fromkeys(bad))
@@ -91,7 +93,7 @@ class TrainOptions:
 
     def _step(self, layers: int) -> TrainStep:
         sizes = self.batch, self.context, self.micro_batch
-        return TrainStep(*sizes, self.degrees, layers, self.shard, self.recipe.fused, self.skew)
+        return TrainStep(*sizes, self.degrees, layers, self.shard, self.recipe.fused, self.skew, self.mtp)
 
     def config(self) -> dict[str, Any]:
         """Plain data."""
@@ -107,4 +109,5 @@ class TrainOptions:
             "optimizer": self.optimizer,
             "shard": self.shard,
             "skew": self.skew,
+            **({"mtp": True} if self.mtp else {}),
         }

@@ -107,6 +107,8 @@ def check_model(model: Model, step: TrainStep, found: Iterable[str] = ()) -> Non
     lines: list[str] = []
     with collect(lines):
         check(model, Parallel(step.degrees.tp, "tensor"))
+    if step.mtp and not model.mtp:
+        bad.append(f"mtp: {model.name} has no multi-token-prediction block; leave it out")
     bad += [f"parallel: tp: {line.removeprefix('chips: ')}" for line in lines]
     moes = [part for part in model.shapes if isinstance(part, Moe)]
     if step.degrees.ep > 1 and not moes:
@@ -127,6 +129,8 @@ def blocks(model: Model, step: TrainStep) -> dict[int, Block]:
     lowering = _Lowering(model, step)
     known: dict[tuple[tuple[Slot, ...], bool], Block] = {}
     found = {EMBEDDING: lowering.embedding(), HEAD: lowering.head()}
+    if step.mtp:
+        found[HEAD] = lowering.with_mtp(found[HEAD])
     for layer, slots in enumerate(lowering.chip.plan):
         key = slots, bool(layer)
         if key not in known:
@@ -320,14 +324,48 @@ class _Lowering:
             held.append(("head", v * h))
         return Block(HEAD, h, made, tuple(links), tuple(held))
 
+    def with_mtp(self, head: Block) -> Block:
+        """The head with the multi-token-prediction block in front of a second head: fusion of the embedding with the
+        hidden state, its layers, and a loss of its own (arXiv 2512.20856). Its linears are of class `mtp`.
+        """
+        h, t, local = self.chip.hidden, self.tokens, self.local
+        width, norms = -(-h // self.degrees.tp), 2 * local * h
+        joined = Op("mtp_norm", "norm", weights="norm", vector=passes.RMSNORM * norms, inputs=norms, outputs=norms)
+        fusion = Op("mtp_fusion", "mtp", weights="mtp", gemms=(Gemm(t, width, 2 * h),))
+        made: list[Site] = [sites.norm(joined, local * h), Linear.of(fusion, (Saved(norms, INPUT, "mtp"),))]
+        links, held = list(head.collectives), list(head.held)  # the second head shares its weights with the first
+        links += [_gathered(h, t, forward) for forward in (True, False)] if self.degrees.tp > 1 else []
+        for slots in self.chip.mtp_plan:
+            block = self.layer(0, slots)
+            made += [_as_mtp(site) for site in block.sites]
+            links += block.collectives
+            held += block.held
+        made += head.sites
+        held += [("mtp", 2 * h * width), ("norm", 3 * h)]
+        return Block(HEAD, h, (*head.sites, *made), (*links, *head.collectives), tuple(held))
 
-def flops_per_token(model: Model, context: int) -> int:
+
+def _gathered(hidden: int, tokens: int, forward: bool) -> Collective:
+    """The gather of the fusion's result; backward, the scatter of its gradient."""
+    return Collective("all_gather" if forward else "reduce_scatter", "tp", tokens * hidden, forward, "mtp_fusion")
+
+
+def _as_mtp(site: Site) -> Site:
+    """A site of the block: its linear is of class `mtp`."""
+    if not isinstance(site, Linear):
+        return site
+    ops = {name: replace(getattr(site, name), weights="mtp") for name in ("fprop", "dgrad", "wgrad")}
+    return replace(site, weights="mtp", saved=tuple(s._replace(weights="mtp") for s in site.saved), **ops)
+
+
+def flops_per_token(model: Model, context: int, mtp: bool = False) -> int:
     """Model FLOP per token of one training step: 6 per weight of a linear, without the embedding, and attention.
 
     Two per multiply-add, three times the forward pass: causal attention by its half of the square, no recompute; the
-    experts that a token chooses; routers. (Megatron-Bridge counts the same for attention and linears.)
+    experts that a token chooses; routers; with mtp, its block and second head. Megatron-Bridge counts attention and
+    linears in the same way.
     """
-    found = blocks(model, TrainStep(1, context, 1))
+    found = blocks(model, TrainStep(1, context, 1, mtp=mtp))
     macs = 0
     for block in found.values():
         for site in block.sites:

@@ -92,6 +92,7 @@ class TrainStep:
     shard:       one of SHARDS.
     fused:       attention keeps no scores (flash attention).
     skew:        how tokens choose experts: "even", or "zipf(a)".
+    mtp:         the model's multi-token-prediction block is trained too, with a head and loss of its own.
     """
 
     batch: int
@@ -102,6 +103,7 @@ class TrainStep:
     shard: int = 1
     fused: bool = True
     skew: str = "even"
+    mtp: bool = False
 
     @property
     def micro_batches(self) -> int:

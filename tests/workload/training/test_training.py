@@ -102,6 +102,28 @@ def test_parameters_of_one_chip_are_the_model(model):
     assert held == one.total
 
 
+def test_the_multi_token_prediction_block():
+    """It adds its parameters, and per token three passes of those that a token uses, of attention, and of a head."""
+    one = load_model("nemotron3-super-120b-a12b")
+    held = [sum(b.dense + b.experts for b in blocks(one, TrainStep(1, 4096, 1, mtp=m)).values()) for m in (False, True)]
+    assert held[1] - held[0] == one.mtp_parameters()
+    more = flops_per_token(one, 4096, mtp=True) - flops_per_token(one, 4096)
+    attention = one.mtp.count("*") * 4097 * one.attention.q_width
+    assert more == pytest.approx(6 * (one.mtp_active + one.vocab * one.hidden + attention), rel=1e-3)
+
+
+@pytest.mark.parametrize("model", ["deepseek-v3", "glm-4.5-air", "qwen3-next-80b-a3b"])
+def test_every_block_holds_its_parameters(model):
+    one = load_model(model)
+    held = [sum(b.dense + b.experts for b in blocks(one, TrainStep(1, 4096, 1, mtp=m)).values()) for m in (False, True)]
+    assert held[1] - held[0] == one.mtp_parameters()
+
+
+def test_no_block_to_predict_with():
+    with pytest.raises(InputError, match="mtp: llama3-8b has no multi-token-prediction block; leave it out"):
+        blocks(load_model(DENSE), TrainStep(1, 4096, 1, mtp=True))
+
+
 def test_experts_are_divided_over_ep():
     one = load_model(MOE)
     found = {d.ep: blocks(one, TrainStep(16, 4096, 1, d)) for d in (Degrees(dp=16), Degrees(dp=16, ep=16))}
