@@ -21,7 +21,9 @@ def test_the_commands_run(command, tmp_path):
     (trace,) = re.findall(r"^```csv\n(.*?)^```", PAGE, re.M | re.S)
     (tmp_path / "requests.csv").write_text(trace)
     words = [sys.executable, "-m", "hwsim", *shlex.split(command)]
-    done = subprocess.run(words, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        words, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "serve, " in done.stdout or "mixed, " in done.stdout
     for name in re.findall(r"served\.\w+", command):
