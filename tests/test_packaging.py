@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -74,6 +75,14 @@ def test_wheel_says_what_it_needs(wheel):
     tools = {"arrays", "calibrate", "dask", "gguf", "html", "onnx", "report", "sample", "search", "table"}
     extras = {"rtl", "formal", "fpga", "scale", "dev", "docs"} | tools
     assert extras == {line.split(": ")[1] for line in metadata.splitlines() if line.startswith("Provides-Extra")}
+
+
+def test_the_version_is_everywhere_the_same(wheel):
+    import hwsim
+
+    cited = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.M)[1]
+    changed = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)[1]
+    assert cited == changed == hwsim.__version__ == wheel.name.split("-")[1]
 
 
 @pytest.mark.parametrize(("command", "names"), [("arch", MACHINES), ("model", MODELS), ("study", STUDIES)])

@@ -65,3 +65,18 @@ def test_regenerators_grow_with_the_bandwidth_and_stay_below_the_arithmetic(run)
 def test_more_bits_are_a_smaller_error_of_the_graph(run):
     errors = {name: float(e) for name, e in re.findall(r"^(\w+) .*logits ([\d.]+)%$", run("lfds_graph")[0], re.M)}
     assert errors["mxint8"] < errors["mxfp8"] < errors["mxfp4"]
+
+
+@pytest.mark.slow
+def test_the_format_of_half_the_bytes_answers_sooner(run):
+    out, folder = run("served_trace")
+    met = {name: int(n) for name, n in re.findall(r"^(bf16|fp8): (\d+) of", out, re.M)}
+    sent = len((folder / "requests.csv").read_text().splitlines()) - 1
+    assert met["bf16"] <= met["fp8"] <= sent and f"of {sent} first tokens" in out
+
+
+@pytest.mark.slow
+def test_recipes_of_half_the_bits_gain_at_most_twice(run):
+    speeds = dict(re.findall(r"^(\w+) +([\d,]+) tokens/s per chip", run("training_recipe")[0], re.M))
+    bf16, *others = (int(value.replace(",", "")) for value in speeds.values())
+    assert len(others) == 2 and all(bf16 < other < 2 * bf16 for other in others)

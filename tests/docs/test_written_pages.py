@@ -54,6 +54,21 @@ grid:
 """
 
 
+def onnx_file(path):
+    """One linear layer on a sequence of any length."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    np = pytest.importorskip("numpy")
+    tensor = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])], "net",
+        [tensor("x", TensorProto.FLOAT, ["sequence", 8])], [tensor("y", TensorProto.FLOAT, ["sequence", 16])],
+        [numpy_helper.from_array(np.ones((8, 16), np.float32), "w")],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A folder with the files that the examples of the commands name."""
@@ -65,6 +80,7 @@ def place(tmp_path, monkeypatch):
         batches, bandwidths = list(range(1, size + 1)), ", ".join(f"{50 + 5 * n} GB/s" for n in range(size))
         (tmp_path / f"{name}.yaml").write_text(STUDY.format(name=name, batches=batches, bandwidths=bandwidths))
     run_command("hwsim study nano-formats.yaml --workers 1")  # instead of the shipped one of that name
+    (tmp_path / "requests.csv").write_text("arrival_s,input_tokens,output_tokens\n0,1024,16\n0.2,700,8\n")
     for weights in ("fp8", "nvfp4", "seedlm4"):
         run_command(f"hwsim gemm h200-sxm-regen --m 1 --n 64 --k 64 --weights {weights} --json > {weights}.json")
     plain = rng.standard_normal((32, 64)).astype(np.float32)
@@ -80,6 +96,7 @@ def place(tmp_path, monkeypatch):
     for name in ("served", "gpt-oss-20b-bf16", "nvfp4-of-modelopt"):
         (tmp_path / name).mkdir()
     run_command("hwsim compress model --layout modelopt --format nvfp4 -o nvfp4-of-modelopt")
+    onnx_file(tmp_path / "net.onnx")
     (tmp_path / "PROTEINS").mkdir()
     for name, lines in (
         ("A", "1, 2\n2, 1\n2, 3\n3, 2\n"),
