@@ -47,13 +47,8 @@ def command(*args):
 class TestPoints:
     def test_every_option_of_a_run_is_one_of_a_study(self):
         options = {*inspect.signature(hwsim.run).parameters, *inspect.signature(hwsim.train).parameters}
-<<<<<<< HEAD
-        elsewhere = {"overrides", "chunk", "done"}  # axes machine.PATH; of mixed steps, which studies do not have
-        assert options - elsewhere == {"arch", "model", *RunFile.model_fields}
-=======
         # A study changes settings of the machine by its axes, and has no mixed steps.
         assert options - {"overrides", "chunk", "done"} == {"arch", "model", *RunFile.model_fields}
->>>>>>> docs
 
     def test_a_point_equals_the_run_with_its_settings(self, tmp_path):
         asked = study(tmp_path)
