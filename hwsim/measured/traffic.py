@@ -181,6 +181,10 @@ and E2E, where one is stated) and whether every figure holds it stand at the end
 - *Whole*: hwsim's own steps. The stack is that of vLLM on the card's generation, fitted to other machines' runs. What
   context and graphs take on the 4090, and so its computed room, is fitted to its own log: the room is no test. Both
   mixed factors, and the rate at which the PRO 6000 reads its memory, are those of the kernels' tables, not of the logs.
+- Two choices were made with these results in view. The PRO 6000 missed its limit at first (tokens/s +11.8, TPOT -11.4);
+  then the stall of its memory was set by the kernels' table, 628 ns in place of an assumed 260. And of four stacks, all
+  tried on both logs, the rule *vllm on Blackwell, vllm-hopper before it* was stated afterwards: with the PRO 6000's
+  present memory, `none` gives +16.7 and `default` +12.0 in tokens/s.
 - TTFT of the PRO 6000 has no limit: its requests queue until the end, so that small errors of the steps add up in it.
   Its GEMMs are predicted fast (reports/validation.md), and so is decode attention of short contexts; and on measured
   kernels too about 2 ms per step are missing, which no kernel's table has.
