@@ -102,6 +102,12 @@ sampling: study ## how much of a study has to be simulated: reports/sampling.md 
 accuracy: $(ACCURACY) ## every format on a real model: reports/accuracy.md (about four CPU minutes)
 	@$(PY) -m hwsim.pages.accuracy --page
 
+.PHONY: training
+training: export OMP_NUM_THREADS := 1
+training: export OPENBLAS_NUM_THREADS := 1
+training: $(SIM) ## a small model trained in block formats: reports/training.md (about 12 CPU minutes; resumes if interrupted)
+	@$(PY) -m hwsim.pages.training_page
+
 .PHONY: regeneration
 regeneration: $(ALL) ## where weights from LFSR seeds pay off: Nano, Super, Ultra; into reports/
 	@$(PY) -m hwsim.pages.regeneration
