@@ -1,8 +1,8 @@
 """Direct cast: a trained model runs in a number format, with nothing retrained and nothing calibrated.
 
-Weights and the other operand of every multiply-add are rounded with blocks along the reduction; results of the vector unit
-(norms, functions, sums, biases, depthwise convolutions) are rounded to BF16. That is how the MX and BDR papers state that a
-format takes FP32's place (arXiv 2310.10537, section 5; arXiv 2302.08007, section 6).
+Weights and the other operand of every multiply-add are rounded with blocks along the reduction; results of the vector
+unit (norms, functions, sums, biases, depthwise convolutions) are rounded to BF16. That is how the MX and BDR papers
+state that a format takes FP32's place (arXiv 2310.10537, section 5; arXiv 2302.08007, section 6).
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ from hwsim.files.figure import pyplot
 from hwsim.pages.direct_cast import Array, Cast, Running
 from hwsim.workload.graph.onnx.reading import Imported, read_onnx
 
-#: Model -> package, file inside it, sizes, licence, what it is.
+#: Model -> package, file inside it, sizes, licence.
 FILES: dict[str, tuple[str, str, dict[str, int], str]] = {
     "magika": ("magika", "models/standard_v3_3/model.onnx", {}, "Apache-2.0"),
     "text recognition": (
@@ -115,21 +115,24 @@ def files() -> list[tuple[str, bytes]]:
         tags = "".join(f"<row id='{r['id']}'><name>{r['name']}</name></row>\n" for r in rows)
         items = "".join(f"<li><a href='/{r['id']}'>{r['name']}</a></li>\n" for r in rows)
         plain = "\n".join(text(12) for _ in range(n + 4))
+        page = f"<head><title>{text(3)}</title></head><body><ul>{items}</ul></body>"
+        script = f'for f in {text(n)}; do\n  if [ -f "$f" ]; then echo "$f" >> out.txt; fi\ndone\n'
+        prose = f"# {text(3)}\n\n{text(20)}\n\n## {text(2)}\n\n* {text(5)}\n* **{text(4)}**\n\n```\n{text(6)}\n```\n"
         found += [
             ("json", json.dumps({"rows": rows}, indent=2).encode()),
             ("csv", table.getvalue().encode()),
             ("ini", stream.getvalue().encode()),
             ("xml", f"<?xml version='1.0' encoding='utf-8'?>\n<rows>\n{tags}</rows>\n".encode()),
-            ("html", f"<!DOCTYPE html>\n<html><head><title>{text(3)}</title></head><body><ul>{items}</ul></body></html>".encode()),
-            ("markdown", f"# {text(3)}\n\n{text(20)}\n\n## {text(2)}\n\n* {text(5)}\n* **{text(4)}**\n\n```\n{text(6)}\n```\n".encode()),
-            ("shell", f"#!/bin/sh\nset -e\nfor f in {text(n)}; do\n  if [ -f \"$f\" ]; then echo \"$f\" >> out.txt; fi\ndone\n".encode()),
+            ("html", f"<!DOCTYPE html>\n<html>{page}</html>".encode()),
+            ("markdown", prose.encode()),
+            ("shell", f"#!/bin/sh\nset -e\n{script}".encode()),
             ("gzip", gzip.compress(plain.encode(), mtime=0)),
             ("zip", _zipped(plain)),
             ("tar", _tarred(plain)),
             ("sqlite", _database(rows)),
             ("png", _image(n + 8, draw)),
             ("wav", _sound(n, draw)),
-        ]  # fmt: skip
+        ]
     return found
 
 
@@ -235,11 +238,9 @@ def alphabet() -> list[str]:
 
 def spelled(classes: Array, characters: Sequence[str]) -> str:
     """The text of the most likely classes by place: repetitions are one, class 0 separates."""
-    return "".join(
-        characters[c]
-        for c, before in zip(classes, (-1, *classes[:-1]), strict=True)
-        if c != before and c < len(characters)
-    )
+    before = (-1, *classes[:-1])
+    kept = (c for c, last in zip(classes, before, strict=True) if c != last and c < len(characters))
+    return "".join(characters[c] for c in kept)
 
 
 def distance(a: str, b: str) -> int:

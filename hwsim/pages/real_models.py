@@ -1,9 +1,10 @@
-"""Every number format on four real models at work: bytes, vision, speech and text (the tables of reports/accuracy.md)."""
+"""Every number format on four real models at work: bytes, vision, speech and text, for reports/accuracy.md."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 
 from hwsim.files.tables import table
 from hwsim.jobs.run import run
@@ -15,6 +16,15 @@ from hwsim.pages.onnx_models import FILES, Task, bytes_task, imported, speech_ta
 DROP_IN, MOST_LOST = ("mxfp8_e4m3", "mxint8", "mx9"), 0.5
 #: Machines that the imported models are simulated on, with the formats of their weights.
 MACHINES = (("tpu-v4i", "int8"), ("h100-sxm", "fp8"))
+
+
+#: What the packages are under.
+LICENCES = "magika and rapidocr-onnxruntime: Apache-2.0; silero-vad: MIT; all-MiniLM-L6-v2: Apache-2.0"
+
+
+def versions() -> str:
+    """Names and versions of the packages that hold the ONNX files."""
+    return ", ".join(f"{name} {version(name)}" for name in ("magika", "rapidocr-onnxruntime", "silero-vad", "onnx"))
 
 
 def text_task(sentences: Sequence[str]) -> Task:

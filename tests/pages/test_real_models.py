@@ -1,0 +1,107 @@
+"""The real ONNX models: FP32 values equal ONNX Runtime's, tasks score what they say, rounding is where it belongs."""
+
+import importlib.util
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import hwsim
+from hwsim.pages import onnx_models as models
+from hwsim.pages import real_models
+from hwsim.pages.direct_cast import Cast, Running
+from hwsim.workload import load_model_text
+from hwsim.workload.graph.values import evaluate, random_weights
+
+HERE = all(importlib.util.find_spec(package) for package, *_ in models.FILES.values())
+needs_models = pytest.mark.skipif(not HERE, reason="make accuracy installs the models")
+
+
+@needs_models
+@pytest.mark.parametrize("name", models.FILES)
+def test_fp32_values_are_those_of_onnx_runtime(name):
+    runtime = pytest.importorskip("onnxruntime")
+    found, draw = models.imported(name), np.random.default_rng(1)
+    graph = found.graph()
+    mine, theirs = {}, {}
+    for given in graph.inputs:
+        was, shape = found.inputs[given.name]
+        x = draw.integers(257, size=shape) if was == "bytes" else draw.standard_normal(shape)
+        mine[given.name], theirs[was] = x.reshape(given.shape).astype(np.float32), x.astype(np.float32)
+    session = runtime.InferenceSession(models.model_path(name))
+    for each in session.get_inputs():
+        if each.name == "sr":
+            theirs["sr"] = np.array(16000)
+        elif each.type == "tensor(int32)":
+            theirs[each.name] = theirs[each.name].astype(np.int32)
+    known = evaluate(graph, mine, found.weights())
+    for tensor, wanted in zip(found.outputs, session.run(None, theirs), strict=True):
+        np.testing.assert_allclose(known[tensor].reshape(wanted.shape), wanted, atol=1e-4)
+
+
+@needs_models
+def test_silero_keeps_the_branch_of_its_rate():
+    assert any("then branch" in note for note in models.imported("silero-vad").notes)
+
+
+@needs_models
+def test_speech_in_fp32_is_found_and_in_mx9_too():
+    task = models.speech_task()
+    exact, rounded = task.score(Cast("fp32")), task.score(Cast("mx9"))
+    assert exact > 90 and abs(exact - rounded) <= 0.5
+
+
+@needs_models
+def test_the_imported_models_run_on_two_machines():
+    table = real_models.simulated()
+    assert len(table.splitlines()) == 2 + len(models.FILES) and "MIT" in table
+
+
+def test_texts_of_classes_and_their_distance():
+    assert models.spelled(np.array([0, 1, 1, 0, 1, 2, 2]), ["", "a", "b"]) == "aab"
+    assert models.distance("kitten", "sitting") == 3 and models.distance("", "abc") == 3
+    assert models.distance("same", "same") == 0
+
+
+def test_files_are_of_many_types_and_the_same_each_time():
+    first, again = models.files(), models.files()
+    assert first == again and len({kind for kind, _ in first}) == 14
+    x = models.features(b"  ab" + b" " * 5000)
+    assert x.shape == (2048,) and list(x[:3]) == [97, 98, 32] and (x[1024:] == 256).all()
+
+
+def test_rounding_is_where_the_page_says_it_is():
+    """A linear layer and a norm: matrices and activations in the format, biases, gains and results in BF16."""
+    graph = load_model_text(
+        "name: n\ninputs: {x: [5, 64]}\nops:\n  - {name: y, op: linear, in: [x], out: 32}\n"
+        "  - {name: z, op: norm, in: [y], kind: batch}\n"
+    )
+    draw = np.random.default_rng(2)
+    weights = {name: draw.standard_normal(w.shape).astype(np.float32) for name, w in random_weights(graph, 1).items()}
+    x = draw.standard_normal((5, 64)).astype(np.float32)
+    form = hwsim.get_format("mxfp8")
+
+    def bf16(a):
+        return a.astype(ml_dtypes.bfloat16).astype(np.float32)
+
+    known = Running(graph, Cast("mxfp8"), weights)(x=x)
+    y = bf16(form.quantize(x) @ form.quantize(weights["y.weight"]).T + bf16(weights["y.bias"]))
+    np.testing.assert_array_equal(known["y"], y)
+    np.testing.assert_array_equal(known["z"], bf16(y * bf16(weights["z.gain"]) + bf16(weights["z.shift"])))
+    alone = Running(graph, Cast("mxfp8", "fp32", alone=True), weights)(x=x)
+    np.testing.assert_allclose(alone["y"], x @ form.quantize(weights["y.weight"]).T + weights["y.bias"], rtol=1e-5)
+    exact = Running(graph, Cast("fp32"), weights)(x=x)
+    np.testing.assert_array_equal(exact["z"], evaluate(graph, {"x": x}, weights)["z"])
+
+
+def test_losses_name_what_lost_more_than_half_a_point():
+    tasks = [models.Task("m", kind, "right", 10, lambda cast: 0.0) for kind in ("bytes", "text")]
+    rows = [
+        real_models.Scored("fp32", (100.0, 90.0), (100.0, 90.0)),
+        real_models.Scored("mx9", (99.6, 89.4), (99.4, 90.0)),
+        real_models.Scored("nvfp4", (50.0, 50.0), (50.0, 50.0)),
+    ]
+    lines = real_models.losses(tasks, rows)
+    assert (
+        len(lines) == 2 and "mx9 on text, vector unit in BF16" in lines[0] and "bytes, vector unit in FP32" in lines[1]
+    )
