@@ -144,7 +144,7 @@ class TileJob:
         if arch.cores:
             return next(policies(arch)), [self.tiler.kernel(op, opd, self.warm) for op, opd in pairs]
         ops, best = [self.tiler.tilings(op, opd) for op, opd in pairs], None
-        walks, q = simulator(self.pipeline, self.limiting), self.pipeline.q
+        walks, q = simulator(self.pipeline, self.limiting, "walk"), self.pipeline.q
         found = enumerate(candidates(self.pipeline, ops, self.distinct.counts))
         for number, one in sorted(found, key=lambda each: each[1].work):
             if best and -(-one.work // q) > best[0][0]:
