@@ -10,6 +10,7 @@ import hashlib
 import io
 import platform
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
@@ -21,6 +22,8 @@ from hwsim import __version__
 from hwsim.files.figure import COLOURS, pyplot, save
 from hwsim.files.tables import markdown
 from hwsim.files.whole import write_whole
+from hwsim.jobs.train import train
+from hwsim.jobs.training.recipe import recipe_names
 from hwsim.pages.training import FROZEN, FROZEN_FORMATS, RECIPES, SEEDS, SHAPE, TRAINING, TUNING, Run, runs, text
 
 MEAN_OF = 10
@@ -29,15 +32,20 @@ MEAN_OF = 10
 STUDENT = 2.776
 """95 % of Student's distribution with four degrees of freedom, for the mean over five seeds."""
 
+TENSORS = ("weights", "activations", "gradients")
+
 PAPER, FOUR_BITS = "mxfp4 weights, mxfp6_e3m2", "mxfp4"
 
 
 @dataclass(frozen=True)
 class Losses:
-    """Losses of all runs, nats per byte. runs: {name: one run per seed}. made: Python, numpy, SHA-256 of the text."""
+    """Losses of all runs, nats per byte.
+
+    runs: {name: one run per seed}. made: versions of hwsim, Python and numpy that trained; SHA-256 of the text.
+    """
 
     runs: Mapping[str, Sequence[Run]]
-    made: tuple[str, str, str]
+    made: tuple[str, str, str, str]
 
     def validation(self, name: str) -> np.ndarray:
         """float64[seeds]: of the held-out text after training."""
@@ -57,12 +65,12 @@ class Losses:
         return float(self.validation("fp32").std(ddof=1))
 
 
-COLUMNS = ("run", "seed", "validation_loss", "started", "cpu_seconds", "python", "numpy", "text_sha256")
+COLUMNS = ("run", "seed", "validation_loss", "started", "cpu_seconds", "hwsim", "python", "numpy", "text_sha256")
 
 
 def written(found: Sequence[Run]) -> str:
     """The table of losses as CSV: one row per run; t10, t20, ...: mean training loss of the ten steps up to there."""
-    made = (platform.python_version(), np.__version__, hashlib.sha256(text()).hexdigest())
+    made = (__version__, platform.python_version(), np.__version__, hashlib.sha256(text()).hexdigest())
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow([*COLUMNS, *(f"t{n}" for n in range(MEAN_OF, TRAINING.steps + 1, MEAN_OF))])
@@ -82,7 +90,7 @@ def read(table: str) -> Losses:
         started = float(row["started"]) if row["started"] else None
         numbers = (started, float(row["validation_loss"]), float(row["cpu_seconds"]))
         found.setdefault(row["run"], []).append(Run(row["run"], int(row["seed"]), curve, *numbers))
-        made = (row["python"], row["numpy"], row["text_sha256"])
+        made = (row["hwsim"], row["python"], row["numpy"], row["text_sha256"])
     return Losses(found, made)
 
 
@@ -191,7 +199,7 @@ def conclusions(losses: Losses) -> str:
 
 def page(losses: Losses) -> str:
     """The page."""
-    python, numpy, sha = losses.made
+    version, python, numpy, sha = losses.made
     parameters = sum(value.size for value in SHAPE.initial(np.random.default_rng(0)).values())
     cpu = sum(run.cpu_seconds for name in losses.runs for run in losses.runs[name])
     tokens = TRAINING.sequences * SHAPE.context
@@ -201,16 +209,17 @@ def page(losses: Losses) -> str:
     return f"""\
 # Training in block formats
 
-`make training` (hwsim {__version__}, Python {python}, numpy {numpy}; {cpu / 60:.0f} CPU minutes) wrote this page and
+`make training` (hwsim {version}, Python {python}, numpy {numpy}; {cpu / 60:.0f} CPU minutes) wrote this page and
 [training.csv](training.csv). A GPT over bytes with {parameters:,} parameters ({SHAPE.layers} layers, width
 {SHAPE.width}, {SHAPE.heads} heads, context {SHAPE.context}) is trained from scratch for {TRAINING.steps} steps of
 {tokens} tokens: Adam, peak learning rate {TRAINING.rate:g}, master weights and optimiser in float32. Every linear layer
 computes its three GEMMs through `hwsim.formats.training` ([how](../docs/training-numerics.md)); attention, softmax,
 norms and embeddings stay in float32. The head is quantised too, unless the recipe says `head fp32`.
 
-The text is the help topics of Python {python}, SHA-256 `{sha}`; the last tenth is held out. All recipes of a seed start
-from the same parameters and see the same batches. Losses are in nats per byte; the validation loss is computed in the
-recipe's own formats.
+The text is the help topics of Python {python}, SHA-256
+`{sha}`; the last tenth is held out.
+All recipes of a seed start from the same parameters and see the same batches. Losses are in nats per byte; the
+validation loss is computed in the recipe's own formats.
 
 ![losses and paired gaps](training.svg)
 
@@ -236,13 +245,53 @@ are to it, with the same seed.
 
 ## What may be concluded
 
-{conclusions(losses)} Order and sign of the gaps are those of one small model on one text after {TRAINING.steps} steps,
+{conclusions(losses)}
+
+Order and sign of the gaps are those of one small model on one text after {TRAINING.steps} steps,
 at this learning rate; nvfp4 recipes are compared with `mxfp4, head fp32`, which keeps the same layer in high precision.
 
 Not to be concluded: sizes of gaps on larger models, longer training or other data; that a recipe is stable at scale
 (the published reasons for Hadamard transforms and stochastic rounding are long runs of large models); anything about
 16-bit rounding of outputs, which stay in float32 here. The last digits depend on the order in which the processor's
 BLAS adds, so that another machine gives other losses, within their spread.
+"""
+
+
+SIMULATED = {
+    "bf16": "bf16", "mxfp8": "mxfp8_e4m3", "mxfp6_e3m2": "mxfp6_e3m2", "mx-paper": "mxfp4_e2m1, mxfp6_e3m2",
+    "mxfp4": "mxfp4_e2m1", "nvfp4": "nvfp4, tiles, Hadamard, stochastic gradients",
+}  # fmt: skip
+"""Recipes of the simulated step and their formats; a name that is not shipped has that one format for all three."""
+
+
+def simulated() -> str:
+    """The section with the time of a step of a large model in the same formats; depends on the simulator alone."""
+    rows = []
+    for name, formats in SIMULATED.items():
+        with tempfile.TemporaryDirectory() as folder:
+            recipe: str | Path = name
+            if name not in recipe_names():
+                one = f"{{format: {formats}}}"
+                recipe = Path(folder, f"{name}.yaml")
+                lines = [f"name: {name}", "description: one format", *(f"{t}: {one}" for t in TENSORS)]
+                recipe.write_text("\n".join([*lines, "keep: {classes: [head]}", "source: reports/training.md"]) + "\n")
+            found = train("gb200", "llama3-8b", batch=128, recipe=recipe, parallel="dp=8", shard=3)
+        when = found.by_when()
+        times = [f"{found.seconds:.3f}", f"{when.get('encode', 0.0):.3f}", f"{found.tokens_per_second_per_chip:,.0f}"]
+        rows.append([formats, *times, f"{float(found.memory.total) / 1e9:.1f}"])
+    header = ["formats", "s per step", "of it encoding, s", "tokens/s per chip", "memory per chip, GB"]
+    return f"""
+## Time and bytes per step
+
+The small model would only measure kernel launches. This is one optimiser step of Llama-3 8B on eight GB200 in the same
+formats, context 8,192:
+
+    hwsim train gb200 --model llama3-8b --batch 128 --parallel dp=8 --shard 3 --recipe ...
+
+All recipes keep the head in bf16, and nvfp4 the last 15 % of the layers too; bf16 takes the place of fp32. Pairs of
+formats that nobody has measured take the times of other kernels, and `hwsim train` says so of each.
+
+{markdown(header, rows)}
 """
 
 
@@ -254,7 +303,7 @@ def main() -> None:
         write_whole(folder / "training.csv", written(found))
     losses = read((folder / "training.csv").read_text(encoding="utf-8"))
     figure(losses, folder / "training.svg")
-    write_whole(folder / "training.md", page(losses))
+    write_whole(folder / "training.md", page(losses) + simulated())
     print(folder / "training.md")
 
 
