@@ -58,5 +58,5 @@ def time_table(result: TrainResult) -> str:
         line(part, row, sum(row.values())) for part, row in sorted(cells.items(), key=lambda e: -sum(e[1].values()))
     ]
     rows.append(line("exposed communication", {}, r.exposed_seconds))
-    rows.append(line("idle in the pipeline", {}, max(r.idle_seconds, 0.0)))
+    rows.append(line("idle in the pipeline", {}, r.idle_seconds if r.idle_seconds > 1e-9 * r.seconds else 0.0))
     return table(["part", *columns, "total", "share"], rows)
