@@ -45,7 +45,7 @@ def test_every_fp8_code_has_torchs_value(name):
 
 @pytest.mark.parametrize("name", FP8)
 def test_encoding_is_torchs_cast(name):
-    """Under a tensor scale of 1: the values of all finite codes, the middles of neighbours, and the floats beside these."""
+    """Under a tensor scale of 1: the values of all finite codes, the middles of neighbours, the floats beside these."""
     type_ = getattr(torch, name)
     values = torch.arange(256, dtype=torch.uint8).view(type_).float()
     values = torch.unique(values[torch.isfinite(values)])
