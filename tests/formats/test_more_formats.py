@@ -50,7 +50,7 @@ def test_elements_that_cannot_be(name):
         get_format({"element": name, "block": 32, "scale": "e8m0"})
 
 
-@pytest.mark.parametrize("rounding", ["rne", "stochastic"])
+@pytest.mark.parametrize("rounding", ["rne", "away", "zero", "stochastic"])
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("name", MX)
 def test_square_tiles(name, rule, rounding):
