@@ -28,6 +28,9 @@ from hwsim.workload.training.options import Degrees, TrainStep
 from hwsim.workload.training.sites import Linear
 from hwsim.workload.training.split import Split, split
 
+#: Chips of the usual node: more than these are hardly joined by one level of links.
+NODE = 8
+
 
 def train(
     arch: Arch | str,
@@ -399,6 +402,12 @@ class TrainJob:
         if self.model.mtp and not self.step.mtp:
             notes.append("the multi-token-prediction block is not trained; write --mtp")
         notes += self.prices.notes
+        link, chips = self.machine.link, self.step.degrees.chips
+        if link and not link.span and chips > NODE:
+            notes.append(
+                f"{self.arch.name} has one level of links, which joins all {chips} chips here; "
+                "for nodes and racks, give `link` a list of levels (docs/machines.md)"
+            )
         notes += self.arch.warnings
         if not memory.fits:
             more = "recompute more, divide more, or shard more"
