@@ -40,12 +40,13 @@ def walk(pipeline: Pipeline, state: State, tiles: Iterable[Tile], flush: bool = 
             slot = 0
             for buffer, amount in takes:
                 credit = credits[buffer]
-                while credit.free < amount:  # an early write may be all that can free it
-                    if credit.pop():
-                        continue
-                    if not pending:
+                while credit.free < amount:
+                    if credit.released:
+                        credit.pop()
+                    elif pending:  # an early write may be all that can free it
+                        _place(pipeline, state, spans)
+                    else:
                         raise ModelError(f"a tile takes {amount} of buffer {buffer}: {pipeline.capacity[buffer]}")
-                    _place(pipeline, state, spans)
                 credit.free -= amount
                 if credit.when > slot:
                     slot = credit.when
