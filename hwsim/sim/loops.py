@@ -87,29 +87,27 @@ class LoopRun:
     def _loop(self, loop: Loop, ahead: Ahead) -> None:
         """All passes of one loop; ahead: what follows it."""
         state, left, seen, snapshot = self.state, loop.times, Seen(), None
-        while left:
+        skipped, waiting = 0, len(state.pending)
+        while left and loop.times >= LEAST:
+            touched = Touched(loop.uses, state)
+            if touched.settled and not touched.more_wait(waiting, loop.size):
+                if snapshot:
+                    tiles = self._tiles(loop.passes(1))
+                    skipped = drift(self.pipeline, snapshot, state, tiles, touched.buffers, ahead, left - 1)
+                    left, snapshot = left - skipped, None
+                    seen = Seen() if skipped else seen
+                now = touched.mark(ahead, left, self.pipeline.period)
+                earlier = seen.equal(now, touched)
+                if earlier:
+                    left = touched.jump(earlier, now)
+                    break
+                if seen.patient and loop.size <= DRIFTING and not self.pipeline.period:
+                    snapshot = state.copy()
+            waiting = len(state.pending)
             self._pass(loop, ahead)
             left -= 1
-            if loop.times < LEAST or not left:
-                continue
-            touched = Touched(loop.uses, state)
-            if not touched.settled:
-                continue
-            if snapshot:
-                tiles = self._tiles(loop.passes(1))
-                skipped = drift(self.pipeline, snapshot, state, tiles, touched.buffers, ahead, left - 1)
-                left, snapshot = left - skipped, None
-                if skipped:
-                    seen = Seen()
-                    continue
-            now = touched.mark(ahead, left, self.pipeline.period)
-            earlier = seen.equal(now, touched)
-            if earlier:
-                for _ in range(touched.jump(earlier, now)):
-                    self._pass(loop, ahead)
-                return
-            if seen.patient and loop.size <= DRIFTING and not self.pipeline.period:
-                snapshot = state.copy()
+        for _ in range(left):
+            self._pass(loop, ahead)
 
 
 class Seen:
@@ -165,6 +163,12 @@ class Touched:
         return state.before <= min([free[s] for s in self.uses.waiting], default=state.before) and state.origin <= min(
             [free[s] for s in self.servers]
         )
+
+    def more_wait(self, waiting: int, tiles: int) -> bool:
+        """More writes wait than the `waiting` of a pass ago, and the oldest for more `tiles` than a pass has: this
+        state cannot come again soon."""
+        pending = self.state.pending
+        return len(pending) > waiting and pending[0].reads - self.state.reads > tiles
 
     def mark(self, ahead: Ahead, left: int, period: int) -> Mark:
         """All that decides or is decided by later passes, but the queues; period: of refresh, 0: none."""
