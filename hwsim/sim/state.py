@@ -134,10 +134,9 @@ class State:
         floor = origin - base
         credits = []
         for buffer, credit in enumerate(self.credits):
-            low, released = self.free[DRAM] if buffer in READ_BUFFERS else origin, ()
-            if credit.released:
-                credit.settle(low)
-                released = tuple([(time - base, amount) for time, amount in credit.released])
+            low = self.free[DRAM] if buffer in READ_BUFFERS else origin
+            credit.settle(low)
+            released = tuple([(time - base, amount) for time, amount in credit.released]) if credit.released else ()
             credits.append((credit.free, (credit.when if credit.when > low else low) - base, released))
         frozen = Frozen(
             tuple([t - base if s == self.watch or t > origin else floor for s, t in enumerate(self.free)]),
