@@ -1,7 +1,7 @@
 """Loops: a program is run pass by pass until its state repeats; the passes left are then added, not simulated.
 
-After each pass of a loop, at any level of the program, the times that its servers and buffers hold are compared with
-those after an earlier pass. Once they are the same but for a shift, every later start, a `max` of such times, is
+Before each pass of a loop, at any level of the program, the times that its servers and buffers hold are compared with
+those before an earlier pass. Once they are the same but for a shift, every later start, a `max` of such times, is
 shifted too. So whole periods cost one multiplication, whatever the size of the op, and nothing is approximated.
 Drivers run the tiles; this file, and `drift`, are all that they share.
 """
@@ -29,7 +29,7 @@ MEMORY = 1 << 18
 
 
 class Mark(NamedTuple):
-    """A state after a pass: times counted from `base`, and queues; left: passes still to come."""
+    """A state before a pass: times counted from `base`, and queues; left: passes still to come."""
 
     times: tuple
     base: int
@@ -87,7 +87,7 @@ class LoopRun:
     def _loop(self, loop: Loop, ahead: Ahead) -> None:
         """All passes of one loop; ahead: what follows it."""
         state, left, seen, snapshot = self.state, loop.times, Seen(), None
-        skipped, waiting = 0, len(state.pending)
+        waiting = len(state.pending)
         while left and loop.times >= LEAST:
             touched = Touched(loop.uses, state)
             if touched.settled and not touched.more_wait(waiting, loop.size):
