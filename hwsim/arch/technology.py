@@ -186,11 +186,13 @@ def _stated(figure: Sourced, unit: str = "") -> dict[str, Any]:
     return {"value": f"{figure.value:.12g} {unit}" if unit else figure.value, "source": figure.source}
 
 
+@cache
 def technology_names() -> list[str]:
     """Names of the shipped processes."""
     return sorted(path.stem for path in (arch_folder() / FOLDER).glob("*.yaml"))
 
 
+@cache
 def dram_names() -> list[str]:
     """Names of the shipped kinds of DRAM."""
     return sorted(path.stem for path in (arch_folder() / DRAM_FOLDER).glob("*.yaml"))

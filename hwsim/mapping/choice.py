@@ -7,7 +7,7 @@ are left is monotone in bandwidth, latency and interval exactly, and in buffers 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import mul
 
 from hwsim.arch.machine import TileMachine
@@ -56,7 +56,7 @@ class Candidate:
 
     @classmethod
     def of(
-        cls, policy: Policy, plans: Sequence[tuple[Plan, int]], ops: Sequence[Tilings], counts: Sequence[int]
+        cls, policy: Policy, plans: tuple[tuple[Plan, int], ...], ops: Sequence[Tilings], counts: Sequence[int]
     ) -> Candidate:
         """counts: how often each op comes."""
         amounts: dict[tuple[int, tuple[str, str] | None], int] = {}
@@ -69,7 +69,7 @@ class Candidate:
                     key = server, op.opd.pair if server == DOT else None
                     amounts[key] = amounts.get(key, 0) + times * amount
                     work[server] += times * amount * op.units[server]
-        return cls(policy, tuple(plans), amounts, (dram, dot), max(work))
+        return cls(policy, plans, amounts, (dram, dot), max(work))
 
     @property
     def nbytes(self) -> int:
@@ -98,10 +98,13 @@ def candidates(pipeline: Pipeline, ops: Sequence[Tilings], counts: Sequence[int]
     """
     arch = pipeline.arch
     found: dict[tuple[tuple[Plan, int], ...], Candidate] = {}
+    alike: dict[Shape, Candidate] = {}  # policies of one shape differ in their distances, and so in no amount
     for policy in policies(arch):
-        plans = [plan for op in ops if (plan := op.plan(policy))]
-        if len(plans) == len(ops) and tuple(plans) not in found:
-            found[tuple(plans)] = Candidate.of(policy, plans, ops, counts)
+        plans = tuple([plan for op in ops if (plan := op.plan(policy))])
+        if len(plans) == len(ops) and plans not in found:
+            if policy.shape not in alike:
+                alike[policy.shape] = Candidate.of(policy, plans, ops, counts)
+            found[plans] = replace(alike[policy.shape], policy=policy, plans=plans)
     if not found:
         raise InputError(
             f"{arch.name}: none of the listed tile shapes fits the buffers with these formats; "

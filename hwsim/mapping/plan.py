@@ -93,6 +93,7 @@ class Plan:
 
     table: the distinct tiles, with a Stay for each Step. amounts, rows, turns: sums over all tiles, amounts by server.
     deepest: the largest distance of writes, above 1, that the buffers allow; writes: whether there are any.
+    reads: how many; a write waits for no more than that, as it is placed before the op ends, where `flush` is set.
     largest: the largest amount of one tile, by server.
     moved: payload by kind; again: bytes of it beyond the op's compulsory traffic.
     link_ticks: latency within the ticks of a collective.
@@ -103,6 +104,7 @@ class Plan:
     deepest: int
     writes: bool
     flush: bool
+    reads: int
     amounts: tuple[int, ...]
     largest: tuple[int, ...]
     rows: int
@@ -168,9 +170,10 @@ class Draft:
         if self.arch.launch and loops:
             loops = self._launched(loops)
         tree, table = Tree(tuple(loops)), self.numbering.tiles
-        amounts, largest, rows, turns = [0] * len(SERVERS), [0] * len(SERVERS), 0, 0
+        amounts, largest, reads, rows, turns = [0] * len(SERVERS), [0] * len(SERVERS), 0, 0, 0
         for number, times in tree.counts.items():
             steps, write, _ = table[number]
+            reads += times * sum(stay.server == DRAM for stay in steps)
             for stay in (*steps, write) if write else steps:
                 amounts[stay.server] += times * stay.amount
                 largest[stay.server] = max(largest[stay.server], stay.amount)
@@ -178,7 +181,7 @@ class Draft:
                 turns += times * stay.turns
         moved = Traffic(**self.moved)
         again = max(0, moved.total - compulsory(self.arch, self.op, self.opd).total)
-        sums = tuple(amounts), tuple(largest), rows, turns, moved, again, self.op.dot_macs, link_ticks
+        sums = reads, tuple(amounts), tuple(largest), rows, turns, moved, again, self.op.dot_macs, link_ticks
         return Plan(tree, table, self.deepest, any(tile.write for tile in table), self.in_dram, *sums)
 
     def _launched(self, loops: list[Loop]) -> list[Loop]:

@@ -87,7 +87,9 @@ class Tilings:
         plan = self.plans.of(policy.shape)
         if plan is None or (plan.writes and policy.distance > max(1, plan.deepest)):
             return None
-        return plan, policy.distance if plan.writes else 1
+        if not plan.writes:
+            return plan, 1
+        return plan, min(policy.distance, max(1, plan.reads)) if plan.flush else policy.distance
 
     def tiled(self, plan: Plan, distance: int) -> Tiled:
         """A plan in ticks."""

@@ -1,7 +1,7 @@
 """Loops: a program is run pass by pass until its state repeats; the passes left are then added, not simulated.
 
-After each pass of a loop, at any level of the program, the times that its servers and buffers hold are compared with
-those after an earlier pass. Once they are the same but for a shift, every later start, a `max` of such times, is
+Before each pass of a loop, at any level of the program, the times that its servers and buffers hold are compared with
+those before an earlier pass. Once they are the same but for a shift, every later start, a `max` of such times, is
 shifted too. So whole periods cost one multiplication, whatever the size of the op, and nothing is approximated.
 Drivers run the tiles; this file, and `drift`, are all that they share.
 """
@@ -22,19 +22,20 @@ from hwsim.sim.state import State
 WHOLE, TOGETHER, LEAST = 24, 8, 4
 
 #: After so many passes without a period, servers may be drifting apart: tried for bodies of at most so many tiles.
-PATIENCE, DRIFTING = 8, 64
+PATIENCE, DRIFTING = 12, 64
 
 #: A loop's states are kept until their queues hold so many entries.
 MEMORY = 1 << 18
 
 
 class Mark(NamedTuple):
-    """A state after a pass: times counted from `base`, and queues; left: passes still to come."""
+    """A state before a pass: times counted from `base`, and queues; left: passes still to come."""
 
     times: tuple
     base: int
     left: int
     lost: tuple[int, ...]
+    finish: int
     queues: list = []
 
 
@@ -77,42 +78,36 @@ class LoopRun:
         return [table[number] for number in numbers]
 
     def _pass(self, loop: Loop, ahead: Ahead) -> None:
-        """One pass; ahead: of what follows it."""
+        """One pass; ahead: what follows the loop. Every pass leaves what the last one would: credits are settled for
+        what follows the loop, not for the passes in between."""
         self._drive(loop.tiles)
         results = [ahead.results or any(o.uses.results for o in loop.loops[n:]) for n in range(1, 1 + len(loop.loops))]
         self._run(loop.loops, [Ahead(ahead.servers, after) for after in results])
 
     def _loop(self, loop: Loop, ahead: Ahead) -> None:
-        """All passes of one loop; ahead: of what follows it."""
-        after, ahead = ahead, Ahead(ahead.servers, ahead.results or loop.uses.results)  # the latter while some are left
+        """All passes of one loop; ahead: what follows it."""
         state, left, seen, snapshot = self.state, loop.times, Seen(), None
-        while left:
-            left -= 1
-            self._pass(loop, ahead if left else after)
-            if loop.times < LEAST or left < 2:
-                continue
+        waiting = len(state.pending)
+        while left and loop.times >= LEAST:
             touched = Touched(loop.uses, state)
-            if not touched.settled:
-                continue
-            if snapshot:
-                tiles = self._tiles(loop.passes(1))
-                skipped = drift(self.pipeline, snapshot, state, tiles, touched.buffers, ahead, left - 1)
-                left, snapshot = left - skipped, None
-                if skipped:
-                    seen = Seen()
-                    continue
-            now = touched.mark(ahead, left, self.pipeline.period)
-            earlier = seen.equal(now, touched)
-            if earlier:
-                period = earlier.left - left
-                repeats = (left - 1) // period  # the last pass is run, for what it leaves to others
-                touched.shift(repeats * (now.base - earlier.base))
-                state.lost = [new + repeats * (new - old) for new, old in zip(now.lost, earlier.lost, strict=True)]
-                for rest in reversed(range(left - repeats * period)):
-                    self._pass(loop, ahead if rest else after)
-                return
-            if seen.patient and loop.size <= DRIFTING and not self.pipeline.period:
-                snapshot = state.copy()
+            if touched.settled and not touched.more_wait(waiting, loop.size):
+                if snapshot:
+                    tiles = self._tiles(loop.passes(1))
+                    skipped = drift(self.pipeline, snapshot, state, tiles, touched.buffers, ahead, left - 1)
+                    left, snapshot = left - skipped, None
+                    seen = Seen() if skipped else seen
+                now = touched.mark(ahead, left, self.pipeline.period)
+                earlier = seen.equal(now, touched)
+                if earlier:
+                    left = touched.jump(earlier, now)
+                    break
+                if seen.patient and loop.size <= DRIFTING and not self.pipeline.period:
+                    snapshot = state.copy()
+            waiting = len(state.pending)
+            self._pass(loop, ahead)
+            left -= 1
+        for _ in range(left):
+            self._pass(loop, ahead)
 
 
 class Seen:
@@ -155,17 +150,25 @@ class Touched:
 
     def __init__(self, uses: Uses, state: State):
         self.state, self.uses, self.servers, self.buffers = state, uses, uses.servers, uses.buffers
-        if state.pending:
-            self.servers = tuple(sorted({*uses.servers, DRAM}))
-            self.buffers = tuple(sorted({*uses.buffers, *(b for p in state.pending for b, _ in p.step.gives)}))
+        given = {buffer for pending in state.pending for buffer, _ in pending.step.gives}
+        if state.pending and self.servers[:1] != (DRAM,):
+            self.servers = (DRAM, *self.servers)
+        if not given <= set(self.buffers):
+            self.buffers = tuple(sorted(given | set(self.buffers)))
 
     @property
     def settled(self) -> bool:
         """Nothing of before the op decides a start any more: every used server is free later than that."""
         state, free = self.state, self.state.free
-        return all([state.before <= free[s] for s in self.uses.waiting]) and all(
-            [state.origin <= free[s] for s in self.servers]
+        return state.before <= min([free[s] for s in self.uses.waiting], default=state.before) and state.origin <= min(
+            [free[s] for s in self.servers]
         )
+
+    def more_wait(self, waiting: int, tiles: int) -> bool:
+        """More writes wait than the `waiting` of a pass ago, and the oldest for more `tiles` than a pass has: this
+        state cannot come again soon."""
+        pending = self.state.pending
+        return len(pending) > waiting and pending[0].reads - self.state.reads > tiles
 
     def mark(self, ahead: Ahead, left: int, period: int) -> Mark:
         """All that decides or is decided by later passes, but the queues; period: of refresh, 0: none."""
@@ -177,20 +180,33 @@ class Touched:
             credit = state.credits[buffer]
             times += credit.free, max(credit.when, floor) - base, len(credit.released)
         times += len(state.pending), state.started, period and base % period
-        return Mark(tuple(times), base, left, tuple(state.lost))
+        return Mark(tuple(times), base, left, tuple(state.lost), state.finish)
 
     def queues(self, base: int) -> list:
         """Releases that are still to be used, and writes that still wait."""
         state = self.state
         releases = [(time - base, amount) for b in self.buffers for time, amount in state.credits[b].released]
-        return releases + [(p.reads - state.reads, p.first - base, p.last - base, p.step) for p in state.pending]
+        return releases + [p.since(state.reads, base, state.free[DRAM]) for p in state.pending]
 
-    def shift(self, ticks: int) -> None:
-        """Move all that `mark` holds by `ticks`. The ends of results are those of the last pass, which is run."""
-        state = self.state
+    def jump(self, earlier: Mark, now: Mark) -> int:
+        """Add whole periods from one mark to an equal one; returns the passes that are left to simulate.
+
+        A period ends at the last `finish` of its passes, if that is later than all before; or else one pass at least
+        is simulated, to tell.
+        """
+        state, period = self.state, earlier.left - now.left
+        ended = now.finish > earlier.finish
+        repeats = (now.left if ended else now.left - 1) // period
+        ticks = repeats * (now.base - earlier.base)
         for s in self.servers:
             state.free[s] += ticks
         for credit in (state.credits[b] for b in self.buffers):
             credit.when += ticks
             credit.released = deque([(time + ticks, amount) for time, amount in credit.released])
         state.pending = [p._replace(first=p.first + ticks, last=p.last + ticks) for p in state.pending]
+        if self.uses.results:
+            state.act += ticks
+        if ended:
+            state.finish += ticks
+        state.lost = [new + repeats * (new - old) for new, old in zip(now.lost, earlier.lost, strict=True)]
+        return now.left - repeats * period

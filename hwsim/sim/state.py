@@ -28,6 +28,12 @@ class Pending(NamedTuple):
     step: Step
     lag: int = 0
 
+    def since(self, reads: int, base: int, free: int) -> Pending:
+        """The same, counted from `reads` and `base`. free: when the channel is; older times decide nothing."""
+        if self.first > free:
+            return Pending(self.reads - reads, self.first - base, self.last - base, self.step, self.lag)
+        return Pending(self.reads - reads, free - base, max(self.last, free) - base, self.step)
+
 
 class Frozen(NamedTuple):
     """A state as a value: (free, when, releases) by buffer, reads of pending writes counted from now."""
@@ -130,17 +136,12 @@ class State:
         for buffer, credit in enumerate(self.credits):
             low = self.free[DRAM] if buffer in READ_BUFFERS else origin
             credit.settle(low)
-            released = tuple([(time - base, amount) for time, amount in credit.released])
-            credits.append((credit.free, max(credit.when, low) - base, released))
+            released = tuple([(time - base, amount) for time, amount in credit.released]) if credit.released else ()
+            credits.append((credit.free, (credit.when if credit.when > low else low) - base, released))
         frozen = Frozen(
             tuple([t - base if s == self.watch or t > origin else floor for s, t in enumerate(self.free)]),
             tuple(credits),
-            tuple(
-                [
-                    Pending(p.reads - self.reads, max(p.first - base, floor), max(p.last - base, floor), p.step, p.lag)
-                    for p in self.pending
-                ]
-            ),
+            tuple([p.since(self.reads, base, self.free[DRAM]) for p in self.pending]),
             self.act - base,
             self.finish - base,
             self.started,

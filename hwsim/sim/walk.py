@@ -28,8 +28,7 @@ def walk(pipeline: Pipeline, state: State, tiles: Iterable[Tile], flush: bool = 
     """
     q, latency, period, stall = pipeline.q, pipeline.latency, pipeline.period, pipeline.stall
     free, credits, pending = state.free, state.credits, state.pending
-    watch, lost, origin, before, distance = state.watch, state.lost, state.origin, state.before, state.distance
-    reads = state.reads
+    watch, origin, before, distance, reads = state.watch, state.origin, state.before, state.distance, state.reads
     for steps, write, result in tiles:
         first, last, source, lag = 0, NEVER, INPUT, 0
         for server, interval, beat, takes, gives, waits in steps:
@@ -40,12 +39,13 @@ def walk(pipeline: Pipeline, state: State, tiles: Iterable[Tile], flush: bool = 
             slot = 0
             for buffer, amount in takes:
                 credit = credits[buffer]
-                while credit.free < amount:  # an early write may be all that can free it
-                    if credit.pop():
-                        continue
-                    if not pending:
+                while credit.free < amount:
+                    if credit.released:
+                        credit.pop()
+                    elif pending:  # an early write may be all that can free it
+                        _place(pipeline, state, spans)
+                    else:
                         raise ModelError(f"a tile takes {amount} of buffer {buffer}: {pipeline.capacity[buffer]}")
-                    _place(pipeline, state, spans)
                 credit.free -= amount
                 if credit.when > slot:
                     slot = credit.when
@@ -65,22 +65,11 @@ def walk(pipeline: Pipeline, state: State, tiles: Iterable[Tile], flush: bool = 
                 stops = stretch(begin, interval, period, stall) - interval
                 end += stops
             late = last + beat - end
-            if server == watch:
-                idled = begin - idle
-                if cause == INPUT and state.started and lag:  # the latencies on the way come first
-                    late_by = lag if idled > lag else idled
-                    lost[LATENCY] += late_by
-                    idled -= late_by
-                lost[cause if state.started else FILL] += idled
-                lost[REFRESH] += stops
-                if late > 0:
-                    lost[INPUT] += late
-                state.started = True
+            if server == watch and (begin > idle or late > 0 or stops or not state.started):
+                _account(state, begin - idle, cause, lag, stops, late)
             if late > 0:
                 end += late
             free[server] = end
-            if server == DRAM and end > state.finish:  # a slow channel is busy until its last beat ends
-                state.finish = end
             for buffer, amount in gives:
                 credits[buffer].release(amount, end)
             if spans is not None:
@@ -99,6 +88,8 @@ def walk(pipeline: Pipeline, state: State, tiles: Iterable[Tile], flush: bool = 
     state.reads = reads
     while flush and pending:
         _place(pipeline, state, spans)
+    if free[DRAM] > state.finish:  # a slow channel is busy until its last beat ends
+        state.finish = free[DRAM]
 
 
 def _place(pipeline: Pipeline, state: State, spans) -> None:
@@ -113,22 +104,26 @@ def _place(pipeline: Pipeline, state: State, spans) -> None:
     end = begin + step.interval + stops
     late = last + step.beat - end
     if state.watch == DRAM:
-        idled = begin - idle
-        if state.started and lag:
-            late_by = lag if idled > lag else idled
-            state.lost[LATENCY] += late_by
-            idled -= late_by
-        state.lost[INPUT if state.started else FILL] += idled
-        state.lost[REFRESH] += stops
-        if late > 0:
-            state.lost[INPUT] += late
-        state.started = True
+        _account(state, begin - idle, INPUT, lag, stops, late)
     if late > 0:
         end += late
     state.free[DRAM] = end
     for buffer, amount in step.gives:
         state.credits[buffer].release(amount, end)
-    if end > state.finish:
-        state.finish = end
     if spans is not None:
         spans.append((DRAM, begin, end))
+
+
+def _account(state: State, idled: int, cause: int, lag: int, stops: int, late: int) -> None:
+    """Ticks in which the watched server does not work: before a stay, stopped, and waiting for its last beat."""
+    lost = state.lost
+    if not state.started:
+        cause, state.started = FILL, True
+    elif cause == INPUT:  # the latencies on the way come first
+        on_the_way = min(lag, idled)
+        lost[LATENCY] += on_the_way
+        idled -= on_the_way
+    lost[cause] += idled
+    lost[REFRESH] += stops
+    if late > 0:
+        lost[INPUT] += late

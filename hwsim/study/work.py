@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -227,7 +227,7 @@ def simulate_point(study: str, point: Point) -> str:
     arch, model, options = point.arch, point.model, point.options
     assert arch is not None and model is not None and options is not None, "a point without an error is resolved"
     try:
-        result = point_job(arch, model, options).result().to_dict()
+        result = replace(point_job(arch, model, options).result(), by_layer=()).to_dict()
         del result["by_layer"]  # half of the line; by_op is kept, and `hwsim run --by layer` shows it
         line |= result
     except Exception as error:  # any failure concerns this point only; the other points run
