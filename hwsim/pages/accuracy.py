@@ -22,12 +22,13 @@ import numpy as np
 
 from hwsim.errors import InputError
 from hwsim.files.figure import pyplot, save
-from hwsim.files.tables import table
+from hwsim.files.tables import markdown, table
 from hwsim.files.whole import write_whole
 from hwsim.formats import get_format
 from hwsim.formats.names import NAMES
 from hwsim.formats.quality import decibels, error_ratios
 from hwsim.pages import real_models
+from hwsim.pages.layouts import read_layouts
 from hwsim.pages.minilm import PACKAGE, VERSION, Encoder, load_encoder, model_folder, tensor_class
 
 CLASSES = ("attention_qkv", "attention_out", "mlp", "embedding")
@@ -276,8 +277,30 @@ Vision: MXFP8 has three mantissa bits, and the dense convolutions need more: wit
 MXFP8 the model reads every character. MXINT8 and MX9 have seven bits. Text: the loss is that of the same three bits."""
 
 
-def page_text(found: Sequence[FormatAccuracy], run: CompressRun, section: str) -> str:
-    """The committed page. section: that of the four models."""
+def layouts_section() -> str:
+    """The section about checkpoints written in the layouts of other projects, and read again."""
+    encoder = load_encoder()
+    reference, lines = encoder.embed(SENTENCES), []
+    for layout, name, bits, worst, values in read_layouts(encoder.weights):
+        kept = similarity(reference, encoder.embed(SENTENCES, values))
+        cells = [layout, name, f"{bits:.3f}", f"{worst:.1e}" if worst else "0", f"{kept.mean:.5f}", f"{kept.least:.5f}"]
+        lines.append(cells)
+    header = ["layout", "format", "bits", "difference", "cosine", "least"]
+    return f"""## Layouts of other projects, written and read
+
+    hwsim compress model.safetensors --format nvfp4 --layout compressed-tensors -o served.safetensors
+    hwsim decompress served.safetensors -o values.safetensors
+
+The linear layers and the pooler, as files that serving engines load. *Difference*: the largest between a value that is
+read and the format's own, over the largest value. Compressed-tensors stores NVFP4's tensor scale as a divisor, which
+rounds once more. Cosines as above.
+
+{markdown(header, lines)}
+"""
+
+
+def page_text(found: Sequence[FormatAccuracy], run: CompressRun, section: str, layouts: str) -> str:
+    """The committed page. section: that of the four models. layouts: that of the layouts of other projects."""
     from hwsim import __version__
 
     tools = f"Python {platform.python_version()}, numpy {np.__version__}, numba {version('numba')}"
@@ -304,6 +327,7 @@ time to encode all tensors.
 {summary(found)}
 ```
 
+{layouts}
 ## Compressing the file
 
     hwsim compress model.safetensors --format seedlm4 -o minilm-seedlm4.safetensors
@@ -332,7 +356,7 @@ def main(page: bool = False) -> None:
     if run:
         draw(found, Path("reports") / "accuracy.svg")
         path = Path("reports") / "accuracy.md"
-        write_whole(path, page_text(found, run, section))
+        write_whole(path, page_text(found, run, section, layouts_section()))
         seconds = time.process_time() - start
         print(f"written: {path}, {path.with_suffix('.svg')}; {seconds:.0f} CPU s")
     else:

