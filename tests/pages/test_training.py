@@ -112,6 +112,7 @@ def short() -> tuple[np.ndarray, np.ndarray, training.Schedule]:
     return values, held[:16], replace(training.TRAINING, steps=20, warmup=5, decay=5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", training.RECIPES)
 def test_twenty_steps_in_each_recipe_learn(name, short):
     values, held, schedule = short
@@ -121,6 +122,7 @@ def test_twenty_steps_in_each_recipe_learn(name, short):
     assert training.validation(model, p, held) < 4 < losses[0]
 
 
+@pytest.mark.slow
 def test_frozen_layers_stay_and_the_others_learn(monkeypatch, short):
     values, held, schedule = short
     model, p = gpt.Gpt(training.SHAPE, ModelRecipe(HIGH)), training.SHAPE.initial(np.random.default_rng(2))
