@@ -60,6 +60,7 @@ OP_COLOURS = {
     "assign": ("#DE9ED6", "xx"),
     "distribute": ("#637939", ""),
     "interact": ("#E7969C", "////"),
+    "recurrent": ("#6BAED6", "...."),
 }
 
 #: Colours of op kinds that are not in the table.

@@ -76,6 +76,8 @@ PAGES = (
     Page("validation", tuple(f"{name}.{kind}" for name in ("validation", "serving") for kind in ("md", "svg", "csv")),
          "make validate", ("hwsim.measured.page", "hwsim.measured.serving"), MEASURED, "make validate"),
     Page("graphs", ("graphs.md", "graphs.svg"), "make graphs", ("hwsim.pages.graphs",), MACHINES, "make graphs"),
+    Page("training", ("training.md", "training.svg", "training.csv"), "make training",
+         ("hwsim.pages.training_page",), MACHINES, "make training", long=True),
     Page("training_steps", ("training_steps.md",), "make training-validate",
          ("hwsim.measured.training",), MEASURED, "make training-validate"),
     Page("rtl_agreement", ("rtl_agreement.md", "rtl_decoders.svg"), "make cosim",
