@@ -44,7 +44,7 @@ class _Fields(Sink):
     """Tensors that each take bytes of every chunk; those after them are written once, at the end."""
 
     write: Write
-    target: Target
+    target: _ByFields
     last: Encoded | None = None
 
     def add(self, encoded: Encoded) -> None:
@@ -110,17 +110,9 @@ class Target(ABC):
     def parts(self, name: str, layout: Layout, shape: Sequence[int]) -> tuple[Part, ...]:
         """The tensors of a weight. shape: K last."""
 
-    def fields(self, encoded: Encoded) -> list[bytes]:
-        """Bytes of a chunk's rows for each of the first tensors."""
-        raise NotImplementedError
-
-    def scalars(self, encoded: Encoded) -> list[bytes]:
-        """Bytes of the other tensors, from the last chunk."""
-        return []
-
+    @abstractmethod
     def sink(self, write: Write) -> Sink:
         """A new sink for one weight."""
-        return _Fields(write, self)
 
     def quantization_config(self, form: Format, ignored: list[str]) -> dict[str, Any]:
         """The entry of config.json; empty where there is none. ignored: modules that stay as they are."""
@@ -155,7 +147,23 @@ class Own(Target):
         return _Records(write)
 
 
-class GptOss(Target):
+class _ByFields(Target):
+    """A layout whose first tensors each take bytes of every chunk of rows."""
+
+    @abstractmethod
+    def fields(self, encoded: Encoded) -> list[bytes]:
+        """Bytes of a chunk's rows for each of the first tensors."""
+
+    def scalars(self, encoded: Encoded) -> list[bytes]:
+        """Bytes of the other tensors, from the last chunk."""
+        return []
+
+    def sink(self, write: Write) -> Sink:
+        """Fields, then scalars."""
+        return _Fields(write, self)
+
+
+class GptOss(_ByFields):
     """MXFP4 of gpt-oss: blocks and scales of stacks of experts."""
 
     name, formats, default = GPT_OSS, ("mxfp4_e2m1",), "mxfp4"
@@ -182,7 +190,7 @@ class GptOss(Target):
         return {"quant_method": "mxfp4", "modules_to_not_convert": ignored}
 
 
-class ModelOpt(Target):
+class ModelOpt(_ByFields):
     """NVFP4 and FP8 of NVIDIA's Model-Optimizer."""
 
     name, formats, default = MODELOPT, ("nvfp4", "fp8_e4m3"), "nvfp4"
@@ -215,7 +223,7 @@ class ModelOpt(Target):
         return found | ({"group_size": 16} if algorithm == "NVFP4" else {})
 
 
-class CompressedTensors(Target):
+class CompressedTensors(_ByFields):
     """The formats of compressed-tensors, as vLLM loads them."""
 
     name, default = COMPRESSED, "nvfp4"
@@ -307,7 +315,7 @@ class _WithShape(_Fields):
             self.write(2, np.array([self.rows, self.last.row_length], "<i8").tobytes())
 
 
-class DeepSeek(Target):
+class DeepSeek(_ByFields):
     """FP8 in tiles of 128 x 128, as DeepSeek-V3's weights."""
 
     name, formats, default = DEEPSEEK, ("fp8_block",), "fp8_block"

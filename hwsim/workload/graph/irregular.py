@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from math import ceil, log2
 from typing import Annotated, ClassVar, Literal
@@ -235,9 +236,9 @@ class _Grouped(OpFile):
             raise Misfit("in", f"`{given[1].name}` has the shape {shown(taken.shape)}; name [{n}] indices")
         return [self.node(name, given, made((self.rows, width), given))]
 
+    @abstractmethod
     def node(self, name: str, given: tuple[Given, ...], result: Tensor) -> Node:
         """The op on tensors that fit."""
-        raise NotImplementedError
 
 
 class ScatterFile(_Grouped):

@@ -111,7 +111,9 @@ class _Building:
             return None
         return known[name]
 
-    def body(self, ops: Sequence[OpFile], loc: Loc, known: dict[str, Given | None], prefix: str) -> Given | None:
+    def body(
+        self, ops: Sequence[OpFile | RepeatFile], loc: Loc, known: dict[str, Given | None], prefix: str
+    ) -> Given | None:
         """The nodes of some ops, added in order; the result of the last. `known` gets their results."""
         numbers = {op.name: i for i, op in enumerate(ops)}
         last: Given | None = None
@@ -131,7 +133,7 @@ class _Building:
         name: str,
         loc: Loc,
         known: dict[str, Given | None],
-        ops: Sequence[OpFile],
+        ops: Sequence[OpFile | RepeatFile],
         numbers: dict[str, int],
         at: int,
     ) -> Given | None:
@@ -147,7 +149,7 @@ class _Building:
         return None
 
     def _made(
-        self, op: OpFile, loc: Loc, given: list[Given | None], known: dict[str, Given | None], prefix: str
+        self, op: OpFile | RepeatFile, loc: Loc, given: list[Given | None], known: dict[str, Given | None], prefix: str
     ) -> Given | None:
         """The result of one op; None where it has failed, or one that it takes has."""
         try:
@@ -178,7 +180,7 @@ class _Building:
         return last
 
 
-def _path(ops: Sequence[OpFile], numbers: dict[str, int], start: str, goal: str) -> list[str]:
+def _path(ops: Sequence[OpFile | RepeatFile], numbers: dict[str, int], start: str, goal: str) -> list[str]:
     """Names from `goal` to `start`, each taken by the next; empty if `start` is not made from `goal`."""
     seen, paths = {start}, [[start]]
     while paths:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
@@ -154,8 +155,8 @@ assert {*WeightClass.__args__} <= {*WEIGHT_CLASSES}  # type: ignore[attr-defined
 EPSILON = 1e-5
 
 
-class OpFile(FilePart):
-    """One op of a graph: its name is also that of the tensor that it makes."""
+class EntryFile(FilePart):
+    """One entry of a graph's list: its name is also that of the tensor that it makes."""
 
     name: str = Field(pattern=NAME, description="Name of the op and of its result.", examples=["conv1"])
     op: str
@@ -166,16 +167,20 @@ class OpFile(FilePart):
     #: How many tensors it takes: least and most.
     TAKES: ClassVar[tuple[int, int]] = (1, 1)
 
-    def nodes(self, name: str, given: tuple[Given, ...]) -> list[Node]:
-        """The op as nodes; the last makes its result. raises: Misfit."""
-        raise NotImplementedError
-
     def check_count(self, given: Sequence[Any]) -> None:
         """raises: Misfit if the op takes another number of tensors."""
         least, most = self.TAKES
         if not least <= len(given) <= most:
             wanted = str(least) if least == most else f"{least} or more" if most > 99 else f"{least} to {most}"
             raise Misfit("in", f"names {len(given)} tensors; write {wanted}")
+
+
+class OpFile(EntryFile):
+    """One op of a graph."""
+
+    @abstractmethod
+    def nodes(self, name: str, given: tuple[Given, ...]) -> list[Node]:
+        """The op as nodes; the last makes its result. raises: Misfit."""
 
 
 def one_or_list(value: Any) -> str:

@@ -30,7 +30,7 @@ from hwsim.workload.graph.layout import (
     SliceFile,
     TransposeFile,
 )
-from hwsim.workload.graph.node import NAME, OpFile
+from hwsim.workload.graph.node import NAME, EntryFile
 from hwsim.workload.graph.recurrent import GruFile, LstmFile
 from hwsim.workload.graph.sites import AssignFile, DistributeFile
 
@@ -44,7 +44,7 @@ MOST_TIMES = 1000
 ENTERS = "input"
 
 
-class RepeatFile(OpFile):
+class RepeatFile(EntryFile):
     """Ops repeated: each pass takes the result of the last op of the pass before, under the name `input`."""
 
     TAKES: ClassVar[tuple[int, int]] = (1, 1)
