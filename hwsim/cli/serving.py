@@ -167,7 +167,8 @@ def _under_load(
 ) -> None:
     """Serve a load, print the figures, write the files that were asked for."""
     from hwsim.files.whole import check_writable
-    from hwsim.jobs.serving.load import Traffic, find_rate, with_rate
+    from hwsim.jobs.serving.capacity import find_rate, with_rate
+    from hwsim.jobs.serving.load import Traffic
     from hwsim.report.traffic import capacity_text, traffic_text
 
     if out and out.suffix not in (".csv", ".jsonl"):

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from hwsim.files.tables import bytes_text, seconds_text, table
 
 if TYPE_CHECKING:
+    from hwsim.jobs.serving.capacity import Capacity
     from hwsim.jobs.serving.figures import Spread
-    from hwsim.jobs.serving.load import Capacity, Load, Run, Served
+    from hwsim.jobs.serving.load import Load, Run, Served
 
 
 def traffic_text(s: Served) -> str:

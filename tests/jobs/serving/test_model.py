@@ -6,7 +6,8 @@ import pytest
 
 from hwsim.jobs.serve import Request as Steady
 from hwsim.jobs.serve import serve
-from hwsim.jobs.serving.load import Load, Traffic, find_rate
+from hwsim.jobs.serving.capacity import find_rate
+from hwsim.jobs.serving.load import Load, Traffic
 from hwsim.jobs.serving.timeline import occupancy, perfetto
 from hwsim.report.traffic import requests_text, traffic_text
 
