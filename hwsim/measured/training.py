@@ -17,7 +17,8 @@ from hwsim.arch import load_tile_machine
 from hwsim.files.tables import markdown as table
 from hwsim.files.whole import write_whole
 from hwsim.formats.names import layout
-from hwsim.jobs.train import TrainJob, checked_train
+from hwsim.jobs.train import checked_train
+from hwsim.jobs.training.job import TrainJob
 from hwsim.jobs.training.price import prices, training_machine
 from hwsim.jobs.training.recipe import Tensor, recipe_names
 from hwsim.jobs.training.result import TrainResult

@@ -22,7 +22,7 @@ from hwsim.errors import InputError, nearest
 from hwsim.jobs.options import Job, RunOptions
 from hwsim.jobs.run import run_job
 from hwsim.jobs.tile import TileJob
-from hwsim.jobs.train import TrainJob
+from hwsim.jobs.training.job import TrainJob
 from hwsim.jobs.training.options import TrainOptions
 from hwsim.result import SCHEMA
 from hwsim.study.executors import EXECUTORS

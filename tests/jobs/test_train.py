@@ -14,7 +14,8 @@ import yaml
 import hwsim
 from hwsim.arch import load_arch
 from hwsim.errors import InputError
-from hwsim.jobs.train import TrainJob, checked_train
+from hwsim.jobs.train import checked_train
+from hwsim.jobs.training.job import TrainJob
 from hwsim.jobs.training.links import Fabric
 from hwsim.jobs.training.memory import activation_bytes, states
 from hwsim.jobs.training.options import OPTIMISERS

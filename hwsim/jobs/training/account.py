@@ -9,7 +9,7 @@ from hwsim.jobs.training.work import Work
 from hwsim.result import Memory, Result, Row, apportion
 
 if TYPE_CHECKING:
-    from hwsim.jobs.train import TrainJob
+    from hwsim.jobs.training.job import TrainJob
 
 #: Rows of what is no kernel.
 EXPOSED, IDLE = "communication", "pipeline"
