@@ -33,7 +33,8 @@ import numpy as np
 from hwsim.errors import InputError
 from hwsim.files.figure import pyplot
 from hwsim.pages.direct_cast import Array, Cast, Running
-from hwsim.workload.graph.onnx.reading import Imported, read_onnx
+from hwsim.workload.graph.onnx.imported import Imported
+from hwsim.workload.graph.onnx.reading import read_onnx
 
 #: Model -> package, file inside it, sizes, licence.
 FILES: dict[str, tuple[str, str, dict[str, int], str]] = {

@@ -17,7 +17,7 @@ from hwsim.workload.language.schema import ModelFile
 from hwsim.workload.op import Workload
 
 if TYPE_CHECKING:
-    from hwsim.workload.graph.onnx.reading import Imported
+    from hwsim.workload.graph.onnx.imported import Imported
 
 Overrides = Iterable[tuple[str, str | Placed]]
 

@@ -1,8 +1,8 @@
 """Values of graph ops, one sample at a time: float32, or with operands rounded by a `quantize` function.
 
 `quantize(x, what)` returns x rounded along its last axis, which is the reduction of the op; `what` is "weights",
-"activations" (the other operand of a multiply-add) or "vector" (a result of the vector unit). This module alone of
-`hwsim.workload` imports numpy.
+"activations" (the other operand of a multiply-add) or "vector" (a result of the vector unit). Of `hwsim.workload` only
+this module, `graph.data` and `graph.onnx` import numpy, none of which a run without values or files loads.
 """
 
 from __future__ import annotations

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from hwsim.errors import InputError, MissingExtra, collect, nearest
-from hwsim.files.yaml import Document, Mark, raise_problems, short
-from hwsim.workload.graph.graph import Graph
-from hwsim.workload.graph.load import graph
+from hwsim.files.yaml import raise_problems, short
 from hwsim.workload.graph.onnx.building import Building, Call, Skip, Unsupported
-from hwsim.workload.graph.onnx.constant import Array, Constant, computed, stored
+from hwsim.workload.graph.onnx.constant import Constant, computed, stored
+from hwsim.workload.graph.onnx.imported import Imported
 from hwsim.workload.graph.onnx.operators import TRANSLATIONS
 from hwsim.workload.graph.tensor import MOST_ELEMENTS
 
@@ -24,54 +22,6 @@ OPSETS = (7, 28)
 MOST_BYTES = 2**31 - 1
 #: Most nodes of one operator that a message names.
 MOST_NAMED = 8
-
-
-@dataclass(frozen=True)
-class Imported:
-    """An ONNX file in the layout of a graph file.
-
-    inputs: ONNX inputs by the graph's names -> (name in the file, shape there). outputs: the graph's names, in the
-    order of the file's results. notes: what a reader must know.
-    """
-
-    source: str
-    data: dict[str, Any]
-    inputs: dict[str, tuple[str, tuple[int, ...]]]
-    outputs: tuple[str, ...]
-    notes: tuple[str, ...]
-    arrays: dict[str, Any]
-
-    def text(self) -> str:
-        """The graph file, one line per op."""
-        import yaml
-
-        def flow(value: Any) -> str:
-            return str(
-                yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**9, allow_unicode=True)
-            ).strip()
-
-        lines = [f"# {note}" for note in self.notes]
-        for key, value in self.data.items():
-            if key in ("ops", "inputs", "parameters"):
-                lines.append(f"{key}:")
-                if key == "ops":
-                    lines += [f"  - {flow(op)}" for op in value]
-                else:
-                    lines += [f"  {flow({name: each})[1:-1]}" for name, each in value.items()]
-            else:
-                lines.append(flow({key: value})[1:-1])
-        return "\n".join(lines) + "\n"
-
-    def graph(self) -> Graph:
-        """The graph. raises: InputError."""
-        from dataclasses import replace
-
-        document = Document(self.source, self.data, {}, {(): Mark(self.source)})
-        return replace(graph(document), notes=self.notes)
-
-    def weights(self) -> dict[str, Array]:
-        """Every weight and parameter by the name that `values.evaluate` expects, in float32. raises: InputError."""
-        return {name: make().astype("float32") for name, make in self.arrays.items()}
 
 
 def read_onnx(path: str | Path, sizes: Mapping[str, int] | None = None) -> Imported:
