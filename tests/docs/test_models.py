@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from hwsim.workload import load_model_text
 from hwsim.workload.language.families import FAMILIES, OUTER
 from hwsim.workload.language.kinds import KINDS
@@ -30,6 +32,12 @@ def test_the_types_are_those_that_are_read():
     assert set(listed) == set(FAMILIES) - {"state-spaces"}
     outer = re.search(r"The files of (.*?) hold one", PAGE, re.S)[1]
     assert set(re.findall(r"`([^`]+)`", outer)) == set(OUTER)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/faq.md"])
+def test_pages_that_count_the_types_count_these(page):
+    (said,) = re.findall(r"(\d+) types", (ROOT / page).read_text())
+    assert int(said) == len(FAMILIES) - 1  # without state-spaces, whose files name no type
 
 
 def test_the_kinds_are_those_of_the_model_file():
