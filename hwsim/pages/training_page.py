@@ -299,10 +299,12 @@ def simulated() -> str:
 The small model would only measure kernel launches. This is one optimiser step of Llama-3 8B on eight GB200 in the same
 formats, context 8,192:
 
-    hwsim train gb200 --model llama3-8b --batch 128 --parallel dp=8 --shard 3 --recipe ...
+    hwsim train gb200 --model llama3-8b --batch 128 --parallel dp=8 --shard 3 --recipe mxfp8
 
-All recipes keep the head in bf16, and nvfp4 the last 15 % of the layers too; bf16 takes the place of fp32. Pairs of
-formats that nobody has measured take the times of other kernels, and `hwsim train` says so of each.
+and so on with the recipes bf16, mx-paper and nvfp4; mxfp6_e3m2 and mxfp4_e2m1 are files that name one format for
+weights, activations and gradients. All keep the head in bf16, also where the losses above do not, and nvfp4 the last
+15 % of the layers too; bf16 takes the place of fp32. Pairs of formats that nobody has measured take the
+times of other kernels, and `hwsim train` says so of each.
 
 {markdown(header, rows)}
 """
