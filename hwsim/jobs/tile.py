@@ -23,7 +23,7 @@ from hwsim.mapping.operands import RELEASED, STOCHASTIC, Formats, Operands, oper
 from hwsim.mapping.plan import Policy, Tiled
 from hwsim.mapping.program import DEQUANTISE, REGENERATE, SERVERS, Program
 from hwsim.mapping.tiling import tiler
-from hwsim.mapping.traffic import activation_bytes, seed_blocks, vector_passes, work_cycles
+from hwsim.mapping.traffic import activation_bytes, dot_slots, seed_blocks, vector_passes, work_cycles
 from hwsim.result import Cost, Memory, Result, Row, apportion
 from hwsim.sim.engine import Outcome, simulate, simulator
 from hwsim.workload.language.presets import released_note
@@ -194,6 +194,10 @@ class TileJob:
             needed, there = memory.total / 1e9, memory.capacity / 1e9
             notes[f"does not fit: needs {needed:.1f} GB, one chip has {there:.1f} GB"] = None
         spent = self.spent(seconds)
+        least = total(dot_slots(arch, op, opd) for op, opd in zip(self.distinct.ops, self.resolved, strict=True))
+        idle = 1 - total(op.dot_macs for op in self.distinct.ops) / least if least else 0
+        if idle >= 0.01:
+            notes[f"the bound counts the {100 * idle:.0f} % of the array that GEMMs of these shapes leave idle"] = None
         if self.chips > 1:
             notes["bytes, MACs and memory are those of the chip with the most work"] = None
         return Result(

@@ -28,7 +28,7 @@ from hwsim.mapping.program import (
     Tile,
     Tree,
 )
-from hwsim.mapping.traffic import Traffic, activation_bytes, compulsory
+from hwsim.mapping.traffic import Traffic, activation_bytes, compulsory, dot_slots
 from hwsim.workload.op import Op
 
 Credits = Sequence[tuple[int, int]]
@@ -111,7 +111,7 @@ class Plan:
     turns: int
     moved: Traffic
     again: int
-    dot_macs: int
+    dot_slots: int
     link_ticks: int
 
 
@@ -181,7 +181,8 @@ class Draft:
                 turns += times * stay.turns
         moved = Traffic(**self.moved)
         again = max(0, moved.total - compulsory(self.arch, self.op, self.opd).total)
-        sums = reads, tuple(amounts), tuple(largest), rows, turns, moved, again, self.op.dot_macs, link_ticks
+        fewest = dot_slots(self.arch, self.op, self.opd)
+        sums = reads, tuple(amounts), tuple(largest), rows, turns, moved, again, fewest, link_ticks
         return Plan(tree, table, self.deepest, any(tile.write for tile in table), self.in_dram, *sums)
 
     def _launched(self, loops: list[Loop]) -> list[Loop]:
@@ -237,7 +238,7 @@ def _extra(pipeline: Pipeline, plan: Plan, units: Sequence[int]) -> tuple[tuple[
     channel = plan.amounts[DRAM] * units[DRAM]
     refresh = channel * pipeline.refreshed.numerator // pipeline.refreshed.denominator
     reread = (channel - refresh) * plan.again // plan.moved.total if plan.moved.total else 0
-    padding = (plan.amounts[DOT] - plan.dot_macs) * units[DOT] if plan.dot_macs else 0
+    padding = (plan.amounts[DOT] - plan.dot_slots) * units[DOT]
     counts = plan.tree.counts.items() if any(s.pieces for tile in plan.table for s in tile.steps) else ()
     scattered = sum(n * apart(pipeline, step, units) for number, n in counts for step in plan.table[number].steps)
     extra = (

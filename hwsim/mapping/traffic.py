@@ -129,6 +129,18 @@ def seed_blocks(op: Op, opd: Operands) -> int:
     return sum(g.count * g.n * -(-g.k // block) for g in op.gemms)
 
 
+def dot_slots(arch: TileMachine, op: Op, opd: Operands) -> int:
+    """MACs of the dot array, with those that its geometry leaves idle where each GEMM is a single tile.
+
+    No tiling needs fewer: of a side cut in two, both parts are rounded up to the array's own, and weights that a
+    systolic array holds for fewer rows than it has are loaded for each part.
+    """
+    if not op.dot_macs:
+        return 0
+    rate, dot = needed(opd.rate), arch.dot
+    return op.macs + sum(g.count * dot.slots(g.m, g.n, g.k, rate) for g in op.gemms)
+
+
 def work_cycles(arch: TileMachine, op: Op, opd: Operands) -> dict[str, Fraction]:
     """Cycles each server needs at its peak rate for this op: what the bound is made of."""
     work = {SERVERS[DRAM]: Fraction(compulsory(arch, op, opd).total) / arch.dram.bytes_per_cycle}
@@ -154,7 +166,7 @@ def work_cycles(arch: TileMachine, op: Op, opd: Operands) -> dict[str, Fraction]
         every = Fraction(stages(keys) << (keys - 1).bit_length(), 2 * width)
         work[SERVERS[SORT]] = op.sorting.lists * min(every, keys * max(Fraction(op.sorting.keep, width), Fraction(1)))
     if op.dot_macs:
-        work[SERVERS[DOT]] = Fraction(op.dot_macs) / needed(opd.rate)
+        work[SERVERS[DOT]] = Fraction(dot_slots(arch, op, opd)) / needed(opd.rate)
     passes = vector_passes(arch, op)
     if passes:
         work[SERVERS[VECTOR]] = Fraction(passes) / needed(arch.vector).elements_per_cycle

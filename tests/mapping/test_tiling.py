@@ -56,8 +56,17 @@ def test_one_fold_of_an_output_stationary_grid():
 
 
 def test_many_folds_take_at_least_the_work():
+    """256 x 256 folds of the grid, each with 1,024 steps of K; tiles of 64 along K pay the fill 16 times."""
     found = matmul(GRID, 1024, 1024, 1024)
-    assert found.bound_cycles == 1024**3 // 16 <= found.cycles < 1.2 * found.bound_cycles
+    assert found.bound_cycles == 256 * 256 * (2 * 4 + 4 + 1024 - 2)
+    assert found.bound_cycles <= found.cycles < 1.2 * found.bound_cycles
+
+
+def test_a_systolic_array_that_loads_weights_for_one_row_is_what_limits():
+    """4,096 x 4,096 weights are 32 x 32 folds for 4 grids; each takes 128 cycles to load, and one row streams."""
+    found = gemm(load_arch("tpu-v4i", [("dram.bandwidth", "6 TB/s")]), 1, 4096, 4096, "int8", engine="walk")
+    assert (found.limited_by, found.bound_cycles) == ("dot", 32 * 32 // 4 * 128)
+    assert found.cycles < 1.05 * found.bound_cycles
 
 
 @pytest.mark.parametrize(
