@@ -12,6 +12,7 @@ from hwsim import __version__
 from hwsim.arch import TileMachine, arch_config
 from hwsim.cost import Work, cost, cost_table
 from hwsim.errors import InputError, ModelError
+from hwsim.files.yaml import short
 from hwsim.jobs.distinct import Distinct
 from hwsim.jobs.options import DRIVER, RunOptions
 from hwsim.mapping.bound import bound
@@ -283,7 +284,8 @@ class TileJob:
             row[3] += macs[number]
         names: list[str | int] = [n for n in order if n in sums] if order else list(sums)
         parts = apportion({n: sums[n][1] for n in names}, self.pipeline.q, cycles)
-        label = {n: "outside layers" if n == -1 else str(n) for n in names}
+        alone = {key(op): short(op.name, 40) for op in self.ops if sums[key(op)][0] == 1} if not order else {}
+        label = {n: "outside layers" if n == -1 else f"{n} {alone.get(n, '')}".rstrip() for n in names}
         return tuple(Row(label[n], sums[n][0], parts[n], sums[n][2], sums[n][3]) for n in names)
 
     def _causes(self, outcome: Outcome, cycles: int) -> dict[str, int]:

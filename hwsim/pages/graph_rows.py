@@ -67,7 +67,7 @@ def step(arch: TileMachine, graph: Graph, weights: str | dict[str, str]) -> Step
     layers = {str(op.layer) for op in graph.ops(StepOptions(batch=BATCH)) if op.name.startswith("crossed")}
     result = run(arch, graph, batch=BATCH, weights=weights, engine="walk")
     gathers = sum(row.cycles for row in result.by_op if row.name == "embedding")
-    crossed = sum(row.cycles for row in result.by_layer if row.name in layers)
+    crossed = sum(row.cycles for row in result.by_layer if row.name.split()[0] in layers)
     samples = BATCH / PAIRS / result.seconds
     return Step(samples, arch.seconds(gathers), arch.seconds(crossed), result.seconds, result.limited_by)
 

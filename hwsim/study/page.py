@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,8 @@ def _tables(grid: Grid, folder: Path) -> str:
         "failed": "failed: see the end of the page.",
     }
     said = " ".join(text for mark, text in feet.items() if mark in marks)
-    known = "`kernels` says how the times of a row are known, at the weakest: measured, transferred from another chip "
+    known = "`limited by` names the server with the most work, and from where another one has more. "
+    known += "`kernels` says how the times of a row are known, at the weakest: measured, transferred from another chip "
     known += "or format, or ideal, at the machine's peaks."
     return "\n\n".join([*parts, " ".join(part for part in (said, known) if part)])
 
@@ -187,7 +189,7 @@ def _table(grid: Grid, panel: Panel, marks: set[str]) -> str:
     head += [f"{100 * ENOUGH:.0f} % of the maximum from"] if numeric else []
     regenerators = numeric and columns is not None and columns.path == "machine.regenerate.rate"
     head += ["per TB/s"] if regenerators else []
-    head = [*map(markdown_text, head), "kernels"]
+    head = [*map(markdown_text, head), "limited by", "kernels"]
     body = []
     for s in range(len(grid.series.values) if grid.series else 1):
         found: dict[int, Line] = {}
@@ -206,12 +208,25 @@ def _table(grid: Grid, panel: Panel, marks: set[str]) -> str:
             [
                 markdown_text(grid.series.labels[s]) if grid.series else "",
                 *cells,
+                _limits(found, columns.labels if columns else [""]),
                 weakest(*(line["provenance"] for line in found.values())),
             ]
         )
     chosen = grid.title(panel)
     caption = f"{name.replace('/s', ' per second').capitalize()}{f', {markdown_text(chosen)}' if chosen else ''}:"
     return f"{caption}\n\n{_right(markdown(head, body), len(head))}"
+
+
+def _limits(found: dict[int, Line], labels: Sequence[str]) -> str:
+    """The servers that limit the points of a row, each with the x from which it does. found: points by place."""
+    said: list[str] = []
+    last = ""
+    for x in sorted(found):
+        server = found[x]["limited_by"]
+        if server != last:
+            said.append(f"{server} from {labels[x]}" if last else server)
+            last = server
+    return markdown_text(", ".join(said)) if said else "-"
 
 
 def _right(text: str, columns: int) -> str:

@@ -30,9 +30,10 @@ def summary_text(summary: Summary) -> str:
         lines.append(f"  failed      {count:,} x {message}")
     if len(s.errors) > 10:
         lines.append(f"  failed      ... and {len(s.errors) - 10} more kinds of error; the file has them all")
-    for speed, settings in s.best:
+    for place, (speed, settings) in enumerate(s.best):
+        rank = "fastest" if not place else "as fast" if speed == s.best[0][0] else "then"
         chosen = ", ".join(f"{path.rpartition('.')[2]} {_value(value)}" for path, value in settings.items())
-        lines.append(f"  fastest     {speed:,.0f} {s.unit}/s: {chosen}")
+        lines.append(f"  {rank:<11} {speed:,.0f} {s.unit}/s: {chosen}")
     folder = s.file.rpartition("/")[0]
     lines.append(f"  points      {s.file}  (JSON Lines, one line per point)")
     lines.append(f"  next        hwsim report {folder}")
