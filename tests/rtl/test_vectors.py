@@ -65,7 +65,7 @@ def test_benches_pass_and_see_one_changed_word(tmp_path, monkeypatch):
 
 @pytest.mark.simulator
 def test_command_writes_what_it_says_to_run(tmp_path):
-    done = rtl("block-dot", "--format", "mxfp4", "--lanes", "3", "--vectors", "40", "-o", str(tmp_path / "a b"))
+    done = rtl("block-dot", "--format", "mxfp4", "--lanes", "4", "--vectors", "40", "-o", str(tmp_path / "a b"))
     assert done.returncode == 0, done.stderr
     (said,) = [line for line in done.stdout.splitlines() if "; run: cd " in line]
     assert re.search(r"_tb\.v: 40 inputs, \d+ outputs, \d+ cycles; run: cd ", said)
