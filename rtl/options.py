@@ -134,7 +134,7 @@ class SeedOptions(UnitOptions):
         if point := re.fullmatch(r"c(\d+)p(\d+)(?:k(\d+))?", self.format):
             c, p, k = (int(number) for number in point.groups("16"))
             if c * p > STATES_MAX:
-                raise InputError(f"--format {self.format}: {c * p} LFSR states; write C times P of at most {STATES_MAX}")
+                raise InputError(f"--format {self.format}: {c * p} LFSR states; write C P of at most {STATES_MAX}")
             return SeedCodec(c, p, k)
         if self.format not in CODECS:
             raise InputError(f"--format {self.format}: not a seed format{nearest(self.format, CODECS)}")

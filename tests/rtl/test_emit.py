@@ -134,7 +134,7 @@ def test_units_by_name(args, module, latency, tmp_path):
         (("block-dot", "--format", "fp8", "--lanes", "0"), "write 1 to 1024"),
         (("mx-mac", "--packet", "0"), "write 1 to 1048576"),
         (("lfsr-block", "--vectors", "-1"), "greater than or equal to 0"),
-        (("lfsr-block", "--format", "c1000p2"), "2000 LFSR states; write C times P of at most 1024"),
+        (("lfsr-block", "--format", "c1000p2"), "2000 LFSR states; write C P of at most 1024"),
         (("lfsr-block", "--format", "c8p3k30"), "no taps known"),
         (("lfsr-block", "--prefix", "\u00e9_"), "write letters, digits and _"),
         (("seed-mac", "--interleave", "12"), "write 13 (the stages of its loop) to 65536, or 1"),

@@ -55,7 +55,8 @@ def test_a_decoder_answers_it_modulo_the_width(codec):
     """S = -2^(K-1) sum q, in the bits that hold every S of a seed; the least q of all wraps where P is a power of 2."""
     draw, spec = random.Random(1), SeedDecoder(codec)
     low, high = codec.q_range
-    q_lists = [[low] * codec.P, [high] * codec.P, *([draw.randint(low, high) for _ in range(codec.P)] for _ in range(60))]
+    q_lists = [[low] * codec.P, [high] * codec.P]
+    q_lists += [[draw.randint(low, high) for _ in range(codec.P)] for _ in range(60)]
     layout, taken = weights_layout(spec), []
     for q in q_lists:
         word, integer = record(codec, 0, -1, q), -(1 << (codec.K - 1)) * sum(q)

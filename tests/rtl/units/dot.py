@@ -85,8 +85,9 @@ MUTANTS = [
     Mutant(THREE["E5M2"], "carry between the halves of a sum lost", "data", HALF_CARRY),
     Mutant(THREE["E2M1"], "last level one bit too narrow", "rounding", NODE_WIDTH),
     Mutant(UNSIGNED_SCALE, "bit 7 of the scale taken as a sign", "special",
-           Line("dot", "pipe.carry(signs[0]), tree.second(pipe, signs)\n            products = self._shifted",
-                "pipe.carry(signs[0] ^ pair.a.scale[7]), tree.second(pipe, signs)\n            products = self._shifted")),
+           Line("dot", "products = self._shifted(pipe, lanes)",
+                "first = pipe.carry(first.value ^ pair.a.scale[7])\n"
+                "            products = self._shifted(pipe, lanes)")),
 ]  # fmt: skip
 
 
