@@ -153,13 +153,15 @@ class Gearbox:
 
     A word may carry fewer bits than its width; after the last word, the remaining bits are offered as one word.
 
-    depth: bits held; `full_rate_depth` for one transfer per cycle on the side of the larger word.
+    depth:   bits held; `full_rate_depth` for one transfer per cycle on the side of the larger word.
+    packets: words follow the last one, and none is let in before all bits up to it have left.
     """
 
-    def __init__(self, bits_in: int, bits_out: int, depth: int):
+    def __init__(self, bits_in: int, bits_out: int, depth: int, packets: bool = False):
         if bits_in < 1 or bits_out < 1 or depth < max(bits_in, bits_out):
             raise ValueError(f"a gearbox of {depth} bits is shallower than a word: {bits_in} in, {bits_out} out")
         self.bits_in, self.bits_out, self.depth = bits_in, bits_out, depth
+        self.packets = packets
         self.level = 0
         self.ended = False
 
@@ -178,10 +180,10 @@ class Gearbox:
 
     def in_ready(self, out_ready: bool) -> bool:
         """Whether an input is accepted in this cycle, whatever `out_ready` is."""
-        return self.level + self.bits_in <= self.depth
+        return self.level + self.bits_in <= self.depth and not (self.packets and self.ended and self.level)
 
     def step(self, in_valid: bool, out_ready: bool, bits: int | None = None, last: bool = False) -> Handshake:
-        """One cycle; `bits`: used bits of the input (None: all); `last`: no input follows this one."""
+        """One cycle; `bits`: used bits of the input (None: all); `last`: no input follows this one in its packet."""
         seen = Handshake(self.in_ready(out_ready), self.out_valid)
         if out_ready and seen.out_valid:
             self.level -= min(self.level, self.bits_out)

@@ -199,8 +199,10 @@ def shift_right_eights(pipe: Pipe, value: Value, eights: Value, far: Value) -> t
 
 
 def draw_sum(dot: BlockDot, acc: int, draw) -> BlockSum:
-    """A block result that is hard to add to `acc`: near its exponent, cancelling it, in the subnormals, a tie."""
-    field, kind = acc >> 23 & 255, draw.randrange(12)
+    """A block result that is hard to add to `acc`: near its exponent, cancelling it, in the subnormals, a tie; one that
+    carries out at any distance above it; one that rounds to -0, and zeros that keep it.
+    """
+    field, kind = acc >> 23 & 255, draw.randrange(14)
     most, raw_max = dot.total_max, (1 << dot.exponent_bits) - 1
     magnitude = draw.choice(
         [
@@ -223,11 +225,20 @@ def draw_sum(dot: BlockDot, acc: int, draw) -> BlockSum:
         magnitude, exponent = (acc & 0x7FFFFF) | 0x800000, field - 150
         shift = max(0, magnitude.bit_length() - most.bit_length())
         magnitude, exponent = min(magnitude >> shift, most), exponent + shift
+    elif kind in (3, 4) and 0 < field < 255 and most > 15:  # its lowest bit is worth the leading one of `acc`
+        lengths = range(4, (most + 1).bit_length())
+        # Those for which the sum is a tie but for a few of the lowest bits of `acc`.
+        ties = [n for n in lengths if acc >> (n - 3) & 15 == 4 and acc & ((1 << (n - 3)) - 1)]
+        magnitude, exponent = (1 << draw.choice(ties or lengths)) - 1, field - 127
     raw = min(max(exponent - dot.exponent_offset, 0), raw_max)
-    sign = draw.getrandbits(1) if kind != 2 else 1 - (acc >> 31)
+    sign = {2: 1 - (acc >> 31), 3: acc >> 31, 4: acc >> 31}.get(kind, draw.getrandbits(1))
+    if acc == 0 and kind > 10 and dot.exponent_offset <= -151:
+        magnitude, sign, raw = 1, 1, -151 - dot.exponent_offset
+    elif acc == 1 << 31 and kind > 5:
+        magnitude = 0
     total = -magnitude if sign else magnitude
     special = draw.random() * (0.05 if field == 255 else 1)  # what is not finite meets its like
-    nan, inf = special < 0.004, 0 if special < 0.004 or special > 0.012 else draw.choice([1, -1])
+    nan, inf = special < 0.01, 0 if special < 0.01 or special > 0.02 else draw.choice([1, -1])
     return BlockSum(total, raw + dot.exponent_offset, nan, inf)
 
 
@@ -238,7 +249,8 @@ def accumulator_cases(spec: Accumulator, n: int, draw):
         row = i % spec.interleave
         block = draw_sum(spec.dot, sums[row], draw)
         sums[row] = spec.add(sums[row], block)
-        is_last = draw.random() < (0.6 if sums[row] & 0x7F800000 == 0x7F800000 else 0.15)
+        rare = sums[row] & 0x7F800000 == 0x7F800000 or sums[row] == 1 << 31
+        is_last = draw.random() < (0.5 if rare else 0.15)
         word = sum_word(spec.dot, block, draw.getrandbits(1), int(is_last))
         yield word, sums[row] if is_last else None
         if is_last:

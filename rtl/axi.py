@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hwsim.errors import InputError
 
-__all__ = ["PLAIN", "AxiStreamUnit", "AxiStreamsUnit", "Outside", "ends_packets", "tdata_bits"]
+__all__ = ["PLAIN", "AxiStreamUnit", "AxiStreamsUnit", "Outside", "ends_packets", "keep_bits", "tdata_bits"]
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Outside:
         """The name of the reset's port."""
         return "rst_n" if self.active_low else "rst"
 
-    def ports(self, prefix: str, bits: int, last: bool) -> dict[str, wiring.Member]:
+    def ports(self, prefix: str, bits: int, last: bool, keep: bool = False) -> dict[str, wiring.Member]:
         """The ports of one stream, in order; `prefix` says which way it goes."""
         along, back = (In, Out) if prefix.startswith("s_") else (Out, In)
         ports = {"tvalid": along(1), "tready": back(1), "tdata": along(bits)}
-        if self.tkeep:
+        if self.tkeep or keep:
             ports["tkeep"] = along(bits // 8)
         if last:
             ports["tlast"] = along(1)
@@ -74,9 +74,15 @@ def ends_packets(shape) -> bool:
     return isinstance(shape, data.StructLayout) and "last" in shape.members
 
 
+def keep_bits(shape) -> int:
+    """Bits of tkeep that a payload of that shape holds itself: those of its field `keep`, which is below `last`."""
+    is_word = isinstance(shape, data.StructLayout) and "keep" in shape.members
+    return Shape.cast(shape.members["keep"]).width if is_word else 0
+
+
 def tdata_bits(shape) -> int:
-    """Width of tdata for a payload of that shape: without `last`, in whole bytes."""
-    return -(-(Shape.cast(shape).width - ends_packets(shape)) // 8) * 8
+    """Width of tdata for a payload of that shape: without `keep` and `last`, in whole bytes."""
+    return -(-(Shape.cast(shape).width - keep_bits(shape) - ends_packets(shape)) // 8) * 8
 
 
 class AxiStreamUnit(wiring.Component):
@@ -85,6 +91,7 @@ class AxiStreamUnit(wiring.Component):
     unit: a component with `spec` and two streams.
     outside: see `Outside`.
     last_at: the bit of the input's and of the output's payload that is `last`; None where there is none.
+    keep: bits of tkeep that the input's and the output's payload hold.
     port_order: the ports' names in the order in which the Verilog has them.
 
     Ports (with clk and the synchronous, active-high rst):
@@ -103,10 +110,11 @@ class AxiStreamUnit(wiring.Component):
         self.s_axis, self.m_axis = f"s_axis_{source}", f"m_axis_{sink}"
         self.shapes = shapes = [self.source.payload.shape(), self.sink.payload.shape()]
         self.last_at = [Shape.cast(shape).width - 1 if ends_packets(shape) else None for shape in shapes]
+        self.keep = [keep_bits(shape) for shape in shapes]
         if outside.packet > 1 and not self.counts_packets:
             raise InputError(f"--packet {outside.packet}: of accumulators and MACs; here tlast comes from the input")
-        streams = outside.ports(self.s_axis, tdata_bits(shapes[0]), True)
-        streams |= outside.ports(self.m_axis, tdata_bits(shapes[1]), True)
+        streams = outside.ports(self.s_axis, tdata_bits(shapes[0]), True, bool(self.keep[0]))
+        streams |= outside.ports(self.m_axis, tdata_bits(shapes[1]), True, bool(self.keep[1]))
         self.port_order = ["clk", outside.reset, *streams]
         super().__init__({**outside.clocking(), **streams})
 
@@ -131,11 +139,15 @@ class AxiStreamUnit(wiring.Component):
         payload_in, payload_out = Value.cast(taken.payload), Value.cast(given.payload)
         m.d.comb += [taken.valid.eq(s_tvalid), s_tready.eq(taken.ready), m_tvalid.eq(given.valid)]
         m.d.comb += given.ready.eq(m_tready)
-        if self.last_at[0] is not None:
+        if self.keep[0]:
+            m.d.comb += payload_in.eq(Cat(s_tdata, getattr(self, f"{self.s_axis}_tkeep"), s_tlast))
+        elif self.last_at[0] is not None:
             m.d.comb += payload_in.eq(Cat(s_tdata[: len(payload_in) - 1], s_tlast))
         else:
             m.d.comb += payload_in.eq(s_tdata[: len(payload_in)])
-        if self.last_at[1] is not None:
+        if self.keep[1]:
+            m.d.comb += Cat(m_tdata, getattr(self, f"{self.m_axis}_tkeep"), m_tlast).eq(payload_out)
+        elif self.last_at[1] is not None:
             m.d.comb += [m_tdata.eq(payload_out[:-1]), m_tlast.eq(payload_out[-1])]
         else:
             m.d.comb += [m_tdata.eq(payload_out), m_tlast.eq(self._last(m, s_tlast, m_tvalid & m_tready))]

@@ -1,11 +1,12 @@
 // Checks @{unit}, cycle by cycle, in any Verilog-2001 simulator; no Python needed.
 //
-// @{unit}_stimulus.hex: a word a cycle, {rst, in tvalid, in tlast, out tready, in tdata}.
-// @{unit}_expected.hex: two words a cycle, {0, in tready, out tvalid, out tlast, out tdata}, then which of
-// these bits mean something. Run it in the folder that holds both.
+// @{unit}_stimulus.hex: a word per cycle, {rst, in tvalid, in tlast, out tready, in tdata}.
+// @{unit}_expected.hex: two words per cycle, {0, in tready, out tvalid, out tlast, out tdata}, then which of
+// these bits mean something. Where words have bytes that do not count, tkeep is above tdata. Run it in the folder that
+// holds both.
 `timescale 1ns / 1ps
 module @{unit}_tb;
-    localparam CYCLES = @cycles, IN = @in_bits, OUT = @out_bits;
+    localparam CYCLES = @cycles, IN = @in_bits, OUT = @out_bits, IN_TDATA = @in_tdata, OUT_TDATA = @out_tdata;
 
     reg [IN+3:0] stimulus [0:CYCLES-1];
     reg [OUT+3:0] expected [0:2*CYCLES-1];
@@ -19,9 +20,9 @@ module @{unit}_tb;
     @unit dut (
         .clk(clk), .@{reset}(@{reset_not}drive[IN+3]),
         .@{s_axis}_tvalid(drive[IN+2]), .@{s_axis}_tready(in_tready),
-        .@{s_axis}_tlast(drive[IN+1]), .@{s_axis}_tdata(drive[IN-1:0]),@{tkeep}
+        .@{s_axis}_tlast(drive[IN+1]), .@{s_axis}_tdata(drive[IN_TDATA-1:0]),@{tkeep}
         .@{m_axis}_tvalid(out_tvalid), .@{m_axis}_tready(drive[IN]),
-        .@{m_axis}_tlast(out_tlast), .@{m_axis}_tdata(out_tdata)
+        .@{m_axis}_tlast(out_tlast), .@{m_axis}_tdata(out_tdata[OUT_TDATA-1:0])
     );
 
     initial begin

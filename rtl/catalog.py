@@ -13,6 +13,7 @@ from hwsim.formats.elements import Element
 from hwsim.formats.lfsr import CODECS, SEEDLM4
 from hwsim.specs import (
     Accumulator,
+    Adapter,
     BlockDot,
     Gemv,
     LfsrBlock,
@@ -21,10 +22,19 @@ from hwsim.specs import (
     Requantizer,
     SeedDecoder,
     SeedMac,
+    SkidBuffer,
     operand,
 )
 
 from .accumulate import AccumulatorOptions, AccumulatorUnit, accumulator_cases
+from .adapter import (
+    AdapterOptions,
+    AdapterUnit,
+    SkidBufferOptions,
+    SkidBufferUnit,
+    adapter_cases,
+    skid_cases,
+)
 from .dot import BlockDotOptions, BlockDotUnit
 from .dot_cases import dot_cases
 from .gemv import GemvOptions, GemvUnit
@@ -48,8 +58,9 @@ class Unit:
     description: the first line of the command's help.
     spec:        the class of `hwsim.specs`; the component is built from an object of it.
     cases:       (spec, n, random.Random) to `n` pairs (payload, answer), special and random. The answer is None where
-                 the input ends inside the unit (a block that does not end its row), or (answer, mask) where some bits
-                 mean nothing. None: a unit of several streams, which has a bench of its own.
+                 the input ends inside the unit (a block that does not end its row), (answer, mask) where some bits
+                 mean nothing, or a list of all that the input completes; a third entry is what else the cycle model is
+                 told. None: a unit of several streams, which has a bench of its own.
     options:     the command's options.
     per_cycle:   of a spec, what it does per cycle: states, weights, multiply-adds or sums.
     published:   the points that `make rtl` writes, by name; see `module_name`.
@@ -170,6 +181,26 @@ UNITS = (
         GemvOptions,
         per_cycle=lambda spec: spec.dot_units * spec.dot.lanes,
         composite=True,
+    ),
+    Unit(
+        "adapter",
+        "Packets of words of one width to words of another, as between a DMA and a unit.",
+        Adapter,
+        AdapterUnit,
+        adapter_cases,
+        AdapterOptions,
+        per_cycle=lambda spec: min(spec.bytes_in, spec.bytes_out),
+        published={f"adapter_{i}_{o}": Adapter(i, o) for i, o in ((64, 34), (34, 64), (6, 8))},
+    ),
+    Unit(
+        "skid-buffer",
+        "Two words between two units: cuts the path of tready, loses no cycle.",
+        SkidBuffer,
+        SkidBufferUnit,
+        skid_cases,
+        SkidBufferOptions,
+        per_cycle=lambda spec: 1,
+        published={"skid_buffer_34": SkidBuffer(34)},
     ),
 )
 """In the order of the data path, which tables keep."""

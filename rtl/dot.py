@@ -69,7 +69,6 @@ class BlockDotUnit(wiring.Component):
         lanes = [tuple(self._fields(side, i) for side in "ab") for i in range(spec.lanes)]
         scales = [scale_fields(getattr(spec, side), Value.cast(pair[side].scale)) for side in "ab"]
         exponent = pipe.carry((scales[0][1] + scales[1][1])[: spec.exponent_bits])
-        scale_sign = scales[0][3] ^ scales[1][3]
         flags = self._flags(pipe, lanes, scales)
         factor = self._scale_factor(pipe, scales)
         tree = AdderTree(spec, self._late)
@@ -81,7 +80,7 @@ class BlockDotUnit(wiring.Component):
             products = product_cuts(pipe, spec, codes)
         else:
             signs = [a.sign ^ b.sign for a, b in lanes]
-            first, second = pipe.carry(signs[0] ^ scale_sign), tree.second(pipe, signs)
+            first, second = pipe.carry(signs[0]), tree.second(pipe, signs)
             products = self._shifted(pipe, lanes)
         total = tree.sum(pipe, products, first, second)
         total = self._scaled(pipe, total, factor)
@@ -115,7 +114,7 @@ class BlockDotUnit(wiring.Component):
         if spec.a.has_inf or spec.b.has_inf:
             for a, b in lanes:
                 undefined = a.inf & (b.zero | zero[1]) | b.inf & (a.zero | zero[0])
-                sign = a.sign ^ b.sign ^ scales[0][3] ^ scales[1][3]
+                sign = a.sign ^ b.sign
                 nans.append(undefined)
                 positives.append((a.inf | b.inf) & ~sign)
                 negatives.append((a.inf | b.inf) & sign)

@@ -14,6 +14,8 @@ def draw_side(operand: Operand, lanes: int, draw, kind: str) -> Side:
     largest = [code for code in finite if abs(operand.integer(code)) == operand.integer_max] or [max(finite)]
     chosen = [draw.choice(finite) for _ in range(lanes)]
     scale = draw.randrange(0x7F if operand.scale == "e4m3" else 0xFF) if operand.scale_bits else 0
+    if operand.scale == "e4m3":
+        scale |= draw.choice([0, 0, 0x80])  # which means nothing
     if kind == "extreme":
         only = draw.choice([[max(largest)], [min(largest)], largest])
         chosen = [draw.choice(only) for _ in range(lanes)]
@@ -51,13 +53,12 @@ def sum_word(spec: BlockDot, result: BlockSum, negate: int, last: int) -> int:
 
 
 def first_sign(spec: BlockDot, a: Side, b: Side) -> int:
-    """The sign of the first lane's product, by which the RTL turns the total; scales' signs included."""
+    """The sign of the first lane's product, by which the RTL turns the total."""
     if not spec.deferred_sign:
         return 0
     sign = 0
     for operand, side in ((spec.a, a), (spec.b, b)):
         sign ^= side.codes[0] >> (operand.code_bits - 1)
-        sign ^= side.scale >> 7 if operand.scale == "e4m3" else 0
     return sign
 
 

@@ -74,7 +74,7 @@ def _fields(shape, name: str, at: int) -> Iterator[Field]:
     if isinstance(shape, data.StructLayout):
         top = not name and ends_packets(shape)
         for key, field in shape:
-            if not (top and key == "last"):
+            if not (top and key in ("keep", "last")):
                 yield from _fields(field.shape, f"{name}.{key}".lstrip("."), at + field.offset)
         return
     if isinstance(shape, data.ArrayLayout) and isinstance(shape.elem_shape, data.Layout):

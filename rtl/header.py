@@ -45,11 +45,15 @@ def _sentences(unit) -> Iterator[str]:
         f"Clock `clk`, rising edge. Reset `{outside.reset}`, synchronous, active {active}: it empties the unit; data "
         "registers keep what they hold, which their valid bits hide."
     )
+    about = getattr(unit.unit, "about", ())
     per = "one input per cycle" if timing.interval == 1 else f"one input in {timing.interval} cycles"
-    yield f"Latency {timing.latency} cycles from an input to its output if nothing waits; {per}."
+    per = "" if about else f"; {per}"
+    yield f"Latency {timing.latency} cycles from an input to its output if nothing waits{per}."
     if rows := rows_in_turn(unit):
         yield f"Takes {rows}."
-    if isinstance(unit, AxiStreamUnit):
+    if about:
+        yield from about
+    elif isinstance(unit, AxiStreamUnit):
         yield (
             "The pipeline is rigid: while an output is offered and not taken, no stage moves. tready depends on the "
             "output's tready in the same cycle, and on no tvalid."

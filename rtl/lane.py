@@ -83,15 +83,15 @@ class Fields:
                 self.nan = magnitude.all()
 
 
-def scale_fields(operand: Operand, code: Value) -> tuple[Value | None, Value, Value, Value]:
-    """(significand or None, exponent field, nan, sign) of a scale's code."""
+def scale_fields(operand: Operand, code: Value) -> tuple[Value | None, Value, Value]:
+    """(significand or None, exponent field, nan) of a scale's code; bit 7 of an E4M3 scale is ignored."""
     if operand.scale == "none":
-        return None, Const(0, 1), Const(0, 1), Const(0, 1)
+        return None, Const(0, 1), Const(0, 1)
     if operand.scale == "e8m0":
-        return None, code, code.all(), Const(0, 1)
+        return None, code, code.all()
     exponent, fraction = code[E4M3.mantissa_bits : -1], code[: E4M3.mantissa_bits]
     normal = exponent.any()
-    return Cat(fraction, normal), Cat(exponent[0] | ~normal, exponent[1:]), code[:-1].all(), code[-1]
+    return Cat(fraction, normal), Cat(exponent[0] | ~normal, exponent[1:]), code[:-1].all()
 
 
 def product_cuts(pipe: Pipe, spec: BlockDot, pairs: list[tuple[Value, Value]]) -> list[Value]:

@@ -27,7 +27,7 @@ class LfsrBlockUnit(wiring.Component):
     that stream is held; there is no state register.
 
     Ports:
-    seed    in, stream:  K bits; 0 is no seed and gives zeros.
+    seed    in, stream:  K bits; 0 is no seed, which specs and formats refuse: the unit answers it with zeros.
     states  out, stream: C P words of K bits in the order of emission, the first in the least significant bits.
 
     meaning: of a port that is plain bits, the layout of what they hold.
@@ -60,10 +60,10 @@ class LfsrBlockUnit(wiring.Component):
 
 
 def lfsr_cases(spec, n, draw):
-    """Seeds: the extremes, 0 (which is none), then random."""
-    width = spec.codec.K
-    special = [0, 1, spec.codec.centre, spec.codec.lfsr.period]
-    for seed in [*special, *(draw.getrandbits(width) for _ in range(n - 4))][:n]:
+    """Seeds: the extremes, then random; 0 is none."""
+    width, period = spec.codec.K, spec.codec.lfsr.period
+    special = [1, spec.codec.centre, period]
+    for seed in [*special, *(draw.randint(1, period) for _ in range(n - len(special)))][:n]:
         yield seed, sum(state << width * i for i, state in enumerate(spec(seed)))
 
 

@@ -11,7 +11,7 @@ import typer
 from hwsim.errors import InputError, nearest
 from hwsim.formats.lfsr import CODECS, SeedCodec
 from hwsim.formats.names import layout
-from hwsim.specs import BlockDot, Staged
+from hwsim.specs import BlockDot, Staged, operand
 
 from .axi import Outside
 
@@ -19,6 +19,11 @@ __all__ = [
     "CLOCK", "OUT", "Activations", "DotOptions", "Folder", "Interleave", "Options", "SeedOptions", "StageOptions",
     "SumOptions", "Target", "UnitOptions", "formats_name",
 ]  # fmt: skip
+
+LANES_MAX = 1024
+"""Of formats without scaled blocks; a wider tree is written for hours."""
+STATES_MAX = 1024
+"""LFSR states of a seed block, for the same reason."""
 
 OUT = Path("build/rtl")
 CLOCK = "150 MHz"
@@ -128,6 +133,8 @@ class SeedOptions(UnitOptions):
         """
         if point := re.fullmatch(r"c(\d+)p(\d+)(?:k(\d+))?", self.format):
             c, p, k = (int(number) for number in point.groups("16"))
+            if c * p > STATES_MAX:
+                raise InputError(f"--format {self.format}: {c * p} LFSR states; write C P of at most {STATES_MAX}")
             return SeedCodec(c, p, k)
         if self.format not in CODECS:
             raise InputError(f"--format {self.format}: not a seed format{nearest(self.format, CODECS)}")
@@ -145,15 +152,22 @@ class DotOptions(UnitOptions):
     def dot(self) -> BlockDot:
         """The dot unit's spec for one or two formats.
 
-        raises: InputError for more, for a bad format, or for lanes below 1.
+        raises: InputError for more, for a bad format, or for lanes that do not divide the formats' block.
         """
         if len(self.format) > 2:
             raise InputError(f"--format: {len(self.format)} given; write one, or two for a mixed pair")
         spec = BlockDot.of(self.format[0], self.format[-1])
         if self.lanes is None:
             return spec
-        if not 1 <= self.lanes <= 1024:
-            raise InputError(f"--lanes {self.lanes}: write 1 to 1024")
+        scaled = [size for _, size in map(operand, self.format) if size]
+        if not scaled and not 1 <= self.lanes <= LANES_MAX:
+            raise InputError(f"--lanes {self.lanes}: write 1 to {LANES_MAX}")
+        if scaled and (self.lanes < 1 or min(scaled) % self.lanes):
+            divisors = [str(n) for n in range(1, min(scaled) + 1) if min(scaled) % n == 0]
+            raise InputError(
+                f"--lanes {self.lanes}: a scale is shared by {min(scaled)} elements, of which a cycle takes an equal "
+                f"part; write {', '.join(divisors[:-1])} or {divisors[-1]}"
+            )
         return replace(spec, lanes=self.lanes, stages=None)
 
     @property
@@ -165,4 +179,4 @@ class DotOptions(UnitOptions):
 def formats_name(*sources: str) -> str:
     """Formats for a module's name: each one's own, not its alias or its file, once."""
     names = dict.fromkeys(layout(source).name for source in sources)
-    return re.sub(r"\W+", "_", "_".join(names))
+    return re.sub(r"\W+", "_", "_".join(names), flags=re.ASCII)

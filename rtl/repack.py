@@ -23,8 +23,7 @@ class RepackerUnit(wiring.Component):
 
     width: bits for each bit of the spec, where the spec counts things of several bits.
 
-    held, level, ended: its registers once it is elaborated, for proofs: the bits, how many units of them count, whether
-    the last word is in.
+    held, level, ended: its registers: the bits, how many units of them count, whether the last word is in.
 
     Ports:
     given  in, stream:  `word_layout`; units that do not count may hold anything.
@@ -35,6 +34,9 @@ class RepackerUnit(wiring.Component):
         self.spec, self.width = spec, width
         given, taken = word_layout(spec, width), spec.bits_out * width
         super().__init__({"given": In(stream.Signature(given)), "taken": Out(stream.Signature(taken))})
+        depth = spec.depth // spec.unit
+        self.held = Signal(depth * spec.unit * width, reset_less=True, name="held")
+        self.level, self.ended = Signal(range(depth + 1), name="level"), Signal(name="ended")
 
     def elaborate(self, platform) -> Module:
         """Level, register, rotation."""
@@ -42,9 +44,7 @@ class RepackerUnit(wiring.Component):
         spec, given, taken = self.spec, self.given, self.taken
         bits = spec.unit * self.width
         per_in, per_out, depth = spec.bits_in // spec.unit, spec.bits_out // spec.unit, spec.depth // spec.unit
-        held = Signal(depth * bits, reset_less=True)
-        level, ended = Signal(range(depth + 1)), Signal()
-        self.held, self.level, self.ended = held, level, ended
+        held, level, ended = self.held, self.level, self.ended
         leaves, enters = Signal(), Signal()
         m.d.comb += [
             taken.valid.eq((level >= per_out) | ended & level.any()),

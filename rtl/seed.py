@@ -51,6 +51,9 @@ class SeedDecoderUnit(wiring.Component):
     signs of all coefficients are turned such that the first digit is positive: its row needs no carry, and all
     lanes share its tables, as their states are windows of one stream.
 
+    Seed 0 is none: formats and specs refuse it, and `value_bits` has no room for it. The unit answers a record with it
+    as if all states were 0, each integer modulo 2^value_bits; nothing after it is changed.
+
     Ports:
     record   in, stream:  seed (K bits, at bit 0), exponent, q_0, q_1, ..., all two's complement.
     weights  out, stream: `weights_layout`: exponent at bit 0, `negate`, then the C integers; S_i is the integer, or

@@ -26,7 +26,7 @@ def _row(name: str, spec) -> str:
     unit = AxiStreamUnit(build(spec))
     bits = [tdata_bits(shape) for shape in unit.shapes]
     last = {
-        (True, True): "marks end of row; passed through",
+        (True, True): "ends a packet" if hasattr(unit.unit, "about") else "marks end of row; passed through",
         (True, False): "in: end of row; out: always 1",
         (False, False): "passed through",
     }[tuple(at is not None for at in unit.last_at)]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from amaranth.hdl import Shape
 
-from .axi import AxiStreamUnit, tdata_bits
+from .axi import AxiStreamUnit, keep_bits, tdata_bits
 from .catalog import cases
 
 __all__ = ["Cycle", "trace", "write_bench", "write_vectors"]
@@ -38,7 +38,8 @@ def trace(model, inputs: Iterable[tuple], p_valid=0.8, p_ready=0.8, seed=0, cycl
     """The cycles of a unit from a reset on, under random valid and ready.
 
     model:  a cycle model of `hwsim.timing`; it is reset.
-    inputs: (payload, answer); the answer is None for an input that ends inside, or (answer, mask).
+    inputs: (payload, answer); the answer is None for an input that ends inside, (answer, mask), or a list of all that
+            the input completes. A third entry: what else the cycle model is told of the input.
     cycles: stop after that many; None: when the last answer has left.
     """
     draw = random.Random(seed)
@@ -54,9 +55,11 @@ def trace(model, inputs: Iterable[tuple], p_valid=0.8, p_ready=0.8, seed=0, cycl
         valid = valid or (case is not None and chance() < p_valid)
         ready = chance() < p_ready
         kept = not valid or case[1] is not None
-        taken, offered = model.step(valid, ready, **({} if kept else {"keep": False}))
+        told = case[2] if valid and len(case) > 2 else {} if kept else {"keep": False}
+        taken, offered = model.step(valid, ready, **told)
         if valid and taken and kept:
-            expected.append(case[1] if isinstance(case[1], tuple) else (case[1], -1))
+            answers = case[1] if isinstance(case[1], list) else [case[1]]
+            expected.extend(each if isinstance(each, tuple) else (each, -1) for each in answers)
         answer, mask = expected[0] if offered else (0, 0)
         yield Cycle(False, valid, case[0] if valid else draw.getrandbits(16), ready, taken, offered, answer, mask)
         if offered and ready:
@@ -73,7 +76,7 @@ class Lines:
 
     def __init__(self, unit: AxiStreamUnit):
         source, sink = unit.shapes
-        self.in_bits, self.out_bits = tdata_bits(source), tdata_bits(sink)
+        self.in_bits, self.out_bits = (tdata_bits(shape) + keep_bits(shape) for shape in (source, sink))
         self._last_in, self._last_out = unit.last_at
         self._all = (1 << Shape.cast(sink).width) - 1
         self._in_digits, self._out_digits = self.in_bits // 4 + 1, self.out_bits // 4 + 1
@@ -133,8 +136,8 @@ def write_vectors(unit: AxiStreamUnit, name: str, folder: Path, phases: Iterable
     bench = _Bench((Path(__file__).parent / "bench.v").read_text())
     text = bench.substitute(
         unit=name, cycles=count, inputs=inputs, outputs=outputs, in_bits=lines.in_bits, out_bits=lines.out_bits,
-        s_axis=unit.s_axis, m_axis=unit.m_axis, reset=unit.outside.reset,
-        reset_not="~" if unit.outside.active_low else "", tkeep=_tkeep(unit),
+        s_axis=unit.s_axis, m_axis=unit.m_axis, reset=unit.outside.reset, in_tdata=lines.in_bits - unit.keep[0],
+        out_tdata=lines.out_bits - unit.keep[1], reset_not="~" if unit.outside.active_low else "", tkeep=_tkeep(unit),
     )  # fmt: skip
     (folder / f"{name}_tb.v").write_text(text)
     return outputs, count
@@ -153,6 +156,10 @@ def write_bench(unit: AxiStreamUnit, name: str, folder: Path, n: int) -> tuple[i
 
 def _tkeep(unit: AxiStreamUnit) -> str:
     """Connections of tkeep, where the unit has it."""
+    if unit.keep[0]:
+        return (
+            f"\n        .{unit.s_axis}_tkeep(drive[IN-1:IN_TDATA]), .{unit.m_axis}_tkeep(out_tdata[OUT-1:OUT_TDATA]),"
+        )
     if not unit.outside.tkeep:
         return ""
     return f"\n        .{unit.s_axis}_tkeep({{IN/8{{1'b1}}}}), .{unit.m_axis}_tkeep(),"

@@ -17,7 +17,7 @@ def legal_name(text: str) -> str:
 
     raises: InputError where the text is none.
     """
-    if not re.fullmatch(r"[A-Za-z_]\w*", text):
+    if not re.fullmatch(r"[A-Za-z_]\w*", text, re.ASCII):
         raise InputError(f"--prefix {text}: write letters, digits and _, no digit first")
     return text
 

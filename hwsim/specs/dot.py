@@ -19,7 +19,7 @@ class Operand:
     """The coding of one side of a dot product: its elements, their block's scale, their sub-blocks' shifts.
 
     element:        the element format; None: sign-magnitude of `magnitude_bits` (BDR), sign on top.
-    scale:          "e8m0", "e4m3" (NVFP4), or "none".
+    scale:          "e8m0", "e4m3" (NVFP4; without a sign: bit 7 of the byte is ignored), or "none".
     magnitude_bits: BDR's m; the value is magnitude 2^(-shift - (m-1)).
     sub_block:      elements that share a shift of `shift_bits` bits (BDR's k2 and d2); 0: no shifts.
     source:         OCP MX v1.0, section 5; arXiv 2302.08007 (BDR).
@@ -121,9 +121,10 @@ class Operand:
             return 1, 0
         if self.scale == "e8m0":
             return (None if code == E8M0_NAN else 1), code
+        code &= E4M3.sign_bit - 1
         if not math.isfinite(E4M3.values[code]):
             return None, 0
-        exponent = max((code & (E4M3.sign_bit - 1)) >> E4M3.mantissa_bits, 1)
+        exponent = max(code >> E4M3.mantissa_bits, 1)
         return E4M3.integers[code] >> (exponent - 1), exponent
 
 

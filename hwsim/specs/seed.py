@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hwsim.errors import InputError
 from hwsim.formats.lfsr import SeedCodec
 from hwsim.specs.staged import Staged
 
@@ -35,7 +36,12 @@ class LfsrBlock(Staged):
         return self.codec.C * self.codec.P
 
     def __call__(self, seed: int) -> list[int]:
-        """The states in the order of emission: V row by row. Seed 0 (no valid seed) gives zeros."""
+        """The states in the order of emission: V row by row.
+
+        raises: InputError for seed 0, which is none, and for a seed of more than K bits.
+        """
+        if not 0 < seed <= self.codec.lfsr.period:
+            raise InputError(f"LfsrBlock: seed {seed}; write 1 to {self.codec.lfsr.period}")
         return self.codec.lfsr.states(seed, self.states)
 
 
@@ -65,6 +71,9 @@ class SeedDecoder(Staged):
         return bool(word >> (self.codec.K + self.codec.exponent_bits + 1) & 1)
 
     def __call__(self, word: int) -> tuple[int, list[int]]:
-        """(exponent, the C integers S_i) of a record as `SeedCodec.pack` makes it."""
+        """(exponent, the C integers S_i) of a record as `SeedCodec.pack` makes it.
+
+        raises: InputError for a record with seed 0, which is none.
+        """
         seed, exponent, q = self.codec.unpack(word)
         return exponent, self.codec.decode_block(seed, q)

@@ -18,6 +18,10 @@ class Ports:
         self.in_valid, self.in_ready, self.in_data, self.in_last = port(unit.s_axis)
         self.out_valid, self.out_ready, self.out_data, self.out_last = port(unit.m_axis)
         self._last_in, self._last_out = unit.last_at
+        self._keep_in, self._keep_out = unit.keep
+        self._data_in = len(self.in_data)
+        self.in_keep = getattr(dut, f"{prefix}{unit.s_axis}_tkeep") if self._keep_in else None
+        self.out_keep = getattr(dut, f"{prefix}{unit.m_axis}_tkeep") if self._keep_out else None
         self._shown = (None, None, None)
 
     def idle(self) -> None:
@@ -33,8 +37,11 @@ class Ports:
         if payload != was[1] and self._last_in is None:
             self.in_data.value = payload
         elif payload != was[1]:
-            self.in_data.value = payload & ((1 << self._last_in) - 1)
+            body = payload & ((1 << self._last_in) - 1)
             self.in_last.value = payload >> self._last_in & 1
+            self.in_data.value = body & ((1 << self._data_in) - 1)
+            if self._keep_in:
+                self.in_keep.value = body >> self._data_in
         if ready != was[2]:
             self.out_ready.value = int(ready)
 
@@ -43,6 +50,8 @@ class Ports:
         if not bool(self.out_valid.value):
             return bool(self.in_ready.value), False, 0
         payload, last = int(self.out_data.value), int(self.out_last.value)
+        if self._keep_out:
+            payload |= int(self.out_keep.value) << len(self.out_data)
         if self._last_out is not None:
             payload |= last << self._last_out
         else:

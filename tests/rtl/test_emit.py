@@ -126,7 +126,18 @@ def test_units_by_name(args, module, latency, tmp_path):
         (("block-dot", "--format", "mxfp5"), "did you mean mxfp"),
         (("block-dot", "--format", "bf16"), "not an operand"),
         (("block-dot", "--format", "mxfp4", "--format", "mxint8", "--format", "mx9"), "one, or two"),
-        (("block-dot", "--lanes", "0"), "1 to 1024"),
+        (("block-dot", "--lanes", "0"), "write 1, 2, 4, 8, 16 or 32"),
+        (("block-dot", "--lanes", "3"), "a scale is shared by 32 elements"),
+        (("mx-mac", "--lanes", "64"), "write 1, 2, 4, 8, 16 or 32"),
+        (("accumulator", "--format", "nvfp4", "--format", "mxfp8", "--lanes", "32"), "write 1, 2, 4, 8 or 16"),
+        (("block-dot", "--format", "fp8", "--lanes", "1025"), "write 1 to 1024"),
+        (("block-dot", "--format", "fp8", "--lanes", "0"), "write 1 to 1024"),
+        (("mx-mac", "--packet", "0"), "write 1 to 1048576"),
+        (("lfsr-block", "--vectors", "-1"), "greater than or equal to 0"),
+        (("lfsr-block", "--format", "c1000p2"), "2000 LFSR states; write C P of at most 1024"),
+        (("lfsr-block", "--format", "c8p3k30"), "no taps known"),
+        (("lfsr-block", "--prefix", "\u00e9_"), "write letters, digits and _"),
+        (("seed-mac", "--interleave", "12"), "write 13 (the stages of its loop) to 65536, or 1"),
         (("accumulator", "--interleave", "3"), "write 13 (the stages of its loop) to 65536, or 1"),
         (("accumulator", "--interleave", "100000"), "to 65536, or 1"),
         (("gemv", "--interleave", "1"), "write 13 or more"),
@@ -156,3 +167,14 @@ def test_gemv_has_axi_streams_and_one_module_per_kind(tmp_path):
     assert all(port in text for port in streams.split())
     name = path.stem
     assert text.count(f"module {name}_decoder(") == 1 and text.count(f"  {name}_decoder decoder") == 3
+
+
+def test_a_format_of_ones_own_gives_a_legal_name(tmp_path):
+    """Whatever the file's name holds: letters and digits of ASCII alone end up in the module's name."""
+    path = tmp_path / "9 fe\u00efn-grain.v2.yaml"
+    path.write_text("name: 9 fe\u00efn-grain.v2\nelement: E2M1\nblock: 16\nscale: e4m3\n", encoding="utf-8")
+    done = rtl("block-dot", "--format", str(path), "--lanes", "4", "-o", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (written,) = tmp_path.glob("*.v")
+    assert re.fullmatch(r"block_dot_[A-Za-z0-9_]+_l4", written.stem)
+    assert f"module {written.stem}(" in written.read_text()

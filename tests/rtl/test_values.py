@@ -1,6 +1,7 @@
 """The specs' values against rational arithmetic, and against `formats.matmul`, which the engine must equal."""
 
 import random
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -128,3 +129,19 @@ def test_dot_and_sum_equal_matmul(x_name, w_name):
             pairs = zip(blocks(x, i, a, lanes), blocks(w, j, b, lanes), strict=True)
             got = as_float(spec(spec.dot(*pair) for pair in pairs))
             assert np.array_equal(got, want[i, j], equal_nan=True), (i, j, got, want[i, j])
+
+
+def test_bit_7_of_an_nvfp4_scale_is_ignored():
+    """As `formats` decodes it: the byte is an E4M3 number without a sign, 0x7F and 0xFF are NaN."""
+    draw = np.random.default_rng(4)
+    operand, lanes = FORMATS["nvfp4"], 16
+    dot = BlockDot(operand, operand, lanes)
+    plain = encode("nvfp4", draw.normal(size=(1, 128 * lanes)))
+    (codes,), scales = plain.codes.reshape(1, -1), np.arange(128, dtype=np.uint8).reshape(1, -1)
+    one = Side([2, *[0] * (lanes - 1)], 0x38)  # a single 1 under the scale 1
+    for bit in (0, 0x80):
+        encoded = replace(plain, scales=scales | bit, tensor_scale=np.float32(1))
+        decoded = encoded.format.decode(encoded).reshape(-1, lanes)[:, 0]
+        for scale, code, want in zip(scales[0].tolist(), codes[::lanes].tolist(), decoded.tolist(), strict=True):
+            got = dot(Side([code, *[0] * (lanes - 1)], scale | bit), one)
+            assert got.nan if scale == 0x7F else Fraction(got.total) * Fraction(2) ** got.exponent == Fraction(want)

@@ -16,6 +16,7 @@ from tests.rtl.test_emit import rtl
 from tests.rtl.units import BY_NAME
 
 NAMES = ["lfsr_seedlm4", "decoder_small", "requantizer_c16", "dot4_e5m2", "dot4_mx9", "acc_two_stages", "mac1_e5m2"]
+NAMES += ["adapter_6_8", "skid_buffer_3_tkeep"]
 
 
 def change(path, at: int, bit: int) -> None:
@@ -65,7 +66,7 @@ def test_benches_pass_and_see_one_changed_word(tmp_path, monkeypatch):
 
 @pytest.mark.simulator
 def test_command_writes_what_it_says_to_run(tmp_path):
-    done = rtl("block-dot", "--format", "mxfp4", "--lanes", "3", "--vectors", "40", "-o", str(tmp_path / "a b"))
+    done = rtl("block-dot", "--format", "mxfp4", "--lanes", "4", "--vectors", "40", "-o", str(tmp_path / "a b"))
     assert done.returncode == 0, done.stderr
     (said,) = [line for line in done.stdout.splitlines() if "; run: cd " in line]
     assert re.search(r"_tb\.v: 40 inputs, \d+ outputs, \d+ cycles; run: cd ", said)

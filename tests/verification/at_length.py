@@ -71,9 +71,8 @@ class Half:
         return np.array([part[0] or 0 for part in parts])[self.scales], np.array([p[1] for p in parts])[self.scales]
 
     def signs(self) -> np.ndarray:
-        """Sign bit of the first element, turned by the scale's."""
-        scale = self.scales >> 7 if self.operand.scale == "e4m3" else 0
-        return self.codes[:, 0] >> (self.operand.code_bits - 1) ^ scale
+        """Sign bit of the first element."""
+        return self.codes[:, 0] >> (self.operand.code_bits - 1)
 
     def fields(self) -> list[tuple[np.ndarray, int]]:
         """Its fields of the unit's input."""

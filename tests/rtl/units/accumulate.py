@@ -3,7 +3,7 @@
 from hwsim.formats.elements import E2M1, E4M3, E5M2, INT8
 from hwsim.specs import Accumulator, BlockDot
 from rtl.catalog import DOTS, DUAL
-from tests.rtl.mutant import AT_LENGTH, Mutant, Without
+from tests.rtl.mutant import AT_LENGTH, RESET, Mutant, Without
 from tests.rtl.mutation import Line
 from tests.rtl.tested import Tested, mx
 from tests.verification.formal.proof import handshake
@@ -32,6 +32,15 @@ KEEPS_ALL = Line("accumulate", "pipe.finish(keep=last.value)", "pipe.finish()")
 MUTANTS = [
     Mutant(SUM, "a stage fewer", "timing", Without("norm")),
     Mutant(SUM, "ties away from zero", "rounding", TIES_AWAY, AT_LENGTH),
+    Mutant(SUM_INT8, "the lowest bit forgotten where a sum carries out", "rounding",
+           Line("accumulate", "total[: drop - 1].any()", "total[1 : drop - 1].any()")),
+    Mutant(SUM_INT8, "a sum that is NaN is added to", "special",
+           Line("accumulate", "special_nan = nan.value | a_nan |", "special_nan = nan.value |")),
+    Mutant(SUM_INT8, "-0 and 0 make +0", "special",
+           Line("accumulate", "Mux(zero.value, acc_sign.value & empty.value, sign_of_sum.value)",
+                "Mux(zero.value, 0, sign_of_sum.value)")),
+    Mutant(SUM_INT8, "a reset forgets which rows begin", "timing",
+           Line("accumulate", "Signal(depth, init=-1)", "Signal(depth, init=-1, reset_less=True)"), RESET),
     Mutant(SUM, "what falls out by the last shift forgotten", "rounding",
            Line("accumulate", "Cat(aligned[0] | low, aligned[1:])", "aligned"), AT_LENGTH),
     Mutant(SUM, "infinity minus infinity is infinite", "special",

@@ -23,7 +23,7 @@ NVFP4 = mx(E2M1, "e4m3")
 PUBLISHED = dot("dot_e2m1", mx(E2M1), mx(E2M1))
 THREE = {name: dot(f"dot3_{name.lower()}", mx(element), mx(element), lanes=3) for name, element in ELEMENTS.items()}
 ONE_E5M2_INT8 = dot("dot1_e5m2_int8", mx(E5M2), mx(INT8), lanes=1)
-SIGNED_SCALE = dot("dot4_nvfp4_e5m2", NVFP4, mx(E5M2), lanes=4)
+UNSIGNED_SCALE = dot("dot4_nvfp4_e5m2", NVFP4, mx(E5M2), lanes=4)
 
 TOGETHER = [
     PUBLISHED,
@@ -52,7 +52,7 @@ SMALL = [
     ONE_E5M2_INT8,
     dot("dot4_e5m2_e4m3", mx(E5M2), mx(E4M3), lanes=4),
     dot("dot4_int8_e4m3_unscaled", mx(INT8, "none"), mx(E4M3, "none"), lanes=4),
-    SIGNED_SCALE,
+    UNSIGNED_SCALE,
     dot("dot5_mx9", bdr(7), bdr(7), lanes=5),
     dot("dot4_bdr_int8", bdr(7), mx(INT8), lanes=4),
     dot("dot4_bdr_deep_e4m3", bdr(4, 2, 2), mx(E4M3), lanes=4),
@@ -84,8 +84,10 @@ MUTANTS = [
     Mutant(THREE["INT8"], "pending carry of a product lost", "data", NODE_PENDING),
     Mutant(THREE["E5M2"], "carry between the halves of a sum lost", "data", HALF_CARRY),
     Mutant(THREE["E2M1"], "last level one bit too narrow", "rounding", NODE_WIDTH),
-    Mutant(SIGNED_SCALE, "sign of the scale ignored", "special",
-           Line("dot", "scale_sign = scales[0][3] ^ scales[1][3]", "scale_sign = Const(0, 1)")),
+    Mutant(UNSIGNED_SCALE, "bit 7 of the scale taken as a sign", "special",
+           Line("dot", "products = self._shifted(pipe, lanes)",
+                "first = pipe.carry(first.value ^ pair.a.scale[7])\n"
+                "            products = self._shifted(pipe, lanes)")),
 ]  # fmt: skip
 
 

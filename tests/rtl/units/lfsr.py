@@ -26,8 +26,6 @@ ONES_TO_ZERO = Line("lfsr", "stream_bits(spec.codec.lfsr, seed,",
 MUTANTS = [
     Mutant(TWO_STAGES, "a stage fewer", "timing", Without("seed")),
     Mutant(TWO_STAGES, "emission begins with the seed", "rounding", FROM_SEED),
-    Mutant(TWO_STAGES, "seed 0 taken as 1", "special",
-           Line("lfsr", "stream_bits(spec.codec.lfsr, seed,", "stream_bits(spec.codec.lfsr, seed | ~seed.any(),")),
     Mutant(TWO_STAGES, "seed of all ones taken as 0", "special", ONES_TO_ZERO),
     Mutant(TWO_STAGES, "registers move in a stall", "back-pressure", NOT_HELD),
     Mutant(TWO_STAGES, "one tap forgotten", "data", Line("lfsr", "if mask >> i & 1)", "if (mask & ~8) >> i & 1)")),

@@ -47,7 +47,7 @@ MUTANTS = [
     Mutant(MAC, "a stage fewer", "timing", Without("tree1")),
     Mutant(MAC, "ties away from zero", "rounding", TIES_AWAY, AT_LENGTH),
     Mutant(MAC, "NaN scale not seen", "special",
-           Line("lane", "return None, code, code.all(), Const(0, 1)", "return None, code, Const(0, 1), Const(0, 1)"),
+           Line("lane", "return None, code, code.all()", "return None, code, Const(0, 1)"),
            AT_LENGTH),
     Mutant(MAC, "accepts between the units in a stall", "back-pressure", JOIN_READY),
     Mutant(MAC, "a row's end one stage early", "data",

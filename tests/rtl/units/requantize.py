@@ -19,7 +19,8 @@ FULL = [
     Tested("requantizer_seedlm3_mxint8", Requantizer(SEEDLM3, "mxint8")),
     Tested("requantizer_seedlm3_mxfp4", Requantizer(SEEDLM3, "mxfp4_e2m1")),
 ]
-SMALL = [Tested("requantizer_c32", Requantizer(SeedCodec(C=32, P=1, K=5), "mxint8")), TO_INT8]
+FAR = Tested("requantizer_c16k16", Requantizer(SeedCodec(C=16, P=2, K=16), "mxint8"))
+SMALL = [Tested("requantizer_c32", Requantizer(SeedCodec(C=32, P=1, K=5), "mxint8")), TO_INT8, FAR]
 
 STICKY_LOST = Line("requantize", "index = Cat(sticky, window)", "index = Cat(Const(0, 1), window)")
 
@@ -32,6 +33,8 @@ MUTANTS = [
     Mutant(TO_INT8, "127 rounded up", "special", Line("requantize", "& ~kept.all()", "")),
     Mutant(TO_INT8, "a part of zeros has an exponent", "special",
            Line("requantize", "tops.append(top & bits.any().replicate(TOP_BITS))", "tops.append(top)")),
+    Mutant(FAR, "a part 32 places below the largest is taken as near", "special",
+           Line("requantize", "Mux(d[5:].any(), 31, d[:5])", "d[:5]")),
     Mutant(TO_INT8, "registers move in a stall", "back-pressure", NOT_HELD),
     Mutant(TO_FP4, "sticky bit lost", "rounding", STICKY_LOST),
     Mutant(TO_FP4, "a negative weight loses its sign where only lost bits are left", "special",
