@@ -63,8 +63,8 @@ verification: $(FPGA) ## all RTL suites: reports/verification.md and green.json 
 	@$(VERIFY) --record --page
 
 .PHONY: rtl
-rtl: $(ALL) ## Verilog and FuseSoC cores of every published unit in build/rtl/
-	@$(PY) -m rtl all -o build/rtl
+rtl: $(ALL) ## Verilog, benches and FuseSoC cores of every published unit in build/rtl/
+	@$(PY) -m rtl all --vectors 20 -o build/rtl
 
 .PHONY: fpga
 fpga: $(FPGA) ## measure units by synthesis, place and route: hwsim/data/units.json (hours; ONLY=lfsr KIND=xc7)

@@ -12,7 +12,6 @@ def deliver(options, spec, name: str) -> None:
     from .catalog import build
     from .fields import streams_of
     from .header import rows_in_turn
-    from .project import write_project
     from .vectors import write_bench
     from .written import legal_name, write
 
@@ -21,11 +20,13 @@ def deliver(options, spec, name: str) -> None:
     several = len(unit.signature.members) > 2
     if several and vectors:
         raise InputError("--vectors: of units with one input; `make cosim` checks this one")
+    # Made before a file is touched, so that a wrong tool or a missing package leaves the folder as it was.
+    project = options.project
     clock_hz = clock_of(options.clock)
     unit = AxiStreamsUnit(unit, outside) if several else AxiStreamUnit(unit, outside)
     try:
-        path = write(unit, name, folder, command(), clock_hz)
-        project = write_project(options.tool, name, folder, clock_hz) if options.tool else None
+        path = write(unit, name, folder, command(), clock_hz, vectors > 0, project)
+        root = project.write(name, folder, clock_hz) if project else None
         outputs, cycles = write_bench(unit, name, folder, vectors) if vectors else (0, 0)
     except OSError as error:
         raise InputError(f"-o {folder}: cannot be written ({error.strerror}); name a folder") from None
@@ -35,7 +36,7 @@ def deliver(options, spec, name: str) -> None:
         print(f"  takes {rows}")
     print(*(f"  {stream}" for stream in streams_of(unit)), sep="\n")
     if project:
-        print(f"{project}: {options.tool} project, clock {options.clock}")
+        print(f"{root}: {project.tool} project for {project.device}, clock {options.clock}")
     if vectors:
         run = f"iverilog -g2001 -o {name} {name}.v {name}_tb.v && vvp {name}"
         print(
@@ -72,7 +73,7 @@ def application():
     import typer
 
     from .catalog import COMPOSITE_UNITS, LEAF_UNITS, UNITS, module_name
-    from .options import OUT, Folder, Options
+    from .options import OUT, Folder, Options, Vectors
     from .table import ports_table
 
     published = {**LEAF_UNITS, **COMPOSITE_UNITS}
@@ -97,10 +98,10 @@ def application():
         print(ports_table(published))
 
     @app.command()
-    def all(out: Folder = OUT) -> None:
+    def all(out: Folder = OUT, vectors: Vectors = 0) -> None:
         """Every published unit."""
         for name, spec in published.items():
-            deliver(Options(out=out), spec, module_name(name, spec))
+            deliver(Options(out=out, vectors=vectors), spec, module_name(name, spec))
 
     for unit in UNITS:
         app.command(unit.command, help=unit.description)(unit.options)

