@@ -14,13 +14,13 @@ from hwsim.errors import collect
 @app.command()
 def train(
     arch: ArchName,
-    model: Annotated[str, typer.Option(help="a model name (`hwsim model` lists them), a YAML file, or a config.json")],
+    model: Annotated[str, typer.Option(help="a model or graph (`hwsim model` lists them), a YAML file, a config.json")],
     batch: Annotated[
-        int, typer.Option(parser=one_number, metavar="N", help="sequences per optimiser step, over all chips")
+        int, typer.Option(parser=one_number, metavar="N", help="sequences or samples per step, over all chips")
     ],
     context: Annotated[int, typer.Option(parser=one_number, metavar="N", help="tokens per sequence")] = 8192,
     micro_batch: Annotated[
-        int, typer.Option(parser=one_number, metavar="N", help="sequences that a chip computes at once")
+        int, typer.Option(parser=one_number, metavar="N", help="sequences or samples that a chip computes at once")
     ] = 1,
     recipe: Annotated[
         str, typer.Option(help="formats of the linears: bf16, fp8, mxfp8, nvfp4, mx-paper, or a YAML path")
@@ -52,6 +52,7 @@ def train(
     Examples:
       hwsim train h100-sxm --model llama3-8b --batch 128 --parallel dp=8 --shard 3 --recipe fp8 --recompute 5
       hwsim train b200 --model llama3-70b --batch 256 --parallel dp=8,tp=2,pp=4,vp=5 --recipe mxfp8
+      hwsim train h100-sxm --model dlrm-v2 --batch 65536 --micro-batch 8192 --parallel dp=8,ep=8
     """
     from hwsim.jobs.train import checked_train
     from hwsim.report.training import trained_text

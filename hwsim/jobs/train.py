@@ -33,8 +33,9 @@ def train(
 ) -> TrainResult:
     """Simulate one optimiser step of `model` on chips of `arch`.
 
-    batch:     sequences per step over all chips, of `context` tokens each; micro_batch: those that a chip computes at
-               once. There are m = batch / (dp micro_batch) micro-batches, a whole number.
+    batch:     sequences per step over all chips, of `context` tokens each (samples of a graph, which has no context);
+               micro_batch: those that a chip computes at once. There are m = batch / (dp micro_batch) micro-batches,
+               a whole number.
     recipe:    a name (`bf16`, `fp8`, `mxfp8`, `nvfp4`, `mx-paper`) or a YAML file: the formats of every linear's
                weights, inputs and gradients.
     recompute: "none", "selective" (scores of attention), "full", or a number of layers.

@@ -37,6 +37,7 @@ SOURCES = {
     "megatron-bridge": "NVIDIA-NeMo/Megatron-Bridge, docs/performance-summary.md, August 2026 (Apache-2.0)",
     "automodel": "NVIDIA NeMo AutoModel, performance page (Apache-2.0)",
     "torchao": "pytorch/ao, prototype/moe_training and docs/source/workflows/training.md (BSD-3-Clause)",
+    "torchrec-dlrm": "facebookresearch/dlrm, torchrec_dlrm/README.MD (MIT)",
     "korthikanti": "Korthikanti et al., arXiv 2205.05198, table 5; shapes from its table 3",
 }
 #: Hidden size, heads and layers of the models of arXiv 2205.05198, table 3.
@@ -51,6 +52,7 @@ KINDS = {
     "dense": ("Dense models", 20),
     "experts": ("Models with experts", 30),
     "other": ("Other software", None),
+    "tables": ("Recommendation models, samples/s", None),
     "recompute": ("Recompute on A100", None),
 }
 #: Models whose rows hold their multi-token-prediction block.

@@ -19,11 +19,14 @@ def trained_text(result: TrainResult) -> str:
         lines.append(f"  {key:<11} {value:<18} {rest}".rstrip())
 
     say(
-        "tokens/s", f"{r.tokens_per_second_per_chip:,.0f}", f"per chip; {r.tokens_per_second:,.0f} on {r.chips:,} chips"
+        f"{r.unit}s/s",
+        f"{r.tokens_per_second_per_chip:,.0f}",
+        f"per chip; {r.tokens_per_second:,.0f} on {r.chips:,} chips",
     )
     say("step", seconds_text(r.seconds), f"{r.micro_batches:,} micro-batches per pipeline")
     say("bound", seconds_text(r.bound_seconds), f"{r.limited_by}, the busiest server of the busiest stage")
-    model = f"{r.flops_per_token / 1e9:,.2f} GFLOP per token: 6 per weight of a linear, and causal attention"
+    counted = "6 per weight of a linear, and causal attention" if r.unit == "token" else "6 per trained multiply-add"
+    model = f"{r.flops_per_token / 1e9:,.2f} GFLOP per {r.unit}: {counted}"
     if r.mfu is not None and r.peak_flops is not None:
         say("MFU", f"{100 * r.mfu:.1f} %", f"{model}; of {r.peak_flops / 1e12:,.0f} TFLOP/s ({r.mfu_pair}, dense)")
     else:

@@ -18,7 +18,7 @@ from hwsim.formats.names import NAMES as FORMATS
 from hwsim.quantities import DURATION, EXAMPLES, quantity
 from hwsim.report.text import yaml_text
 
-NAMES = ["a100-sxm", "b200", "edge-mx", "gb200", "gb300", "gemmini", "h100-sxm", "h200-sxm", "h200-sxm-regen"]
+NAMES = ["a100-sxm", "b200", "b300", "edge-mx", "gb200", "gb300", "gemmini", "h100-sxm", "h200-sxm", "h200-sxm-regen"]
 NAMES += ["h200-sxm-trtllm"]
 NAMES += ["m0", "mi210", "rtx-pro-6000", "rtx4090", "seedlm-virtex7", "tpu-v4i"]
 GEMV = ["gemv-engine"]
@@ -250,6 +250,18 @@ def test_times_of_the_software_may_be_written_in_cycles():
     stack = "{launch: 1830 cycles, layer: 0 us, step: 100 us, sequence: 3 us}"
     arch = load_arch("h200-sxm-trtllm", [("stack", stack)])  # 1.83 GHz
     assert (arch.stack.launch_seconds, arch.stack.step_seconds, arch.stack.sequence_seconds) == (1e-6, 1e-4, 3e-6)
+
+
+def test_b300_adds_up_to_its_board():
+    """Eight of them, dense: 18 PFLOP/s in 16 bits, 36 in 8, 105 in 4; 2.3 TB of memory (NVIDIA HGX B300)."""
+    chip = load_arch("b300")
+    pflops = {r.weights: float(8 * 2 * r.macs_per_cycle * chip.clock_hz / 10**15) for r in chip.dot.rates}
+    assert pflops["bf16"] == pytest.approx(18, rel=1e-3)
+    assert pflops["mxfp8_e4m3"] == pytest.approx(36, rel=1e-3)
+    assert pflops["nvfp4"] == pytest.approx(105, rel=1e-3)
+    assert 8 * chip.dram.capacity_bytes == pytest.approx(2.3e12, rel=2e-3)
+    assert [level.chips for level in chip.link.levels] == [8, 4096]
+    assert gemm(chip, 4096, 4096, 4096, engine="walk").provenance["transferred"] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("name, four, capacity", [("gb200", 10000, 186), ("gb300", 15000, 288)])

@@ -306,7 +306,7 @@ def test_refused_recipe(tmp_path):
 @pytest.mark.parametrize(
     "changes,words",
     [
-        ({"model": "dlrm-v2"}, "only language models can be trained"),
+        ({"model": "dlrm-v2"}, "dlrm-v2 has tables, which are divided over the chips of dp 8; write ep=8"),
         ({"arch": "gemv-engine"}, "cannot train a model"),
         ({"arch": "edge-mx"}, "8 chips need a `link`"),
         ({"recipe": "mxfp9"}, "recipe: unknown mxfp9; did you mean mxfp8?"),

@@ -92,7 +92,7 @@ def test_options_of_a_run_do_not_change_a_training_point(file):
         ('["dp=64"', '["tensr"', "`tensr` is not known"),
         ("[bf16, mxfp8]", "[bf16, mxfp9]", "unknown mxfp9; did you mean mxfp8?"),
         ("phase: train", "phase: trian", "phase: `trian` is not known"),
-        ("model: llama3-70b", "model: dlrm-v2", "only language models can be trained"),
+        ("model: llama3-70b", "model: dlrm-v2", "tp: dlrm-v2 is a graph"),
     ],
 )
 def test_refused(file, old, new, words):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hwsim.arch import arch_config
 from hwsim.jobs.training.work import Work
 from hwsim.result import Memory, Result, Row, apportion
 
@@ -107,4 +106,5 @@ def _config(job: TrainJob) -> dict[str, Any]:
         "kv": "bf16",
         "state": "fp32",
     }
-    return {"model": job.model.config(), **job.options.config(), "formats": forms, "machine": arch_config(job.arch)}
+    found = job.config
+    return {**{k: v for k, v in found.items() if k != "machine"}, "formats": forms, "machine": found["machine"]}

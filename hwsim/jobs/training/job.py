@@ -1,4 +1,4 @@
-"""TrainJob: one optimiser step of a language model, priced kernel by kernel and simulated over time."""
+"""TrainJob: one optimiser step of a language model or a graph, priced kernel by kernel and simulated over time."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from hwsim import __version__
 from hwsim.arch import Arch, TileMachine, arch_config
 from hwsim.errors import InputError, ModelError
+from hwsim.jobs.training import tables
 from hwsim.jobs.training.links import WIDE_BYTES, Fabric, exposed, group
 from hwsim.jobs.training.memory import TrainMemory, stage_memory
 from hwsim.jobs.training.options import OPTIMISERS, TrainOptions
@@ -21,10 +22,11 @@ from hwsim.jobs.training.work import RECOMPUTE, Work, Works, optimiser, works
 from hwsim.result import Result
 from hwsim.workload.language.model import Model
 from hwsim.workload.op import Workload
-from hwsim.workload.training.lowering import Block, Collective, blocks, flops_per_token
+from hwsim.workload.training.block import Block, Collective
 from hwsim.workload.training.options import TrainStep
 from hwsim.workload.training.sites import Linear
 from hwsim.workload.training.split import Split, split
+from hwsim.workload.training.trainable import Trainable, blocks_of, flops_of, layers_of
 
 #: Chips of the usual node: more than these are hardly joined by one level of links.
 NODE = 8
@@ -48,7 +50,7 @@ class TrainJob:
     """One optimiser step, not yet simulated."""
 
     arch: TileMachine
-    model: Model
+    model: Trainable
     step: TrainStep
     options: TrainOptions
 
@@ -56,7 +58,7 @@ class TrainJob:
     def of(cls, arch: Arch, workload: Workload, options: TrainOptions) -> TrainJob:
         """The step of a workload on a machine. raises: InputError."""
         bad = [*lacking(arch, options.degrees.chips), *options.refused(workload)]
-        if bad or not isinstance(arch, TileMachine) or not isinstance(workload, Model):
+        if bad or not isinstance(arch, TileMachine) or not isinstance(workload, Trainable):
             raise InputError(*bad)
         return cls(arch, workload, options.step(workload), options)
 
@@ -68,12 +70,12 @@ class TrainJob:
     @property
     def layers(self) -> int:
         """Layers of the model."""
-        return len(self.model.layers)
+        return layers_of(self.model)
 
     @cached_property
     def blocks(self) -> dict[int, Block]:
         """Every item of the model on one chip."""
-        return blocks(self.model, self.step)
+        return blocks_of(self.model, self.step)
 
     @cached_property
     def machine(self) -> TileMachine:
@@ -102,13 +104,16 @@ class TrainJob:
             key = id(block), formats
             if key not in known:
                 m = self.step.micro_batches
-                known[key] = works(block.sites, self.recipe, item, self.layers, self.machine, m)
+                made = works(block.sites, self.recipe, item, self.layers, self.machine, m)
+                rows = [work for bag in block.bags for work in tables.gradient(bag)]
+                once = [work for bag in block.bags for work in tables.update(bag, m)]
+                known[key] = Works(made.forward, (*made.backward, *rows), (*made.once, *once))
             found[item] = known[key]
         return found
 
     @cached_property
     def once(self) -> list[tuple[Work, ...]]:
-        """The work of each stage per step: the optimiser, and the encoding of its weights."""
+        """The work of each stage per step: the optimiser, the encoding of its weights, and rows of tables."""
         d, (moment, _) = self.step.degrees, OPTIMISERS[self.options.optimizer]
         found = []
         for stage in range(d.pp):
@@ -116,8 +121,8 @@ class TrainJob:
             dense, experts = sum(b.dense for b in own), sum(b.experts for b in own)
             divided = (d.replicas, d.expert_replicas) if self.step.shard else (1, 1)
             held = -(-dense // divided[0]) + -(-experts // divided[1])
-            encodes = [work for b in own for work in self.work[b.item].once]
-            found.append((optimiser(held, moment), *encodes))
+            others = [work for b in own for work in self.work[b.item].once]
+            found.append((optimiser(held, moment), *others))
         return found
 
     @cached_property
@@ -215,7 +220,7 @@ class TrainJob:
             chunks.append(tuple(items))
         once = tuple(sum(self.prices.seconds(w) for w in stage) for stage in self.once)
         sent = 0.0
-        if self.fabric and d.pp > 1:
+        if self.fabric and isinstance(self.model, Model) and d.pp > 1:
             nbytes = self.step.tokens * self.model.hidden * WIDE_BYTES // d.tp
             sent = self.fabric.sent(nbytes, d.tp * d.cp * d.dp)
         return Plan(d.pp, tuple(chunks), self.step.micro_batches, once, sent, self.step.shard == 3)
@@ -287,7 +292,7 @@ class TrainJob:
         if seconds < bound * (1 - 1e-9):
             raise ModelError(f"{self.name}: {seconds} s beat the bound of {bound} s")
         tokens = step.batch * step.context
-        flops = flops_per_token(self.model, step.context, step.mtp)
+        flops = flops_of(self.model, step)
         pair = (self.recipe.every.weights.form.name, self.recipe.every.activations.form.name)
         rate = self.machine.dot.rate(*pair) or self.machine.dot.rate(pair[1], pair[1])
         peak = 2 * float(rate) * float(self.arch.clock_hz) if rate else None
@@ -314,16 +319,25 @@ class TrainJob:
             memory=memory,
             provenance={mark: each / whole for mark, each in marks.items()},
             notes=self._notes(memory),
-            config={"model": self.model.config(), **self.options.config(), "machine": arch_config(self.arch)},
+            config=self.config,
             version=__version__,
         )
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Everything needed to repeat the step, as plain data."""
+        found = {"model": self.model.config(), **self.options.config(), "machine": arch_config(self.arch)}
+        if isinstance(self.model, Model):
+            return found
+        return {**{k: v for k, v in found.items() if k != "context"}, "unit": self.model.unit}
 
     @property
     def name(self) -> str:
         """What results print."""
         s = self.step
+        size = f"{s.batch:,} x {s.context:,}" if isinstance(self.model, Model) else f"{s.batch:,}"
         return (
-            f"train {self.model.name}, batch {s.batch:,} x {s.context:,}, micro-batch {s.micro_batch}, "
+            f"train {self.model.name}, batch {size}, micro-batch {s.micro_batch}, "
             f"recipe {self.recipe.name}, {s.degrees.chips} chips ({s.degrees})"
         )
 
@@ -335,7 +349,9 @@ class TrainJob:
             notes.append(
                 "selective recompute drops the scores of attention; fused attention keeps none, so nothing changes"
             )
-        if self.model.mtp and not self.step.mtp:
+        if any(block.bags for block in self.blocks.values()):
+            notes.append("tables are FP32, updated by row-wise Adagrad; the exchange of indices is hidden")
+        if isinstance(self.model, Model) and self.model.mtp and not self.step.mtp:
             notes.append("the multi-token-prediction block is not trained; write --mtp")
         notes += self.prices.notes
         link, chips = self.machine.link, self.step.degrees.chips

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from hwsim.arch.link import Link
 from hwsim.arch.machine import TileMachine
-from hwsim.workload.training.lowering import Collective
+from hwsim.workload.training.block import Collective
 from hwsim.workload.training.options import Degrees
 
 #: Bytes of an activation, or of its gradient, between chips.

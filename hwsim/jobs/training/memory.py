@@ -13,9 +13,10 @@ from fractions import Fraction
 from math import ceil
 from typing import Any
 
+from hwsim.jobs.training import tables
 from hwsim.jobs.training.recipe import Recipe
 from hwsim.sim.schedule import order
-from hwsim.workload.training.lowering import Block
+from hwsim.workload.training.block import Block
 from hwsim.workload.training.options import TrainStep
 from hwsim.workload.training.sites import BYTE, COPY, INPUT, SINGLE, WIDE, Linear, Saved
 
@@ -117,6 +118,9 @@ def stage_memory(
                 sizes[number] += whole
     dense, experts = sum(b.dense for b in own), sum(b.experts for b in own)
     weights, gradients, optimiser = states(dense, experts, step, state_bytes)
+    for bag in (bag for block in own for bag in block.bags):
+        more = tables.memory(bag, step.micro_batches)
+        weights, gradients, optimiser = weights + more[0], gradients + more[1], optimiser + more[2]
     activations = peak(stage, d.pp, d.vp, step.micro_batches, sizes) + working
     buffers = sum(encoded_bytes(block, recipe, layers) for block in own)
     if step.shard == 3:

@@ -13,8 +13,8 @@ from hwsim.jobs.training.recipe import Recipe, load_recipe
 from hwsim.workload.language.model import Model
 from hwsim.workload.language.routing import skew_exponent
 from hwsim.workload.op import Workload
-from hwsim.workload.training.lowering import check_model
 from hwsim.workload.training.options import SHARDS, Degrees, TrainStep, recompute_layers
+from hwsim.workload.training.trainable import Trainable, check_step, layers_of, trainable
 
 #: Optimiser -> (bytes per moment, bytes of its state per weight: an FP32 master and two moments).
 OPTIMISERS = {"adam-fp32": (4, 12), "adam-bf16": (2, 8)}
@@ -78,21 +78,22 @@ class TrainOptions:
 
     def refused(self, model: Workload) -> list[str]:
         """Why this model cannot be trained so."""
-        if not isinstance(model, Model):
-            return [f"{model.name}: only language models can be trained; name one (`hwsim model` lists them)"]
+        if not isinstance(model, Trainable):
+            return trainable(model)
         bad: list[str] = []
         with collect(bad):
-            recompute_layers(self.recompute, len(model.layers))
+            recompute_layers(self.recompute, layers_of(model))
         with collect(bad):
-            check_model(model, self._step(0))
+            check_step(model, self._step(model, 0))
         return bad
 
-    def step(self, model: Model) -> TrainStep:
+    def step(self, model: Trainable) -> TrainStep:
         """The step of this model. raises: InputError."""
-        return self._step(recompute_layers(self.recompute, len(model.layers)))
+        return self._step(model, recompute_layers(self.recompute, layers_of(model)))
 
-    def _step(self, layers: int) -> TrainStep:
-        sizes = self.batch, self.context, self.micro_batch
+    def _step(self, model: Trainable, layers: int) -> TrainStep:
+        # a sample of a graph is one token long: it has no context
+        sizes = self.batch, self.context if isinstance(model, Model) else 1, self.micro_batch
         return TrainStep(*sizes, self.degrees, layers, self.shard, self.recipe.fused, self.skew, self.mtp)
 
     def config(self) -> dict[str, Any]:

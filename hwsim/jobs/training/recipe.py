@@ -25,7 +25,7 @@ from hwsim.formats.names import layout
 from hwsim.workload.op import WEIGHT_CLASSES
 
 #: Classes that a recipe may name: those with weights to multiply.
-CLASSES = tuple(name for name in WEIGHT_CLASSES if name not in ("embedding", "linear", "convolution"))
+CLASSES = tuple(name for name in WEIGHT_CLASSES if name != "embedding")
 #: Formats that are multiplied as they are stored.
 HIGH = ("bf16", "fp16", "fp32")
 

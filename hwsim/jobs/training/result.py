@@ -12,7 +12,7 @@ SCHEMA = 2
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """One optimiser step.
+    """One optimiser step. Of a graph, what is said of tokens is of its samples.
 
     seconds: of the whole step, over all chips. tokens_per_second_per_chip: batch times context over both.
     bound_seconds, limited_by: the work of the busiest server of the busiest stage at its peak rate; its name.
@@ -45,6 +45,11 @@ class TrainResult:
     config: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     version: str = ""
+
+    @property
+    def unit(self) -> str:
+        """What tokens are of this workload: token, or sample of a graph."""
+        return str(self.config.get("unit", "token"))
 
     @property
     def tokens_per_second(self) -> float:

@@ -12,7 +12,7 @@ from hwsim.errors import InputError
 from hwsim.formats.layout import Layout
 from hwsim.formats.names import layout
 from hwsim.jobs.training.recipe import Recipe, Tensor, Tensors
-from hwsim.workload.op import Gemm, Op
+from hwsim.workload.op import Op
 from hwsim.workload.training.sites import Linear, Plain, Site
 
 WIDE = layout("bf16")
@@ -84,22 +84,23 @@ def _permuting(arch: TileMachine) -> Fraction:
 
 
 def _backward(site: Plain, arch: TileMachine) -> Iterator[Work]:
-    if site.backward is None:
-        return
     if site.times and arch.cores:  # the library's measured kernel is the forward one
         yield Work(site.part, BACKWARD, site.forward, share=site.share, times=site.times)
-    else:
+    elif site.backward is not None:
         yield Work(site.part, BACKWARD, site.backward, share=site.share)
+    yield from (Work(site.part, BACKWARD, op, share=site.share) for op in site.more)
 
 
 def _gradients(site: Linear, tensors: Tensors, micro_batches: int) -> Iterator[Work]:
     """dgrad and wgrad; tokens that fill no whole block are padded on the reduction of wgrad."""
     weights, inputs, gradients = tensors.weights.form, tensors.activations.form, tensors.gradients.form
     block = max(inputs.block, gradients.block)
-    padded = tuple(Gemm(g.m, g.n, -(-g.k // block) * block, g.count) for g in site.wgrad.gemms)
-    yield Work(site.part, BACKWARD, site.dgrad, weights, gradients)
+    padded = tuple(replace(g, k=-(-g.k // block) * block) for g in site.wgrad.gemms)
+    if site.dgrad is not None:
+        yield Work(site.part, BACKWARD, site.dgrad, weights, gradients)
     sums = accumulate(site, micro_batches)
-    yield Work(site.part, BACKWARD, replace(site.wgrad, gemms=padded), inputs, gradients, beside=sums)
+    right, left = (gradients, inputs) if site.turned else (inputs, gradients)
+    yield Work(site.part, BACKWARD, replace(site.wgrad, gemms=padded), right, left, beside=sums)
 
 
 def encode(site: Linear, tensor: Tensor, elements: int, what: str, arch: TileMachine) -> Iterator[Work]:

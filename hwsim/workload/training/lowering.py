@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
-from typing import NamedTuple
 
 from hwsim.errors import InputError, collect
 from hwsim.workload import vector as passes
@@ -24,14 +23,13 @@ from hwsim.workload.language.routing import skew_exponent
 from hwsim.workload.language.share import Parallel
 from hwsim.workload.op import Gemm, Op
 from hwsim.workload.training import sites
+from hwsim.workload.training.block import Block, Collective
 from hwsim.workload.training.options import TrainStep, problems
 from hwsim.workload.training.sites import COPY, INPUT, Linear, Plain, Saved, Site
 from hwsim.workload.training.split import EMBEDDING, HEAD
 
 #: Linears whose input is divided over the chips of tp by its width; those of the others by the sequence.
 ROWS = ("attention_out", "mamba_out", "down")
-#: Classes of weights that are divided over ep.
-EXPERTS = "experts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,45 +56,6 @@ class TrainParallel(Parallel):
     def share(self, size: int) -> int:
         """Size of the largest part of a width."""
         return -(-size // self.tensor)
-
-
-class Collective(NamedTuple):
-    """A collective of one pass over one micro-batch.
-
-    kind: as `arch.link` names them, or `ring`: a vector is passed on by each chip but one. group: the degree whose
-    chips take part. elements: of the whole vector, 16 bits each. beside: the op that it runs at the same time as ("":
-    none; `attention`: all cores of the layer).
-    """
-
-    kind: str
-    group: str
-    elements: int
-    forward: bool
-    beside: str = ""
-
-
-@dataclass(frozen=True)
-class Block:
-    """One layer, or the embedding, or the head with its loss, on one chip.
-
-    held: (weight class, elements) in the memory of the chip. hidden: width between layers.
-    """
-
-    item: int
-    hidden: int
-    sites: tuple[Site, ...]
-    collectives: tuple[Collective, ...]
-    held: tuple[tuple[str, int], ...]
-
-    @property
-    def dense(self) -> int:
-        """Weights that every chip of a tensor-parallel rank has."""
-        return sum(n for name, n in self.held if name != EXPERTS)
-
-    @property
-    def experts(self) -> int:
-        """Weights of the experts on this chip."""
-        return sum(n for name, n in self.held if name == EXPERTS)
 
 
 def check_model(model: Model, step: TrainStep, found: Iterable[str] = ()) -> None:
@@ -354,7 +313,7 @@ def _as_mtp(site: Site) -> Site:
     """A site of the block: its linear is of class `mtp`."""
     if not isinstance(site, Linear):
         return site
-    ops = {name: replace(getattr(site, name), weights="mtp") for name in ("fprop", "dgrad", "wgrad")}
+    ops = {name: replace(op, weights="mtp") for name in ("fprop", "dgrad", "wgrad") if (op := getattr(site, name))}
     return replace(site, weights="mtp", saved=tuple(s._replace(weights="mtp") for s in site.saved), **ops)
 
 

@@ -47,16 +47,21 @@ class Saved(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """A linear: its three GEMMs. part: the row of a table. weights: class of its weight."""
+    """A linear or a convolution: its three GEMMs. part: the row of a table. weights: class of its weight.
+
+    dgrad:  None where nothing that is trained made its input.
+    turned: wgrad multiplies X^T dY, with X on the left: of a convolution, whose windows overlap there.
+    """
 
     name: str
     part: str
     weights: str
     layer: int
     fprop: Op
-    dgrad: Op
+    dgrad: Op | None
     wgrad: Op
     saved: tuple[Saved, ...] = ()
+    turned: bool = False
 
     @classmethod
     def of(cls, op: Op, saved: tuple[Saved, ...]) -> Linear:
@@ -99,6 +104,7 @@ class Plain:
 
     share: what of both this chip computes (an attention core over the chips that share its positions).
     times: the backward op is so many times the forward one, where that is all that is known (0: it is `backward`).
+    more:  further backward ops, in order.
     """
 
     part: str
@@ -107,6 +113,7 @@ class Plain:
     saved: tuple[Saved, ...] = ()
     share: Fraction = Fraction(1)
     times: Fraction = Fraction(0)
+    more: tuple[Op, ...] = ()
 
 
 Site = Linear | Plain
