@@ -14,6 +14,7 @@ from hwsim.formats.lfsr import CODECS, SEEDLM4
 from hwsim.specs import (
     Accumulator,
     BlockDot,
+    Gemm,
     Gemv,
     LfsrBlock,
     MxMac,
@@ -27,7 +28,7 @@ from hwsim.specs import (
 from .accumulate import AccumulatorOptions, AccumulatorUnit, accumulator_cases
 from .dot import BlockDotOptions, BlockDotUnit
 from .dot_cases import dot_cases
-from .gemv import GemvOptions, GemvUnit
+from .gemv import GemmOptions, GemvOptions, GemvUnit
 from .lfsr import LfsrBlockOptions, LfsrBlockUnit, lfsr_cases
 from .mac import MxMacOptions, MxMacUnit, SeedMacOptions, SeedMacUnit, mx_mac_cases, seed_mac_cases
 from .options import UnitOptions
@@ -169,6 +170,16 @@ UNITS = (
         None,
         GemvOptions,
         per_cycle=lambda spec: spec.dot_units * spec.dot.lanes,
+        composite=True,
+    ),
+    Unit(
+        "gemm",
+        "The GEMM unit Y = X W^T, W read from memory, a tile of X held on chip.",
+        Gemm,
+        GemvUnit,
+        None,
+        GemmOptions,
+        per_cycle=lambda spec: spec.dot_units * spec.tile * spec.dot.lanes,
         composite=True,
     ),
 )

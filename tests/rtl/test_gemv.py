@@ -15,10 +15,13 @@ ALL_BANK = {"kind": "all_bank", "period": "97 cycle", "stall": "13 cycle"}
 
 
 def machine(engine: dict, beat: int, bandwidth: str, latency: int, refresh=None) -> str:
-    """The text of an engine machine."""
+    """The text of a GEMV machine, or of a GEMM machine where the engine has a tile."""
     dram = {"bandwidth": f"{bandwidth} B/cycle", "latency": f"{latency} cycle", "beat": f"{beat} B"}
     dram |= {"capacity": "1 GB", "refresh": refresh or {"kind": "none"}}
-    return json.dumps({"name": "e", "description": "d", "clock": "100 MHz", "dram": dram, "gemv": engine})
+    return json.dumps(
+        {"name": "e", "description": "d", "clock": "100 MHz", "dram": dram}
+        | {"gemm" if "tile" in engine else "gemv": engine}
+    )
 
 
 def agree(cases, tmp_path, monkeypatch) -> list[int]:
@@ -26,7 +29,7 @@ def agree(cases, tmp_path, monkeypatch) -> list[int]:
     predicted = predict(cases, tmp_path)
     found = run_rtl(cases, tmp_path, monkeypatch)
     for case, one in zip(cases, found, strict=True):
-        assert (one["rows"], one["wrong"], one["beats"]) == (case.n, [], one["beats_stored"])
+        assert (one["rows"], one["wrong"], one["beats"]) == (case.m * case.n, [], one["beats_stored"])
     return [one["cycles"] - cycles for one, cycles in zip(found, predicted, strict=True)]
 
 
