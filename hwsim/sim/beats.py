@@ -214,6 +214,7 @@ class _Walk:
         self.entries: list[int] = []  # edges at which a result slot came free
         self.taken, self.sent = 0, begin - 1  # results delivered; edge of the last
         self.first_issue = self.input_waits = self.slot_waits = 0
+        self.worked = 0, 0  # steps up to the last that a result needs, and its edge
         self.decoded = [0, 0, 0]  # words, first edge, last edge
         self.turned = 0  # rows written to the turn
         self.banks: list[int] = []  # edges of each bank's last read
@@ -312,19 +313,21 @@ class _Walk:
 
     def _issue(self, offered: int) -> int:
         """The edge at which a block of each dot unit is issued; where it ends rows, their results are delivered."""
-        if self.is_last and self.taken >= self.results:  # what only fills the last group
+        spec, fills = self.spec, self.taken >= self.results  # fills: it only fills the last group
+        if fills and self.is_last:
             return offered
-        spec = self.spec
         ready = max(offered, self.issued + 1)
         edge, ends = ready, self.steps % self.group_steps >= self.group_steps - spec.interleave
         if ends and len(self.entries) >= spec.results:
             edge = max(edge, self.entries[len(self.entries) - spec.results] + 1)
-        if self.steps:
+        if not self.steps:
+            self.first_issue = edge
+        elif not fills:
             self.input_waits += ready - self.issued - 1
             self.slot_waits += edge - ready
-        else:
-            self.first_issue = edge
         self.steps, self.issued = self.steps + 1, edge
+        if not fills:
+            self.worked = self.steps, edge
         if ends:
             self._deliver(edge + spec.result_latency)
         return edge
@@ -345,6 +348,8 @@ class _Walk:
     # -- accounts ------------------------------------------------------------------------------------
 
     def _count_decoded(self, edge: int) -> None:
+        if self.taken >= self.results:
+            return
         if not self.decoded[0]:
             self.decoded[1] = edge
         self.decoded[0] += 1
@@ -356,7 +361,7 @@ class _Walk:
         Here a tick of the memory is `spec.tile` ticks, so that each row of x has its share of a step.
         again: the tile is not the first: the stream is read, and seeds are regenerated, once more.
         """
-        channel, q, tile = self.channel, self.channel.q, self.spec.tile
+        channel, q, tile, (steps, last_step) = self.channel, self.channel.q, self.spec.tile, self.worked
         work = "reread" if again else "busy"
         accounts = {
             "dram": {work: channel.busy, "output_blocked": channel.waited, "refresh": channel.stopped}
@@ -366,7 +371,7 @@ class _Walk:
                 "waiting_input": self.input_waits * q,
                 "output_blocked": self.slot_waits * q,
             }
-            | self._rest((self.issued + 1) * q, end),
+            | self._rest((last_step + 1) * q, end),
         }
         if self.decoded[0]:
             words, first, last = self.decoded
@@ -376,7 +381,7 @@ class _Walk:
                 "waiting_input": (last + 1 - first - words) * q,
             } | self._rest((last + 1) * q, end)
         found = {server: {cause: tile * ticks for cause, ticks in parts.items()} for server, parts in accounts.items()}
-        found["dot"] |= {"busy": self.steps * q * self.rows, "padding": self.steps * q * (tile - self.rows)}
+        found["dot"] |= {"busy": steps * q * self.rows, "padding": steps * q * (tile - self.rows)}
         return found
 
     def _rest(self, done: int, end: int) -> dict[str, int]:

@@ -9,7 +9,7 @@ pytest.importorskip("cocotb_tools", reason="pip install 'hwsim[rtl]'")
 
 from tests.rtl.gemv_cases import Case
 from tests.rtl.gemv_run import predict, run_rtl
-from tests.verification.cosim_grid import ENGINES, grid
+from tests.verification.cosim_grid import ENGINES, GEMM_NUMBERS, GEMMS, grid
 
 ALL_BANK = {"kind": "all_bank", "period": "97 cycle", "stall": "13 cycle"}
 
@@ -53,3 +53,16 @@ def test_every_grid_is_what_the_page_promises(seed):
     assert min(kinds.count(kind) for kind in ("starved", "balanced", "compute")) >= 20
     assert sum(d.uneven for d in drawn) >= 10 and sum(not d.disturbed for d in drawn) >= 20
     assert len({d.case.arch.gemv for d in drawn}) == len(ENGINES) <= 10
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_grid_of_gemms_is_what_the_page_promises(seed):
+    drawn = list(grid(seed, GEMM_NUMBERS))
+    kinds = [d.kind for d in drawn]
+    assert len(drawn) >= 60 and min(kinds.count(kind) for kind in ("starved", "balanced", "compute")) >= 20
+    assert kinds.count("sink") >= 4 and sum(d.uneven for d in drawn) >= 10
+    assert {d.case.arch.gemv for d in drawn} == set(GEMMS)
+    assert (
+        sum(len(d.case.tiles) > 1 for d in drawn) >= 20
+        and sum(d.case.m % d.case.arch.gemv.tile > 0 for d in drawn) >= 20
+    )
