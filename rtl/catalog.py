@@ -15,6 +15,7 @@ from hwsim.specs import (
     Accumulator,
     Adapter,
     BlockDot,
+    Gemm,
     Gemv,
     LfsrBlock,
     MxMac,
@@ -37,7 +38,7 @@ from .adapter import (
 )
 from .dot import BlockDotOptions, BlockDotUnit
 from .dot_cases import dot_cases
-from .gemv import GemvOptions, GemvUnit
+from .gemv import GemmOptions, GemvOptions, GemvUnit
 from .lfsr import LfsrBlockOptions, LfsrBlockUnit, lfsr_cases
 from .mac import MxMacOptions, MxMacUnit, SeedMacOptions, SeedMacUnit, mx_mac_cases, seed_mac_cases
 from .options import UnitOptions
@@ -180,6 +181,16 @@ UNITS = (
         None,
         GemvOptions,
         per_cycle=lambda spec: spec.dot_units * spec.dot.lanes,
+        composite=True,
+    ),
+    Unit(
+        "gemm",
+        "The GEMM unit Y = X W^T, W read from memory, a tile of X held on chip.",
+        Gemm,
+        GemvUnit,
+        None,
+        GemmOptions,
+        per_cycle=lambda spec: spec.dot_units * spec.tile * spec.dot.lanes,
         composite=True,
     ),
     Unit(

@@ -1,4 +1,4 @@
-"""`Gemv` as RTL, and the options of its command."""
+"""`Gemv` and `Gemm` as RTL, and the options of their commands."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hwsim.specs import Gemv
+from hwsim.specs import Gemm, Gemv
 
 from .accumulate import AccumulatorUnit
 from .dot import BlockDotUnit
@@ -19,102 +19,58 @@ from .repack import RepackerUnit
 from .requantize import RequantizerUnit
 from .seed import SeedDecoderUnit, weights_layout
 from .share import place
+from .turn import TurnUnit
 
-__all__ = ["GemvOptions", "GemvUnit", "command", "command_layout", "x_layout"]
+__all__ = ["GemmOptions", "GemvOptions", "GemvUnit", "command", "command_layout", "x_layout"]
 
 COUNT_BITS = 32
 
 
 def command_layout(spec: Gemv) -> data.StructLayout:
-    """One matrix-vector product: rows of y; `spec.columns`; beats in all and of a group; units of `spec.unpack` that
-    the last beat of a group holds."""
-    return data.StructLayout(
-        {
-            "rows": 24,
-            "columns": range(spec.columns_max + 1),
-            "beats": COUNT_BITS,
-            "group_beats": COUNT_BITS,
-            "tail": range(spec.beat_bits // spec.unpack.unit + 1),
-        }
-    )
+    """One tile: rows of W; `spec.columns`; beats in all and of a group; units of `spec.unpack` that the last beat of a
+    group holds; rows of x where a tile can have several."""
+    fields = {
+        "rows": 24,
+        "columns": range(spec.columns_max + 1),
+        "beats": COUNT_BITS,
+        "group_beats": COUNT_BITS,
+        "tail": range(spec.beat_bits // spec.unpack.unit + 1),
+    }
+    return data.StructLayout(fields | ({"m": range(spec.tile + 1)} if spec.tile > 1 else {}))
 
 
-def command(spec: Gemv, rows: int, k: int) -> dict[str, int]:
-    """The command for a matrix of [rows, k]: the fields of `command_layout`."""
+def command(spec: Gemv, rows: int, k: int, m: int = 1) -> dict[str, int]:
+    """The command for a matrix of [rows, k] and `m` rows of x, at most a tile: the fields of `command_layout`."""
     shape = spec.shape(rows, k)
-    return {
+    fields = {
         "rows": rows,
         "columns": spec.columns(k),
         "beats": shape.groups * shape.group_beats,
         "group_beats": shape.group_beats,
         "tail": spec.tail_bits(k) // spec.unpack.unit,
     }
+    return fields | ({"m": m} if spec.tile > 1 else {})
 
 
 def x_layout(spec: Gemv) -> data.StructLayout:
-    """A block of x as its format packs a record, and which one it is."""
-    return data.StructLayout({"block": operand_layout(spec.dot.a, 32), "index": range(max(2, spec.x_words))})
-
-
-class TurnUnit(wiring.Component):
-    """The blocks of `spec.interleave` rows, written row by row, read block by block; two banks.
-
-    width: bits of a block.
-
-    Ports:
-    rows    in, stream:  of each dot unit the `spec.parts` blocks of a row.
-    blocks  out, stream: of each dot unit one block.
-    """
-
-    def __init__(self, spec: Gemv, width: int):
-        self.spec, self.width = spec, width
-        row = spec.dot_units * spec.parts * width
-        super().__init__({"rows": In(stream.Signature(row)), "blocks": Out(stream.Signature(spec.dot_units * width))})
-
-    def elaborate(self, platform) -> Module:
-        """A row may be read as soon as it is written; a bank is written again when it has been read to its end."""
-        m = Module()
-        spec, width, turn = self.spec, self.width, self.spec.interleave
-        m.submodules.banks = banks = memory.Memory(shape=len(self.rows.payload), depth=2 * turn, init=[])
-        write, read = banks.write_port(), banks.read_port(domain="comb")
-        row_in, row_out, part = Signal(range(turn)), Signal(range(turn)), Signal(range(spec.parts))
-        bank_in, bank_out, whole = Signal(), Signal(), Signal(range(3))
-        enters, leaves, fills, empties = Signal(), Signal(), Signal(), Signal()
-        m.d.comb += [
-            self.rows.ready.eq(whole != 2),
-            self.blocks.valid.eq(whole.any() | (row_out < row_in)),
-            enters.eq(self.rows.valid & self.rows.ready),
-            leaves.eq(self.blocks.valid & self.blocks.ready),
-            fills.eq(enters & (row_in == turn - 1)),
-            empties.eq(leaves & (row_out == turn - 1) & (part == spec.parts - 1)),
-            write.en.eq(enters),
-            write.addr.eq(Mux(bank_in, turn, 0) + row_in),
-            write.data.eq(self.rows.payload),
-            read.addr.eq(Mux(bank_out, turn, 0) + row_out),
-        ]
-        m.d.sync += [whole.eq(whole + fills - empties), bank_in.eq(bank_in ^ fills), bank_out.eq(bank_out ^ empties)]
-        with m.If(enters):
-            m.d.sync += row_in.eq(Mux(row_in == turn - 1, 0, row_in + 1))
-        with m.If(leaves):
-            m.d.sync += row_out.eq(Mux(row_out == turn - 1, 0, row_out + 1))
-        with m.If(leaves & (row_out == turn - 1)):
-            m.d.sync += part.eq(Mux(part == spec.parts - 1, 0, part + 1))
-        rows = (read.data.word_select(unit, spec.parts * width) for unit in range(spec.dot_units))
-        m.d.comb += self.blocks.payload.eq(Cat(*(row.word_select(part, width) for row in rows)))
-        return m
+    """A block of x as its format packs a record; which one of its row it is; of which row, where there are several."""
+    fields = {"block": operand_layout(spec.dot.a, 32), "index": range(max(2, spec.x_words))}
+    return data.StructLayout(fields | ({"row": range(spec.tile)} if spec.tile > 1 else {}))
 
 
 class GemvUnit(wiring.Component):
-    """y = W x: W is read from memory, x is held on chip, y leaves as float32; see `hwsim.specs.Gemv`.
+    """Y = X W^T: W is read from memory, a tile of x is held on chip, y leaves as float32.
+
+    spec: `hwsim.specs.Gemv`, with one row of x, or `Gemm`, with several.
 
     Interval of a step 1. Its cycles are those of `hwsim gemm` on a machine that holds the spec.
 
     Ports:
     x        in, stream:  `x_layout`; blocks of x, in any order, before the command that uses them.
-    command  in, stream:  `command_layout`; taken when the previous matrix-vector product is done.
+    command  in, stream:  `command_layout`; taken when the previous tile is done.
     request  out, stream: the number of a beat of the engine stream, in order; its slot is free.
     beat     in, stream:  the beats asked for, in order; never refused.
-    y        out, stream: `value` float32 bits of a row, in order; `last` with the last one.
+    y        out, stream: `value` float32 bits, row of W by row of W, for each the rows of x; `last` with the last one.
     """
 
     def __init__(self, spec: Gemv):
@@ -263,27 +219,36 @@ class GemvUnit(wiring.Component):
         self._count(m, column, issue & turn, command.columns - 1)
         x = self._x(m, Mux(self._begin | issue & turn & last, 0, column + (issue & turn)), column)
         values = []
-        for i in range(spec.dot_units):
+        for i in range(spec.dot_units * spec.tile):
+            unit, row_of_x = divmod(i, spec.tile)
             dot, accumulator = self._unit(m, "dot", i), self._unit(m, "accumulator", i)
-            block = blocks.word_select(i, len(blocks) // spec.dot_units)
+            block = blocks.word_select(unit, len(blocks) // spec.dot_units)
             m.d.comb += [
                 dot.pair.valid.eq(issue),
-                Value.cast(dot.pair.payload).eq(Cat(x, block, last)),
+                Value.cast(dot.pair.payload).eq(Cat(x[row_of_x], block, last)),
                 accumulator.value.ready.eq(1),
             ]
             join(m, dot.total, accumulator.total)
             values.append(accumulator.value)
         self._results(m, issue & last, room, values)
 
-    def _x(self, m: Module, following: Value, column: Value) -> Value:
-        """The block of x at `column`; `following` is the column of the next cycle."""
+    def _x(self, m: Module, following: Value, column: Value) -> list[Value]:
+        """The blocks of all rows of x at `column`; `following` is the column of the next cycle."""
+        m.d.comb += self.x.ready.eq(1)
+        if self.spec.tile == 1:
+            return [self._row_of_x(m, "x", self.x.valid, following, column)]
+        rows = range(self.spec.tile)
+        mine = [self.x.valid & (self.x.payload.row == row) for row in rows]
+        return [self._row_of_x(m, f"x{row}", mine[row], following, column) for row in rows]
+
+    def _row_of_x(self, m: Module, name: str, enters: Value, following: Value, column: Value) -> Value:
+        """The block of a row of x at `column`, from a memory of its own."""
         spec = self.spec
         record = operand_layout(spec.dot.a, 32)
-        m.submodules.x = held = memory.Memory(shape=record.size, depth=spec.x_words, init=[])
+        m.submodules[name] = held = memory.Memory(shape=record.size, depth=spec.x_words, init=[])
         write, read = held.write_port(), held.read_port()
         m.d.comb += [
-            self.x.ready.eq(1),
-            write.en.eq(self.x.valid),
+            write.en.eq(enters),
             write.addr.eq(self.x.payload.index),
             write.data.eq(Value.cast(self.x.payload.block)),
         ]
@@ -297,14 +262,20 @@ class GemvUnit(wiring.Component):
         return Cat(block.scale, part)
 
     def _results(self, m: Module, takes: Value, room: Value, values) -> None:
-        """Slots for one result of every dot unit; they leave one by one."""
+        """Slots for one result of every dot unit; they leave one by one, those of a row of W together."""
         spec, rows = self.spec, self._held.rows
-        m.submodules.results = slots = memory.Memory(shape=32 * spec.dot_units, depth=spec.results, init=[])
+        m.submodules.results = slots = memory.Memory(shape=32 * len(values), depth=spec.results, init=[])
         write, read = slots.write_port(), slots.read_port(domain="comb")
         head, tail, lane = Signal(range(spec.results)), Signal(range(spec.results)), Signal(range(spec.dot_units))
         promised, filled = Signal(range(spec.results + 1)), Signal(range(spec.results + 1))
         sent = Signal(len(rows))
         enters, leaves, frees = Signal(), Signal(), Signal()
+        value, ends, row_leaves = read.data.word_select(lane, 32 * spec.tile), sent == rows - 1, leaves
+        if spec.tile > 1:
+            row_of_x, last_of_x = Signal(range(spec.tile)), self._held.m - 1
+            self._count(m, row_of_x, leaves, last_of_x)
+            value = value.word_select(row_of_x, 32)
+            ends, row_leaves = ends & (row_of_x == last_of_x), leaves & (row_of_x == last_of_x)
         m.d.comb += [
             enters.eq(values[0].valid),
             write.en.eq(enters),
@@ -313,17 +284,17 @@ class GemvUnit(wiring.Component):
             read.addr.eq(head),
             self._finished.eq(self._busy & (sent == rows)),
             self.y.valid.eq(self._busy & filled.any() & ~self._finished),
-            self.y.payload.value.eq(read.data.word_select(lane, 32)),
-            self.y.payload.last.eq(sent == rows - 1),
+            self.y.payload.value.eq(value),
+            self.y.payload.last.eq(ends),
             leaves.eq(self.y.valid & self.y.ready),
-            frees.eq(leaves & (lane == spec.dot_units - 1)),
-            # Rows that only fill the last group are dropped: once all others have left, no slot is needed.
+            frees.eq(row_leaves & (lane == spec.dot_units - 1)),
+            # Rows of W that only fill the last group are dropped: once all others have left, no slot is needed.
             room.eq((promised != spec.results) | self._finished),
         ]
         self._count(m, tail, enters, spec.results - 1)
         self._count(m, head, frees, spec.results - 1)
-        self._count(m, lane, leaves, spec.dot_units - 1)
-        self._count(m, sent, leaves)
+        self._count(m, lane, row_leaves, spec.dot_units - 1)
+        self._count(m, sent, row_leaves)
         with m.If(self._begin):
             m.d.sync += [promised.eq(0), filled.eq(0)]
         with m.Else():
@@ -347,11 +318,33 @@ class GemvOptions(UnitOptions):
 
     def unit(self) -> tuple[Gemv, str]:
         """The spec, and the name of the Verilog module."""
-        spec = Gemv(
+        spec = Gemv(*self._parameters)
+        return spec, f"gemv_{self._name(spec)}"
+
+    @property
+    def _parameters(self) -> tuple:
+        """Of the spec, in its order."""
+        return (
             self.format, self.activations, self.beat, self.dot_units, self.interleave, self.decoders, self.target,
             self.fifo, self.results, self.k_max,
         )  # fmt: skip
+
+    @staticmethod
+    def _name(spec: Gemv) -> str:
+        """All parameters of a spec, as the name of a module holds them."""
         seeds = f"_{formats_name(spec.target)}_s{spec.decoders}" if spec.codec else ""
         sizes = f"b{spec.beat_bytes}_d{spec.dot_units}_i{spec.interleave}"
         held = f"f{spec.fifo}_y{spec.results}_k{spec.k_max}"
-        return spec, f"gemv_{formats_name(spec.weights)}_{formats_name(spec.activations)}{seeds}_{sizes}_{held}"
+        return f"{formats_name(spec.weights)}_{formats_name(spec.activations)}{seeds}_{sizes}_{held}"
+
+
+@dataclass(frozen=True)
+class GemmOptions(GemvOptions):
+    """Options of `gemm`."""
+
+    tile: Annotated[int, typer.Option("--tile", help="Rows of x held on chip: each meets every block.")] = 4
+
+    def unit(self) -> tuple[Gemv, str]:
+        """The spec, and the name of the Verilog module."""
+        spec = Gemm(*self._parameters, self.tile)
+        return spec, f"gemm_{self._name(spec)}_t{spec.tile}"

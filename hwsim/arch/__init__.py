@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what the names below are, for type checkers
     from hwsim.arch.builtin import arch_names as arch_names
+    from hwsim.arch.gemv import GemmMachine as GemmMachine
     from hwsim.arch.gemv import GemvMachine as GemvMachine
     from hwsim.arch.load import Arch as Arch
     from hwsim.arch.load import arch_config as arch_config
@@ -18,6 +19,7 @@ if TYPE_CHECKING:  # what the names below are, for type checkers
 
 _HOME = {
     "Arch": "load",
+    "GemmMachine": "gemv",
     "GemvMachine": "gemv",
     "TileMachine": "machine",
     "arch_config": "load",

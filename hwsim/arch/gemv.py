@@ -1,4 +1,4 @@
-"""The GEMV machine: a memory and a `specs.Gemv`, the very object that its RTL is generated from."""
+"""The GEMV and the GEMM machine: a memory and a `specs.Gemv` or `specs.Gemm`, the object its RTL is generated from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hwsim.arch.scalars import FormatName
 from hwsim.errors import InputError
 from hwsim.files.fields import FilePart, validate
 from hwsim.files.yaml import Document, raise_problems
-from hwsim.specs import Gemv
+from hwsim.specs import Gemm, Gemv
 
 
 class GemvFile(FilePart):
@@ -46,11 +46,24 @@ class GemvFile(FilePart):
     k_max: int = Field(4096, description="Elements of the longest x.", examples=[4096])
 
 
+class GemmFile(GemvFile):
+    """The units that multiply. Their beat is the memory's; their latencies are those of their specs."""
+
+    tile: int = Field(4, description="Rows of x held on chip: each block of weights meets all of them.", examples=[8])
+
+
 class GemvMachineFile(MachineFile):
     """A GEMV machine for hwsim. Every quantity carries its unit: kB is 1000 bytes, KiB 1024; b is bit, B byte."""
 
     dram: DramFile = Field(description="The memory that holds the weights; the GEMV units take its `beat`.")
     gemv: GemvFile = Field(description="The units that multiply.")
+
+
+class GemmMachineFile(MachineFile):
+    """A GEMM machine for hwsim. Every quantity carries its unit: kB is 1000 bytes, KiB 1024; b is bit, B byte."""
+
+    dram: DramFile = Field(description="The memory that holds the weights; the GEMM units take its `beat`.")
+    gemm: GemmFile = Field(description="The units that multiply.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,13 +75,14 @@ class GemvMachine(Machine):
 
     KEY: ClassVar[str] = "gemv"
     FILE: ClassVar[type[MachineFile]] = GemvMachineFile
+    SPEC: ClassVar[type[Gemv]] = Gemv
 
     gemv: Gemv
 
     @classmethod
     def read(cls, document: Document) -> GemvMachine:
         """The machine of a file. raises: InputError with every problem found."""
-        file = validate(document, GemvMachineFile)
+        file = validate(document, cls.FILE)
         clock = file.clock.value
         dram, problems = Dram.of(file.dram, clock), [*file.dram.problems(clock, document)]
         for key in ("row", "turnaround", "scattered"):
@@ -82,9 +96,9 @@ class GemvMachine(Machine):
             message = "a memory with a clocked port needs at least one; write 1 cycle or more"
             problems.append(document.problem(("dram", "latency"), message))
         try:
-            gemv = Gemv(beat_bytes=dram.beat_bytes, **file.gemv.model_dump())
+            gemv = cls.SPEC(beat_bytes=dram.beat_bytes, **getattr(file, cls.KEY).model_dump())
         except InputError as error:
-            raise_problems([*problems, *(_placed(problem, document) for problem in error.problems)])
+            raise_problems([*problems, *(_placed(problem, document, cls.KEY) for problem in error.problems)])
         if problems:
             raise_problems(problems)
         return cls(
@@ -94,13 +108,13 @@ class GemvMachine(Machine):
             dram=dram,
             gemv=gemv,
             hypothetical=file.hypothetical,
-            warnings=tuple(_warnings(dram, gemv)),
+            warnings=tuple(_warnings(dram, gemv, cls.KEY)),
         )
 
     def file(self) -> dict[str, Any]:
         """The whole machine as its file states it, defaults filled in."""
         spec = {field.name: getattr(self.gemv, field.name) for field in fields(self.gemv)}
-        return self.head() | {"gemv": {key: value for key, value in spec.items() if key != "beat_bytes"}}
+        return self.head() | {self.KEY: {key: value for key, value in spec.items() if key != "beat_bytes"}}
 
     def summary(self) -> Summary:
         """Its line in a table of machines."""
@@ -108,27 +122,36 @@ class GemvMachine(Machine):
             self.name,
             self.clock_hz,
             self.dram.bytes_per_cycle * self.clock_hz,
-            self.gemv.dot_units * self.gemv.dot.lanes * self.clock_hz,
+            self.gemv.dot_units * self.gemv.tile * self.gemv.dot.lanes * self.clock_hz,
             ((self.gemv.weights, self.gemv.activations),),
             "rtl",
         )
 
 
-def _placed(problem: str, document: Document) -> str:
-    """A problem of the spec, `Gemv: field ...`, at its field's place in the file."""
-    text = problem.removeprefix("Gemv: ")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GemmMachine(GemvMachine):
+    """A machine that multiplies a matrix by a tile of rows of x at a time: a GEMV machine with a `specs.Gemm`."""
+
+    KEY: ClassVar[str] = "gemm"
+    FILE: ClassVar[type[MachineFile]] = GemmMachineFile
+    SPEC: ClassVar[type[Gemv]] = Gemm
+
+
+def _placed(problem: str, document: Document, part: str) -> str:
+    """A problem of the spec, `Gemv: field ...`, at its field's place in that part of the file."""
+    text = problem.removeprefix(f"{part.capitalize()}: ")
     key = text.split()[0]
-    loc = ("dram", "beat") if key == "beat_bytes" else ("gemv", key)
-    found = loc if key in document.data.get("gemv", {}) or key == "beat_bytes" else ("gemv",)
+    loc = ("dram", "beat") if key == "beat_bytes" else (part, key)
+    found = loc if key in document.data.get(part, {}) or key == "beat_bytes" else (part,)
     return document.problem(found, text)
 
 
-def _warnings(dram: Dram, gemv: Gemv) -> Iterator[str]:
+def _warnings(dram: Dram, gemv: Gemv, part: str) -> Iterator[str]:
     """Too few beats in flight to cover the memory's latency."""
     in_flight = dram.bytes_per_cycle * (dram.latency_cycles + gemv.FIFO_LATENCY)
     held = gemv.fifo * gemv.beat_bytes
     if held < in_flight:
         yield (
-            f"gemv.fifo of {gemv.fifo} beats is smaller than bandwidth x latency: at most "
+            f"{part}.fifo of {gemv.fifo} beats is smaller than bandwidth x latency: at most "
             f"{100 * held / float(in_flight):.1f} % of the bandwidth; {-(-in_flight // gemv.beat_bytes)} would do"
         )

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 from hwsim.arch.builtin import arch_folder, arch_names
-from hwsim.arch.gemv import GemvMachine
+from hwsim.arch.gemv import GemmMachine, GemvMachine
 from hwsim.arch.machine import TileMachine
 from hwsim.errors import InputError, nearest
 from hwsim.files import fields
 from hwsim.files.yaml import Document, Loc, Mark, Placed, parse, raise_problems, read, short
 from hwsim.quantities import quantity, write
 
-Arch = GemvMachine | TileMachine
+Arch = GemvMachine | GemmMachine | TileMachine
 """A machine of any kind. A file is of the first kind whose KEY it has, and of the last kind if it has none."""
 
 Overrides = Iterable[tuple[str, str | Placed]]

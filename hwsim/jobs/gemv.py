@@ -1,7 +1,8 @@
-"""A matrix-vector product on a GEMV machine: simulate it beat by beat, compute its bound, make the Result."""
+"""A GEMM on a GEMV or GEMM machine: simulate it beat by beat, compute its bound, make the Result."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -21,34 +22,34 @@ if TYPE_CHECKING:
 
 
 class GemvJob:
-    """y[n] = W[n, k] x on the unit of `arch`, ready to be simulated.
+    """Y[m, n] = X[m, k] W[n, k]^T on the unit of `arch`, ready to be simulated.
 
     raises: InputError if the unit was not built for this matrix shape.
     """
 
-    def __init__(self, arch: GemvMachine, n: int, k: int):
-        check(arch.gemv, arch.dram, n, k)
-        self.arch, self.n, self.k = arch, n, k
+    def __init__(self, arch: GemvMachine, m: int, n: int, k: int):
+        check(arch.gemv, arch.dram, n, k, m)
+        self.arch, self.m, self.n, self.k = arch, m, n, k
         self.shape = arch.gemv.shape(n, k)
+        self.tiles = -(-m // arch.gemv.tile)
 
     @classmethod
     def of(cls, arch: GemvMachine, workload: Workload, options: RunOptions) -> GemvJob:
-        """A step of a workload. raises: InputError always: the machine computes only matrix-vector products."""
+        """A step of a workload. raises: InputError always: the machine computes only GEMMs."""
+        computes = "matrix-vector product" if arch.gemv.tile == 1 else "GEMM"
         raise InputError(
-            f"{arch.name}: computes a single matrix-vector product and cannot run a model; "
-            f"use `hwsim gemm {arch.name} --m 1 ...`"
+            f"{arch.name}: computes a single {computes} and cannot run a model; "
+            f"use `hwsim gemm {arch.name} --m {arch.gemv.tile} ...`"
         )
 
     @classmethod
     def gemm(cls, arch: GemvMachine, m: int, n: int, k: int, formats: Formats, engine: str | None = None) -> GemvJob:
-        """Y[1,n] = X[1,k] W[n,k]^T. raises: InputError with every reason why the machine cannot compute it."""
+        """Y[m,n] = X[m,k] W[n,k]^T. raises: InputError with every reason why the machine cannot compute it."""
         spec, problems = arch.gemv, []
         if engine is not None:
             problems.append(
                 f"{arch.name}: engine: this machine is simulated beat by beat and has no choice of engine; leave it out"
             )
-        if m != 1:
-            problems.append(f"{arch.name}: m {m}: the machine multiplies by one vector; write 1")
         given = dict.fromkeys(rule.format.name for rule in formats.weights.rules)
         if list(given) != [spec.layout.name]:
             problems.append(f"{arch.name}: weights {', '.join(given)}: the machine takes {spec.weights}; write that")
@@ -57,15 +58,16 @@ class GemvJob:
             problems.append(f"{arch.name}: activations {acts.name}: the machine takes {spec.activations}; write that")
         if problems:
             raise InputError(*problems)
-        return cls(arch, n, k)
+        return cls(arch, m, n, k)
 
     def bound(self) -> Bound:
-        """Lower bound of any schedule: the bytes, seed blocks and dot blocks of the matrix, each at full rate."""
+        """Lower bound of any schedule: bytes and seed blocks of the matrix once, its dot blocks for each row of x, each
+        at full rate."""
         spec, shape = self.arch.gemv, self.shape
         work = {"dram": Fraction(shape.record_bytes) / self.arch.dram.bytes_per_cycle}
         if spec.codec:
             work["regenerate"] = Fraction(self.n * -(-self.k // spec.layout.block), spec.decoders)
-        work["dot"] = Fraction(self.n * -(-self.k // spec.dot.lanes), spec.dot_units)
+        work["dot"] = Fraction(self.m * self.n * -(-self.k // spec.dot.lanes), spec.dot_units * spec.tile)
         return bound([(work, 1)])
 
     @property
@@ -76,18 +78,19 @@ class GemvJob:
     def result(self) -> Result:
         """Simulate and make the Result. raises: ModelError if the simulated time is below the bound."""
         arch, spec, shape = self.arch, self.arch.gemv, self.shape
-        run = run_gemv(spec, arch.dram, self.n, self.k)
+        run = run_gemv(spec, arch.dram, self.n, self.k, m=self.m)
         limit = self.bound()
         if run.cycles < limit.bound_cycles:
             raise ModelError(f"{arch.name}: {run.cycles} cycles beat the bound of {limit.bound_cycles}")
-        seconds, macs = arch.seconds(run.cycles), self.n * self.k
+        seconds, macs = arch.seconds(run.cycles), self.m * self.n * self.k
+        weights = self.tiles * shape.record_bytes
         end = run.cycles * run.ticks
         for server, causes in run.lost.items():
             if sum(causes.values()) != end:
                 raise ModelError(f"{server}: {causes} do not sum to {end} ticks")
-        x_bytes, row = -(-self.k // 32) * layout(spec.activations).record_bits // 8, "gemm"
+        row = "gemm"
         return Result(
-            name=f"gemm, m 1, n {self.n:,}, k {self.k:,}",
+            name=f"gemm, m {self.m:,}, n {self.n:,}, k {self.k:,}",
             machine=arch.name,
             hypothetical=arch.hypothetical,
             phase="gemm",
@@ -97,22 +100,18 @@ class GemvJob:
             roofline_cycles=limit.roofline_cycles,
             limited_by=limit.limited_by,
             tokens_per_second=None,
-            bytes={"weights": shape.record_bytes, "kv": 0, "state": 0, "activations": 0},
-            dram_bytes=shape.nbytes,
+            bytes={"weights": weights, "kv": 0, "state": 0, "activations": 0},
+            dram_bytes=self.tiles * shape.nbytes,
             macs=macs,
             utilization={server: causes["busy"] / end for server, causes in run.lost.items()},
             stalls=apportion(run.lost[limit.limited_by], run.ticks, run.cycles),
-            by_op=(Row(row, 1, run.cycles, shape.record_bytes, macs),),
-            by_layer=(Row("outside layers", 1, run.cycles, shape.record_bytes, macs),),
+            by_op=(Row(row, 1, run.cycles, weights, macs),),
+            by_layer=(Row("outside layers", 1, run.cycles, weights, macs),),
             memory=None,
-            notes=(
-                f"{spec.weights} x {spec.activations}; the vector ({x_bytes} B) is on chip; cycles as in the RTL",
-                f"{shape.padding_bytes} B of the stream are padding (blocks, groups of {spec.group_rows} rows, beats)",
-                *arch.warnings,
-            ),
-            tiling=f"groups of {spec.group_rows} rows",
+            notes=(*self._notes(), *arch.warnings),
+            tiling=f"groups of {spec.group_rows} rows" + (f", tiles of {spec.tile} rows of x" if spec.tile > 1 else ""),
             config={
-                "m": 1,
+                "m": self.m,
                 "n": self.n,
                 "k": self.k,
                 "formats": {
@@ -121,9 +120,26 @@ class GemvJob:
                     "kv": None,
                     "state": None,
                 },
-                "engine": "gemv",
+                "engine": arch.KEY,
                 "machine": arch_config(arch),
             },
             provenance={"rtl": 1.0},
             version=__version__,
         )
+
+    def _notes(self) -> Iterator[str]:
+        """What is on chip and what is padding; from the second tile on, that W is read again."""
+        spec, shape = self.arch.gemv, self.shape
+        row_bytes = -(-self.k // 32) * layout(spec.activations).record_bits // 8
+        held = f"the vector ({row_bytes} B) is"
+        if spec.tile > 1:
+            held = f"{spec.tile} rows of x ({spec.tile} x {row_bytes} B) are"
+        yield f"{spec.weights} x {spec.activations}; {held} on chip; cycles as in the RTL"
+        yield f"{shape.padding_bytes} B of the stream are padding (blocks, groups of {spec.group_rows} rows, beats)"
+        if missing := -self.m % spec.tile:
+            yield f"{missing} of the {spec.tile} rows of x in the last tile are padding"
+        if self.tiles > 1:
+            yield (
+                f"{self.tiles} tiles of x: W is read {self.tiles} times (reread); "
+                "between them x is loaded, a block per cycle (launch)"
+            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hwsim.arch import Arch, GemvMachine, TileMachine, load_arch
+from hwsim.arch import Arch, GemmMachine, GemvMachine, TileMachine, load_arch
 from hwsim.arch.machine import Machine
 from hwsim.errors import InputError, collect
 from hwsim.jobs.gemv import GemvJob
@@ -22,6 +22,7 @@ Overrides = Sequence[tuple[str, str]]
 JOBS: dict[type[Machine], type[Job]] = {
     TileMachine: TileJob,
     GemvMachine: GemvJob,
+    GemmMachine: GemvJob,
 }
 
 

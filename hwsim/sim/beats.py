@@ -1,8 +1,12 @@
-"""The GEMV engine, beat by beat: every edge by `max` and `+`, so that its count of cycles is that of the gates.
+"""The GEMV and GEMM units, beat by beat: every edge by `max` and `+`, so that the count of cycles is that of the RTL.
 
 The memory is a server: f_j = max(f_(j-1), c_j) + beat_bytes / bytes_per_cycle, stretched by refresh, where c_j is the
 edge that accepts the request of beat j; the beat is offered at latency + ceil(f_j) - 1, at most one an edge. Edge 0
 accepts the first request; cycles = the edge that accepts the last result + 1.
+
+Where x has more rows than the unit holds, the tiles follow one another. From the edge after a tile's last result on, x
+of the next tile is loaded, a block per edge. Its command is accepted at the edge after, or as soon as the unit has read
+its stream to the end; the first request is accepted an edge later.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from math import lcm
+from math import gcd, lcm
 
 from hwsim.arch.memory import Dram
 from hwsim.errors import InputError
@@ -22,10 +26,11 @@ from hwsim.specs import Gemv, Repacker
 
 @dataclass(frozen=True)
 class GemvRun:
-    """One product on the engine.
+    """One GEMM on the unit.
 
     cycles: from the edge of the first request to that of the last result, both counted.
-    ticks:  ticks a cycle. lost: by server, ticks by cause (they sum to cycles); servers as in `mapping.program`.
+    ticks:  ticks per cycle. lost: by server, ticks by cause (they sum to cycles); servers as in `mapping.program`. The
+            share of a step of the dot units that is for rows of x which a tile lacks is padding.
     """
 
     cycles: int
@@ -73,9 +78,12 @@ class RigidEdges:
 
 
 class Channel:
-    """The memory: when each beat is offered. Times in ticks; edges in cycles."""
+    """The memory: when each beat is offered. Times in ticks; edges in cycles.
 
-    def __init__(self, dram: Dram):
+    begin: the edge from which it is used; what was asked for before has been served.
+    """
+
+    def __init__(self, dram: Dram, begin: int = 0):
         rate, refresh = dram.rate, dram.refresh
         period, stall = Fraction(0), Fraction(0)
         if refresh.kind == "all_bank":
@@ -83,8 +91,13 @@ class Channel:
         self.q = lcm(rate.numerator, period.denominator, stall.denominator)
         self.work = dram.beat_bytes * self.q * rate.denominator // rate.numerator
         self.period, self.stall = int(period * self.q), int(stall * self.q)
-        self.latency, self.done, self.offered = dram.latency_cycles, 0, -1
+        self.latency, self.done, self.offered = dram.latency_cycles, begin * self.q, begin - 1
         self.busy = self.waited = self.stopped = 0
+
+    @property
+    def repeats(self) -> int:
+        """Cycles after which refresh is where it was: all times may be moved by a multiple of them."""
+        return self.period // gcd(self.period, self.q) if self.period else 1
 
     def beat(self, requested: int) -> int:
         """The edge at which the next beat, asked for at edge `requested`, is taken by the FIFO."""
@@ -134,62 +147,95 @@ class Repack:
         self.left.append(edge)
 
 
-def run_gemv(spec: Gemv, dram: Dram, n: int, k: int, ready: Callable[[int], bool] | None = None) -> GemvRun:
-    """y[n] = W[n, k] x on the engine.
+def run_gemv(spec: Gemv, dram: Dram, n: int, k: int, ready: Callable[[int], bool] | None = None, m: int = 1) -> GemvRun:
+    """Y[m, n] = X[m, k] W[n, k]^T on the unit, a tile of x after the other.
 
     ready: whether the sink of y takes a result at an edge; None: at each.
-    raises: InputError for a shape that the engine does not take, or a memory it cannot be wired to.
+    raises: InputError for a shape that the unit does not take, or a memory it cannot be wired to.
     """
-    check(spec, dram, n, k)
-    return _Walk(spec, dram, n, k, ready).run()
+    check(spec, dram, n, k, m)
+    channel, begin = Channel(dram), 0
+    walks: dict[tuple[int, bool, int], _Walk] = {}
+    lost: dict[str, dict[str, int]] = {}
+    for first in range(0, m, spec.tile):
+        rows, following = min(spec.tile, m - first), min(spec.tile, m - first - spec.tile)
+        # Tiles that begin at the same phase of refresh take the same time; a sink knows no such phase.
+        start = begin if ready else begin % channel.repeats
+        key = rows, following > 0, start
+        if key not in walks:
+            walks[key] = _Walk(spec, dram, n, k, rows, ready, start, following <= 0)
+            walks[key].run()
+        end = walks[key].end if following <= 0 else walks[key].next_begin(following)
+        for server, causes in walks[key].accounts(end, first > 0).items():
+            before = lost.setdefault(server, dict.fromkeys(CAUSES, 0))
+            lost[server] = {cause: before[cause] + causes.get(cause, 0) for cause in CAUSES}
+        begin += end - start
+    return GemvRun(begin, channel.q * spec.tile, lost)
 
 
-def check(spec: Gemv, dram: Dram, n: int, k: int) -> None:
+def check(spec: Gemv, dram: Dram, n: int, k: int, m: int = 1) -> None:
     """raises: InputError naming all that does not fit."""
-    problems = []
+    name, problems = spec.kind.lower(), []
+    if m < 1:
+        problems.append(f"{name}: m {m}; write 1 or more")
     if not 1 <= n < 1 << 24:
-        problems.append(f"gemv: n {n}; write 1 to 16777215")
+        problems.append(f"{name}: n {n}; write 1 to 16777215")
     if not 1 <= k <= spec.k_max:
-        problems.append(f"gemv: k {k}; the engine holds an x of 1 to {spec.k_max} elements")
+        problems.append(f"{name}: k {k}; the engine holds an x of 1 to {spec.k_max} elements")
     if dram.beat_bytes != spec.beat_bytes:
-        problems.append(f"gemv: dram.beat {dram.beat_bytes} B, the engine's beat {spec.beat_bytes} B; write the same")
+        problems.append(f"{name}: dram.beat {dram.beat_bytes} B, the engine's beat {spec.beat_bytes} B; write the same")
     if dram.latency_cycles < 1:
-        problems.append("gemv: dram.latency 0; a memory with a clocked port needs 1 cycle or more")
+        problems.append(f"{name}: dram.latency 0; a memory with a clocked port needs 1 cycle or more")
     if dram.row_bytes or dram.turnaround_cycles:
-        problems.append("gemv: dram.row and dram.turnaround are not modelled beat by beat; remove them")
+        problems.append(f"{name}: dram.row and dram.turnaround are not modelled beat by beat; remove them")
     if problems:
         raise InputError(*problems)
 
 
 class _Walk:
-    """The evaluation: each word of the unpacker, in order, through everything behind it."""
+    """The evaluation of one tile: each word of the unpacker, in order, through everything behind it.
 
-    def __init__(self, spec: Gemv, dram: Dram, n: int, k: int, ready):
-        self.spec, self.n, self.ready = spec, n, ready
+    rows: of x, at most a tile. begin: the edge that accepts the first request. is_last: whether no tile follows; the
+    stream is then read only until the last result has left.
+    """
+
+    def __init__(self, spec: Gemv, dram: Dram, n: int, k: int, rows: int, ready, begin: int, is_last: bool):
+        self.spec, self.k, self.ready, self.begin, self.is_last = spec, k, ready, begin, is_last
+        self.rows, self.results = rows, n * rows
         self.shape = shape = spec.shape(n, k)
-        self.channel, self.unpack = Channel(dram), Repack(spec.unpack)
+        self.channel, self.unpack = Channel(dram, begin), Repack(spec.unpack)
         self.gather = Repack(spec.gather) if spec.codec and spec.gather else None
         self.bits = shape.groups * spec.interleave * shape.row_blocks * spec.step_bits
         self.tail = spec.tail_bits(k)
-        self.beats, self.asked = 0, -1  # beats asked for, edge of the last
-        self.popped: deque[int] = deque([-1], maxlen=spec.fifo)  # edges at which the latest beats left the FIFO
+        self.beats, self.asked = 0, begin - 1  # beats asked for, edge of the last
+        self.popped: deque[int] = deque([begin - 1], maxlen=spec.fifo)  # edges at which the latest left the FIFO
         self.group_steps = spec.interleave * spec.columns(k)
-        self.steps, self.issued = 0, -1
+        self.steps, self.issued = 0, begin - 1
         self.entries: list[int] = []  # edges at which a result slot came free
-        self.taken, self.sent = 0, -1  # results delivered; edge of the last
+        self.taken, self.sent = 0, begin - 1  # results delivered; edge of the last
         self.first_issue = self.input_waits = self.slot_waits = 0
+        self.worked = 0, 0  # steps up to the last that a result needs, and its edge
         self.decoded = [0, 0, 0]  # words, first edge, last edge
         self.turned = 0  # rows written to the turn
         self.banks: list[int] = []  # edges of each bank's last read
 
-    def run(self) -> GemvRun:
-        """Walk until the last result has left."""
+    def run(self) -> None:
+        """Walk until the last result has left and, unless this is the last tile, all of the stream is read."""
         words = self._seed_words() if self.spec.codec else self._block_words()
         for _ in words:
-            if self.taken >= self.n:
+            if self.is_last and self.taken >= self.results:
                 break
-        cycles = self.sent + 1
-        return GemvRun(cycles, self.channel.q, self._accounts(cycles))
+
+    @property
+    def end(self) -> int:
+        """The edge after that of the last result."""
+        return self.sent + 1
+
+    def next_begin(self, rows: int) -> int:
+        """The edge that accepts the first request of the next tile, which has that many rows of x."""
+        loaded = self.sent + rows * self.spec.x_blocks(self.k)
+        idle = max(self.sent, self.popped[-1]) + 2  # the last result and the last beat are seen to have left, then busy
+        return max(loaded + 1, idle) + 1
 
     # -- memory to unpacker ----------------------------------------------------------------------
 
@@ -267,27 +313,32 @@ class _Walk:
 
     def _issue(self, offered: int) -> int:
         """The edge at which a block of each dot unit is issued; where it ends rows, their results are delivered."""
-        if self.taken >= self.n:  # what only fills the last group
+        spec, fills = self.spec, self.taken >= self.results  # fills: it only fills the last group
+        if fills and self.is_last:
             return offered
-        spec = self.spec
         ready = max(offered, self.issued + 1)
         edge, ends = ready, self.steps % self.group_steps >= self.group_steps - spec.interleave
         if ends and len(self.entries) >= spec.results:
             edge = max(edge, self.entries[len(self.entries) - spec.results] + 1)
-        if self.steps:
+        if not self.steps:
+            self.first_issue = edge
+        elif not fills:
             self.input_waits += ready - self.issued - 1
             self.slot_waits += edge - ready
-        else:
-            self.first_issue = edge
         self.steps, self.issued = self.steps + 1, edge
+        if not fills:
+            self.worked = self.steps, edge
         if ends:
             self._deliver(edge + spec.result_latency)
         return edge
 
     def _deliver(self, entered: int) -> None:
+        if self.taken >= self.results:  # rows of zeros never leave; once all others have, there is room for them
+            self.entries.append(self.sent)
+            return
         edge = max(entered, self.sent)
-        for _ in range(self.spec.dot_units):
-            if self.taken < self.n:
+        for _ in range(self.spec.dot_units * self.rows):
+            if self.taken < self.results:
                 edge += 1
                 while self.ready and not self.ready(edge):
                     edge += 1
@@ -297,36 +348,43 @@ class _Walk:
     # -- accounts ------------------------------------------------------------------------------------
 
     def _count_decoded(self, edge: int) -> None:
+        if self.taken >= self.results:
+            return
         if not self.decoded[0]:
             self.decoded[1] = edge
         self.decoded[0] += 1
         self.decoded[2] = edge
 
-    def _accounts(self, cycles: int) -> dict[str, dict[str, int]]:
-        """Ticks of each server by cause; each sums to the run."""
-        channel, q = self.channel, self.channel.q
-        end = cycles * q
+    def accounts(self, end: int, again: bool) -> dict[str, dict[str, int]]:
+        """Ticks of each server by cause from the tile's beginning to `end`; each sums to all of them.
+
+        Here a tick of the memory is `spec.tile` ticks, so that each row of x has its share of a step.
+        again: the tile is not the first: the stream is read, and seeds are regenerated, once more.
+        """
+        channel, q, tile, (steps, last_step) = self.channel, self.channel.q, self.spec.tile, self.worked
+        work = "reread" if again else "busy"
         accounts = {
-            "dram": {
-                "busy": channel.busy,
-                "output_blocked": channel.waited,
-                "refresh": channel.stopped,
-                "drain": end - channel.done,
-            },
+            "dram": {work: channel.busy, "output_blocked": channel.waited, "refresh": channel.stopped}
+            | self._rest(channel.done, end),
             "dot": {
-                "busy": self.steps * q,
-                "fill": self.first_issue * q,
+                "fill": (self.first_issue - self.begin) * q,
                 "waiting_input": self.input_waits * q,
                 "output_blocked": self.slot_waits * q,
-                "drain": (cycles - 1 - self.issued) * q,
-            },
+            }
+            | self._rest((last_step + 1) * q, end),
         }
         if self.decoded[0]:
             words, first, last = self.decoded
             accounts["regenerate"] = {
-                "busy": words * q,
-                "fill": first * q,
+                work: words * q,
+                "fill": (first - self.begin) * q,
                 "waiting_input": (last + 1 - first - words) * q,
-                "drain": (cycles - 1 - last) * q,
-            }
-        return {server: {c: parts.get(c, 0) for c in CAUSES} for server, parts in accounts.items()}
+            } | self._rest((last + 1) * q, end)
+        found = {server: {cause: tile * ticks for cause, ticks in parts.items()} for server, parts in accounts.items()}
+        found["dot"] |= {"busy": steps * q * self.rows, "padding": steps * q * (tile - self.rows)}
+        return found
+
+    def _rest(self, done: int, end: int) -> dict[str, int]:
+        """What a server that is done at tick `done` waits for: the last result; x and command of the next tile."""
+        result, q = self.end * self.channel.q, self.channel.q
+        return {"drain": max(0, result - done), "launch": end * q - max(result, done)}

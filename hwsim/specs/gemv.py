@@ -1,4 +1,4 @@
-"""`Gemv`, which multiplies a streamed matrix with a vector held on chip, and `Repacker`, its gearbox."""
+"""`Gemv`, which multiplies a streamed matrix by a vector held on chip; `Gemm`, by several; `Repacker`, a gearbox."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 from hwsim.errors import InputError
 from hwsim.formats.layout import Layout, StreamShape, stream_shape
@@ -84,7 +85,7 @@ class Gemv:
     results: int = None  # type: ignore[assignment]  # __post_init__ fills None
     k_max: int = 4096
 
-    FIFO_LATENCY = 2
+    FIFO_LATENCY: ClassVar[int] = 2
     """Edges from a beat's arrival in the FIFO to the first at which it can leave: memory, output register."""
 
     def __post_init__(self) -> None:
@@ -100,29 +101,42 @@ class Gemv:
             object.__setattr__(self, "decoders", -(-taken // self.parts) if self.codec else 0)
         if self.accumulator.timing.interval > 1:  # which refuses other interleaves below its loop
             least = self.accumulator.loop_latency
-            raise InputError(f"Gemv: interleave {self.interleave}; write {least} or more: its accumulators never wait")
+            raise InputError(
+                f"{self.kind}: interleave {self.interleave}; write {least} or more: its accumulators never wait"
+            )
 
     def _refused(self) -> Iterator[str]:
         if self.beat_bytes not in (4, 8, 16, 32, 64):
-            yield f"Gemv: beat_bytes {self.beat_bytes}; write 4, 8, 16, 32 or 64"
+            yield f"{self.kind}: beat_bytes {self.beat_bytes}; write 4, 8, 16, 32 or 64"
         if not 1 <= self.dot_units <= 64:
-            yield f"Gemv: dot_units {self.dot_units}; write 1 to 64"
+            yield f"{self.kind}: dot_units {self.dot_units}; write 1 to 64"
         if not 4 <= self.fifo <= 4096:
-            yield f"Gemv: fifo {self.fifo}; write 4 to 4096 beats"
+            yield f"{self.kind}: fifo {self.fifo}; write 4 to 4096 beats"
         if self.results is not None and not 1 <= self.results <= 4096:
-            yield f"Gemv: results {self.results}; write 1 to 4096"
+            yield f"{self.kind}: results {self.results}; write 1 to 4096"
         if not 32 <= self.k_max <= 1 << 20:
-            yield f"Gemv: k_max {self.k_max}; write 32 to 1048576"
+            yield f"{self.kind}: k_max {self.k_max}; write 32 to 1048576"
         x = layout(self.activations)
         if (x.kind, x.block) != ("block", 32) or not x.name.startswith("mx"):
-            yield f"Gemv: activations {self.activations}; write an MX format, for example mxint8"
+            yield f"{self.kind}: activations {self.activations}; write an MX format, for example mxint8"
         seeds = layout(self.weights).kind == "seed"
         if seeds and self.weights not in CODECS:
-            yield f"Gemv: weights {self.weights}; write one of {', '.join(CODECS)}"
+            yield f"{self.kind}: weights {self.weights}; write one of {', '.join(CODECS)}"
         if self.decoders is not None and (self.decoders < 1 if seeds else self.decoders != 0):
-            yield f"Gemv: decoders {self.decoders} with {self.weights}; write {'1 or more' if seeds else '0'}"
+            yield f"{self.kind}: decoders {self.decoders} with {self.weights}; write {'1 or more' if seeds else '0'}"
         if not seeds and layout(self.weights).block > 32:
-            yield f"Gemv: blocks of {layout(self.weights).block} weights; write a format with blocks of at most 32"
+            block = layout(self.weights).block
+            yield f"{self.kind}: blocks of {block} weights; write a format with blocks of at most 32"
+
+    @property
+    def kind(self) -> str:
+        """The name of its class, with which its errors begin."""
+        return type(self).__name__
+
+    @property
+    def tile(self) -> int:
+        """Rows of x held on chip, each of which meets every block of the weights."""
+        return 1
 
     @cached_property
     def layout(self) -> Layout:
@@ -170,8 +184,12 @@ class Gemv:
 
     @cached_property
     def x_words(self) -> int:
-        """Blocks of x that are held."""
-        return -(-self.columns_max // self.x_parts)
+        """Blocks of a row of x that are held."""
+        return self.x_blocks(self.k_max)
+
+    def x_blocks(self, k: int) -> int:
+        """Blocks of x that make a row of `k` elements, including those that only fill up a block of the stream."""
+        return -(-self.columns(k) // self.x_parts)
 
     @cached_property
     def x_parts(self) -> int:
@@ -233,3 +251,33 @@ class Gemv:
     def result_latency(self) -> int:
         """Edges from issuing a row's last block to its result's entry into the result buffer."""
         return self.dot.timing.latency + self.accumulator.timing.latency
+
+
+@dataclass(frozen=True)
+class Gemm(Gemv):
+    """Y = X W^T, `tile` rows of x at a time: a `Gemv` in which each block of weights meets all rows of x in one cycle.
+
+    There are dot_units * tile dot units: unit (d, t) multiplies the blocks of dot unit d by row t of x, and its
+    accumulator adds them in Gemv's order, so each row of y has Gemv's bits. Stream, FIFO, unpacker, decoders and
+    requantizers are Gemv's, and so are the cycles up to the results. A slot of the result buffer holds dot_units * tile
+    results; they leave one by one, row of W by row of W, for each one the rows of x in turn.
+
+    A command is for 1 to `tile` rows of x; the results of rows that it lacks are dropped where they would leave. For
+    more rows of x there is a command per tile: x is loaded again, and the whole stream is read again.
+
+    tile: rows of x held on chip. 1: a Gemv to the cycle.
+    """
+
+    tile: int = 4  # in place of the property
+
+    TILE_MAX: ClassVar[int] = 64
+    DOTS_MAX: ClassVar[int] = 1024
+    """Most dot units: dot_units * tile."""
+
+    def _refused(self) -> Iterator[str]:
+        if not 1 <= self.tile <= self.TILE_MAX:
+            yield f"{self.kind}: tile {self.tile}; write 1 to {self.TILE_MAX} rows of x"
+        elif self.dot_units * self.tile > self.DOTS_MAX:
+            most = self.DOTS_MAX // self.dot_units
+            yield f"{self.kind}: tile {self.tile} x dot_units {self.dot_units}; write a tile of {most} rows or less"
+        yield from super()._refused()

@@ -21,7 +21,7 @@ from hwsim.report.text import yaml_text
 NAMES = ["a100-sxm", "b200", "b300", "edge-mx", "gb200", "gb300", "gemmini", "h100-sxm", "h200-sxm", "h200-sxm-regen"]
 NAMES += ["h200-sxm-trtllm"]
 NAMES += ["m0", "mi210", "rtx-pro-6000", "rtx4090", "seedlm-virtex7", "tpu-v4i"]
-GEMV = ["gemv-engine"]
+GEMV = ["gemm-engine", "gemv-engine"]
 
 
 def test_the_machines_are_there():
@@ -225,6 +225,7 @@ def test_summaries_are_peak_rates():
     s = load_arch("gemv-engine").summary()
     assert (s.clock_hz, s.bytes_per_second) == (200 * 10**6, 64 * 200 * 10**6)
     assert (s.macs_per_second, s.formats) == (4 * 32 * 200 * 10**6, (("seedlm4", "mxint8"),))
+    assert load_arch("gemm-engine").summary().macs_per_second == 8 * s.macs_per_second
 
 
 def test_bandwidth_less_refresh():

@@ -1,4 +1,4 @@
-"""Cases of the GEMV unit: a machine, a shape, a sink, and the data with the y that must come out."""
+"""Cases of GEMV and GEMM units: a machine, a shape, a sink, and the data with the y that must come out."""
 
 import random
 from dataclasses import asdict, dataclass
@@ -15,7 +15,7 @@ from hwsim.sim.beats import run_gemv
 
 @dataclass(frozen=True)
 class Case:
-    """One matrix-vector product. machine: the text of a GEMV machine; seed: of the data and the sink.
+    """One GEMM. machine: the text of a GEMV or GEMM machine; seed: of the data and the sink; m: rows of x.
 
     p_ready: chance that the sink takes a result at an edge, in spells of a few edges; 1: always.
     late, phase: a mutant's memory: cycles of latency too many, edges by which its refresh comes late.
@@ -28,10 +28,11 @@ class Case:
     p_ready: float = 1.0
     late: int = 0
     phase: int = 0
+    m: int = 1
 
     @cached_property
     def arch(self):
-        """The engine machine."""
+        """The machine."""
         return load_arch_text(self.machine)
 
     def sink(self):
@@ -52,7 +53,13 @@ class Case:
     def predicted(self) -> int:
         """Cycles by the simulator, which knows nothing of `late` and `phase`."""
         ready = None if self.p_ready == 1 else self.sink()
-        return run_gemv(self.arch.gemv, self.arch.dram, self.n, self.k, ready).cycles
+        return run_gemv(self.arch.gemv, self.arch.dram, self.n, self.k, ready, self.m).cycles
+
+    @property
+    def tiles(self) -> list[int]:
+        """Rows of x in each tile."""
+        whole, rest = divmod(self.m, self.arch.gemv.tile)
+        return [self.arch.gemv.tile] * whole + [rest] * bool(rest)
 
     def plain(self) -> dict:
         """For a file."""
@@ -61,9 +68,9 @@ class Case:
 
 @dataclass(frozen=True)
 class Data:
-    """x: records in order. beats: the engine stream in beats. y: float32 bits, one per row."""
+    """x: the records of each row. beats: the weight stream in beats. y: float32 bits in the order of leaving."""
 
-    x: list[int]
+    x: list[list[int]]
     beats: list[int]
     y: list[int]
 
@@ -72,16 +79,20 @@ def data_of(case: Case) -> Data:
     """Random data: magnitudes over many powers of two, zeros, now and then NaN."""
     spec, draw = case.arch.gemv, np.random.default_rng(case.seed)
     padded = spec.columns(case.k) * spec.dot.lanes
-    x = np.zeros((1, padded))
-    x[:, : case.k] = draw.normal(size=case.k) * 2.0 ** draw.integers(-4, 4, case.k)
+    x = np.zeros((case.m, padded))
+    x[:, : case.k] = draw.normal(size=(case.m, case.k)) * 2.0 ** draw.integers(-4, 4, (case.m, case.k))
     x_code = get_format(spec.activations).encode(x.astype(np.float32))
     w_code, w_dot = _seeds(case, draw, padded) if spec.codec else _blocks(case, draw, padded)
-    y = formats.matmul(x_code, w_dot, tensor_scale=False)[0]
+    y = formats.matmul(x_code, w_dot, tensor_scale=False)
     if spec.weights == "int8":
         y = np.ldexp(y, spec.dot.b.quantum_exponent)  # see `Gemv`
     stream = formats.stream(w_code, spec.dot_units, spec.interleave, spec.beat_bytes)
-    return Data(_words(x_code.to_bytes(), x_code.format.layout.record_bits // 8), _words(stream, spec.beat_bytes),
-                [int(bits) for bits in y.view(np.uint32)])  # fmt: skip
+    records = _words(x_code.to_bytes(), x_code.format.layout.record_bits // 8)
+    each, first, leaving = len(records) // case.m, 0, []
+    for rows in case.tiles:  # of a tile: row of W by row of W, for each the rows of x
+        leaving += [int(bits) for column in y[first : first + rows].T.copy() for bits in column.view(np.uint32)]
+        first += rows
+    return Data([records[i : i + each] for i in range(0, len(records), each)], _words(stream, spec.beat_bytes), leaving)
 
 
 def _words(stored: bytes, size: int) -> list[int]:

@@ -9,16 +9,19 @@ pytest.importorskip("cocotb_tools", reason="pip install 'hwsim[rtl]'")
 
 from tests.rtl.gemv_cases import Case
 from tests.rtl.gemv_run import predict, run_rtl
-from tests.verification.cosim_grid import ENGINES, grid
+from tests.verification.cosim_grid import ENGINES, GEMM_NUMBERS, GEMMS, grid
 
 ALL_BANK = {"kind": "all_bank", "period": "97 cycle", "stall": "13 cycle"}
 
 
 def machine(engine: dict, beat: int, bandwidth: str, latency: int, refresh=None) -> str:
-    """The text of an engine machine."""
+    """The text of a GEMV machine, or of a GEMM machine where the engine has a tile."""
     dram = {"bandwidth": f"{bandwidth} B/cycle", "latency": f"{latency} cycle", "beat": f"{beat} B"}
     dram |= {"capacity": "1 GB", "refresh": refresh or {"kind": "none"}}
-    return json.dumps({"name": "e", "description": "d", "clock": "100 MHz", "dram": dram, "gemv": engine})
+    return json.dumps(
+        {"name": "e", "description": "d", "clock": "100 MHz", "dram": dram}
+        | {"gemm" if "tile" in engine else "gemv": engine}
+    )
 
 
 def agree(cases, tmp_path, monkeypatch) -> list[int]:
@@ -26,7 +29,7 @@ def agree(cases, tmp_path, monkeypatch) -> list[int]:
     predicted = predict(cases, tmp_path)
     found = run_rtl(cases, tmp_path, monkeypatch)
     for case, one in zip(cases, found, strict=True):
-        assert (one["rows"], one["wrong"], one["beats"]) == (case.n, [], one["beats_stored"])
+        assert (one["rows"], one["wrong"], one["beats"]) == (case.m * case.n, [], one["beats_stored"])
     return [one["cycles"] - cycles for one, cycles in zip(found, predicted, strict=True)]
 
 
@@ -65,3 +68,16 @@ def test_every_grid_is_what_the_page_promises(seed):
     assert min(kinds.count(kind) for kind in ("starved", "balanced", "compute")) >= 20
     assert sum(d.uneven for d in drawn) >= 10 and sum(not d.disturbed for d in drawn) >= 20
     assert len({d.case.arch.gemv for d in drawn}) == len(ENGINES) <= 10
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_grid_of_gemms_is_what_the_page_promises(seed):
+    drawn = list(grid(seed, GEMM_NUMBERS))
+    kinds = [d.kind for d in drawn]
+    assert len(drawn) >= 60 and min(kinds.count(kind) for kind in ("starved", "balanced", "compute")) >= 20
+    assert kinds.count("sink") >= 4 and sum(d.uneven for d in drawn) >= 10
+    assert {d.case.arch.gemv for d in drawn} == set(GEMMS)
+    assert (
+        sum(len(d.case.tiles) > 1 for d in drawn) >= 20
+        and sum(d.case.m % d.case.arch.gemv.tile > 0 for d in drawn) >= 20
+    )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hwsim.arch.memory import Dram, Refresh
 from hwsim.errors import InputError
 from hwsim.sim.beats import run_gemv
-from hwsim.specs import Gemv
+from hwsim.specs import Gemm, Gemv
 from tests.rtl.gemv_memory import Memory
 
 
@@ -50,28 +50,42 @@ class Turn:
         self.written, self.read = self.written + enters, self.read + leaves
 
 
-def stepped(spec: Gemv, dram: Dram, n: int, k: int, ready=None) -> int:
-    """Cycles, from the step functions of `hwsim.timing`, every unit at every edge."""
-    shape, columns = spec.shape(n, k), spec.columns(k)
-    beats = shape.groups * shape.group_beats
-    tail = spec.interleave * shape.row_blocks * spec.step_bits - (shape.group_beats - 1) * spec.beat_bits
-    memory, fifo, unpack = Memory(dram, list(range(beats))), Fifo(), spec.unpack.cycle_model()
-    decoder = spec.decoder.cycle_model() if spec.codec else None
-    requantizer = spec.requantizer.cycle_model() if spec.codec else None
-    gather = spec.gather.cycle_model() if spec.codec and spec.gather else None
-    asked = flying = left = issued = promised = sent = lane = 0
-    turn = Turn(spec) if spec.parts > 1 else None
-    behind = deque()  # edges at which results enter their slots
-    filled, edge = 0, -1
-    while sent < n:
-        edge += 1
-        asks = asked < beats and flying < spec.fifo
+class Engine:
+    """A unit with a command for `rows` rows of x, every part at every edge, by the step functions of `hwsim.timing`."""
+
+    def __init__(self, spec: Gemv, memory: Memory, n: int, k: int, rows: int, ready):
+        self.spec, self.memory, self.rows, self.ready = spec, memory, rows, ready
+        shape = spec.shape(n, k)
+        self.n, self.columns, self.group_beats = n, spec.columns(k), shape.group_beats
+        self.beats = shape.groups * shape.group_beats
+        self.tail = spec.interleave * shape.row_blocks * spec.step_bits - (shape.group_beats - 1) * spec.beat_bits
+        self.fifo, self.unpack = Fifo(), spec.unpack.cycle_model()
+        self.decoder = spec.decoder.cycle_model() if spec.codec else None
+        self.requantizer = spec.requantizer.cycle_model() if spec.codec else None
+        self.gather = spec.gather.cycle_model() if spec.codec and spec.gather else None
+        self.turn = Turn(spec) if spec.parts > 1 else None
+        self.asked = self.flying = self.left = self.issued = self.promised = self.sent = self.filled = 0
+        self.lane = self.row_of_x = 0
+        self.behind = deque()  # edges at which results enter their slots
+        self.busy = True
+
+    @property
+    def finished(self) -> bool:
+        """Whether all rows of y have left."""
+        return self.sent == self.n
+
+    def edge(self, edge: int) -> None:
+        """One edge."""
+        spec, memory, fifo, unpack = self.spec, self.memory, self.fifo, self.unpack
+        decoder, requantizer, gather, turn = self.decoder, self.requantizer, self.gather, self.turn
+        stops = self.finished and self.left == self.beats
+        asks = self.busy and self.asked < self.beats and self.flying < spec.fifo
         arrives = memory.offer(edge)
         beat = fifo.register
 
         # Ready runs against the stream: results, issue, requantizers, gather, decoders, unpacker.
-        ends = issued // spec.interleave % columns == columns - 1
-        issue_ready = not ends or promised < spec.results
+        ends = self.issued // spec.interleave % self.columns == self.columns - 1
+        issue_ready = not ends or self.promised < spec.results or self.finished
         if spec.codec:
             from_requantizer = turn.in_ready if turn else issue_ready
             into_requantizer = requantizer.in_ready(from_requantizer)
@@ -81,12 +95,11 @@ def stepped(spec: Gemv, dram: Dram, n: int, k: int, ready=None) -> int:
         else:
             unpack_ready, offered = issue_ready, unpack.out_valid
         issues = offered and issue_ready
-        sends = filled > 0 and (ready is None or ready(edge))
+        sends = self.filled > 0 and not self.finished and (self.ready is None or self.ready(edge))
 
-        last_in_group = (left + 1) % shape.group_beats == 0
-        bits = tail if last_in_group else spec.beat_bits
-        word = unpack.out_valid
-        beat_leaves = unpack.step(beat is not None, unpack_ready, bits, left == beats - 1).in_ready and beat is not None
+        bits = self.tail if (self.left + 1) % self.group_beats == 0 else spec.beat_bits
+        word, is_last = unpack.out_valid, self.left == self.beats - 1
+        leaves = unpack.step(beat is not None, unpack_ready, bits, is_last).in_ready and beat is not None
         if spec.codec:
             decoded = decoder.out_valid
             decoder.step(word, after_decoder)
@@ -100,23 +113,47 @@ def stepped(spec: Gemv, dram: Dram, n: int, k: int, ready=None) -> int:
 
         # The edge.
         if asks:
-            memory.request(edge, asked)
+            memory.request(edge, self.asked)
         if arrives is not None:
             memory.take()
-        fifo.edge(arrives, beat_leaves)
-        if behind and behind[0] == edge:
-            behind.popleft()
-            filled += 1
+        fifo.edge(arrives, leaves)
+        if self.behind and self.behind[0] == edge:
+            self.behind.popleft()
+            self.filled += 1
         if issues and ends:
-            behind.append(edge + spec.result_latency)
-            promised += 1
+            self.behind.append(edge + spec.result_latency)
+            self.promised += 1
         if sends:
-            sent += 1
-            lane = (lane + 1) % spec.dot_units
-            filled -= lane == 0
-            promised -= lane == 0
-        asked, flying, left, issued = asked + asks, flying + asks - beat_leaves, left + beat_leaves, issued + issues
-    return edge + 1
+            self.row_of_x = (self.row_of_x + 1) % self.rows
+        if sends and self.row_of_x == 0:
+            self.sent += 1
+            self.lane = (self.lane + 1) % spec.dot_units
+            self.filled -= self.lane == 0
+            self.promised -= self.lane == 0
+        self.asked, self.flying = self.asked + asks, self.flying + asks - leaves
+        self.left, self.issued = self.left + leaves, self.issued + issues
+        self.busy = self.busy and not stops
+
+
+def stepped(spec: Gemv, dram: Dram, n: int, k: int, ready=None, m: int = 1) -> int:
+    """Cycles: a command per tile of x; before each but the first, x is loaded, a block of 32 elements per edge."""
+    memory = Memory(dram, list(range(spec.shape(n, k).groups * spec.shape(n, k).group_beats)))
+    blocks = -(-spec.columns(k) * spec.dot.lanes // 32)
+    rows = [min(spec.tile, m - first) for first in range(0, m, spec.tile)]
+    engine, edge = Engine(spec, memory, n, k, rows.pop(0), ready), -1
+    while True:
+        while not engine.finished:
+            edge += 1
+            engine.edge(edge)
+        if not rows:
+            return edge + 1
+        loads, command = blocks * rows[0], False
+        while not command:
+            edge += 1
+            command = not loads and not engine.busy
+            loads -= loads > 0
+            engine.edge(edge)
+        engine = Engine(spec, memory, n, k, rows.pop(0), ready)
 
 
 refreshes = st.sampled_from(
@@ -124,8 +161,10 @@ refreshes = st.sampled_from(
      Refresh("spread", Fraction(50), Fraction(3))]
 )  # fmt: skip
 machines = st.tuples(st.fractions(Fraction(1, 3), 3, max_denominator=7), st.integers(1, 60), refreshes)
+tiles = st.integers(1, 5)
 block_engines = st.builds(
-    Gemv,
+    Gemm,
+    tile=tiles,
     weights=st.sampled_from(["mxint8", "mxfp4_e2m1", "nvfp4", "mx9", "int8", "mxfp6_e3m2"]),
     beat_bytes=st.sampled_from([4, 8, 16, 32, 64]),
     dot_units=st.integers(1, 5),
@@ -134,7 +173,8 @@ block_engines = st.builds(
     results=st.integers(1, 40),
 )
 seed_engines = st.builds(
-    Gemv,
+    Gemm,
+    tile=tiles,
     weights=st.sampled_from(["seedlm4", "seedlm3"]),
     target=st.sampled_from(["mxint8", "mxfp4_e2m1"]),
     beat_bytes=st.sampled_from([4, 16, 64]),
@@ -148,13 +188,15 @@ sinks = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.one_of(block_engines, seed_engines), machines, st.integers(1, 70), st.integers(1, 200), sinks)
-def test_walk_equals_steps(spec, machine, n, k, sink):
+@settings(max_examples=100, deadline=None)
+@given(
+    st.one_of(block_engines, seed_engines), machines, st.integers(1, 70), st.integers(1, 200), sinks, st.integers(1, 12)
+)
+def test_walk_equals_steps(spec, machine, n, k, sink, m):
     ratio, latency, refresh = machine
     dram = Dram(spec.beat_bytes * ratio, latency, spec.beat_bytes, 1 << 30, refresh)
-    run = run_gemv(spec, dram, n, k, sink)
-    assert run.cycles == stepped(spec, dram, n, k, sink)
+    run = run_gemv(spec, dram, n, k, sink, m)
+    assert run.cycles == stepped(spec, dram, n, k, sink, m)
     for server, causes in run.lost.items():
         assert sum(causes.values()) == run.cycles * run.ticks, server
         assert min(causes.values()) >= 0, (server, causes)

@@ -1,7 +1,8 @@
-"""`make cosim`: matrix-vector products in RTL beside the cycles that the simulator predicted; reports/rtl_agreement.md.
+"""`make cosim`: GEMMs in RTL beside the cycles that the simulator predicted; reports/rtl_agreement.md.
 
-All predictions are computed and written before the first RTL is made. Two grids are drawn, from SEED and SEED + 1; the
-second one runs on the same RTL, and the page has its summary. The page of another SEED goes to build/.
+All predictions are computed and written before the first RTL is made. Two grids of matrix-vector products are drawn,
+from SEED and SEED + 1; the second one runs on the same RTL, and the page has its summary. A third is of GEMMs with
+several rows of x. The page of another SEED goes to build/.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from hwsim.arch import arch_config, load_arch
 from tests.rtl.gemv_cases import Case
-from tests.verification.cosim_grid import grid
+from tests.verification.cosim_grid import GEMM_NUMBERS, grid
 from tests.verification.cosim_jobs import SIMULATOR, Job, grid_jobs, in_order, mutants, run
 from tests.verification.cosim_page import Grid, write_page
 
@@ -36,19 +37,22 @@ def main() -> int:
     options = parser.parse_args()
     folder = ROOT / "build" / "cosim"
     first, second = list(grid(options.seed)), list(grid(options.seed + 1))
-    wrong = mutants(first)
+    gemms = list(grid(options.seed, GEMM_NUMBERS))
+    wrong, wrong_gemms = mutants(first), mutants(gemms, GEMM_NUMBERS[0])
     big = {decoders: Job(f"seedlm4_{decoders}", (experiment(decoders),)) for decoders in EXPERIMENT}
-    jobs = [*big.values(), *grid_jobs(first + second), *dict.fromkeys(each.job for each in wrong)]
+    jobs = [*big.values(), *grid_jobs(first + second + gemms)]
+    jobs += dict.fromkeys(each.job for each in wrong + wrong_gemms)
     found = run(jobs, folder, options.jobs)
     both = in_order(first + second, found)
     grids = [
         Grid(options.seed, first, both[: len(first)]),
         Grid(options.seed + 1, second, both[len(first) :]),
     ]
-    seen = [each.of(found) for each in wrong]
+    seen, seen_gemms = ([each.of(found) for each in each_wrong] for each_wrong in (wrong, wrong_gemms))
+    several = Grid(options.seed, gemms, in_order(gemms, found))
     results = {decoders: found[job.name][0] for decoders, job in big.items()}
     out = ROOT / "reports" if options.seed == 0 else folder
-    good = write_page(out, SIMULATOR, grids, seen, results)
+    good = write_page(out, SIMULATOR, grids, several, seen, seen_gemms, results)
     print(f"{out / 'rtl_agreement.md'}: {'every figure is reached' if good else 'A FIGURE IS MISSED'}")
     return 0 if good else 1
 

@@ -1,12 +1,12 @@
-"""The random matrix-vector products of `make cosim`: GEMV units, and cases of three kinds on each."""
+"""The random GEMMs of `make cosim`: GEMV and GEMM units, and cases of three kinds on each."""
 
 import json
 import random
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 
-from hwsim.specs import Gemv
+from hwsim.specs import Gemm, Gemv
 from tests.rtl.gemv_cases import Case
 
 CASES_EACH = 4  # of a kind and GEMV unit
@@ -24,6 +24,18 @@ ENGINES = (
 )
 """One elaboration each: formats, beats of 4 to 64 bytes, one or two dot units, deep and shallow FIFOs."""
 
+GEMMS = (
+    Gemm("mxfp4_e2m1", "mxfp4_e2m1", 32, fifo=12, results=15, k_max=512, tile=4),
+    Gemm("mxfp6_e2m3", "mxfp8_e4m3", 64, dot_units=2, fifo=9, results=20, k_max=512, tile=2),
+    Gemm("nvfp4", "mxint8", 16, fifo=6, k_max=512, tile=3),
+    Gemm("seedlm4", "mxfp4_e2m1", 32, decoders=3, target="mxfp4_e2m1", fifo=24, k_max=512, tile=3),
+    Gemm("seedlm3", "mxfp4_e2m1", 32, decoders=3, target="mxfp4_e2m1", fifo=7, k_max=512, tile=2),
+)
+"""Units of several rows of x, numbered behind `ENGINES`."""
+
+SPECS = (*ENGINES, *GEMMS)
+GEMM_NUMBERS = range(len(ENGINES), len(SPECS))
+
 MUTATED = 4
 """The unit with cases that wait for the sink, and of which mutants are made: little FIFO, two dot units."""
 
@@ -33,7 +45,7 @@ RATIOS = {"starved": (1.2, 3), "balanced": (0.93, 1.07), "compute": (0.4, 0.85)}
 
 @dataclass(frozen=True)
 class Drawn:
-    """A case of the grid. engine: the number of its unit."""
+    """A case of the grid. engine: the number of its unit in `SPECS`."""
 
     engine: int
     case: Case
@@ -45,7 +57,7 @@ class Drawn:
         shape = spec.shape(self.case.n, self.case.k)
         round_trip = dram.latency_cycles + spec.beat_bytes / dram.bytes_per_cycle + spec.FIFO_LATENCY
         beat = max(Fraction(1), spec.beat_bytes * (1 + refresh_share(dram)) / dram.bytes_per_cycle)
-        return shape.groups * shape.group_beats * max(beat, round_trip / spec.fifo)
+        return len(self.case.tiles) * shape.groups * shape.group_beats * max(beat, round_trip / spec.fifo)
 
     @property
     def compute(self) -> Fraction:
@@ -53,12 +65,17 @@ class Drawn:
         spec, case = self.case.arch.gemv, self.case
         steps = spec.interleave * spec.columns(case.k)
         words = Fraction(steps * spec.step_bits, spec.parts * spec.unpack.bits_out)
-        return spec.shape(case.n, case.k).groups * max(Fraction(steps), words)
+        return len(case.tiles) * spec.shape(case.n, case.k).groups * max(Fraction(steps), words)
+
+    @property
+    def results(self) -> int:
+        """Elements of y."""
+        return self.case.m * self.case.n
 
     @property
     def sink(self) -> float:
         """Cycles that the sink needs, on average."""
-        return self.case.n / self.case.p_ready
+        return self.results / self.case.p_ready
 
     @property
     def ratio(self) -> Fraction:
@@ -76,9 +93,9 @@ class Drawn:
 
     @property
     def uneven(self) -> bool:
-        """Whether zero rows or zeros at the end of K fill a group or a block."""
-        spec = self.case.arch.gemv
-        return bool(self.case.n % spec.group_rows or self.case.k % (spec.dot.lanes * spec.parts))
+        """Whether zero rows or zeros at the end of K fill a group, a block or a tile."""
+        spec, case = self.case.arch.gemv, self.case
+        return bool(case.n % spec.group_rows or case.k % (spec.dot.lanes * spec.parts) or case.m % spec.tile)
 
     @property
     def disturbed(self) -> bool:
@@ -99,12 +116,12 @@ def beat_cycles(spec: Gemv) -> Fraction:
 
 
 def machine_text(spec: Gemv, bandwidth: Fraction, latency: int, refresh: dict) -> str:
-    """A GEMV machine around `spec`."""
-    fields = "weights activations dot_units interleave decoders target fifo results k_max"
-    engine = {name: getattr(spec, name) for name in fields.split()}
+    """A GEMV or GEMM machine around `spec`."""
+    engine = {field.name: getattr(spec, field.name) for field in fields(spec) if field.name != "beat_bytes"}
     dram = {"bandwidth": f"{float(bandwidth)} B/cycle", "latency": f"{latency} cycle", "beat": f"{spec.beat_bytes} B"}
     dram |= {"capacity": "1 GB", "refresh": refresh}
-    return json.dumps({"name": "grid", "description": "drawn", "clock": "100 MHz", "dram": dram, "gemv": engine})
+    part = spec.kind.lower()
+    return json.dumps({"name": "grid", "description": "drawn", "clock": "100 MHz", "dram": dram, part: engine})
 
 
 def drawn_machine(draw: random.Random, spec: Gemv, kind: str) -> str:
@@ -123,14 +140,17 @@ def drawn_machine(draw: random.Random, spec: Gemv, kind: str) -> str:
 
 
 def drawn_case(draw: random.Random, number: int, kind: str) -> Drawn:
-    """A case of the kind. One to four groups of rows, up to 512 elements per row."""
-    spec = ENGINES[number]
+    """A case of the kind. One to four groups of rows, up to 512 elements per row, up to three tiles of x."""
+    spec = SPECS[number]
     while True:
         machine = drawn_machine(draw, spec, "compute" if kind == "sink" else kind)
         n = draw.randint(1, 4) * spec.group_rows - draw.choice([0, draw.randint(0, spec.group_rows - 1)])
         k = draw.choice([32 * draw.randint(1, 16), draw.randint(1, 512)])
         p_ready = draw.choice([0.3, 0.6, 0.9]) if draw.random() < 0.25 else 1.0
-        drawn = Drawn(number, Case(machine, n, k, draw.getrandbits(30), p_ready))
+        seed, m = draw.getrandbits(30), 1
+        if spec.tile > 1:
+            m = spec.tile if draw.random() < 0.2 else draw.randint(1, 3 * spec.tile)
+        drawn = Drawn(number, Case(machine, n, k, seed, p_ready, m=m))
         if drawn.kind == kind:
             return drawn
 
@@ -140,9 +160,9 @@ def grid(seed: int, engines: Iterable[int] | None = None, each: int = CASES_EACH
     compute too. About a third has refresh, a quarter a sink that stalls. Last, `each` that wait for the sink."""
     draw = random.Random(seed)
     for number in range(len(ENGINES)) if engines is None else engines:
-        kinds = list(RATIOS) if beat_cycles(ENGINES[number]) > Fraction(5, 4) else ["starved"]
+        kinds = list(RATIOS) if beat_cycles(SPECS[number]) > Fraction(5, 4) else ["starved"]
         for i in range(each * len(kinds)):
             yield drawn_case(draw, number, kinds[i % len(kinds)])
-        if number == MUTATED:
+        if number in (MUTATED, GEMM_NUMBERS[0]):
             apart = random.Random(f"sink {seed}")
             yield from (drawn_case(apart, number, "sink") for _ in range(each))

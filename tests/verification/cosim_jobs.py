@@ -1,4 +1,4 @@
-"""Matrix-vector products on GEMV units as RTL, and the cycles predicted for each; mutants of both."""
+"""GEMMs on GEMV and GEMM units as RTL, and the cycles predicted for each; mutants of both."""
 
 import json
 import multiprocessing
@@ -16,7 +16,7 @@ from hwsim.specs import Gemv
 from rtl.gemv import GemvUnit
 from tests.rtl.gemv_cases import Case
 from tests.rtl.gemv_run import run_rtl
-from tests.verification.cosim_grid import ENGINES, MUTATED, Drawn
+from tests.verification.cosim_grid import MUTATED, SPECS, Drawn
 
 SIMULATOR = os.environ.get("HWSIM_RTL_SIM", "verilator")
 """For so many cycles four times as fast as Icarus."""
@@ -37,7 +37,7 @@ class Mutant(NamedTuple):
 
 @dataclass(frozen=True)
 class Job:
-    """Products on one elaboration. built: the spec of the RTL; None: that of the cases' machine."""
+    """GEMMs on one elaboration. built: the spec of the RTL; None: that of the cases' machine."""
 
     name: str
     cases: tuple[Case, ...]
@@ -68,17 +68,17 @@ class Wrong:
         return Mutant(self.name, self.numbers, found[self.job.name][self.first :][: len(self.numbers)])
 
 
-def mutants(drawn: list[Drawn]) -> list[Wrong]:
-    """The cases of the grid on one unit, each time with one thing wrong beside the simulator.
+def mutants(drawn: list[Drawn], number: int = MUTATED) -> list[Wrong]:
+    """The cases of the grid on unit `number`, each time with one thing wrong beside the simulator.
 
     Refresh that comes late is run where there is refresh.
     """
-    spec, mine = ENGINES[MUTATED], [i for i, d in enumerate(drawn) if d.engine == MUTATED]
+    spec, mine = SPECS[number], [i for i, d in enumerate(drawn) if d.engine == number]
     cases = {i: drawn[i].case for i in mine}
     refreshed = [i for i in mine if cases[i].arch.dram.refresh.kind != "none"]
     late = [replace(cases[i], late=1) for i in mine] + [replace(cases[i], phase=1) for i in refreshed]
-    memory = Job("mutant_memory", tuple(late))
-    fifo = Job("mutant_fifo", tuple(cases.values()), replace(spec, fifo=spec.fifo - 1))
+    memory = Job(f"mutant_memory{number}", tuple(late))
+    fifo = Job(f"mutant_fifo{number}", tuple(cases.values()), replace(spec, fifo=spec.fifo - 1))
     return [
         Wrong("memory latency 1 cycle longer", mine, memory),
         Wrong("refresh 1 cycle later", refreshed, memory, len(mine)),
@@ -99,7 +99,7 @@ def run(jobs: list[Job], folder: Path, workers: int) -> dict[str, list[dict]]:
             found[job.name] = [{"predicted": p, **r} for p, r in zip(predicted[job.name], results, strict=True)]
             errors = [abs(one["cycles"] - one["predicted"]) for one in found[job.name]]
             cycles = sum(one["cycles"] for one in results)
-            shown = f"{len(results)} products, {cycles:,} cycles, largest error {max(errors)}, {seconds:.0f} s"
+            shown = f"{len(results)} GEMMs, {cycles:,} cycles, largest error {max(errors)}, {seconds:.0f} s"
             print(f"{job.name}: {shown}", flush=True)
             (folder / "found.json").write_text(json.dumps(found))
     return found

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections import Counter
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -11,8 +12,9 @@ import hwsim
 from hwsim.arch import load_arch
 from hwsim.files.whole import write_whole
 from hwsim.sim.beats import run_gemv
+from hwsim.specs import Gemv
 from hwsim.workload import load_model
-from tests.verification.cosim_grid import ENGINES, Drawn
+from tests.verification.cosim_grid import ENGINES, GEMM_NUMBERS, GEMMS, Drawn
 from tests.verification.cosim_jobs import Mutant
 from tests.workload.language.shapes import lower
 
@@ -57,23 +59,25 @@ def opening(seed: int, simulator: str) -> str:
 `make cosim{f" SEED={seed}" if seed else ""}`, hwsim {hwsim.__version__}, grids of seed {seed} and {seed + 1}; RTL on
 {simulator.capitalize()}; {tools}.
 
-The unit is `specs.Gemv`: the simulator counts its cycles beat by beat (`hwsim gemm` on a GEMV machine),
-`rtl/gemv.py` generates its RTL from the same object, and the bench's memory is driven by the same machine with its own
-code. Every prediction is on disk before the first Verilog of the run is written. Edge 0 accepts the first memory
-request (x is loaded before); cycles = the edge that accepts the last result + 1. y is compared bit by bit with
+The units are `specs.Gemv` and `specs.Gemm`: the simulator counts their cycles beat by beat (`hwsim gemm` on a GEMV or
+GEMM machine), `rtl/gemv.py` generates their RTL from the same object, and the bench's memory is driven by the same
+machine with its own code. Every prediction is on disk before the first Verilog of the run is written. Edge 0 accepts
+the first memory request (x is loaded before); cycles = the edge that accepts the last result + 1; between two tiles x
+is loaded, a block per cycle. y is compared bit by bit with
 `formats.matmul(..., accumulate="fp32")` (int8: a 64th of it). How ready the sink of y is at each edge is part of a
 case, known to both."""
 
 
-def engines_table() -> str:
-    """What was built."""
+def engines_table(specs: Sequence[Gemv], first: int = 0) -> str:
+    """What was built; the units' numbers begin at `first`."""
     header = ["unit", "weights x activations", "beat", "dot units", "interleave", "decoders", "FIFO", "results"]
-    rows = []
-    for number, e in enumerate(ENGINES):
+    tiles, rows = any(e.tile > 1 for e in specs), []
+    for number, e in enumerate(specs, first):
         decoders = f"{e.decoders} to {e.target}" if e.codec else "-"
         formats = f"{e.weights} x {e.activations}"
-        rows.append([f"{number}", formats, f"{e.beat_bytes} B", e.dot_units, e.interleave, decoders, e.fifo, e.results])
-    return markdown(header, rows)
+        row = [f"{number}", formats, f"{e.beat_bytes} B", e.dot_units, e.interleave, decoders, e.fifo, e.results]
+        rows.append([*row, e.tile] if tiles else row)
+    return markdown([*header, "tile of x"] if tiles else header, rows)
 
 
 KINDS = {
@@ -89,7 +93,7 @@ def parts_of(grid: Grid) -> dict[str, tuple[int, list[int]]]:
     drawn = list(enumerate(grid.drawn))
     asked = {"starved": 20, "balanced": 20, "compute": 20, "sink": 0}
     found = {KINDS[kind]: (least, [i for i, d in drawn if d.kind == kind]) for kind, least in asked.items()}
-    found["N or K no multiple of group or block"] = 10, [i for i, d in drawn if d.uneven]
+    found["M, N or K no multiple of tile, group or block"] = 10, [i for i, d in drawn if d.uneven]
     found["no refresh, sink always ready"] = 0, [i for i, d in drawn if not d.disturbed]
     found["refresh windows or a sink that stalls"] = 0, [i for i, d in drawn if d.disturbed]
     return found | {"all": (60, list(range(len(drawn))))}
@@ -98,7 +102,7 @@ def parts_of(grid: Grid) -> dict[str, tuple[int, list[int]]]:
 def reached(grid: Grid) -> bool:
     """Whether the grid is as large as was asked, and every case as near."""
     errors = grid.errors()
-    right = all(not f["wrong"] and f["rows"] == d.case.n for d, f in zip(grid.drawn, grid.found, strict=True))
+    right = all(not f["wrong"] and f["rows"] == d.results for d, f in zip(grid.drawn, grid.found, strict=True))
     exact = not any(e for d, e in zip(grid.drawn, errors, strict=True) if not d.disturbed)
     near = all(e <= min(8, f["predicted"] / 1000) for f, e in zip(grid.found, errors, strict=True))
     enough = all(len(cases) >= asked for asked, cases in parts_of(grid).values())
@@ -116,7 +120,7 @@ def grids_summary(grids: list[Grid]) -> str:
             row += [len(cases), max((errors[i] for i in cases), default=0)]
     lines = [markdown(header, list(rows.values()))]
     for grid in grids:
-        wrong = sum(bool(f["wrong"]) or f["rows"] != d.case.n for d, f in zip(grid.drawn, grid.found, strict=True))
+        wrong = sum(bool(f["wrong"]) or f["rows"] != d.results for d, f in zip(grid.drawn, grid.found, strict=True))
         cycles = [f["cycles"] for f in grid.found]
         said = f"{sum(cycles):,} cycles ({min(cycles):,} to {max(cycles):,} per case)"
         lines.append(f"Seed {grid.seed}: {said}; y differs from the reference in {wrong} of {len(cycles)} cases.")
@@ -143,7 +147,7 @@ and draining.""")
 
 def cases_table(grid: Grid) -> str:
     """Every case."""
-    header = "case,unit,N x K,B/cycle,latency,refresh,sink,memory/compute,kind,predicted,RTL,error,y".split(",")
+    header = "case,unit,M x N x K,B/cycle,latency,refresh,sink,memory/compute,kind,predicted,RTL,error,y".split(",")
     rows = []
     for number, (d, f) in enumerate(zip(grid.drawn, grid.found, strict=True)):
         dram, refresh = d.case.arch.dram, "-"
@@ -152,7 +156,7 @@ def cases_table(grid: Grid) -> str:
         sink = f"{d.case.p_ready:g}" if d.case.p_ready < 1 else "-"
         memory = [f"{float(dram.bytes_per_cycle):.3f}", dram.latency_cycles, refresh, sink]
         cycles = [f["predicted"], f["cycles"], f["cycles"] - f["predicted"]]
-        shape, ratio = f"{d.case.n} x {d.case.k}", f"{float(d.ratio):.2f}"
+        shape, ratio = f"{d.case.m} x {d.case.n} x {d.case.k}", f"{float(d.ratio):.2f}"
         rows.append([f"{number}", f"{d.engine}", shape, *memory, ratio, d.kind, *cycles, equal(f)])
     return markdown(header, rows)
 
@@ -291,7 +295,13 @@ def figure(path: Path, curve: list[tuple[int, int]], found: dict[int, dict], siz
 
 
 def write_page(
-    folder: Path, simulator: str, grids: list[Grid], mutants: list[Mutant], experiment: dict[int, dict]
+    folder: Path,
+    simulator: str,
+    grids: list[Grid],
+    gemms: Grid,
+    mutants: list[Mutant],
+    gemm_mutants: list[Mutant],
+    experiment: dict[int, dict],
 ) -> bool:
     """Write page and figure; whether every figure asked for is reached."""
     first, curve = grids[0], decoder_curve()
@@ -300,11 +310,16 @@ def write_page(
         opening(first.seed, simulator),
         f"## Random matrix-vector products\n\n{grids_summary(grids)}",
         kinds_text(grids),
-        engines_table(),
+        engines_table(ENGINES),
+        "## Random GEMMs with several rows of x",
+        grids_summary([gemms]),
+        engines_table(GEMMS, GEMM_NUMBERS[0]),
         "## A bench that can fail",
         "One thing wrong in the RTL or in the memory of the bench, the simulator as it is; which cases of the last\n"
-        "table see it. Where the FIFO covers the latency, one beat less is no error.",
+        "tables see it. Where the FIFO covers the latency, one beat less is no error.",
         mutants_table(mutants),
+        f"On unit {GEMM_NUMBERS[0]}:",
+        mutants_table(gemm_mutants),
         f"## SeedLM's experiment in RTL\n\n2048 x 2048, seedlm4, 64 B per cycle: the machine `{MACHINE}`.",
         experiment_table(experiment),
         "![decoders against cycles](rtl_decoders.svg)",
@@ -315,7 +330,9 @@ def write_page(
         speed_up_table(),
         'The layers of Llama 2 and 3 (simulator), beside "approaches 4x" for 70B, where both have the same shapes:',
         llama_table(),
-        f"## Every case of seed {first.seed}\n\n" + cases_table(first),
+        f"## Every matrix-vector product of seed {first.seed}\n\n" + cases_table(first),
+        f"## Every GEMM of seed {gemms.seed}\n\n" + cases_table(gemms),
     ]
     write_whole(folder / "rtl_agreement.md", "\n\n".join(parts) + "\n")
-    return all(map(reached, grids)) and all(m.seen() for m in mutants) and experiment_good(experiment)
+    seen = all(m.seen() for m in mutants + gemm_mutants)
+    return reached(gemms) and all(map(reached, grids)) and seen and experiment_good(experiment)

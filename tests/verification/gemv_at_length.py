@@ -1,9 +1,9 @@
-"""The suite `gemv`: some of the matrix-vector products of `make cosim`, and its mutants."""
+"""The suite `gemv`: some of the GEMMs of `make cosim`, and its mutants."""
 
 import tempfile
 from pathlib import Path
 
-from tests.verification.cosim_grid import grid
+from tests.verification.cosim_grid import GEMM_NUMBERS, grid
 from tests.verification.cosim_jobs import grid_jobs, mutants, run
 from tests.verification.formal.sby import cpu_seconds
 from tests.verification.suite import Row, Suite
@@ -27,7 +27,16 @@ def mutants_seen(folder: Path) -> str:
     return ", ".join(unseen)
 
 
-CHECKS = {"six cases": agree, "mutants": mutants_seen}
+def gemms_agree(folder: Path) -> str:
+    """All GEMMs of one unit: several rows of x, several tiles, a sink that stalls."""
+    drawn = list(grid(1, GEMM_NUMBERS[:1]))
+    (found,) = run(grid_jobs(drawn), folder, 1).values()
+    assert max(len(each.case.tiles) for each in drawn) == 3 and any(d.disturbed for d in drawn)
+    wrong = [f for f in found if f["cycles"] != f["predicted"] or f["wrong"]]
+    return f"{len(wrong)} of {len(found)} differ: {wrong}" if wrong or len(found) != 16 else ""
+
+
+CHECKS = {"six cases": agree, "16 GEMMs": gemms_agree, "mutants": mutants_seen}
 
 
 def compare(name: str) -> Row:
@@ -40,7 +49,7 @@ def compare(name: str) -> Row:
 
 SUITE = Suite(
     "gemv",
-    "cycles and y of GEMV units as predicted; three mutants are seen",
+    "cycles and y of GEMV and GEMM units as predicted; three mutants are seen",
     compare,
     tuple(CHECKS),
     __name__,
