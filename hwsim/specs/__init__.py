@@ -18,6 +18,6 @@ from hwsim.specs.staged import Staged
 
 __all__ = [
     "FP32_INF", "FP32_NAN", "Accumulator", "Adapter", "BlockDot", "BlockSum", "Gemm", "Gemv", "LfsrBlock", "MxMac",
-    "Operand", "Repacker", "Requantizer", "SeedDecoder", "SeedMac", "Side", "SkidBuffer", "Staged", "add_fp32", "operand",
-    "round_fp32",
+    "Operand", "Repacker", "Requantizer", "SeedDecoder", "SeedMac", "Side", "SkidBuffer", "Staged", "add_fp32",
+    "operand", "round_fp32",
 ]  # fmt: skip
