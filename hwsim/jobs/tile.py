@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from math import ceil
 from operator import attrgetter, mul
 from typing import Any
 
@@ -15,12 +14,12 @@ from hwsim.errors import InputError, ModelError
 from hwsim.jobs.distinct import Distinct
 from hwsim.jobs.options import DRIVER, RunOptions
 from hwsim.mapping.bound import bound
-from hwsim.mapping.choice import candidates, policies
+from hwsim.mapping.choice import candidates, units
 from hwsim.mapping.gpu.kernels import CAUSES as KERNEL_CAUSES
 from hwsim.mapping.gpu.kernels import MARKS
 from hwsim.mapping.onchip import buffer_bytes, ends_bytes
 from hwsim.mapping.operands import RELEASED, STOCHASTIC, Formats, Operands, operands, weights_config
-from hwsim.mapping.plan import Policy, Tiled
+from hwsim.mapping.plan import Policy, Shape, Tiled
 from hwsim.mapping.program import DEQUANTISE, REGENERATE, SERVERS, Program
 from hwsim.mapping.tiling import tiler
 from hwsim.mapping.traffic import activation_bytes, dot_slots, seed_blocks, vector_passes, work_cycles
@@ -38,6 +37,7 @@ class TileJob:
     chips:    chips that share the step; the ops are those of one of them.
     notes:    the first notes of the Result.
     warm:     weights and state stay in L2 between repeats, as in a benchmark.
+    simulator: what gives the simulator of a machine; a study of many points puts a compiled one in its place.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class TileJob:
         notes: Sequence[str] = (),
         warm: bool = False,
     ):
-        self.warm = warm
+        self.warm, self.simulator = warm, simulator
         self.arch, self.ops, self.formats, self.engine = arch, ops, formats, engine
         self.name, self.phase, self.config, self.tokens = name, phase, config, tokens
         self.resident, self.chips, self.notes = resident, chips, notes
@@ -142,12 +142,17 @@ class TileJob:
         """The policy with the least whole cycles, then bytes, then the first; and each different op under it."""
         arch, pairs = self.arch, list(zip(self.distinct.ops, self.resolved, strict=True))
         if arch.cores:
-            return next(policies(arch)), [self.tiler.kernel(op, opd, self.warm) for op, opd in pairs]
+            library = Policy(Shape(*arch.tiles[0]))  # stands for its choice
+            return library, [self.tiler.kernel(op, opd, self.warm) for op, opd in pairs]
         ops, best = [self.tiler.tilings(op, opd) for op, opd in pairs], None
-        walks, q = simulator(self.pipeline, self.limiting, "walk"), self.pipeline.q
-        found = enumerate(candidates(self.pipeline, ops, self.distinct.counts))
-        for number, one in sorted(found, key=lambda each: each[1].work):
-            if best and -(-one.work // q) > best[0][0]:
+        walks, q = self.simulator(self.pipeline, self.limiting, "walk"), self.pipeline.q
+        each_unit = units(ops)
+        found = [
+            (one.least(each_unit), number, one)
+            for number, one in enumerate(candidates(self.pipeline, ops, self.distinct.counts))
+        ]
+        for least, number, one in sorted(found, key=lambda each: each[0]):
+            if best and -(-least // q) > best[0][0]:
                 break  # neither this one nor those after it can be as fast
             tiled = [op.tiled(*plan) for op, plan in zip(ops, one.plans, strict=True)]
             cost = -(-walks.ticks(self._programs(tiled)) // q), one.nbytes, number
@@ -165,7 +170,7 @@ class TileJob:
         """Simulate the chosen tiling on an engine; arguments as in `sim.engine.simulate`."""
         programs, engine = self._programs(self.chosen[1]), engine or self.engine
         if reuse and not trace:
-            return simulator(self.pipeline, self.limiting, engine).run(programs)
+            return self.simulator(self.pipeline, self.limiting, engine).run(programs)
         return simulate(self.pipeline, programs, self.limiting, engine, reuse, trace)
 
     @property
@@ -340,10 +345,10 @@ def slowed(arch: TileMachine, step: StepOptions) -> tuple[str, ...]:
 
 def resident(arch: TileMachine, workload: Workload, step: StepOptions, formats: Formats) -> tuple[int, int, int]:
     """Bytes of weights, KV cache and state in one chip's DRAM at the end of the step; caches count whole rows."""
-    weights = sum(
-        ceil(each.elements * formats.of_class(each.weights, each.layer).bits_per_value / 8)
-        for each in workload.stored(step)
-    )
+    weights = 0
+    for each in workload.stored(step):
+        bits = formats.of_class(each.weights, each.layer).bits_per_value
+        weights += -(-each.elements * bits.numerator // (8 * bits.denominator))
     held = {"kv": 0, "state": 0}
     for kept in workload.kept(step):
         held[CACHES[kept.role]] += kept.rows * formats.of_cache(kept.role, arch).row_nbytes(kept.row)

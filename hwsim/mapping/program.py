@@ -166,9 +166,9 @@ class Ahead(NamedTuple):
     results: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tree:
-    """The loops of one program, in order."""
+    """The loops of one plan, in order. Programs that share a tree differ in ticks and distance alone."""
 
     loops: tuple[Loop, ...]
 
