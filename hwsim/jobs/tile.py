@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from operator import attrgetter, mul
 from typing import Any
 
@@ -11,7 +11,7 @@ from hwsim import __version__
 from hwsim.arch import TileMachine, arch_config
 from hwsim.cost import Work, cost, cost_table
 from hwsim.errors import InputError, ModelError
-from hwsim.jobs.distinct import Distinct
+from hwsim.jobs.distinct import Distinct, lowered
 from hwsim.jobs.options import DRIVER, RunOptions
 from hwsim.mapping.bound import bound
 from hwsim.mapping.choice import candidates, units
@@ -26,7 +26,7 @@ from hwsim.mapping.traffic import activation_bytes, dot_slots, seed_blocks, vect
 from hwsim.result import Cost, Memory, Result, Row, apportion
 from hwsim.sim.engine import Outcome, simulate, simulator
 from hwsim.workload.language.presets import released_note
-from hwsim.workload.op import CACHES, KINDS, Gemm, Op, StepOptions, Workload
+from hwsim.workload.op import CACHES, KINDS, Gemm, Op, StepOptions, Stored, Workload
 
 
 class TileJob:
@@ -37,6 +37,7 @@ class TileJob:
     chips:    chips that share the step; the ops are those of one of them.
     notes:    the first notes of the Result.
     warm:     weights and state stay in L2 between repeats, as in a benchmark.
+    distinct: the ops that differ (None: to be found).
     simulator: what gives the simulator of a machine; a study of many points puts a compiled one in its place.
     """
 
@@ -55,6 +56,7 @@ class TileJob:
         chips: int = 1,
         notes: Sequence[str] = (),
         warm: bool = False,
+        distinct: Distinct | None = None,
     ):
         self.warm, self.simulator = warm, simulator
         self.arch, self.ops, self.formats, self.engine = arch, ops, formats, engine
@@ -62,7 +64,7 @@ class TileJob:
         self.resident, self.chips, self.notes = resident, chips, notes
         self.tiler = tiler(arch)
         self.pipeline = self.tiler.pipeline
-        self.distinct = Distinct.of(ops, formats)
+        self.distinct = distinct or Distinct.of(ops, formats)
         self.resolved = [operands(arch, op, formats) for op in self.distinct.ops]
         pairs = zip(self.distinct.ops, self.resolved, strict=True)
         work = [work_cycles(arch, op, opd) for op, opd in pairs]
@@ -79,8 +81,7 @@ class TileJob:
             )
         if arch.link and 0 < arch.link.span < step.chips:
             raise InputError(f"{arch.name}: {step.chips} chips, more than the {arch.link.span} that its links join")
-        ops = workload.ops(step)
-        formats.check(workload, step, ops)
+        ops, distinct = lowered(workload, step, formats)
         shared = f", {step.chips} chips ({step.parallel})" if step.chips > 1 else ""
         part = f", {step.chunk:,} prompt tokens after {step.done:,}" if step.phase == "mixed" else ""
         name = f"{step.phase}, batch {step.batch}, context {step.context:,}{part}, {workload.name}{shared}"
@@ -102,6 +103,7 @@ class TileJob:
             config=config,
             resident=resident(arch, workload, step, formats),
             chips=step.chips,
+            distinct=distinct,
             notes=(
                 *getattr(workload, "notes", ()),
                 *beyond(workload, step),
@@ -345,11 +347,18 @@ def slowed(arch: TileMachine, step: StepOptions) -> tuple[str, ...]:
 
 def resident(arch: TileMachine, workload: Workload, step: StepOptions, formats: Formats) -> tuple[int, int, int]:
     """Bytes of weights, KV cache and state in one chip's DRAM at the end of the step; caches count whole rows."""
-    weights = 0
-    for each in workload.stored(step):
-        bits = formats.of_class(each.weights, each.layer).bits_per_value
-        weights += -(-each.elements * bits.numerator // (8 * bits.denominator))
+    weights = _stored_bytes(workload.stored(step), formats)
     held = {"kv": 0, "state": 0}
     for kept in workload.kept(step):
         held[CACHES[kept.role]] += kept.rows * formats.of_cache(kept.role, arch).row_nbytes(kept.row)
     return weights, held["kv"], held["state"]
+
+
+@lru_cache(maxsize=16)  # the points of a study ask for the same again and again
+def _stored_bytes(stored: tuple[Stored, ...], formats: Formats) -> int:
+    """Each class of weights in each layer in whole bytes."""
+    total = 0
+    for each in stored:
+        bits = formats.of_class(each.weights, each.layer).bits_per_value
+        total += -(-each.elements * bits.numerator // (8 * bits.denominator))
+    return total

@@ -146,7 +146,7 @@ def walk_op(
                 begin, cause = before, DEPENDENCY
             beat, end = spans[step, 1], begin + spans[step, 0]
             late = last + beat - end
-            if server == watch:
+            if server == watch and (begin > idle or late > 0 or not state[_STARTED]):
                 _account(lost, state, begin - idle, cause, lag, late)
             state[server] = end = max(end, end + late)
             if end >= BEYOND:
