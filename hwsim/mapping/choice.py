@@ -23,8 +23,8 @@ DISTANCES = (1, 8, 32)
 #: A policy may replace others that move more if this times its largest tiles is no more than its work.
 FINE = 64
 
-#: Tiles of a run on a machine whose refresh stops all banks. Every stop has its place in time, and so it hardly ever
-#: happens that a state comes again: a tile's time and the refresh period have no common measure worth waiting for.
+#: Tiles of a run on a machine whose refresh stops all banks. A state has the phase of the refresh in it, which returns
+#: only when whole tiles take whole periods; so much of such a run is simulated tile by tile, for half a minute at this.
 MOST = 1 << 20
 
 

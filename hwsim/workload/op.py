@@ -138,10 +138,10 @@ class Kept(NamedTuple):
 
 
 class Workload(Protocol):
-    """Anything that hwsim can run: it has a name and answers three questions about one step on one chip.
+    """Anything that hwsim can run: it has a name and answers three questions about one step on one chip."""
 
-    Workloads are hashable, as what they answer is kept for the next time.
-    """
+    def __hash__(self) -> int:
+        """Equal workloads answer alike, so what one has answered is kept for the next time."""
 
     @property
     def name(self) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 HERE = ROOT / "tests" / "bench"
 HWSIM = [sys.executable, "-m", "hwsim"]
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each run would compile what an installed package has compiled
 LIBRARIES = "import pydantic, typer, simpy, yaml\nclass M(pydantic.BaseModel): a: int"
 PEERS = {  # what pip installs; ZigZag needs six and does not say so; SCALE-Sim fails with NumPy 2.4
     "genz": ["genz-llm==0.0.16", "numpy==2.4.6", "pandas==3.1.1"],
