@@ -41,11 +41,17 @@ _DUE, _FIRST, _LAST, _LAG, _INTERVAL, _BEAT, _BUFFER, _AMOUNT = range(_WRITE)
 _LAST_READ_BUFFER = max(READ_BUFFERS)
 assert set(READ_BUFFERS) == set(range(_LAST_READ_BUFFER + 1)), "the kernel tells them by their numbers"
 
-_jit = numba.njit(nogil=True, cache=True)
-
 
 class Unfit(Exception):
     """Not for compiled code: all-bank refresh, too many tiles, or ticks that 64 bits may not hold."""
+
+
+def _jit(function):
+    """Compiled when it is first called; kept for later processes where a folder can be written."""
+    try:
+        return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # neither this file's folder nor the user's cache
+        return numba.njit(nogil=True)(function)
 
 
 @_jit

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
+import numba.core.caching
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwsim.mapping.pipeline import Pipeline
 from hwsim.mapping.program import ACTIVATIONS, DOT, DRAM, OUTPUTS, WEIGHTS, Program, Step, Tile
-from hwsim.sim.compiled import BEYOND, LONGEST, Compiled, compiled
+from hwsim.sim.compiled import BEYOND, LONGEST, Compiled, _jit, compiled
 from hwsim.sim.engine import Simulator, simulate
 from hwsim.study import load_study
 from hwsim.study.work import run_study
@@ -89,3 +90,15 @@ def test_the_lines_of_a_study_are_those_of_the_plain_walk(tmp_path, monkeypatch)
         out = tmp_path / f"compiled{workers}"
         run_study(load_study(file), out, workers)
         assert sorted((out / "points.jsonl").read_text().splitlines()) == wanted
+
+
+def test_compiles_where_no_folder_can_be_written(monkeypatch):
+    """Numba then refuses to keep what it compiles."""
+    monkeypatch.setattr(numba.core.caching.CacheImpl, "_locator_classes", [])
+
+    def twice(number):
+        return 2 * number
+
+    with pytest.raises(RuntimeError, match="cannot cache"):
+        numba.njit(cache=True)(twice)
+    assert _jit(twice)(21) == 42
