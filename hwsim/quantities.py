@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from hwsim.errors import InputError, nearest
 
@@ -157,6 +158,7 @@ def _decimal(value: Fraction) -> str:
     return f"{digits[:-places]}.{digits[-places:]}" if places else digits
 
 
+@lru_cache(maxsize=256)
 def _unit(text: str) -> tuple[Fraction, str]:
     """Factor to the base units and the dimension of a unit; InputError says what is wrong with it."""
     over, slash, under = text.partition("/")

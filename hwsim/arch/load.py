@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -31,13 +33,18 @@ def load_arch(name_or_path: str | Path, overrides: Overrides = ()) -> Arch:
                a text may instead be a value of another file.
     raises:    InputError with every problem found.
     """
+    return arch_of(arch_document(name_or_path), overrides)
+
+
+def arch_document(name_or_path: str | Path) -> Document:
+    """The file of a machine, for `arch_of`: of a shipped name, or at a path. raises: InputError."""
     text = str(name_or_path)
     if isinstance(name_or_path, str) and text in arch_names():
         path = arch_folder() / f"{text}.yaml"
-        return _load(read(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path), overrides)
+        return read(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path)
     if isinstance(name_or_path, str) and not text.endswith((".yaml", ".yml")) and os.sep not in text:
         raise InputError(_unknown(text))
-    return _load(read(name_or_path), overrides)
+    return read(name_or_path)
 
 
 def load_tile_machine(name_or_path: str | Path, overrides: Overrides = ()) -> TileMachine:
@@ -50,7 +57,7 @@ def load_tile_machine(name_or_path: str | Path, overrides: Overrides = ()) -> Ti
 
 def load_arch_text(text: str, source: str = "<text>", overrides: Overrides = ()) -> Arch:
     """The machine that a YAML text describes; `source` names it in messages. Raises InputError."""
-    return _load(parse(text, source), overrides)
+    return arch_of(parse(text, source), overrides)
 
 
 def arch_config(arch: Arch) -> dict[str, Any]:
@@ -59,6 +66,11 @@ def arch_config(arch: Arch) -> dict[str, Any]:
     The text follows from the machine's numbers alone: equal machines give equal bytes, however their files
     spell them. `load_arch_text` reads it back.
     """
+    return deepcopy(_file(arch))
+
+
+@lru_cache(maxsize=16)  # a point of a study asks for its machine's twice, and its neighbours for the same
+def _file(arch: Arch) -> dict[str, Any]:
     return arch.file()
 
 
@@ -97,7 +109,8 @@ _RENAMED = (
 )
 
 
-def _load(document: Document, overrides: Overrides) -> Arch:
+def arch_of(document: Document, overrides: Overrides = ()) -> Arch:
+    """The machine of a file; overrides and errors as in `load_arch`."""
     document, renamed = _new_key(document)
     problems: list[str] = []
     overrides, before = list(overrides), document.data

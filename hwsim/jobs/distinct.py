@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from operator import attrgetter
 
 from hwsim.mapping.operands import Formats
-from hwsim.workload.op import Op
+from hwsim.workload.op import Op, StepOptions, Workload
 
 #: All of an op that decides its time and its bytes: everything but name and layer, which only say where it is.
 _shape = attrgetter(*(field.name for field in fields(Op) if field.name not in ("name", "layer")))
@@ -44,3 +45,14 @@ class Distinct:
         for number in self.order:
             counts[number] += 1
         return counts
+
+
+@lru_cache(maxsize=16)  # the points of a study ask for the same step again and again
+def lowered(workload: Workload, step: StepOptions, formats: Formats) -> tuple[tuple[Op, ...], Distinct]:
+    """The ops of one step, and those that differ.
+
+    raises: InputError for a step that the workload cannot take, and for formats of classes and layers that it lacks.
+    """
+    ops = workload.ops(step)
+    formats.check(workload, step, ops)
+    return ops, Distinct.of(ops, formats)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
-from math import ceil
+from functools import cached_property, lru_cache
 from operator import attrgetter, mul
 from typing import Any
 
@@ -13,22 +12,22 @@ from hwsim.arch import TileMachine, arch_config
 from hwsim.cost import Work, cost, cost_table
 from hwsim.errors import InputError, ModelError
 from hwsim.files.yaml import short
-from hwsim.jobs.distinct import Distinct
+from hwsim.jobs.distinct import Distinct, lowered
 from hwsim.jobs.options import DRIVER, RunOptions
 from hwsim.mapping.bound import bound
-from hwsim.mapping.choice import candidates, policies
+from hwsim.mapping.choice import candidates, units
 from hwsim.mapping.gpu.kernels import CAUSES as KERNEL_CAUSES
 from hwsim.mapping.gpu.kernels import MARKS
 from hwsim.mapping.onchip import buffer_bytes, ends_bytes
 from hwsim.mapping.operands import RELEASED, STOCHASTIC, Formats, Operands, operands, weights_config
-from hwsim.mapping.plan import Policy, Tiled
+from hwsim.mapping.plan import Policy, Shape, Tiled
 from hwsim.mapping.program import DEQUANTISE, REGENERATE, SERVERS, Program
 from hwsim.mapping.tiling import tiler
 from hwsim.mapping.traffic import activation_bytes, dot_slots, seed_blocks, vector_passes, work_cycles
 from hwsim.result import Cost, Memory, Result, Row, apportion
 from hwsim.sim.engine import Outcome, simulate, simulator
 from hwsim.workload.language.presets import released_note
-from hwsim.workload.op import CACHES, KINDS, Gemm, Op, StepOptions, Workload
+from hwsim.workload.op import CACHES, KINDS, Gemm, Op, StepOptions, Stored, Workload
 
 
 class TileJob:
@@ -39,6 +38,8 @@ class TileJob:
     chips:    chips that share the step; the ops are those of one of them.
     notes:    the first notes of the Result.
     warm:     weights and state stay in L2 between repeats, as in a benchmark.
+    distinct: the ops that differ (None: to be found).
+    simulator: what gives the simulator of a machine; a study of many points puts a compiled one in its place.
     """
 
     def __init__(
@@ -56,14 +57,15 @@ class TileJob:
         chips: int = 1,
         notes: Sequence[str] = (),
         warm: bool = False,
+        distinct: Distinct | None = None,
     ):
-        self.warm = warm
+        self.warm, self.simulator = warm, simulator
         self.arch, self.ops, self.formats, self.engine = arch, ops, formats, engine
         self.name, self.phase, self.config, self.tokens = name, phase, config, tokens
         self.resident, self.chips, self.notes = resident, chips, notes
         self.tiler = tiler(arch)
         self.pipeline = self.tiler.pipeline
-        self.distinct = Distinct.of(ops, formats)
+        self.distinct = distinct or Distinct.of(ops, formats)
         self.resolved = [operands(arch, op, formats) for op in self.distinct.ops]
         pairs = zip(self.distinct.ops, self.resolved, strict=True)
         work = [work_cycles(arch, op, opd) for op, opd in pairs]
@@ -80,8 +82,7 @@ class TileJob:
             )
         if arch.link and 0 < arch.link.span < step.chips:
             raise InputError(f"{arch.name}: {step.chips} chips, more than the {arch.link.span} that its links join")
-        ops = workload.ops(step)
-        formats.check(workload, step, ops)
+        ops, distinct = lowered(workload, step, formats)
         shared = f", {step.chips} chips ({step.parallel})" if step.chips > 1 else ""
         part = f", {step.chunk:,} prompt tokens after {step.done:,}" if step.phase == "mixed" else ""
         name = f"{step.phase}, batch {step.batch}, context {step.context:,}{part}, {workload.name}{shared}"
@@ -103,6 +104,7 @@ class TileJob:
             config=config,
             resident=resident(arch, workload, step, formats),
             chips=step.chips,
+            distinct=distinct,
             notes=(
                 *getattr(workload, "notes", ()),
                 *beyond(workload, step),
@@ -143,12 +145,17 @@ class TileJob:
         """The policy with the least whole cycles, then bytes, then the first; and each different op under it."""
         arch, pairs = self.arch, list(zip(self.distinct.ops, self.resolved, strict=True))
         if arch.cores:
-            return next(policies(arch)), [self.tiler.kernel(op, opd, self.warm) for op, opd in pairs]
+            library = Policy(Shape(*arch.tiles[0]))  # stands for its choice
+            return library, [self.tiler.kernel(op, opd, self.warm) for op, opd in pairs]
         ops, best = [self.tiler.tilings(op, opd) for op, opd in pairs], None
-        walks, q = simulator(self.pipeline, self.limiting, "walk"), self.pipeline.q
-        found = enumerate(candidates(self.pipeline, ops, self.distinct.counts))
-        for number, one in sorted(found, key=lambda each: each[1].work):
-            if best and -(-one.work // q) > best[0][0]:
+        walks, q = self.simulator(self.pipeline, self.limiting, "walk"), self.pipeline.q
+        each_unit = units(ops)
+        found = [
+            (one.least(each_unit), number, one)
+            for number, one in enumerate(candidates(self.pipeline, ops, self.distinct.counts))
+        ]
+        for least, number, one in sorted(found, key=lambda each: each[0]):
+            if best and -(-least // q) > best[0][0]:
                 break  # neither this one nor those after it can be as fast
             tiled = [op.tiled(*plan) for op, plan in zip(ops, one.plans, strict=True)]
             cost = -(-walks.ticks(self._programs(tiled)) // q), one.nbytes, number
@@ -166,7 +173,7 @@ class TileJob:
         """Simulate the chosen tiling on an engine; arguments as in `sim.engine.simulate`."""
         programs, engine = self._programs(self.chosen[1]), engine or self.engine
         if reuse and not trace:
-            return simulator(self.pipeline, self.limiting, engine).run(programs)
+            return self.simulator(self.pipeline, self.limiting, engine).run(programs)
         return simulate(self.pipeline, programs, self.limiting, engine, reuse, trace)
 
     @property
@@ -342,11 +349,18 @@ def slowed(arch: TileMachine, step: StepOptions) -> tuple[str, ...]:
 
 def resident(arch: TileMachine, workload: Workload, step: StepOptions, formats: Formats) -> tuple[int, int, int]:
     """Bytes of weights, KV cache and state in one chip's DRAM at the end of the step; caches count whole rows."""
-    weights = sum(
-        ceil(each.elements * formats.of_class(each.weights, each.layer).bits_per_value / 8)
-        for each in workload.stored(step)
-    )
+    weights = _stored_bytes(workload.stored(step), formats)
     held = {"kv": 0, "state": 0}
     for kept in workload.kept(step):
         held[CACHES[kept.role]] += kept.rows * formats.of_cache(kept.role, arch).row_nbytes(kept.row)
     return weights, held["kv"], held["state"]
+
+
+@lru_cache(maxsize=16)  # the points of a study ask for the same again and again
+def _stored_bytes(stored: tuple[Stored, ...], formats: Formats) -> int:
+    """Each class of weights in each layer in whole bytes."""
+    total = 0
+    for each in stored:
+        bits = formats.of_class(each.weights, each.layer).bits_per_value
+        total += -(-each.elements * bits.numerator // (8 * bits.denominator))
+    return total

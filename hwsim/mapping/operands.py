@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from math import floor
 from typing import Any, NamedTuple, TypeGuard
 
@@ -102,6 +103,8 @@ class Formats:
     def check(self, workload: Workload, step: StepOptions, ops: Sequence[Op]) -> None:
         """raises: InputError naming each class, or layer of a class, that the map names and the workload lacks."""
         named = {rule.weights for rule in self.weights.rules} - {DEFAULT}
+        if not named:
+            return
         found: dict[str, set[int]] = {}
         stored = [(each.weights, each.layer) for each in workload.stored(step)]
         for name, layer in (*stored, *((op.weights, op.layer) for op in ops)):
@@ -384,6 +387,7 @@ def _approximate(arch: TileMachine, weights: Layout, activations: Layout) -> tup
     return (target, target), _lost(weights, activations, target, target)
 
 
+@lru_cache(maxsize=1024)  # the points of a study ask for the same pairs again and again
 def _lost(weights: Layout, activations: Layout, to_weights: str, to_activations: str) -> str:
     """What of a pair of formats another one does not hold, an underflow last; "" where nothing is lost."""
     target = layout(to_weights)

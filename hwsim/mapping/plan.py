@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import NamedTuple
 
@@ -207,10 +208,12 @@ def timed(pipeline: Pipeline, plan: Plan, units: Sequence[int]) -> Program:
     burst = dram.beat_bytes * units[DRAM]
 
     def step(stay: Stay) -> Step:
-        server, amount, rows, turns, takes, gives, waits, _, _ = stay
-        ticks = amount * units[server] + rows * miss + turns * turn + apart(pipeline, stay, units)
-        beat = ticks if server == LAUNCH else min(ticks, burst if server == DRAM else q)
-        return Step(server, ticks, beat, takes, gives, waits)
+        server, amount, rows, turns, takes, gives, waits, pieces, _ = stay
+        ticks = amount * units[server] + rows * miss + turns * turn
+        if pieces:
+            ticks += apart(pipeline, stay, units)
+        beat = burst if server == DRAM else q
+        return Step(server, ticks, ticks if beat > ticks or server == LAUNCH else beat, takes, gives, waits)
 
     table = tuple(
         [
@@ -218,7 +221,7 @@ def timed(pipeline: Pipeline, plan: Plan, units: Sequence[int]) -> Program:
             for steps, write, result in plan.table
         ]
     )
-    return Program(plan.tree, table, 1, plan.flush, _extra(pipeline, plan, units))
+    return Program(plan.tree, table, 1, plan.flush, partial(_extra, pipeline, plan, units))
 
 
 def apart(pipeline: Pipeline, stay: Stay, units: Sequence[int]) -> int:

@@ -7,7 +7,7 @@ Times are found by `hwsim.sim`, from `max` and `+` alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -166,9 +166,9 @@ class Ahead(NamedTuple):
     results: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tree:
-    """The loops of one program, in order."""
+    """The loops of one plan, in order. Programs that share a tree differ in ticks and distance alone."""
 
     loops: tuple[Loop, ...]
 
@@ -220,14 +220,14 @@ class Program:
 
     distance: a write is placed after this many later reads (or earlier, if its buffer is full).
     flush: all writes are placed before the op ends (the next op reads them).
-    extra: (server, cause, ticks) of the occupied time that is not plain work.
+    other: gives `extra`, which only the programs that are chosen are asked for.
     """
 
     tree: Tree
     table: tuple[Tile[Step], ...]
     distance: int = 1
     flush: bool = False
-    extra: tuple[tuple[int, str, int], ...] = ()
+    other: Callable[[], tuple[tuple[int, str, int], ...]] = tuple
 
     @classmethod
     def of(cls, runs: Iterable[tuple[tuple[Tile[Step], ...], int]], distance: int = 1, flush: bool = False) -> Program:
@@ -239,6 +239,11 @@ class Program:
     def tiles(self) -> Iterator[Tile[Step]]:
         """Every tile in program order."""
         return map(self.table.__getitem__, self.tree)
+
+    @cached_property
+    def extra(self) -> tuple[tuple[int, str, int], ...]:
+        """(server, cause, ticks) of the occupied time that is not plain work."""
+        return self.other()
 
     @cached_property
     def work(self) -> tuple[int, ...]:

@@ -67,6 +67,15 @@ class Plans:
                 self.known[shape] = draft.plan(self.sent, self.latency)
         return self.known[shape]
 
+    def under(self, policy: Policy) -> tuple[Plan, int] | None:
+        """The op under a policy and the distance of its writes (1: none), or None where it does not fit the buffers."""
+        plan = self.of(policy.shape)
+        if plan is None or (plan.writes and policy.distance > max(1, plan.deepest)):
+            return None
+        if not plan.writes:
+            return plan, 1
+        return plan, min(policy.distance, max(1, plan.reads)) if plan.flush else policy.distance
+
 
 @lru_cache(maxsize=4)
 def planner(arch: TileMachine) -> Callable[[Op, Operands, int, int], Plans]:
@@ -81,15 +90,6 @@ class Tilings:
         self.pipeline, self.opd, self.plans, self.units = pipeline, opd, plans, pipeline.units(opd)
         self.timed: dict[Plan, Program] = {}
         self.made: dict[tuple[Plan, int], Tiled] = {}
-
-    def plan(self, policy: Policy) -> tuple[Plan, int] | None:
-        """The op under a policy and the distance of its writes (1: none), or None where it does not fit the buffers."""
-        plan = self.plans.of(policy.shape)
-        if plan is None or (plan.writes and policy.distance > max(1, plan.deepest)):
-            return None
-        if not plan.writes:
-            return plan, 1
-        return plan, min(policy.distance, max(1, plan.reads)) if plan.flush else policy.distance
 
     def tiled(self, plan: Plan, distance: int) -> Tiled:
         """A plan in ticks."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hwsim.errors import ModelError
 from hwsim.mapping.pipeline import Pipeline
@@ -49,6 +49,13 @@ class Spell(NamedTuple):
     idle: tuple[int, ...]
 
 
+class End(NamedTuple):
+    """Of the state after a run, from its origin: the end of everything, and when the watched server is free."""
+
+    finish: int
+    free: int
+
+
 class Simulator:
     """Runs programs on one machine; what it has simulated once, it knows for all its runs."""
 
@@ -58,11 +65,11 @@ class Simulator:
         self._forget()
 
     def _forget(self) -> None:
-        self.numbers: dict[Frozen, int] = {}
-        self.states: list[Frozen] = []
+        self.numbers: dict[Any, int] = {}
+        self.states: list[Any] = []
         self.known: dict[Program, dict[int, Spell]] = {}
         self.size = 0
-        self.initial = self._number(State.initial(self.pipeline, self.watch).freeze(self.pipeline.period)[0])
+        self.initial = self._first()
 
     def ticks(self, programs: Sequence[Program]) -> int:
         """Time of `programs` in order, from an empty machine."""
@@ -75,11 +82,11 @@ class Simulator:
         moved = sum(spell.shift for spell in spells)
         *by_op, last = [spell.ticks for spell in spells]
         by_op[-1] += last
-        ends = moved + end.finish, moved + end.free[self.watch]
+        ends = moved + end.finish, moved + end.free
         return outcome(self.pipeline, programs, self.watch, *ends, by_op, _total(spells), len({*map(id, spells)}))
 
-    def _spells(self, programs: Sequence[Program]) -> tuple[list[Spell], Frozen]:
-        """Of each program in order and of what ends the run; and the last state."""
+    def _spells(self, programs: Sequence[Program]) -> tuple[list[Spell], End]:
+        """Of each program in order and of what ends the run; and what that leaves."""
         with self.lock:
             if self.size > MEMORY:
                 self._forget()
@@ -94,7 +101,15 @@ class Simulator:
                     spell = known[number] = self._simulate(program, number)
                 spells.append(spell)
                 number = spell.state
-            return spells, self.states[number]
+            return spells, self._end(number)
+
+    def _first(self) -> int:
+        """The number of the state of an empty machine."""
+        return self._frozen(State.initial(self.pipeline, self.watch).freeze(self.pipeline.period)[0])
+
+    def _end(self, number: int) -> End:
+        state = self.states[number]
+        return End(state.finish, state.free[self.watch])
 
     def _simulate(self, program: Program, number: int) -> Spell:
         state = State.thaw(self.states[number], self.watch)
@@ -102,13 +117,17 @@ class Simulator:
         state.begin(program.distance)
         LoopRun(self.driver, self.pipeline, program, state).run()
         frozen, shift = state.freeze(self.pipeline.period)
-        return Spell(self._number(frozen), state.finish - start, shift, tuple(state.lost))
+        return Spell(self._frozen(frozen), state.finish - start, shift, tuple(state.lost))
 
-    def _number(self, frozen: Frozen) -> int:
-        number = self.numbers.setdefault(frozen, len(self.states))
+    def _frozen(self, state: Frozen) -> int:
+        return self._number(state, 1 + len(state.pending) + sum(len(released) for _, _, released in state.credits))
+
+    def _number(self, state: Hashable, size: int) -> int:
+        """The number of a state that holds so many times."""
+        number = self.numbers.setdefault(state, len(self.states))
         if number == len(self.states):
-            self.states.append(frozen)
-            self.size += 1 + len(frozen.pending) + sum(len(released) for _, _, released in frozen.credits)
+            self.states.append(state)
+            self.size += size
         return number
 
 

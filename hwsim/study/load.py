@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, overload
 
 from hwsim import __version__
-from hwsim.arch import Arch, arch_config, arch_names, load_arch
+from hwsim.arch import Arch, arch_config, arch_names
 from hwsim.arch.builtin import arch_folder
+from hwsim.arch.load import arch_document, arch_of
 from hwsim.arch.machine import TileMachineFile
 from hwsim.errors import InputError, nearest
 from hwsim.files.fields import validate
@@ -184,17 +185,19 @@ def code_digest() -> str:
 
 
 class Reader:
-    """One study document. Equal choices on the same axes are resolved once."""
+    """One study document. Equal choices on the same axes are resolved once, and a machine's file is read once."""
 
     def __init__(self, document: Document, asked: str):
         self.document, self.asked = document, asked
         self.known: dict[tuple[Any, ...], Any] = {}
+        self.files: dict[str, Document] = {}
+        self.machines = arch_names()
         grid = self.document.data.get("grid")
         listed = grid.items() if isinstance(grid, dict) else ()
         self.axes = [Axis(path, tuple(values)) for path, values in listed if isinstance(values, list)]
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"known": {}}
+        return self.__dict__ | {"known": {}, "files": {}}
 
     def study(self) -> Study:
         """raises: InputError."""
@@ -341,8 +344,10 @@ class Reader:
         raise InputError(self.document.problem(loc, f"`{short(name)}`: no such {part} and no such file{hint}"))
 
     def _machine(self, mine: list[tuple[str, int]]) -> tuple[Arch, str]:
-        source = self._source("machine", mine, arch_names())
-        arch = load_arch(Path(source) if source not in arch_names() else source, self._placed(mine, "machine."))
+        source = self._source("machine", mine, self.machines)
+        if source not in self.files:
+            self.files[source] = arch_document(Path(source) if source not in self.machines else source)
+        arch = arch_of(self.files[source], self._placed(mine, "machine."))
         return arch, _hash(arch_config(arch))
 
     def _model(self, mine: list[tuple[str, int]]) -> tuple[Workload, str]:

@@ -121,6 +121,11 @@ class Record:
         """Whether the point is finished: running it again would give the same line."""
         return key in self._places
 
+    @property
+    def finished(self) -> int:
+        """How many points are."""
+        return len(self._places)
+
     def line(self, key: str) -> dict[str, Any]:
         """The line of a finished point."""
         with self.path.open("rb") as file:

@@ -140,6 +140,9 @@ class Kept(NamedTuple):
 class Workload(Protocol):
     """Anything that hwsim can run: it has a name and answers three questions about one step on one chip."""
 
+    def __hash__(self) -> int:
+        """Equal workloads answer alike, so what one has answered is kept for the next time."""
+
     @property
     def name(self) -> str:
         """The name that results print."""

@@ -21,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 HERE = ROOT / "tests" / "bench"
 HWSIM = [sys.executable, "-m", "hwsim"]
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each run would compile what an installed package has compiled
 LIBRARIES = "import pydantic, typer, simpy, yaml\nclass M(pydantic.BaseModel): a: int"
 PEERS = {  # what pip installs; ZigZag needs six and does not say so; SCALE-Sim fails with NumPy 2.4
     "genz": ["genz-llm==0.0.16", "numpy==2.4.6", "pandas==3.1.1"],
@@ -58,7 +59,8 @@ model: {model}
 run: {{context: {context}}}
 grid:
 """
-BANDWIDTHS = "[" + ", ".join(f"{50 + 5 * i} GB/s" for i in range(20)) + "]"
+MANY = 600  # points: enough for compiled code
+BANDWIDTHS = "[" + ", ".join(f"{50 + i / 4:g} GB/s" for i in range(MANY)) + "]"
 FAST = "[" + ", ".join(f"{2 + i / 10:g} TB/s" for i in range(20)) + "]"
 STUDIES = {
     "llama-m0": STUDY.format(name="llama-m0", machine="m0", model="llama3-8b", context=2048)
@@ -100,9 +102,10 @@ def own(*args, rounds=1):
     return cost([sys.executable, *args], rounds, {**os.environ, "PYTHONPATH": str(ROOT)})
 
 
-def points(study, nodes, workers=1):
+def points(study, nodes, workers=1, plain=False):
     """(CPU seconds of the whole process, what study_points.py found)."""
-    seconds, _, found = own(str(HERE / "study_points.py"), study, str(workers), ",".join(map(str, nodes)))
+    nodes = ",".join(map(str, nodes))
+    seconds, _, found = own(str(HERE / "study_points.py"), study, str(workers), nodes, *(["plain"] if plain else []))
     return seconds, json.loads(found)
 
 
@@ -183,6 +186,7 @@ def warm(folder):
         ("nano-formats", "nano-formats", blocks, 12),
         ("h100-sxm, Llama-3-8B decode", str(folder / "llama-h100.yaml"), range(20), 6),
         ("m0, Llama-3-8B decode", str(folder / "llama-m0.yaml"), range(20), None),
+        (f"the same, {MANY} points: compiled", str(folder / "llama-m0.yaml"), range(MANY), None),
     ):
         found = points(study, nodes)[1]
         row(name, found["median"], "ms", f"mean {found['mean']:.3g} ms over {len(nodes)} points",
@@ -208,19 +212,28 @@ def studies(folder):
     """Whole studies, the start included."""
     nodes = range(0, 1000, 10 if os.environ.get("BENCH_QUICK") else 1)
     print(f"nano-formats, {len(nodes)} of its 1,000 points{', evenly spaced' * (len(nodes) < 1000)}; start included")
-    one, found = points("nano-formats", nodes)
-    whole = found["first"] + (one - found["first"]) * 1000 / len(nodes)
+    plain, found = points("nano-formats", nodes, plain=True)
+    whole = found["first"] + (plain - found["first"]) * 1000 / len(nodes)
     projected = f"projected to 1,000: {whole:.1f} s" if len(nodes) < 1000 else None
-    row("one worker", one, "s", f"first line after {found['first']:.2f} s", f"{found['mean']:.3g} ms per point",
-        f"{found['peak']:.0f} MB", projected, limit("1,000 points", whole, 15, "s"))  # fmt: skip
+    row("one worker, plain", plain, "s", f"first line after {found['first']:.2f} s",
+        f"{found['mean']:.3g} ms per point", f"{found['peak']:.0f} MB", projected,
+        limit("1,000 points, plain", whole, 15, "s"))  # fmt: skip
+    one = plain
+    if len(nodes) == 1000:
+        one, found = points("nano-formats", nodes)
+        row("one worker, compiled", one, "s", f"{found['median']:.3g} ms per point, median",
+            limit("warm nano-formats, compiled", found["median"], 5, "ms"), f"{found['peak']:.0f} MB",
+            limit("1,000 points, compiled", one, 10, "s"))  # fmt: skip
     two = points("nano-formats", nodes, 2)[0]
     row("two workers", two, "s", f"{2 * one / two:.2f} x as fast as one, by CPU time, on two cores of their own")
-    print("100,000 points: 5 formats x 50 batches x 20 latencies x 20 bandwidths; the first 200, and 200 evenly spaced")
+    print("100,000 points: 5 formats x 50 batches x 20 latencies x 20 bandwidths; some of them")
     large = str(folder / "large.yaml")
     found = points(large, range(200))[1]
     row("until the first line", found["first"], "s", limit("first line of 100,000", found["first"], 1.5, "s"))
-    spread = points(large, range(0, 100_000, 500))[1]  # every format, every batch: what is kept per shape adds up
-    for name, peak in (("first 200", found["peak"]), ("200 evenly spaced", spread["peak"])):
+    peaks = {"first 200": found["peak"]}
+    for step, how in ((500, ""), (160, ": compiled")):  # every format, every batch: what is kept per shape adds up
+        peaks[f"{100_000 // step} evenly spaced{how}"] = points(large, range(0, 100_000, step))[1]["peak"]
+    for name, peak in peaks.items():
         row(f"peak memory, {name}", peak, "MB", limit(f"memory of 100,000, {name}", peak, 150, "MB"))
 
 

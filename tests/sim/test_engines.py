@@ -13,6 +13,7 @@ from hwsim.jobs.run import checked_job
 from hwsim.mapping.pipeline import Pipeline
 from hwsim.mapping.program import DOT, DRAM, OUTPUTS, WEIGHTS, Program, Step, Tile
 from hwsim.sim import loops
+from hwsim.sim.compiled import compiled
 from hwsim.sim.engine import DRIVERS, simulate
 from hwsim.sim.refresh import stretch
 from hwsim.sim.walk import walk
@@ -103,8 +104,8 @@ def test_drivers_and_reuse_agree_on_random_machines_and_ops(arch, ops, weights):
 @settings(max_examples=500, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(archs(), op_lists(), st.sampled_from(WEIGHTS_OF), st.booleans())
 def test_drivers_agree_on_500_random_machines_and_ops(arch, ops, weights, early):
-    """SimPy with and without reuse, and the walk with it, against each tile walked; periods and drift looked for early
-    in half of the cases."""
+    """SimPy with and without reuse, the walk with it and the compiled walk against each tile walked; periods and drift
+    looked for early in half of the cases."""
     run = job(arch, ops, weights)
     try:
         want = everything(run.simulate("walk", reuse=False))
@@ -115,6 +116,7 @@ def test_drivers_agree_on_500_random_machines_and_ops(arch, ops, weights, early)
         for driver in DRIVERS:
             assert everything(simulate(run.pipeline, programs, watch, driver)) == want, driver
     assert everything(run.simulate("simpy", reuse=False)) == want
+    assert everything(compiled(run.pipeline, watch).run(programs)) == want
 
 
 SHIPPED = [

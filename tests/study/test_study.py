@@ -33,7 +33,7 @@ def lines(summary):
     return [json.loads(line) for line in Path(summary.file).read_text().splitlines()]
 
 
-def die(study, point):
+def die(study, point, compiled):
     os._exit(1)
 
 
