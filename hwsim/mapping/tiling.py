@@ -103,23 +103,26 @@ class Tilings:
 
 
 class Tiler:
-    """A machine that keeps the ops it has tiled latest; see `tiler`."""
+    """A machine that keeps the ops it has tiled latest; see `tiler`. Nothing in it refers to it, so it goes at once."""
 
     def __init__(self, arch: TileMachine):
         self.pipeline = Pipeline.of(arch)
-        self.plans, self.systolic = planner(structure(arch)), isinstance(arch.dot, SystolicArray)
-        self.tilings, self.kernel = lru_cache(maxsize=256)(self._tilings), lru_cache(maxsize=256)(self._kernel)
+        plans, systolic = planner(structure(arch)), isinstance(arch.dot, SystolicArray)
+        self.tilings = lru_cache(maxsize=64)(partial(_tilings, self.pipeline, plans, systolic))
+        self.kernel = lru_cache(maxsize=64)(partial(_kernel, self.pipeline))
 
-    def _tilings(self, op: Op, opd: Operands) -> Tilings:
-        """An op on this machine."""
-        sent = collective(self.pipeline, op, opd)
-        return Tilings(self.pipeline, opd, self.plans(op, opd.unrated(self.systolic), *sent))
 
-    def _kernel(self, op: Op, opd: Operands, warm: bool) -> Tiled:
-        """On cores: the waves of the op's kernel. warm: weights and state stay in L2 between repeats."""
-        found = kernel_of(self.pipeline, op, opd, warm)
-        moved = found.read_bytes + found.store_bytes
-        return Tiled(kernel_program(self.pipeline, found), traffic(op, opd), moved, found)
+def _tilings(pipeline: Pipeline, plans: Callable[..., Plans], systolic: bool, op: Op, opd: Operands) -> Tilings:
+    """An op on this machine."""
+    sent = collective(pipeline, op, opd)
+    return Tilings(pipeline, opd, plans(op, opd.unrated(systolic), *sent))
+
+
+def _kernel(pipeline: Pipeline, op: Op, opd: Operands, warm: bool) -> Tiled:
+    """On cores: the waves of the op's kernel. warm: weights and state stay in L2 between repeats."""
+    found = kernel_of(pipeline, op, opd, warm)
+    moved = found.read_bytes + found.store_bytes
+    return Tiled(kernel_program(pipeline, found), traffic(op, opd), moved, found)
 
 
 #: The Tiler of a machine; the latest few are kept, as the points of a study come machine by machine.

@@ -311,7 +311,7 @@ class Compiled(Simulator):
         return Spell(self._number(out[:length].tobytes(), length), ticks, shift, tuple(lost.tolist()))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def compiled(pipeline: Pipeline, watch: int, driver: str = "walk") -> Simulator:
     """The simulator of a pipeline, a watched server and a driver: a compiled one for the walk, where it can be."""
     if driver != "walk" or pipeline.period:

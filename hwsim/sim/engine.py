@@ -20,7 +20,7 @@ from hwsim.sim.walk import walk
 DRIVERS: dict[str, Callable] = {"simpy": events, "walk": walk}
 
 #: A simulator forgets what it knows once its states and programs hold so many times; a tile counts as so many.
-MEMORY, TILE = 1 << 17, 8
+MEMORY, TILE = 1 << 16, 8
 
 #: What ends a run: the writes that still wait.
 END = Program(Tree(()), (), flush=True)
@@ -132,7 +132,7 @@ class Simulator:
 
 
 #: The simulator of a pipeline, a watched server and a driver; the latest few are kept.
-simulator = lru_cache(maxsize=8)(Simulator)
+simulator = lru_cache(maxsize=4)(Simulator)
 
 
 def _total(spells: Sequence[Spell]) -> list[int]:
