@@ -231,8 +231,9 @@ def studies(folder):
     found = points(large, range(200))[1]
     row("until the first line", found["first"], "s", limit("first line of 100,000", found["first"], 1.5, "s"))
     peaks = {"first 200": found["peak"]}
-    for step, how in ((250, ""), (160, ": compiled")):  # every format, every batch: what is kept per shape adds up
-        peaks[f"{100_000 // step} evenly spaced{how}"] = points(large, range(0, 100_000, step))[1]["peak"]
+    for step, plain in ((100, True), (160, False)):  # every format, every batch: what is kept per shape adds up
+        name = f"{100_000 // step} evenly spaced, {'plain' if plain else 'compiled'}"
+        peaks[name] = points(large, range(0, 100_000, step), plain=plain)[1]["peak"]
     for name, peak in peaks.items():
         row(f"peak memory, {name}", peak, "MB", limit(f"memory of 100,000, {name}", peak, 150, "MB"))
 
