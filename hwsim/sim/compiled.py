@@ -1,8 +1,8 @@
 """The walk of whole ops, compiled, for studies of many points: the same ticks as `walk`, and no other way to get them.
 
-Compiled, a tile takes some 50 ns. An op of a few thousand tiles is then walked from end to end in less time than it
-takes to look for its period, so this file knows neither loops nor drift. It is loaded by a study that has points
-enough to pay for importing numba; whatever it cannot hold (see `Unfit`) is left to the plain simulator.
+An op of a few thousand tiles is walked from end to end in less time than it takes to look for its period, so this file
+knows neither loops nor drift. It is loaded by a study that has points enough to pay for importing numba; whatever it
+cannot hold (see `Unfit`) is left to the plain simulator.
 """
 
 from __future__ import annotations
