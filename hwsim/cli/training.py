@@ -41,6 +41,16 @@ def train(
     ] = 1,
     skew: Annotated[str, typer.Option(help="how tokens choose experts: even or, for example, zipf(0.8)")] = "even",
     mtp: Annotated[bool, typer.Option("--mtp", help="train the model's multi-token-prediction block too")] = False,
+    mtp_depth: Annotated[
+        int, typer.Option(parser=one_number, metavar="N", help="with --mtp: how often, with the same weights")
+    ] = 1,
+    exchange: Annotated[
+        str,
+        typer.Option(help="of tokens and experts: per-expert, or per-chip: one copy per chip; `,hidden`: behind work"),
+    ] = "per-expert",
+    small_kernels: Annotated[
+        float, typer.Option(metavar="X", help="kernels but GEMMs, attention and encodes take X times their ideal time")
+    ] = 1.0,
     set_: Set = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -75,6 +85,8 @@ def train(
         optimizer=optimizer,
         shard=shard,
         skew=skew,
-        mtp=mtp,
+        mtp=mtp_depth if mtp else 0,
+        exchange=exchange,
+        small_kernels=small_kernels,
     ).trained()
     print(json.dumps(result.to_dict(), indent=2) if as_json else trained_text(result))

@@ -104,7 +104,7 @@ class TrainJob:
             key = id(block), formats
             if key not in known:
                 m = self.step.micro_batches
-                made = works(block.sites, self.recipe, item, self.layers, self.machine, m)
+                made = works(block.sites, self.recipe, item, self.layers, self.machine, m, self.options.small)
                 rows = [work for bag in block.bags for work in tables.gradient(bag)]
                 once = [work for bag in block.bags for work in tables.update(bag, m)]
                 known[key] = Works(made.forward, (*made.backward, *rows), (*made.once, *once))
@@ -162,15 +162,28 @@ class TrainJob:
 
     def _exposed(self, block: Block, forward: bool) -> float:
         """Seconds of the collectives of a pass that nothing hides."""
-        fabric, total = self.fabric, 0.0
+        fabric, total, behind = self.fabric, 0.0, 0.0
         if fabric is None:
             return total
         for one in block.collectives:
             chips, stride = group(one, self.step.degrees)
             if one.forward == forward and chips > 1:
-                seconds = fabric.seconds(one.kind, one.elements * WIDE_BYTES, chips, stride)
-                total += exposed(seconds, self._hidden_by(one, block), chips)
-        return total
+                seconds = fabric.collective(one, chips, stride)
+                if one.hidden:
+                    behind += seconds
+                else:
+                    total += exposed(seconds, self._hidden_by(one, block), chips)
+        return total + self._behind(block, forward, behind)
+
+    def _behind(self, block: Block, forward: bool, seconds: float) -> float:
+        """What is not hidden of exchanges that run beside the same layer of another micro-batch, in the other pass.
+
+        The first forward pass and the last backward pass have none beside them.
+        """
+        made = self.work[block.item]
+        beside = (*self._repeated(block), *made.backward) if forward else made.forward
+        longer = max(0.0, seconds - sum(self.prices.seconds(w) for w in beside))
+        return longer + (seconds - longer) / self.step.micro_batches
 
     @cached_property
     def fabric(self) -> Fabric | None:
@@ -276,8 +289,7 @@ class TrainJob:
             if number % d.pp == stage:
                 for block in chunk:
                     for one in block.collectives:
-                        nbytes = one.elements * WIDE_BYTES
-                        total += self.step.micro_batches * fabric.volume(one.kind, nbytes, *group(one, d))
+                        total += self.step.micro_batches * fabric.least(one, *group(one, d))
         return total
 
     def trained(self) -> TrainResult:

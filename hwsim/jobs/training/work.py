@@ -16,12 +16,18 @@ from hwsim.workload.op import Op
 from hwsim.workload.training.sites import Linear, Plain, Site
 
 WIDE = layout("bf16")
+MXFP8 = "mxfp8_e4m3"
 #: Passes of the vector unit per encoded element and copy: absolute value, maximum, times the scale, convert.
 ENCODE_PASSES = 4
 #: NVFP4 with a Hadamard transform on one of two copies, per element: the slope of torchao's kernel on GB200 between
 #: 2048 x 4096 and 2048 x 28672, 13.8 to 68.0 us (pytorch/ao, benchmarks/prototype/nvfp4_training), in passes of its
 #: 152 x 128 lanes at 2.008 GHz.
 HADAMARD_PASSES = 42
+
+#: How much longer GEMMs in MXFP8 take than those of fp8_block, whose measured kernels stand in for theirs on Blackwell:
+#: torchao's grouped linear on B200 (pytorch/ao, prototype/moe_training), fprop and dgrad in the mean, and wgrad, where
+#: each expert's rows are a reduction of their own. `measured.training` fits them to its kernels; no step is among them.
+MXFP8_SLOWER, MXFP8_EXPERTS_WGRAD = Fraction(121, 100), Fraction(169, 100)
 
 #: When a piece of work is done, for the table of times.
 FORWARD, BACKWARD, ENCODE, RECOMPUTE, OPTIMISER = "forward", "backward", "encode", "recompute", "optimiser"
@@ -32,7 +38,8 @@ class Work(NamedTuple):
 
     right, left: formats of the two operands, X W^T: W on the right. share: what of it this chip computes. times: its
     time is so many times that of `op` (the backward pass of a measured attention kernel). beside: what runs at the
-    same time, on the memory (the sum of gradients, in the epilogue of wgrad): the longer of both counts.
+    same time, on the memory (the sum of gradients, in the epilogue of wgrad): the longer of both counts. slower: its
+    time is so many times longer than that of the machine's kernel, and its bound is not.
     """
 
     part: str
@@ -43,6 +50,7 @@ class Work(NamedTuple):
     share: Fraction = Fraction(1)
     times: Fraction = Fraction(1)
     beside: Op | None = None
+    slower: Fraction = Fraction(1)
 
 
 class Works(NamedTuple):
@@ -54,9 +62,18 @@ class Works(NamedTuple):
 
 
 def works(
-    sites: tuple[Site, ...], recipe: Recipe, layer: int, layers: int, arch: TileMachine, micro_batches: int
+    sites: tuple[Site, ...],
+    recipe: Recipe,
+    layer: int,
+    layers: int,
+    arch: TileMachine,
+    micro_batches: int,
+    small: Fraction = Fraction(1),
 ) -> Works:
-    """All work of the sites of one block. layer: below 0 outside the layers. raises: InputError without `round`."""
+    """All work of the sites of one block. layer: below 0 outside the layers. raises: InputError without `round`.
+
+    small: how many times longer than on an ideal machine all kernels take but GEMMs, attention cores and encodes.
+    """
     forward: list[Work] = []
     backward: list[Work] = []
     once: list[Work] = []
@@ -72,7 +89,18 @@ def works(
         backward += encode(site, tensors.gradients, site.gradients, "gradient", arch)
         backward += _gradients(site, tensors, micro_batches)
         once += encode(site, tensors.weights, site.matrices, "weight", arch)
-    return Works(tuple(forward), tuple(backward), tuple(once))
+    lent = arch.cores is not None and arch.cores.family(MXFP8, MXFP8) is None
+    return Works(*(tuple(_slowed(work, lent, small) for work in each) for each in (forward, backward, once)))
+
+
+def _slowed(work: Work, lent: bool, small: Fraction) -> Work:
+    """The work at the rate of training's software. lent: kernels of MXFP8 are those of fp8_block."""
+    if work.op.gemms:
+        if not lent or (work.right.name, work.left.name) != (MXFP8, MXFP8):
+            return work
+        wgrad = work.part == "experts" and work.beside is not None
+        return work._replace(slower=MXFP8_EXPERTS_WGRAD if wgrad else MXFP8_SLOWER)
+    return work if small == 1 or work.when == ENCODE or work.part == "attention" else work._replace(slower=small)
 
 
 def _permuting(arch: TileMachine) -> Fraction:

@@ -10,6 +10,9 @@ from hwsim.errors import InputError, nearest
 
 #: Words for `recompute` other than a number of layers.
 RECOMPUTE = ("none", "selective", "full")
+#: How tokens go to their experts and back: a copy per chosen expert; one per chip that has one of them; behind the work
+#: of another micro-batch.
+PER_EXPERT, PER_CHIP, HIDDEN = "per-expert", "per-chip", "hidden"
 #: What a data-parallel chip holds whole: 0: everything; 1: all but the optimiser's state; 3: nothing (FSDP).
 SHARDS = (0, 1, 3)
 
@@ -92,7 +95,9 @@ class TrainStep:
     shard:       one of SHARDS.
     fused:       attention keeps no scores (flash attention).
     skew:        how tokens choose experts: "even", or "zipf(a)".
-    mtp:         the model's multi-token-prediction block is trained too, with a head and loss of its own.
+    mtp:         how many times the model's multi-token-prediction block is trained too, each with a head and loss of
+                 its own and the same weights.
+    exchange:    words of the exchange of tokens and experts: PER_EXPERT or PER_CHIP, and HIDDEN.
     """
 
     batch: int
@@ -103,7 +108,8 @@ class TrainStep:
     shard: int = 1
     fused: bool = True
     skew: str = "even"
-    mtp: bool = False
+    mtp: int = 0
+    exchange: tuple[str, ...] = (PER_EXPERT,)
 
     @property
     def micro_batches(self) -> int:
@@ -124,6 +130,18 @@ class TrainStep:
         """Whether the backward pass of a layer repeats its forward pass; the chosen ones are spread evenly."""
         n = max(self.recompute, 0)
         return (layer + 1) * n // layers > layer * n // layers
+
+
+def exchange_words(text: str) -> tuple[str, ...]:
+    """`per-chip,hidden` as words, in a fixed order. raises: InputError."""
+    words = {word.strip() for word in text.split(",")}
+    known = (PER_EXPERT, PER_CHIP, HIDDEN)
+    wrong = sorted(words - {*known})
+    if wrong:
+        raise InputError(f"exchange: unknown {wrong[0]!r}{nearest(wrong[0], known)}")
+    if {PER_EXPERT, PER_CHIP} <= words:
+        raise InputError(f"exchange: {PER_EXPERT} and {PER_CHIP} contradict each other; write one")
+    return (PER_CHIP if PER_CHIP in words else PER_EXPERT, *((HIDDEN,) if HIDDEN in words else ()))
 
 
 def recompute_layers(word: str, layers: int) -> int:

@@ -1,0 +1,170 @@
+"""Exchange of tokens and experts, small kernels, MXFP8's kernels, several depths of prediction in `hwsim train`."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import combinations
+
+import pytest
+
+import hwsim
+from hwsim.arch import load_arch
+from hwsim.errors import InputError
+from hwsim.jobs.train import checked_train
+from hwsim.jobs.training.links import Fabric, reached
+from hwsim.jobs.training.work import MXFP8_EXPERTS_WGRAD, MXFP8_SLOWER
+from hwsim.workload import load_model
+from hwsim.workload.training.block import Collective
+from hwsim.workload.training.lowering import blocks, flops_per_token
+from hwsim.workload.training.options import Degrees, TrainStep, exchange_words
+
+QWEN = "qwen3-30b-a3b-thinking-2507"
+LEVELS = "[{bandwidth: 450 GB/s, latency: 0 us, topology: switch, chips: 8}, \
+{bandwidth: 50 GB/s, latency: 0 us, topology: switch, chips: 64}]"
+
+
+def job(arch="gb200", model=QWEN, **changes):
+    given = {"batch": 64, "context": 4096, "micro_batch": 1, "parallel": "dp=8,ep=8", "recipe": "mxfp8"}
+    return checked_train(arch, model, **(given | changes))
+
+
+# -- one copy per chip -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chips,experts,chosen", [(4, 8, 3), (2, 8, 4), (8, 8, 2), (3, 6, 5), (1, 8, 3)])
+def test_chips_that_a_token_reaches(chips, experts, chosen):
+    """The mean over every choice of experts, counted one by one."""
+    each = experts // chips
+    choices = list(combinations(range(experts), chosen))
+    mean = Fraction(sum(len({e // each for e in choice}) for choice in choices), len(choices))
+    assert reached(chips, experts, chosen) == pytest.approx(float(mean), rel=1e-12)
+
+
+def test_one_copy_per_chip_on_one_level():
+    """The bytes of an all-to-all of as many copies as chips are reached; never more than one per expert."""
+    arch = load_arch("h100-sxm", [("link.latency", "0 us")])
+    fabric = Fabric.of(arch)
+    n, copies = 10**7, reached(8, 128, 8)
+    found = fabric.collective(Collective("exchange", "ep", n, True, picks=(128, 8)), 8) - fabric.start
+    assert copies < 8
+    assert found * fabric.share == pytest.approx(copies * 2 * n * 7 / 8 / 450e9, rel=1e-4)
+    assert fabric.least(Collective("exchange", "ep", n, True, picks=(128, 8)), 8) == pytest.approx(
+        copies * 2 * n * 7 / 8 / 450e9, rel=1e-4
+    )
+
+
+def test_between_nodes_a_token_takes_one_copy_per_node():
+    """Two nodes of eight: inside, copies for all sixteen chips; between, one for each node that has an expert."""
+    arch = load_arch("h100-sxm", [("link", LEVELS)])
+    fabric = Fabric.of(arch)
+    n = 10**7
+    found = fabric.collective(Collective("exchange", "ep", n, True, picks=(128, 8)), 16) - fabric.start
+    inside = reached(16, 128, 8) * 2 * n * 7 / 8 / 450e9
+    between = reached(2, 128, 8) * 2 * n / 2 / 50e9
+    assert found * fabric.share == pytest.approx(inside + between, rel=1e-4)
+    per_expert = fabric.seconds("all_to_all", 8 * 2 * n, 16)
+    assert found < per_expert / 2
+
+
+def test_collectives_of_one_copy():
+    model = load_model(QWEN)
+    step = TrainStep(64, 4096, 1, Degrees(dp=8, ep=8), exchange=("per-chip",))
+    layer = next(b for b in blocks(model, step).values() if b.experts)
+    links = [c for c in layer.collectives if c.group == "ep"]
+    assert {(c.kind, c.elements, c.picks) for c in links} == {("exchange", 4096 * 2048, (128, 8))}
+    assert [c.forward for c in links].count(True) == 2
+
+
+def test_fewer_copies_are_faster_and_never_beat_the_bound():
+    many, few = (job(exchange=words).trained() for words in ("per-expert", "per-chip"))
+    assert few.exposed_seconds < many.exposed_seconds
+    assert few.bound_seconds <= many.bound_seconds <= many.seconds
+
+
+# -- hidden ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch", [8, 64])
+def test_hidden_exchange(batch):
+    """Of m micro-batches one pass has nothing beside it; where links outlast the work, the rest is not hidden."""
+    plain, hidden = (job(exchange=f"per-chip{words}", batch=batch) for words in ("", ",hidden"))
+    layer = next(b for b in plain.blocks.values() if b.experts)
+    other = next(b for b in hidden.blocks.values() if b.experts)
+    whole, left = plain._exposed(layer, True), hidden._exposed(other, True)
+    assert left == pytest.approx(whole / (batch // 8))
+    slow = job(exchange="per-chip,hidden", batch=batch, arch=load_arch("gb200", [("link.0.bandwidth", "9 GB/s")]))
+    block = next(b for b in slow.blocks.values() if b.experts)
+    behind = sum(slow.prices.seconds(w) for w in slow.work[block.item].backward)
+    lasts = 2 * slow.fabric.collective(next(c for c in block.collectives if c.group == "ep"), 8)
+    assert lasts > behind
+    assert slow._exposed(block, True) == pytest.approx(lasts - behind + behind / (batch // 8))
+
+
+# -- kernels ---------------------------------------------------------------------------------------------
+
+
+def test_small_kernels():
+    """Three times the small ones: the step grows by twice their time, and GEMMs, attention, encodes, bound do not."""
+    one, three = job(), job(small_kernels=3)
+    a, b = one.trained(), three.trained()
+    small = sum(
+        n * one.prices.seconds(w)
+        for w, n in one.counted(0)
+        if not w.op.gemms and w.part not in ("attention", "optimiser") and w.when != "encode"
+    )
+    spent = [sum(s for _, _, s in found.spent) for found in (a, b)]
+    assert spent[1] - spent[0] == pytest.approx(2 * small, rel=1e-9)
+    assert b.bound_seconds == pytest.approx(a.bound_seconds)
+    assert b.by_when()["encode"] == pytest.approx(a.by_when()["encode"])
+    assert b.config["small_kernels"] == 3 and "small_kernels" not in a.config
+
+
+def test_gemms_in_mxfp8_have_their_own_rate():
+    """Where fp8_block's kernels stand in for them; wgrad of experts apart. Not in other formats or without kernels."""
+    gemms = [w for w, _ in job().counted(0) if w.op.gemms and not w.right.name.startswith("bf16")]
+    rates = {(w.part == "experts", w.beside is not None): w.slower for w in gemms}
+    assert rates == {
+        (False, False): MXFP8_SLOWER,
+        (False, True): MXFP8_SLOWER,
+        (True, False): MXFP8_SLOWER,
+        (True, True): MXFP8_EXPERTS_WGRAD,
+    }
+    for others in (
+        job(recipe="fp8"),
+        job(arch="b200", recipe="bf16"),
+        job(arch=load_arch("b200", [("cores", "null")])),
+    ):
+        assert {w.slower for w, _ in others.counted(0)} == {1}
+
+
+def test_two_depths_of_prediction():
+    """Nemotron 3 Super is trained with its block twice: 84.3 GFLOP per token by Megatron-Bridge; weights count once."""
+    model = load_model("nemotron3-super-120b-a12b")
+    flops = [flops_per_token(model, 8192, depth) for depth in (0, 1, 2)]
+    assert flops[2] - flops[1] == flops[1] - flops[0] > 0
+    assert flops[2] == pytest.approx(84.3e9, rel=0.02)
+    held = [sum(b.dense + b.experts for b in blocks(model, TrainStep(1, 8192, 1, mtp=n)).values()) for n in (1, 2)]
+    assert held[0] == held[1]
+
+
+# -- bad input -------------------------------------------------------------------------------------------
+
+
+def test_words_of_an_exchange():
+    assert exchange_words("hidden, per-chip") == ("per-chip", "hidden")
+    assert exchange_words("hidden") == ("per-expert", "hidden")
+    with pytest.raises(InputError, match="exchange: unknown 'per-chp'; did you mean per-chip?"):
+        exchange_words("per-chp")
+    with pytest.raises(InputError, match="contradict each other; write one"):
+        exchange_words("per-chip,per-expert")
+
+
+def test_all_errors_at_once():
+    with pytest.raises(InputError) as error:
+        hwsim.train("gb200", QWEN, 64, exchange="all", small_kernels=0.5, mtp=-1)
+    for words in (
+        "exchange: unknown 'all'",
+        "small-kernels: 0.5 is not between 1 (ideal) and 100",
+        "mtp: -1 is below 0",
+    ):
+        assert words in str(error.value)
