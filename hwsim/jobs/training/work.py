@@ -16,7 +16,8 @@ from hwsim.workload.op import Op
 from hwsim.workload.training.sites import Linear, Plain, Site
 
 WIDE = layout("bf16")
-MXFP8 = "mxfp8_e4m3"
+#: Formats that Blackwell multiplies at its 8-bit rate with a scale per 32 elements, in any pair but of two of the last.
+MX = ("mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e3m2", "mxfp6_e2m3", "mxfp4_e2m1")
 #: Passes of the vector unit per encoded element and copy: absolute value, maximum, times the scale, convert.
 ENCODE_PASSES = 4
 #: NVFP4 with a Hadamard transform on one of two copies, per element: the slope of torchao's kernel on GB200 between
@@ -24,9 +25,9 @@ ENCODE_PASSES = 4
 #: 152 x 128 lanes at 2.008 GHz.
 HADAMARD_PASSES = 42
 
-#: How much longer GEMMs in MXFP8 take than those of fp8_block, whose measured kernels stand in for theirs on Blackwell:
-#: torchao's grouped linear on B200 (pytorch/ao, prototype/moe_training), fprop and dgrad in the mean, and wgrad, where
-#: each expert's rows are a reduction of their own. `measured.training` fits them to its kernels; no step is among them.
+#: How much longer GEMMs in MX take than those of fp8_block, whose measured kernels stand in for theirs on Blackwell:
+#: torchao's grouped linear in MXFP8 on B200 (pytorch/ao, prototype/moe_training), fprop and dgrad in the mean, and
+#: wgrad, where each expert's rows are a reduction of their own. `measured.training` fits them, to kernels only.
 MXFP8_SLOWER, MXFP8_EXPERTS_WGRAD = Fraction(121, 100), Fraction(169, 100)
 
 #: When a piece of work is done, for the table of times.
@@ -89,14 +90,15 @@ def works(
         backward += encode(site, tensors.gradients, site.gradients, "gradient", arch)
         backward += _gradients(site, tensors, micro_batches)
         once += encode(site, tensors.weights, site.matrices, "weight", arch)
-    lent = arch.cores is not None and arch.cores.family(MXFP8, MXFP8) is None
-    return Works(*(tuple(_slowed(work, lent, small) for work in each) for each in (forward, backward, once)))
+    return Works(*(tuple(_slowed(work, arch, small) for work in each) for each in (forward, backward, once)))
 
 
-def _slowed(work: Work, lent: bool, small: Fraction) -> Work:
-    """The work at the rate of training's software. lent: kernels of MXFP8 are those of fp8_block."""
+def _slowed(work: Work, arch: TileMachine, small: Fraction) -> Work:
+    """The work at the rate of training's software, where the kernels of fp8_block stand in for those of MX."""
     if work.op.gemms:
-        if not lent or (work.right.name, work.left.name) != (MXFP8, MXFP8):
+        pair = work.right.name, work.left.name
+        mx = {*pair} <= {*MX} and pair != (MX[-1], MX[-1]) and arch.dot.rate(*pair) is not None
+        if not mx or arch.cores is None or arch.cores.family(*pair) is not None:
             return work
         wgrad = work.part == "experts" and work.beside is not None
         return work._replace(slower=MXFP8_EXPERTS_WGRAD if wgrad else MXFP8_SLOWER)
