@@ -39,6 +39,9 @@ def train(
             help="what replicas divide: 0: nothing; 1: the optimiser's state; 3: weights and gradients too",
         ),
     ] = 1,
+    shard_within: Annotated[
+        int, typer.Option(parser=one_number, metavar="N", help="with --shard 3: in groups of N chips (HSDP); 0: all")
+    ] = 0,
     skew: Annotated[str, typer.Option(help="how tokens choose experts: even or, for example, zipf(0.8)")] = "even",
     mtp: Annotated[bool, typer.Option("--mtp", help="train the model's multi-token-prediction block too")] = False,
     mtp_depth: Annotated[
@@ -88,5 +91,6 @@ def train(
         mtp=mtp_depth if mtp else 0,
         exchange=exchange,
         small_kernels=small_kernels,
+        shard_within=shard_within,
     ).trained()
     print(json.dumps(result.to_dict(), indent=2) if as_json else trained_text(result))

@@ -32,6 +32,7 @@ def train(
     mtp: bool | int = False,
     exchange: str = "per-expert",
     small_kernels: float = 1.0,
+    shard_within: int = 0,
 ) -> TrainResult:
     """Simulate one optimiser step of `model` on chips of `arch`.
 
@@ -49,11 +50,12 @@ def train(
                them, and per node between nodes; ",hidden": behind the work of another micro-batch.
     small_kernels: how many times longer than their bytes and passes need all kernels take but GEMMs, attention and
                encodes; 1: as long; 3.3 fits the measured steps of models with experts (reports/training_steps.md).
+    shard_within: with shard 3: divide weights and gradients within groups of so many chips (HSDP); 0: over all.
     raises:    InputError with every error in the arguments.
     """
     options: dict[str, Any] = {"batch": batch, "context": context, "micro_batch": micro_batch, "recipe": recipe}
     options |= {"recompute": recompute, "parallel": parallel, "optimizer": optimizer, "shard": shard, "skew": skew}
-    options |= {"mtp": mtp, "exchange": exchange, "small_kernels": small_kernels}
+    options |= {"mtp": mtp, "exchange": exchange, "small_kernels": small_kernels, "shard_within": shard_within}
     return checked_train(arch, model, **options).trained()
 
 

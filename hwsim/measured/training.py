@@ -56,10 +56,9 @@ KINDS = {
 }
 #: Why rows are missed: (model or kind, recipe or "", cause); the first that fits is printed.
 CAUSES = (
-    ("nemotron3-ultra-550b-a55b", "", "weights are gathered over all chips here, over the 64 of a rack there"),
     ("nemotron3", "", "scans, routing, copies and other small kernels are ideal here: none was measured"),
-    ("qwen3-30b-a3b-thinking-2507", "fp8", "routing, copies and other small kernels are ideal here"),
-    ("qwen3-30b-a3b-thinking-2507", "", "a graph of the whole step with fused kernels, so the fit asks too much of it"),
+    ("qwen3-30b-a3b-thinking-2507", "mxfp8", "a graph of the whole step, fused kernels: the fit asks too much of them"),
+    ("qwen3-30b-a3b-thinking-2507", "", "routing, copies and other small kernels are ideal here"),
     ("gpt-oss-120b", "bf16", "software without fused experts and without a graph of the whole step"),
     ("gpt-oss-120b", "", "small kernels are ideal here"),
     (
@@ -83,6 +82,7 @@ class Row:
     micro_batch: int
     parallel: str
     shard: int
+    within: int
     recompute: str
     mtp: int
     exchange: str
@@ -118,6 +118,7 @@ class Row:
             skew="even",
             mtp=self.mtp,
             exchange=self.exchange,
+            shard_within=self.within,
             small_kernels=small_kernels,
         )
 
@@ -175,8 +176,8 @@ def rows(path: Path = FILE) -> list[Row]:
         return [
             Row(
                 r["kind"], r["machine"], r["model"], r["recipe"], int(r["batch"]), int(r["context"]),
-                int(r["micro_batch"]), r["parallel"], int(r["shard"]), r["recompute"], int(r["mtp"]), r["exchange"],
-                float(r["tokens_per_second"]), r["source"], r["note"],
+                int(r["micro_batch"]), r["parallel"], int(r["shard"]), int(r["within"]), r["recompute"],
+                int(r["mtp"]), r["exchange"], float(r["tokens_per_second"]), r["source"], r["note"],
             )
             for r in csv.DictReader(file)
         ]  # fmt: skip

@@ -22,7 +22,7 @@ from hwsim.measured.training import (
     rows,
     scored,
 )
-from hwsim.measured.training_fit import Fitted, Line, best, families_left_out, left_out, lines
+from hwsim.measured.training_fit import Fitted, Line, best, families_left_out, left_out, lines, whole_left_out
 
 #: How far a ratio may be from the measured one.
 RATIO_GOAL = 0.15
@@ -98,7 +98,8 @@ def _experts(mine: Sequence[Scored], fits: Sequence[Line], fitted: Sequence[Fitt
     out, families = mean_error(fitted), families_left_out(fits)
     return (
         f"With one number fitted, each model left out of its own fit: mean error {100 * out:.0f} % (goal 30 %); each\n"
-        f"family of models left out: {100 * families:.0f} %. Fitted to all rows it is {best(fits):.1f}.\n\n{FITTED}"
+        f"family of models left out: {100 * families:.0f} %; a number on whole steps instead: "
+        f"{100 * whole_left_out(fits):.0f} %. Fitted to all rows it is {best(fits):.1f}.\n\n{FITTED}"
     )
 
 
@@ -149,6 +150,7 @@ def _score(what: str, some: Sequence[Scored | Fitted], goal: int) -> tuple[str, 
 def _line(one: Scored, fitted: Fitted | None) -> tuple[str, ...]:
     row, result = one.row, one.result
     plan = f"{row.parallel} b={row.micro_batch} s={row.shard}"
+    plan += f" within {row.within}" if row.within else ""
     plan += "" if row.recompute == "none" else f" r={row.recompute}"
     plan += f" mtp={row.mtp}" if row.mtp else ""
     plan += f" x={row.exchange}" if row.exchange != "per-expert" else ""

@@ -43,7 +43,17 @@ def _parallel(text: str) -> str:
 
 
 #: Options of a training step only, and of any other step only.
-TRAINING = ("micro_batch", "recipe", "recompute", "optimizer", "shard", "mtp", "exchange", "small_kernels")
+TRAINING = (
+    "micro_batch",
+    "recipe",
+    "recompute",
+    "optimizer",
+    "shard",
+    "mtp",
+    "exchange",
+    "small_kernels",
+    "shard_within",
+)
 OTHERS = ("phase", "weights", "activations", "kv", "state", "chips", "mla", "engine")
 
 
@@ -95,6 +105,9 @@ class RunFile(FilePart):
         "per-expert",
         description="train: of tokens and experts: per-expert or per-chip, hidden.",
         examples=["per-chip,hidden"],
+    )
+    shard_within: int = Field(
+        0, ge=0, description="train: with shard 3: within groups of so many chips.", examples=[64]
     )
     small_kernels: float = Field(
         1.0,

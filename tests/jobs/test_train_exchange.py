@@ -12,6 +12,7 @@ from hwsim.arch import load_arch
 from hwsim.errors import InputError
 from hwsim.jobs.train import checked_train
 from hwsim.jobs.training.links import Fabric, reached
+from hwsim.jobs.training.memory import states
 from hwsim.jobs.training.work import MXFP8_EXPERTS_WGRAD, MXFP8_SLOWER
 from hwsim.workload import load_model
 from hwsim.workload.training.block import Collective
@@ -144,6 +145,34 @@ def test_two_depths_of_prediction():
     assert held[0] == held[1]
 
 
+# -- weights divided within groups ----------------------------------------------------------------------
+
+
+def test_weights_divided_within_groups():
+    """HSDP: weights and gradients over the group, the optimiser's state over all; experts of ep chips stay whole."""
+    step = TrainStep(64, 8192, 1, Degrees(dp=32, tp=2, ep=16), shard=3, within=16)
+    assert step.divided == (8, 1)
+    dense, experts = 64 * 10**6, 10**6
+    held = states(dense, experts, step, 12)
+    assert held == (2 * (dense // 8 + experts), 4 * (dense // 8 + experts), 12 * (dense // 32 + experts // 4))
+    assert TrainStep(64, 8192, 1, Degrees(dp=32, tp=2, ep=16), shard=3).divided == (32, 4)
+
+
+def test_groups_exchange_once_per_step():
+    """Gathers stay inside the group; between groups go the group's share of gradients, and of weights back."""
+    arch = load_arch("h100-sxm", [("link", LEVELS)])
+    given = {"model": "llama3-8b", "arch": arch, "recipe": "bf16", "parallel": "dp=16", "batch": 64, "shard": 3}
+    whole, parts = job(**given), job(**given, shard_within=8)
+    block = parts.blocks[3]
+    n, share, start = block.dense, parts.fabric.share, parts.fabric.start
+    gather = parts.times(block).gather - start
+    assert gather * share == pytest.approx(2 * n * 7 / 8 / 450e9, rel=1e-4)
+    between = sum(nbytes * n / 8 / 2 / 50e9 for nbytes in (4, 2))
+    assert (parts._groups(block) - 2 * start) * share == pytest.approx(between, rel=1e-4)
+    assert whole._groups(block) == 0 and whole.times(block).gather > parts.times(block).gather
+    assert parts.trained().seconds < whole.trained().seconds
+
+
 # -- bad input -------------------------------------------------------------------------------------------
 
 
@@ -154,6 +183,20 @@ def test_words_of_an_exchange():
         exchange_words("per-chp")
     with pytest.raises(InputError, match="contradict each other; write one"):
         exchange_words("per-chip,per-expert")
+
+
+@pytest.mark.parametrize(
+    "changes,words",
+    [
+        ({"shard": 1, "shard_within": 8}, "shard-within: 8 chips divide weights, which only --shard 3 does"),
+        ({"shard": 3, "shard_within": 3}, "shard-within: groups of 3 do not divide 8 chips"),
+        ({"shard": 3, "shard_within": -8}, "shard-within: groups of -8 do not divide 8 chips"),
+    ],
+)
+def test_refused_groups(changes, words):
+    with pytest.raises(InputError) as error:
+        job(**changes)
+    assert words in str(error.value)
 
 
 def test_all_errors_at_once():

@@ -191,12 +191,24 @@ class TrainJob:
         return Fabric.of(self.arch)
 
     def _replicas(self, block: Block, kind: str, nbytes: int) -> float:
-        """Seconds of a collective over the replicas of a block's weights. nbytes: per weight."""
-        d = self.step.degrees
+        """Seconds of a collective over the replicas that divide a block's weights. nbytes: per weight."""
+        d, (inner, experts) = self.step.degrees, self.step.divided
         if self.fabric is None:
             return 0.0
-        dense = self.fabric.seconds(kind, nbytes * block.dense, d.replicas, d.tp)
-        return dense + self.fabric.seconds(kind, nbytes * block.experts, d.expert_replicas, d.ep)
+        dense = self.fabric.seconds(kind, nbytes * block.dense, inner, d.tp)
+        return dense + self.fabric.seconds(kind, nbytes * block.experts, experts, d.ep)
+
+    def _groups(self, block: Block) -> float:
+        """Seconds between groups that each divide the weights whole, once per step: gradients there, weights back."""
+        d, total = self.step.degrees, 0.0
+        if self.fabric is None or not self.step.within:
+            return total
+        held = ((block.dense, d.replicas, d.tp), (block.experts, d.expert_replicas, d.ep))
+        for (n, replicas, stride), inner in zip(held, self.step.divided, strict=True):
+            part, groups = -(-n // inner), replicas // inner
+            for kind, nbytes in (("reduce_scatter", self.recipe.reduction_bytes), ("all_gather", WIDE_BYTES)):
+                total += self.fabric.seconds(kind, nbytes * part, groups, stride * inner)
+        return total
 
     def times(self, block: Block) -> ItemTimes:
         """Seconds of one block per micro-batch, and of its weights and gradients between the replicas."""
@@ -213,7 +225,8 @@ class TrainJob:
             link,
             back,
             self._replicas(block, "all_gather", WIDE_BYTES) if shard else 0.0,
-            self._replicas(block, "reduce_scatter" if shard else "all_reduce", reduction),
+            self._replicas(block, "reduce_scatter" if shard else "all_reduce", reduction)
+            + self._groups(block) / self.step.micro_batches,
         )
 
     @cached_property

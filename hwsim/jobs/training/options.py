@@ -44,6 +44,7 @@ class TrainOptions:
     mtp: int = 0
     exchange: tuple[str, ...] = (PER_EXPERT,)
     small: Fraction = Fraction(1)
+    within: int = 0
 
     @classmethod
     def of(
@@ -60,6 +61,7 @@ class TrainOptions:
         mtp: bool | int = False,
         exchange: str = PER_EXPERT,
         small_kernels: float = 1.0,
+        shard_within: int = 0,
         *,
         model: Workload | None = None,
         found: list[str] | None = None,
@@ -102,6 +104,7 @@ class TrainOptions:
             int(mtp),
             words,
             Fraction(str(small_kernels)),
+            shard_within,
         )
         bad = [*bad, *(options.refused(model) if model else ())]
         if bad:
@@ -127,7 +130,15 @@ class TrainOptions:
         # a sample of a graph is one token long: it has no context
         sizes = self.batch, self.context if isinstance(model, Model) else 1, self.micro_batch
         return TrainStep(
-            *sizes, self.degrees, layers, self.shard, self.recipe.fused, self.skew, self.mtp, self.exchange
+            *sizes,
+            degrees=self.degrees,
+            recompute=layers,
+            shard=self.shard,
+            fused=self.recipe.fused,
+            skew=self.skew,
+            mtp=self.mtp,
+            exchange=self.exchange,
+            within=self.within,
         )
 
     def config(self) -> dict[str, Any]:
@@ -145,6 +156,7 @@ class TrainOptions:
             "shard": self.shard,
             "skew": self.skew,
             **({"mtp": True if self.mtp == 1 else self.mtp} if self.mtp else {}),
+            **({"shard_within": self.within} if self.within else {}),
             **({"small_kernels": float(self.small)} if self.small != 1 else {}),
             **({"exchange": ",".join(self.exchange)} if self.exchange != (PER_EXPERT,) else {}),
         }

@@ -97,6 +97,8 @@ class TrainStep:
     skew:        how tokens choose experts: "even", or "zipf(a)".
     mtp:         how many times the model's multi-token-prediction block is trained too, each with a head and loss of
                  its own and the same weights.
+    within:      with shard 3: chips that divide weights and gradients among them (HSDP); 0: all. The optimiser's
+                 state is divided over all.
     exchange:    words of the exchange of tokens and experts: PER_EXPERT or PER_CHIP, and HIDDEN.
     """
 
@@ -110,6 +112,15 @@ class TrainStep:
     skew: str = "even"
     mtp: int = 0
     exchange: tuple[str, ...] = (PER_EXPERT,)
+    within: int = 0
+
+    @property
+    def divided(self) -> tuple[int, int]:
+        """Chips that divide the dense weights, and those of an expert: of the replicas, those within a group."""
+        d = self.degrees
+        if not self.within:
+            return d.replicas, d.expert_replicas
+        return min(d.replicas, self.within // d.tp), min(d.expert_replicas, max(1, self.within // d.ep))
 
     @property
     def micro_batches(self) -> int:
@@ -142,6 +153,21 @@ def exchange_words(text: str) -> tuple[str, ...]:
     if {PER_EXPERT, PER_CHIP} <= words:
         raise InputError(f"exchange: {PER_EXPERT} and {PER_CHIP} contradict each other; write one")
     return (PER_CHIP if PER_CHIP in words else PER_EXPERT, *((HIDDEN,) if HIDDEN in words else ()))
+
+
+def within_problems(step: TrainStep) -> list[str]:
+    """Why weights cannot be divided within groups of so many chips."""
+    d, n = step.degrees, step.within
+    if step.shard != 3:
+        return [
+            f"shard-within: {n} chips divide weights, which only --shard 3 does; write it, or leave shard-within out"
+        ]
+    if n < 1 or d.chips % n or n % d.tp or (n % d.ep and d.ep % n):
+        return [
+            f"shard-within: groups of {n} do not divide {d.chips} chips, or are no multiple of tp {d.tp} and ep "
+            f"{d.ep}; write, for example, {max(d.tp, d.ep)}"
+        ]
+    return []
 
 
 def recompute_layers(word: str, layers: int) -> int:
@@ -196,6 +222,8 @@ def problems(step: TrainStep, layers: int) -> list[str]:
         )
     if step.shard not in SHARDS:
         found.append(f"shard: unknown {step.shard!r}; write 0, 1 or 3")
+    if step.within:
+        found += within_problems(step)
     if step.shard == 3 and d.pp > 1:
         found.append("shard: 3 divides weights that a pipeline gathers for every micro-batch; write --shard 1, or pp=1")
     return found
