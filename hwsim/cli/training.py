@@ -74,6 +74,9 @@ def train(
     settings: tuple[tuple[str, str], ...] = ()
     with collect(problems):
         settings = overrides(set_)
+    depth = mtp_depth if mtp else 0
+    if mtp_depth < 1 or mtp_depth > 1 and not mtp:
+        problems.append(f"mtp-depth: {mtp_depth} " + ("needs --mtp; write it too" if mtp_depth > 1 else "is below 1"))
     result = checked_train(
         arch,
         model,
@@ -88,7 +91,7 @@ def train(
         optimizer=optimizer,
         shard=shard,
         skew=skew,
-        mtp=mtp_depth if mtp else 0,
+        mtp=depth,
         exchange=exchange,
         small_kernels=small_kernels,
         shard_within=shard_within,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from fractions import Fraction
 from itertools import combinations
 
@@ -13,7 +15,7 @@ from hwsim.errors import InputError
 from hwsim.jobs.train import checked_train
 from hwsim.jobs.training.links import Fabric, reached
 from hwsim.jobs.training.memory import states
-from hwsim.jobs.training.work import MXFP8_EXPERTS_WGRAD, MXFP8_SLOWER
+from hwsim.jobs.training.work import MX_EXPERTS_WGRAD, MX_SLOWER
 from hwsim.workload import load_model
 from hwsim.workload.training.block import Collective
 from hwsim.workload.training.lowering import blocks, flops_per_token
@@ -125,10 +127,10 @@ def test_gemms_in_mxfp8_have_their_own_rate():
     gemms = [w for w, _ in job().counted(0) if w.op.gemms and not w.right.name.startswith("bf16")]
     rates = {(w.part == "experts", w.beside is not None): w.slower for w in gemms}
     assert rates == {
-        (False, False): MXFP8_SLOWER,
-        (False, True): MXFP8_SLOWER,
-        (True, False): MXFP8_SLOWER,
-        (True, True): MXFP8_EXPERTS_WGRAD,
+        (False, False): MX_SLOWER,
+        (False, True): MX_SLOWER,
+        (True, False): MX_SLOWER,
+        (True, True): MX_EXPERTS_WGRAD,
     }
     ideal = load_arch("b200", [("cores", "null")])  # h100 multiplies MXFP8 in 16 bits
     for others in (job(recipe="fp8"), job(arch="b200", recipe="bf16"), job(arch="h100-sxm"), job(arch=ideal)):
@@ -183,6 +185,22 @@ def test_words_of_an_exchange():
         exchange_words("per-chp")
     with pytest.raises(InputError, match="contradict each other; write one"):
         exchange_words("per-chip,per-expert")
+
+
+@pytest.mark.parametrize("model", ["llama3-8b", "resnet50"])
+def test_no_exchange_without_experts(model):
+    with pytest.raises(InputError, match=f"exchange: {model} has no experts; leave it out"):
+        job(model=model, exchange="per-chip", parallel=None, batch=1)
+
+
+def test_depth_needs_its_block():
+    words = ["train", "gb200", "--model", "nemotron3-super-120b-a12b", "--batch", "8", "--mtp-depth"]
+    for more, message in (
+        (["2"], "mtp-depth: 2 needs --mtp; write it too"),
+        (["0", "--mtp"], "mtp-depth: 0 is below 1"),
+    ):
+        done = subprocess.run([sys.executable, "-m", "hwsim", *words, *more], capture_output=True, text=True)
+        assert done.returncode == 2 and message in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hwsim.jobs.training.work import MXFP8_EXPERTS_WGRAD, MXFP8_SLOWER
+from hwsim.jobs.training.work import MX_EXPERTS_WGRAD, MX_SLOWER
 from hwsim.measured.training import (
     GPT,
     KINDS,
@@ -126,8 +126,8 @@ def test_summary(found, fits, fitted):
 def test_rates_of_mxfp8_are_those_of_its_kernels():
     """How much longer than fp8_block's, as the fits to torchao's kernels say."""
     ratio = {one.name: one.fitted / one.predicted for one in kernel_rows()}
-    assert float(MXFP8_SLOWER) == pytest.approx(ratio["fprop GEMM"], rel=0.01)
-    assert float(MXFP8_EXPERTS_WGRAD) == pytest.approx(ratio["wgrad GEMM"], rel=0.01)
+    assert float(MX_SLOWER) == pytest.approx(ratio["fprop GEMM"], rel=0.01)
+    assert float(MX_EXPERTS_WGRAD) == pytest.approx(ratio["wgrad GEMM"], rel=0.01)
 
 
 def test_kernels_of_a_linear():

@@ -18,7 +18,7 @@ from hwsim.jobs.training.pipeline import ItemTimes, Plan
 from hwsim.jobs.training.price import Prices, added, busiest, prices, training_machine
 from hwsim.jobs.training.recipe import Recipe
 from hwsim.jobs.training.result import TrainResult
-from hwsim.jobs.training.work import RECOMPUTE, Work, Works, optimiser, works
+from hwsim.jobs.training.work import MX_EXPERTS_WGRAD, MX_SLOWER, RECOMPUTE, Work, Works, optimiser, works
 from hwsim.result import Result
 from hwsim.workload.language.model import Model
 from hwsim.workload.op import Workload
@@ -379,6 +379,12 @@ class TrainJob:
         if isinstance(self.model, Model) and self.model.mtp and not self.step.mtp:
             notes.append("the multi-token-prediction block is not trained; write --mtp")
         notes += self.prices.notes
+        every = [w for made in self.work.values() for w in (*made.forward, *made.backward)]
+        if any(w.op.gemms and w.slower != 1 for w in every):
+            notes.append(
+                f"GEMMs in MX take {float(MX_SLOWER):g} times as long as those of the kernels that stand in for them, "
+                f"wgrad of experts {float(MX_EXPERTS_WGRAD):g} times (torchao's kernels)"
+            )
         link, chips = self.machine.link, self.step.degrees.chips
         if link and not link.span and chips > NODE:
             notes.append(

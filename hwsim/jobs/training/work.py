@@ -28,7 +28,7 @@ HADAMARD_PASSES = 42
 #: How much longer GEMMs in MX take than those of fp8_block, whose measured kernels stand in for theirs on Blackwell:
 #: torchao's grouped linear in MXFP8 on B200 (pytorch/ao, prototype/moe_training), fprop and dgrad in the mean, and
 #: wgrad, where each expert's rows are a reduction of their own. `measured.training` fits them, to kernels only.
-MXFP8_SLOWER, MXFP8_EXPERTS_WGRAD = Fraction(121, 100), Fraction(169, 100)
+MX_SLOWER, MX_EXPERTS_WGRAD = Fraction(121, 100), Fraction(169, 100)
 
 #: When a piece of work is done, for the table of times.
 FORWARD, BACKWARD, ENCODE, RECOMPUTE, OPTIMISER = "forward", "backward", "encode", "recompute", "optimiser"
@@ -101,7 +101,7 @@ def _slowed(work: Work, arch: TileMachine, small: Fraction) -> Work:
         if not mx or arch.cores is None or arch.cores.family(*pair) is not None:
             return work
         wgrad = work.part == "experts" and work.beside is not None
-        return work._replace(slower=MXFP8_EXPERTS_WGRAD if wgrad else MXFP8_SLOWER)
+        return work._replace(slower=MX_EXPERTS_WGRAD if wgrad else MX_SLOWER)
     return work if small == 1 or work.when == ENCODE or work.part == "attention" else work._replace(slower=small)
 
 

@@ -24,7 +24,7 @@ from hwsim.workload.language.share import Parallel
 from hwsim.workload.op import Gemm, Op
 from hwsim.workload.training import sites
 from hwsim.workload.training.block import Block, Collective
-from hwsim.workload.training.options import HIDDEN, PER_CHIP, TrainStep, problems
+from hwsim.workload.training.options import HIDDEN, PER_CHIP, PER_EXPERT, TrainStep, problems
 from hwsim.workload.training.sites import COPY, INPUT, Linear, Plain, Saved, Site
 from hwsim.workload.training.split import EMBEDDING, HEAD
 
@@ -72,6 +72,8 @@ def check_model(model: Model, step: TrainStep, found: Iterable[str] = ()) -> Non
     moes = [part for part in model.shapes if isinstance(part, Moe)]
     if step.degrees.ep > 1 and not moes:
         bad.append(f"parallel: ep: {model.name} has no experts; leave it out")
+    if step.exchange != (PER_EXPERT,) and not moes:
+        bad.append(f"exchange: {model.name} has no experts; leave it out")
     few = [part.experts for part in moes if part.experts < step.degrees.ep]
     if few:
         bad.append(f"parallel: ep: {model.name} has {min(few)} experts, fewer than ep {step.degrees.ep}; write less")
