@@ -122,7 +122,7 @@ validate: $(ALL) ## predictions against every measured dataset, into reports/ (a
 
 .PHONY: training-validate
 training-validate: $(ALL) ## predictions against measured training steps: reports/training_steps.md (some seconds)
-	@$(PY) -m hwsim.measured.training
+	@$(PY) -m hwsim.measured.training_page
 
 .PHONY: stacks
 stacks: $(ALL) ## fit the serving stacks, arch_configs/stacks/, to times per output token (some minutes); then `make validate`

@@ -21,6 +21,7 @@ then over the groups, where each chip carries its share of the vector (all_to_al
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Annotated, Any, Literal
@@ -148,6 +149,20 @@ class Link:
         time = steps * self.latency_cycles + self.volume(collective, nbytes, chips) / self.bytes_per_cycle
         if collective == "all_reduce" and self.topology == "switch":
             time = min(time, self.latency_cycles + (chips - 1) * nbytes / self.bytes_per_cycle)
+        return time
+
+    def exchange(self, nbytes: int, copies: Callable[[int], float], chips: int, stride: int = 1) -> Fraction:
+        """Time of an exchange in which what a chip has for several others leaves it once per group that they are in.
+
+        nbytes: of one copy of everything that a chip sends. copies: of how many of so many groups (or chips) an item
+        goes to one at least, in the mean. Between groups an item takes one copy per group and is passed on inside.
+        """
+        inside = self.inside(chips, stride)
+        time = self.cycles("all_to_all", round(nbytes * copies(chips)), inside, stride)
+        if inside < chips:
+            groups = -(-chips // inside)
+            there = self._beyond().exchange(nbytes, copies, groups, max(1, stride // self.chips))
+            return time + there
         return time
 
     def sent(self, nbytes: int, stride: int) -> Fraction:

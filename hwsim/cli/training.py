@@ -39,8 +39,21 @@ def train(
             help="what replicas divide: 0: nothing; 1: the optimiser's state; 3: weights and gradients too",
         ),
     ] = 1,
+    shard_within: Annotated[
+        int, typer.Option(parser=one_number, metavar="N", help="with --shard 3: in groups of N chips (HSDP); 0: all")
+    ] = 0,
     skew: Annotated[str, typer.Option(help="how tokens choose experts: even or, for example, zipf(0.8)")] = "even",
     mtp: Annotated[bool, typer.Option("--mtp", help="train the model's multi-token-prediction block too")] = False,
+    mtp_depth: Annotated[
+        int, typer.Option(parser=one_number, metavar="N", help="with --mtp: how often, with the same weights")
+    ] = 1,
+    exchange: Annotated[
+        str,
+        typer.Option(help="of tokens and experts: per-expert, or per-chip: one copy per chip; `,hidden`: behind work"),
+    ] = "per-expert",
+    small_kernels: Annotated[
+        float, typer.Option(metavar="X", help="kernels but GEMMs, attention and encodes take X times their ideal time")
+    ] = 1.0,
     set_: Set = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -61,6 +74,9 @@ def train(
     settings: tuple[tuple[str, str], ...] = ()
     with collect(problems):
         settings = overrides(set_)
+    depth = mtp_depth if mtp else 0
+    if mtp_depth < 1 or mtp_depth > 1 and not mtp:
+        problems.append(f"mtp-depth: {mtp_depth} " + ("needs --mtp; write it too" if mtp_depth > 1 else "is below 1"))
     result = checked_train(
         arch,
         model,
@@ -75,6 +91,9 @@ def train(
         optimizer=optimizer,
         shard=shard,
         skew=skew,
-        mtp=mtp,
+        mtp=depth,
+        exchange=exchange,
+        small_kernels=small_kernels,
+        shard_within=shard_within,
     ).trained()
     print(json.dumps(result.to_dict(), indent=2) if as_json else trained_text(result))

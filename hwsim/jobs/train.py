@@ -29,7 +29,10 @@ def train(
     optimizer: str = "adam-fp32",
     shard: int = 1,
     skew: str = "even",
-    mtp: bool = False,
+    mtp: bool | int = False,
+    exchange: str = "per-expert",
+    small_kernels: float = 1.0,
+    shard_within: int = 0,
 ) -> TrainResult:
     """Simulate one optimiser step of `model` on chips of `arch`.
 
@@ -42,12 +45,17 @@ def train(
     parallel:  degrees, `dp=8,tp=2` or a mapping: dp, tp, pp, vp, ep, cp; chips = dp tp pp cp.
     optimizer: "adam-fp32", or "adam-bf16" with moments in BF16.
     shard:     0: every replica holds all; 1: the optimiser's state is divided; 3: weights and gradients too.
-    mtp:       train the model's multi-token-prediction block too.
+    mtp:       train the model's multi-token-prediction block too; a number: so many times, with the same weights.
+    exchange:  of tokens and experts: "per-expert": a copy per chosen expert; "per-chip": one per chip that has one of
+               them, and per node between nodes; ",hidden": behind the work of another micro-batch.
+    small_kernels: how many times longer than their bytes and passes need all kernels take but GEMMs, attention and
+               encodes; 1: as long; 3.3 fits the measured steps of models with experts (reports/training_steps.md).
+    shard_within: with shard 3: divide weights and gradients within groups of so many chips (HSDP); 0: over all.
     raises:    InputError with every error in the arguments.
     """
     options: dict[str, Any] = {"batch": batch, "context": context, "micro_batch": micro_batch, "recipe": recipe}
     options |= {"recompute": recompute, "parallel": parallel, "optimizer": optimizer, "shard": shard, "skew": skew}
-    options |= {"mtp": mtp}
+    options |= {"mtp": mtp, "exchange": exchange, "small_kernels": small_kernels, "shard_within": shard_within}
     return checked_train(arch, model, **options).trained()
 
 

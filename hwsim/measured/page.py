@@ -15,7 +15,7 @@ from hwsim.files.figure import pyplot, save
 from hwsim.files.tables import markdown as table
 from hwsim.files.tables import percent
 from hwsim.files.whole import write_whole
-from hwsim.measured import serving
+from hwsim.measured import serving, training_page
 from hwsim.measured.predict import overhead_seconds
 from hwsim.measured.score import Score, score, score_layers, score_transferred
 from hwsim.measured.sets import Row, datasets
@@ -263,8 +263,8 @@ NOT_MODELLED = """\
 - **A100's attention** is left out: its table names no KV format and exceeds the memory's bandwidth with two bytes."""
 
 
-def text(scores: Sequence[Score], figure: str) -> str:
-    """The page."""
+def text(scores: Sequence[Score], figure: str, training: str) -> str:
+    """The page. training: the section of training steps."""
     gemms = [s for s in scores if s.dataset.fitted and s.dataset.kind == "gemm"]
     kernels = [s for s in scores if s.dataset.fitted and s.dataset.kind != "gemm"]
     held_out = [s for s in scores if not s.dataset.fitted]
@@ -329,6 +329,10 @@ Never used for fitting. A framework's launch overhead is added where the dataset
 
 {cycle_tables(held_out)}
 
+## Training steps
+
+{training}
+
 ## Goals missed, and why
 
 {missed(scores)}
@@ -349,7 +353,7 @@ def run(folder: Path, progress: Callable[[str], object] = lambda name: None) -> 
     parity_figure([s for s in scores if s.dataset.fitted], folder / "validation.svg")
     write_whole(folder / "validation.csv", csv_text(scores))
     path = folder / "validation.md"
-    write_whole(path, text(scores, "validation.svg"))
+    write_whole(path, text(scores, "validation.svg", training_page.summary(*training_page.every())))
     return path
 
 

@@ -43,7 +43,17 @@ def _parallel(text: str) -> str:
 
 
 #: Options of a training step only, and of any other step only.
-TRAINING = ("micro_batch", "recipe", "recompute", "optimizer", "shard", "mtp")
+TRAINING = (
+    "micro_batch",
+    "recipe",
+    "recompute",
+    "optimizer",
+    "shard",
+    "mtp",
+    "exchange",
+    "small_kernels",
+    "shard_within",
+)
 OTHERS = ("phase", "weights", "activations", "kv", "state", "chips", "mla", "engine")
 
 
@@ -88,7 +98,24 @@ class RunFile(FilePart):
     optimizer: Literal["adam-fp32", "adam-bf16"] = Field(
         "adam-fp32", description="train: bits of Adam's moments.", examples=["adam-bf16"]
     )
-    mtp: bool = Field(False, description="train: the multi-token-prediction block too.", examples=[True])
+    mtp: bool | int = Field(
+        False, description="train: the multi-token-prediction block too; a number: so many times.", examples=[True]
+    )
+    exchange: str = Field(
+        "per-expert",
+        description="train: of tokens and experts: per-expert or per-chip, hidden.",
+        examples=["per-chip,hidden"],
+    )
+    shard_within: int = Field(
+        0, ge=0, description="train: with shard 3: within groups of so many chips.", examples=[64]
+    )
+    small_kernels: float = Field(
+        1.0,
+        ge=1,
+        le=100,
+        description="train: times their ideal time of all kernels but GEMMs, attention and encodes.",
+        examples=[3.0],
+    )
     shard: Literal[0, 1, 3] = Field(1, description="train: what replicas divide, as in ZeRO.", examples=[3])
 
 

@@ -79,7 +79,7 @@ PAGES = (
     Page("training", ("training.md", "training.svg", "training.csv"), "make training",
          ("hwsim.pages.training_page",), MACHINES, "make training", long=True),
     Page("training_steps", ("training_steps.md",), "make training-validate",
-         ("hwsim.measured.training",), MEASURED, "make training-validate"),
+         ("hwsim.measured.training_page",), MEASURED, "make training-validate"),
     Page("rtl_agreement", ("rtl_agreement.md", "rtl_decoders.svg"), "make cosim",
          ("tests.verification.cosim",), ("arch_configs/gemv-engine.yaml",), "make cosim"),
     Page("gemv_fpga", ("gemv_fpga.md",), "make fpga-gemv",

@@ -18,7 +18,7 @@ from hwsim.jobs.training.pipeline import ItemTimes, Plan
 from hwsim.jobs.training.price import Prices, added, busiest, prices, training_machine
 from hwsim.jobs.training.recipe import Recipe
 from hwsim.jobs.training.result import TrainResult
-from hwsim.jobs.training.work import RECOMPUTE, Work, Works, optimiser, works
+from hwsim.jobs.training.work import MX_EXPERTS_WGRAD, MX_SLOWER, RECOMPUTE, Work, Works, optimiser, works
 from hwsim.result import Result
 from hwsim.workload.language.model import Model
 from hwsim.workload.op import Workload
@@ -104,7 +104,7 @@ class TrainJob:
             key = id(block), formats
             if key not in known:
                 m = self.step.micro_batches
-                made = works(block.sites, self.recipe, item, self.layers, self.machine, m)
+                made = works(block.sites, self.recipe, item, self.layers, self.machine, m, self.options.small)
                 rows = [work for bag in block.bags for work in tables.gradient(bag)]
                 once = [work for bag in block.bags for work in tables.update(bag, m)]
                 known[key] = Works(made.forward, (*made.backward, *rows), (*made.once, *once))
@@ -162,15 +162,28 @@ class TrainJob:
 
     def _exposed(self, block: Block, forward: bool) -> float:
         """Seconds of the collectives of a pass that nothing hides."""
-        fabric, total = self.fabric, 0.0
+        fabric, total, behind = self.fabric, 0.0, 0.0
         if fabric is None:
             return total
         for one in block.collectives:
             chips, stride = group(one, self.step.degrees)
             if one.forward == forward and chips > 1:
-                seconds = fabric.seconds(one.kind, one.elements * WIDE_BYTES, chips, stride)
-                total += exposed(seconds, self._hidden_by(one, block), chips)
-        return total
+                seconds = fabric.collective(one, chips, stride)
+                if one.hidden:
+                    behind += seconds
+                else:
+                    total += exposed(seconds, self._hidden_by(one, block), chips)
+        return total + self._behind(block, forward, behind)
+
+    def _behind(self, block: Block, forward: bool, seconds: float) -> float:
+        """What is not hidden of exchanges that run beside the same layer of another micro-batch, in the other pass.
+
+        The first forward pass and the last backward pass have none beside them.
+        """
+        made = self.work[block.item]
+        beside = (*self._repeated(block), *made.backward) if forward else made.forward
+        longer = max(0.0, seconds - sum(self.prices.seconds(w) for w in beside))
+        return longer + (seconds - longer) / self.step.micro_batches
 
     @cached_property
     def fabric(self) -> Fabric | None:
@@ -178,12 +191,24 @@ class TrainJob:
         return Fabric.of(self.arch)
 
     def _replicas(self, block: Block, kind: str, nbytes: int) -> float:
-        """Seconds of a collective over the replicas of a block's weights. nbytes: per weight."""
-        d = self.step.degrees
+        """Seconds of a collective over the replicas that divide a block's weights. nbytes: per weight."""
+        d, (inner, experts) = self.step.degrees, self.step.divided
         if self.fabric is None:
             return 0.0
-        dense = self.fabric.seconds(kind, nbytes * block.dense, d.replicas, d.tp)
-        return dense + self.fabric.seconds(kind, nbytes * block.experts, d.expert_replicas, d.ep)
+        dense = self.fabric.seconds(kind, nbytes * block.dense, inner, d.tp)
+        return dense + self.fabric.seconds(kind, nbytes * block.experts, experts, d.ep)
+
+    def _groups(self, block: Block) -> float:
+        """Seconds between groups that each divide the weights whole, once per step: gradients there, weights back."""
+        d, total = self.step.degrees, 0.0
+        if self.fabric is None or not self.step.within:
+            return total
+        held = ((block.dense, d.replicas, d.tp), (block.experts, d.expert_replicas, d.ep))
+        for (n, replicas, stride), inner in zip(held, self.step.divided, strict=True):
+            part, groups = -(-n // inner), replicas // inner
+            for kind, nbytes in (("reduce_scatter", self.recipe.reduction_bytes), ("all_gather", WIDE_BYTES)):
+                total += self.fabric.seconds(kind, nbytes * part, groups, stride * inner)
+        return total
 
     def times(self, block: Block) -> ItemTimes:
         """Seconds of one block per micro-batch, and of its weights and gradients between the replicas."""
@@ -200,7 +225,8 @@ class TrainJob:
             link,
             back,
             self._replicas(block, "all_gather", WIDE_BYTES) if shard else 0.0,
-            self._replicas(block, "reduce_scatter" if shard else "all_reduce", reduction),
+            self._replicas(block, "reduce_scatter" if shard else "all_reduce", reduction)
+            + self._groups(block) / self.step.micro_batches,
         )
 
     @cached_property
@@ -276,8 +302,7 @@ class TrainJob:
             if number % d.pp == stage:
                 for block in chunk:
                     for one in block.collectives:
-                        nbytes = one.elements * WIDE_BYTES
-                        total += self.step.micro_batches * fabric.volume(one.kind, nbytes, *group(one, d))
+                        total += self.step.micro_batches * fabric.least(one, *group(one, d))
         return total
 
     def trained(self) -> TrainResult:
@@ -354,6 +379,12 @@ class TrainJob:
         if isinstance(self.model, Model) and self.model.mtp and not self.step.mtp:
             notes.append("the multi-token-prediction block is not trained; write --mtp")
         notes += self.prices.notes
+        every = [w for made in self.work.values() for w in (*made.forward, *made.backward)]
+        if any(w.op.gemms and w.slower != 1 for w in every):
+            notes.append(
+                f"GEMMs in MX take {float(MX_SLOWER):g} times as long as those of the kernels that stand in for them, "
+                f"wgrad of experts {float(MX_EXPERTS_WGRAD):g} times (torchao's kernels)"
+            )
         link, chips = self.machine.link, self.step.degrees.chips
         if link and not link.span and chips > NODE:
             notes.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from math import comb
 
 from hwsim.arch.link import Link
 from hwsim.arch.machine import TileMachine
@@ -45,6 +46,23 @@ class Fabric:
             return 0.0
         return self.start + self.seconds_per_cycle * float(self._cycles(kind, nbytes, chips, stride))
 
+    def collective(self, one: Collective, chips: int, stride: int = 1) -> float:
+        """One collective of a pass, in seconds."""
+        nbytes = one.elements * WIDE_BYTES
+        if one.kind != "exchange" or chips == 1 or not nbytes:
+            return self.seconds(one.kind, nbytes, chips, stride)
+        cycles = self.link.exchange(
+            round(nbytes / self.share), lambda groups: reached(groups, *one.picks), chips, stride
+        )
+        return self.start + self.seconds_per_cycle * float(cycles)
+
+    def least(self, one: Collective, chips: int, stride: int = 1) -> float:
+        """Seconds of a collective's bytes at the link's peak: what no schedule can beat."""
+        nbytes = one.elements * WIDE_BYTES
+        if one.kind == "exchange" and chips > 1:
+            return self.volume("all_to_all", round(nbytes * reached(chips, *one.picks)), chips, stride)
+        return self.volume(one.kind, nbytes, chips, stride)
+
     def _cycles(self, kind: str, nbytes: int, chips: int, stride: int) -> Fraction:
         name = "all_gather" if kind == "ring" else kind
         more = chips - 2 if kind == "ring" and self.link.topology != "ring" else 0
@@ -65,6 +83,14 @@ class Fabric:
 def group(collective: Collective, degrees: Degrees) -> tuple[int, int]:
     """(chips, how far apart) of the degree whose chips take part; neighbours are those of tp, then cp, dp, pp."""
     return {"tp": (degrees.tp, 1), "cp": (degrees.cp, degrees.tp), "ep": (degrees.ep, 1)}[collective.group]
+
+
+def reached(chips: int, experts: int, chosen: int) -> float:
+    """In how many of so many chips, which divide the experts evenly, a token has one of those that it chooses, in the
+    mean: N (1 - C(E - E/N, k) / C(E, k)), with every choice of k of E experts alike.
+    """
+    others = experts - experts // chips
+    return chips * (1 - comb(others, chosen) / comb(experts, chosen))
 
 
 def exposed(seconds: float, beside: float, pieces: int) -> float:

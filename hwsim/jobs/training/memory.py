@@ -92,8 +92,8 @@ def states(dense: int, experts: int, step: TrainStep, state_bytes: int) -> tuple
     """(weights, gradients, optimiser) in bytes of one chip. state_bytes: of the optimiser, per weight."""
     d = step.degrees
     found = [0, 0, 0]
-    for n, replicas in ((dense, d.replicas), (experts, d.expert_replicas)):
-        everything = replicas if step.shard == 3 else 1
+    for n, replicas, inner in zip((dense, experts), (d.replicas, d.expert_replicas), step.divided, strict=True):
+        everything = inner if step.shard == 3 else 1
         found[0] += ceil(Fraction(WEIGHT_BYTES * n, everything))
         found[1] += ceil(Fraction(GRADIENT_BYTES * n, everything))
         found[2] += ceil(Fraction(state_bytes * n, replicas if step.shard else 1))
@@ -124,6 +124,6 @@ def stage_memory(
     activations = peak(stage, d.pp, d.vp, step.micro_batches, sizes) + working
     buffers = sum(encoded_bytes(block, recipe, layers) for block in own)
     if step.shard == 3:
-        buffers = ceil(Fraction(buffers, d.replicas))
+        buffers = ceil(Fraction(buffers, step.divided[0]))
         buffers += 2 * WEIGHT_BYTES * max((b.dense + b.experts for b in own if b.item >= 0), default=0)
     return TrainMemory(weights, gradients, optimiser, activations, buffers, capacity)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,14 @@ from hwsim.jobs.training.recipe import Recipe, load_recipe
 from hwsim.workload.language.model import Model
 from hwsim.workload.language.routing import skew_exponent
 from hwsim.workload.op import Workload
-from hwsim.workload.training.options import SHARDS, Degrees, TrainStep, recompute_layers
+from hwsim.workload.training.options import (
+    PER_EXPERT,
+    SHARDS,
+    Degrees,
+    TrainStep,
+    exchange_words,
+    recompute_layers,
+)
 from hwsim.workload.training.trainable import Trainable, check_step, layers_of, trainable
 
 #: Optimiser -> (bytes per moment, bytes of its state per weight: an FP32 master and two moments).
@@ -33,7 +41,10 @@ class TrainOptions:
     optimizer: str
     shard: int
     skew: str
-    mtp: bool = False
+    mtp: int = 0
+    exchange: tuple[str, ...] = (PER_EXPERT,)
+    small: Fraction = Fraction(1)
+    within: int = 0
 
     @classmethod
     def of(
@@ -47,7 +58,10 @@ class TrainOptions:
         optimizer: str = "adam-fp32",
         shard: int = 1,
         skew: str = "even",
-        mtp: bool = False,
+        mtp: bool | int = False,
+        exchange: str = PER_EXPERT,
+        small_kernels: float = 1.0,
+        shard_within: int = 0,
         *,
         model: Workload | None = None,
         found: list[str] | None = None,
@@ -66,11 +80,32 @@ class TrainOptions:
             check_choice("optimizer", optimizer, tuple(OPTIMISERS))
         with collect(bad):
             skew_exponent(skew)
+        words: tuple[str, ...] = (PER_EXPERT,)
+        with collect(bad):
+            words = exchange_words(exchange)
+        if not 1 <= small_kernels <= 100:
+            bad.append(f"small-kernels: {small_kernels!r} is not between 1 (ideal) and 100; write, for example, 3.3")
+        if int(mtp) < 0:
+            bad.append(f"mtp: {mtp} is below 0; write 1 or more, or leave it out")
         if shard not in SHARDS:
             bad.append(f"shard: unknown {shard!r}; write 0, 1 or 3")
         if given is None:
             given = load_recipe("bf16")
-        options = cls(batch, context, micro_batch, given, str(recompute), degrees, optimizer, shard, skew, mtp)
+        options = cls(
+            batch,
+            context,
+            micro_batch,
+            given,
+            str(recompute),
+            degrees,
+            optimizer,
+            shard,
+            skew,
+            int(mtp),
+            words,
+            Fraction(str(small_kernels)),
+            shard_within,
+        )
         bad = [*bad, *(options.refused(model) if model else ())]
         if bad:
             raise InputError(*dict.fromkeys(bad))
@@ -94,7 +129,17 @@ class TrainOptions:
     def _step(self, model: Trainable, layers: int) -> TrainStep:
         # a sample of a graph is one token long: it has no context
         sizes = self.batch, self.context if isinstance(model, Model) else 1, self.micro_batch
-        return TrainStep(*sizes, self.degrees, layers, self.shard, self.recipe.fused, self.skew, self.mtp)
+        return TrainStep(
+            *sizes,
+            degrees=self.degrees,
+            recompute=layers,
+            shard=self.shard,
+            fused=self.recipe.fused,
+            skew=self.skew,
+            mtp=self.mtp,
+            exchange=self.exchange,
+            within=self.within,
+        )
 
     def config(self) -> dict[str, Any]:
         """Plain data."""
@@ -110,5 +155,8 @@ class TrainOptions:
             "optimizer": self.optimizer,
             "shard": self.shard,
             "skew": self.skew,
-            **({"mtp": True} if self.mtp else {}),
+            **({"mtp": True if self.mtp == 1 else self.mtp} if self.mtp else {}),
+            **({"shard_within": self.within} if self.within else {}),
+            **({"small_kernels": float(self.small)} if self.small != 1 else {}),
+            **({"exchange": ",".join(self.exchange)} if self.exchange != (PER_EXPERT,) else {}),
         }

@@ -42,13 +42,13 @@ class Prices:
 
     def seconds(self, work: Work) -> float:
         """What the work takes."""
-        seconds = float(work.share * work.times) * self.found[_key(work)].seconds
+        seconds = float(work.share * work.times * work.slower) * self.found[_key(work)].seconds
         return max(seconds, self.found[_key(_beside(work))].seconds) if work.beside else seconds
 
     def mark(self, work: Work) -> str:
         """How its time is known; several times another kernel's time is a transferred one."""
         mark = self.found[_key(work)].mark
-        return "transferred" if work.times != 1 else mark
+        return "transferred" if work.times != 1 or work.slower != 1 else mark
 
     def parts(self, work: Work) -> list[tuple[Price, float]]:
         """Prices of what the work consists of, and how much of each."""

@@ -16,12 +16,19 @@ from hwsim.workload.op import Op
 from hwsim.workload.training.sites import Linear, Plain, Site
 
 WIDE = layout("bf16")
+#: Formats that Blackwell multiplies at its 8-bit rate with a scale per 32 elements, in any pair but of two of the last.
+MX = ("mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e3m2", "mxfp6_e2m3", "mxfp4_e2m1")
 #: Passes of the vector unit per encoded element and copy: absolute value, maximum, times the scale, convert.
 ENCODE_PASSES = 4
 #: NVFP4 with a Hadamard transform on one of two copies, per element: the slope of torchao's kernel on GB200 between
 #: 2048 x 4096 and 2048 x 28672, 13.8 to 68.0 us (pytorch/ao, benchmarks/prototype/nvfp4_training), in passes of its
 #: 152 x 128 lanes at 2.008 GHz.
 HADAMARD_PASSES = 42
+
+#: How much longer GEMMs in MX take than those of fp8_block, whose measured kernels stand in for theirs on Blackwell:
+#: torchao's grouped linear in MXFP8 on B200 (pytorch/ao, prototype/moe_training), fprop and dgrad in the mean, and
+#: wgrad, where each expert's rows are a reduction of their own. `measured.training` fits them, to kernels only.
+MX_SLOWER, MX_EXPERTS_WGRAD = Fraction(121, 100), Fraction(169, 100)
 
 #: When a piece of work is done, for the table of times.
 FORWARD, BACKWARD, ENCODE, RECOMPUTE, OPTIMISER = "forward", "backward", "encode", "recompute", "optimiser"
@@ -32,7 +39,8 @@ class Work(NamedTuple):
 
     right, left: formats of the two operands, X W^T: W on the right. share: what of it this chip computes. times: its
     time is so many times that of `op` (the backward pass of a measured attention kernel). beside: what runs at the
-    same time, on the memory (the sum of gradients, in the epilogue of wgrad): the longer of both counts.
+    same time, on the memory (the sum of gradients, in the epilogue of wgrad): the longer of both counts. slower: its
+    time is so many times longer than that of the machine's kernel, and its bound is not.
     """
 
     part: str
@@ -43,6 +51,7 @@ class Work(NamedTuple):
     share: Fraction = Fraction(1)
     times: Fraction = Fraction(1)
     beside: Op | None = None
+    slower: Fraction = Fraction(1)
 
 
 class Works(NamedTuple):
@@ -54,9 +63,18 @@ class Works(NamedTuple):
 
 
 def works(
-    sites: tuple[Site, ...], recipe: Recipe, layer: int, layers: int, arch: TileMachine, micro_batches: int
+    sites: tuple[Site, ...],
+    recipe: Recipe,
+    layer: int,
+    layers: int,
+    arch: TileMachine,
+    micro_batches: int,
+    small: Fraction = Fraction(1),
 ) -> Works:
-    """All work of the sites of one block. layer: below 0 outside the layers. raises: InputError without `round`."""
+    """All work of the sites of one block. layer: below 0 outside the layers. raises: InputError without `round`.
+
+    small: how many times longer than on an ideal machine all kernels take but GEMMs, attention cores and encodes.
+    """
     forward: list[Work] = []
     backward: list[Work] = []
     once: list[Work] = []
@@ -72,7 +90,19 @@ def works(
         backward += encode(site, tensors.gradients, site.gradients, "gradient", arch)
         backward += _gradients(site, tensors, micro_batches)
         once += encode(site, tensors.weights, site.matrices, "weight", arch)
-    return Works(tuple(forward), tuple(backward), tuple(once))
+    return Works(*(tuple(_slowed(work, arch, small) for work in each) for each in (forward, backward, once)))
+
+
+def _slowed(work: Work, arch: TileMachine, small: Fraction) -> Work:
+    """The work at the rate of training's software, where the kernels of fp8_block stand in for those of MX."""
+    if work.op.gemms:
+        pair = work.right.name, work.left.name
+        mx = {*pair} <= {*MX} and pair != (MX[-1], MX[-1]) and arch.dot.rate(*pair) is not None
+        if not mx or arch.cores is None or arch.cores.family(*pair) is not None:
+            return work
+        wgrad = work.part == "experts" and work.beside is not None
+        return work._replace(slower=MX_EXPERTS_WGRAD if wgrad else MX_SLOWER)
+    return work if small == 1 or work.when == ENCODE or work.part == "attention" else work._replace(slower=small)
 
 
 def _permuting(arch: TileMachine) -> Fraction:

@@ -16,7 +16,9 @@ class Collective(NamedTuple):
 
     kind: as `arch.link` names them, or `ring`: a vector is passed on by each chip but one. group: the degree whose
     chips take part. elements: of the whole vector, 16 bits each. beside: the op that it runs at the same time as ("":
-    none; `attention`: all cores of the layer).
+    none; `attention`: all cores of the layer). kind `exchange`: an all-to-all of tokens and experts in which elements
+    are of one copy per token, which goes once to each chip that has one of its `picks`: (experts, chosen per token).
+    hidden: another micro-batch is computed meanwhile.
     """
 
     kind: str
@@ -24,6 +26,8 @@ class Collective(NamedTuple):
     elements: int
     forward: bool
     beside: str = ""
+    picks: tuple[int, int] = (0, 0)
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)

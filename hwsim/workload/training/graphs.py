@@ -20,7 +20,7 @@ from hwsim.workload.language.routing import skew_exponent
 from hwsim.workload.op import Op
 from hwsim.workload.training.backward import RESULT, gives, keeps, known, of_node
 from hwsim.workload.training.block import Bag, Block, Collective
-from hwsim.workload.training.options import Degrees, TrainStep, problems
+from hwsim.workload.training.options import PER_EXPERT, Degrees, TrainStep, problems
 from hwsim.workload.training.sites import BYTE, COPY, INPUT, SINGLE, WIDE, Plain, Saved, Site
 from hwsim.workload.training.split import EMBEDDING, HEAD
 
@@ -31,6 +31,12 @@ UNKNOWN = ("tp", "pp", "vp", "cp")
 def layer_count(graph: Graph) -> int:
     """Layers of a graph."""
     return max(graph.layers, default=-1) + 1
+
+
+def scored(graph: Graph) -> list[str]:
+    """Outputs that a loss is taken of: all but indices."""
+    indices = {node.name for node in graph.nodes if node.made.rows}
+    return [name for name in graph.outputs if name not in indices]
 
 
 def pooled(node: Node) -> bool:
@@ -63,7 +69,7 @@ class Flow:
             paths = zip(node.given, gives(node), strict=True)
             if node.weights and not node.made.rows or any(ok and alike.get(g.name, g.name) in needs for g, ok in paths):
                 needs.add(alike.get(node.name, node.name))
-        gradients: Counter[str] = Counter(alike.get(name, name) for name in graph.outputs)
+        gradients: Counter[str] = Counter(alike.get(name, name) for name in scored(graph))
         for node in reversed(graph.nodes):
             if node.FREE or not gradients[node.name]:
                 continue
@@ -101,6 +107,8 @@ def check_graph(graph: Graph, step: TrainStep, found: Iterable[str] = ()) -> Non
         bad.append(f"parallel: {graph.name} has tables, which are divided over the chips of dp {d.dp}; write ep={d.dp}")
     if not bags and d.ep > 1:
         bad.append(f"parallel: ep: {graph.name} has no tables to divide; leave it out")
+    if step.exchange != (PER_EXPERT,):
+        bad.append(f"exchange: {graph.name} has no experts; leave it out")
     if step.mtp:
         bad.append(f"mtp: {graph.name} has no multi-token-prediction block; leave it out")
     flow = Flow.of(graph)
@@ -222,7 +230,7 @@ class _Lowering:
         """The loss of every output: it reads the results and leaves their gradients there."""
         made: list[Site] = []
         nodes = {node.name: node for node in self.graph.nodes}
-        for name in self.graph.outputs:
+        for name in scored(self.graph):
             n = nodes[name].outputs(self.batch)
             op = Op("loss", "softmax", vector=passes.SOFTMAX * n, inputs=n, outputs=n)
             made.append(Plain("loss", op, None, (Saved(n),)))

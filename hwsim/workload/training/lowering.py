@@ -24,7 +24,7 @@ from hwsim.workload.language.share import Parallel
 from hwsim.workload.op import Gemm, Op
 from hwsim.workload.training import sites
 from hwsim.workload.training.block import Block, Collective
-from hwsim.workload.training.options import TrainStep, problems
+from hwsim.workload.training.options import HIDDEN, PER_CHIP, PER_EXPERT, TrainStep, problems
 from hwsim.workload.training.sites import COPY, INPUT, Linear, Plain, Saved, Site
 from hwsim.workload.training.split import EMBEDDING, HEAD
 
@@ -72,6 +72,8 @@ def check_model(model: Model, step: TrainStep, found: Iterable[str] = ()) -> Non
     moes = [part for part in model.shapes if isinstance(part, Moe)]
     if step.degrees.ep > 1 and not moes:
         bad.append(f"parallel: ep: {model.name} has no experts; leave it out")
+    if step.exchange != (PER_EXPERT,) and not moes:
+        bad.append(f"exchange: {model.name} has no experts; leave it out")
     few = [part.experts for part in moes if part.experts < step.degrees.ep]
     if few:
         bad.append(f"parallel: ep: {model.name} has {min(few)} experts, fewer than ep {step.degrees.ep}; write less")
@@ -120,7 +122,7 @@ class _Lowering:
         first = last = ""
         for op in layer_ops(self.chip, self.sizes, layer, slots):
             if op.link:
-                links += self._collectives(op, first, last)
+                links += self._collectives(op, first, last, slots)
                 first = ""
                 continue
             made = self._sites(op, slots)
@@ -215,12 +217,16 @@ class _Lowering:
 
     # -- collectives -------------------------------------------------------------------------------
 
-    def _collectives(self, op: Op, first: str, last: str) -> list[Collective]:
+    def _collectives(self, op: Op, first: str, last: str, slots: tuple[Slot, ...]) -> list[Collective]:
         """In place of a sum over chips: gathers and scatters; forward 2, backward 2 and the input again for wgrad."""
         if op.link == "all_to_all":
             # with ep of 1 there is no such op; tokens of this chip's part of the sequence, there or back
             n = op.link_elements // (self.degrees.cp * self.degrees.tp)
-            return [Collective(op.link, "ep", n, True), Collective(op.link, "ep", n, False)]
+            kind, picks, hidden = op.link, (0, 0), HIDDEN in self.step.exchange
+            if PER_CHIP in self.step.exchange:
+                part = self._moe(slots)
+                kind, picks, n = "exchange", (part.experts, part.top_k), n // part.top_k
+            return [Collective(kind, "ep", n, forward, picks=picks, hidden=hidden) for forward in (True, False)]
         n = op.link_elements // self.degrees.cp
         if op.link != "all_reduce" or op.link_elements != self.sizes.tokens * self.chip.hidden:
             return [Collective(op.link, "tp", n, True), Collective(op.link, "tp", n, False)]
@@ -301,7 +307,10 @@ class _Lowering:
             held += block.held
         made += head.sites
         held += [("mtp", 2 * h * width), ("norm", 3 * h)]
-        return Block(HEAD, h, (*head.sites, *made), (*links, *head.collectives), tuple(held))
+        own = links[len(head.collectives) :]
+        times = self.step.mtp
+        every = (*head.collectives, *times * (*own, *head.collectives))
+        return Block(HEAD, h, (*head.sites, *times * made), every, tuple(held))
 
 
 def _gathered(hidden: int, tokens: int, forward: bool) -> Collective:
@@ -317,7 +326,7 @@ def _as_mtp(site: Site) -> Site:
     return replace(site, weights="mtp", saved=tuple(s._replace(weights="mtp") for s in site.saved), **ops)
 
 
-def flops_per_token(model: Model, context: int, mtp: bool = False) -> int:
+def flops_per_token(model: Model, context: int, mtp: int = 0) -> int:
     """Model FLOP per token of one training step: 6 per weight of a linear, without the embedding, and attention.
 
     Two per multiply-add, three times the forward pass: causal attention by its half of the square, no recompute; the

@@ -10,6 +10,9 @@ from hwsim.errors import InputError, nearest
 
 #: Words for `recompute` other than a number of layers.
 RECOMPUTE = ("none", "selective", "full")
+#: How tokens go to their experts and back: a copy per chosen expert; one per chip that has one of them; behind the work
+#: of another micro-batch.
+PER_EXPERT, PER_CHIP, HIDDEN = "per-expert", "per-chip", "hidden"
 #: What a data-parallel chip holds whole: 0: everything; 1: all but the optimiser's state; 3: nothing (FSDP).
 SHARDS = (0, 1, 3)
 
@@ -92,7 +95,11 @@ class TrainStep:
     shard:       one of SHARDS.
     fused:       attention keeps no scores (flash attention).
     skew:        how tokens choose experts: "even", or "zipf(a)".
-    mtp:         the model's multi-token-prediction block is trained too, with a head and loss of its own.
+    mtp:         how many times the model's multi-token-prediction block is trained too, each with a head and loss of
+                 its own and the same weights.
+    within:      with shard 3: chips that divide weights and gradients among them (HSDP); 0: all. The optimiser's
+                 state is divided over all.
+    exchange:    words of the exchange of tokens and experts: PER_EXPERT or PER_CHIP, and HIDDEN.
     """
 
     batch: int
@@ -103,7 +110,17 @@ class TrainStep:
     shard: int = 1
     fused: bool = True
     skew: str = "even"
-    mtp: bool = False
+    mtp: int = 0
+    exchange: tuple[str, ...] = (PER_EXPERT,)
+    within: int = 0
+
+    @property
+    def divided(self) -> tuple[int, int]:
+        """Chips that divide the dense weights, and those of an expert: of the replicas, those within a group."""
+        d = self.degrees
+        if not self.within:
+            return d.replicas, d.expert_replicas
+        return min(d.replicas, self.within // d.tp), min(d.expert_replicas, max(1, self.within // d.ep))
 
     @property
     def micro_batches(self) -> int:
@@ -124,6 +141,33 @@ class TrainStep:
         """Whether the backward pass of a layer repeats its forward pass; the chosen ones are spread evenly."""
         n = max(self.recompute, 0)
         return (layer + 1) * n // layers > layer * n // layers
+
+
+def exchange_words(text: str) -> tuple[str, ...]:
+    """`per-chip,hidden` as words, in a fixed order. raises: InputError."""
+    words = {word.strip() for word in text.split(",")}
+    known = (PER_EXPERT, PER_CHIP, HIDDEN)
+    wrong = sorted(words - {*known})
+    if wrong:
+        raise InputError(f"exchange: unknown {wrong[0]!r}{nearest(wrong[0], known)}")
+    if {PER_EXPERT, PER_CHIP} <= words:
+        raise InputError(f"exchange: {PER_EXPERT} and {PER_CHIP} contradict each other; write one")
+    return (PER_CHIP if PER_CHIP in words else PER_EXPERT, *((HIDDEN,) if HIDDEN in words else ()))
+
+
+def within_problems(step: TrainStep) -> list[str]:
+    """Why weights cannot be divided within groups of so many chips."""
+    d, n = step.degrees, step.within
+    if step.shard != 3:
+        return [
+            f"shard-within: {n} chips divide weights, which only --shard 3 does; write it, or leave shard-within out"
+        ]
+    if n < 1 or d.chips % n or n % d.tp or (n % d.ep and d.ep % n):
+        return [
+            f"shard-within: groups of {n} do not divide {d.chips} chips, or are no multiple of tp {d.tp} and ep "
+            f"{d.ep}; write, for example, {max(d.tp, d.ep)}"
+        ]
+    return []
 
 
 def recompute_layers(word: str, layers: int) -> int:
@@ -178,6 +222,8 @@ def problems(step: TrainStep, layers: int) -> list[str]:
         )
     if step.shard not in SHARDS:
         found.append(f"shard: unknown {step.shard!r}; write 0, 1 or 3")
+    if step.within:
+        found += within_problems(step)
     if step.shard == 3 and d.pp > 1:
         found.append("shard: 3 divides weights that a pipeline gathers for every micro-batch; write --shard 1, or pp=1")
     return found

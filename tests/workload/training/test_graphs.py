@@ -132,6 +132,36 @@ def test_choices_have_no_gradient():
     assert found["pairs1"].backward is None  # of points, which are given
 
 
+def test_no_loss_of_indices():
+    """The best four of a layer's results are an output without gradient; the loss is of the results alone."""
+    text = (
+        "inputs: {x: [16]}\nops:\n"
+        "  - {name: a, op: linear, in: [x], out: 32}\n"
+        "  - {name: b, op: topk, in: [a], keep: 4}\n"
+        "outputs: [a, b]\n"
+    )
+    found = sites(graph(text), 3)
+    assert [s.forward.inputs for s in found if not isinstance(s, Linear) and s.part == "loss"] == [3 * 32]
+    assert next(s for s in found if isinstance(s, Linear)).wgrad.vector == 0
+
+
+def test_a_recurrent_layer():
+    """Both GEMMs of all steps have three passes; gates are one tensor. A transposed convolution has three, too."""
+    text = (
+        "inputs: {x: [10, 16]}\nops:\n"
+        "  - {name: up, op: linear, in: [x], out: 24}\n"
+        "  - {name: a, op: lstm, in: [up], hidden: 32}\n"
+        "  - {name: h, op: slice, in: [a], stop: 10}\n"
+        "  - {name: t, op: conv, in: [h], out: 8, kernel: 4, stride: 2, transposed: true, channels: last}\n"
+    )
+    found = linears(graph(text), 2)
+    a, t = found["a"], found["t"]
+    macs = 2 * 10 * 4 * 32 * (24 + 32)
+    assert [op.dot_macs for op in (a.fprop, a.dgrad, a.wgrad)] == [macs] * 3
+    assert a.fprop.outputs == 2 * 10 * 4 * 32 and a.matrices == 4 * 32 * (24 + 32)
+    assert [op.dot_macs for op in (t.fprop, t.dgrad, t.wgrad)] == [2 * 10 * 32 * 4 * 8] * 3
+
+
 def test_a_residual_sums_gradients():
     text = (
         "inputs: {x: [100]}\nops:\n"
