@@ -194,5 +194,5 @@ def test_ports_of_a_gemm_unit(tmp_path):
     gemv, gemm = (done.stdout.splitlines()[2:] for done in said)
     assert [line.split("_tdata")[0] for line in gemm] == [line.split("_tdata")[0] for line in gemv]
     fields = [line.split(": ", 1)[1] for line in gemv], [line.split(": ", 1)[1] for line in gemm]
-    assert fields[1][0] == f"{fields[0][0]}, row 138:137" and fields[1][1] == f"{fields[0][1]}, m 97:96", fields
+    assert fields[1][0] == f"{fields[0][0]}, row 138:137" and fields[1][1] == f"{fields[0][1]}, m 94:93", fields
     assert fields[1][2:] == fields[0][2:]

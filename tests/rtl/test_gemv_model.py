@@ -270,7 +270,7 @@ def test_a_run_on_the_shipped_engine_names_its_stalls():
 
 
 def test_tiles_follow_one_another():
-    """Seven rows of x, three at a time: the tiles alone, and between two of them a block of x per cycle and the command.
+    """Seven rows of x, three at a time: the tiles alone, and between two of them a block of x per cycle, and a command.
 
     The memory feeds a block per cycle, so a tile takes longer than one row by the other rows' results, one per cycle.
     """
