@@ -152,7 +152,7 @@ def _finish(
 
             if not isinstance(job, TileJob):
                 raise InputError(
-                    f"{option}: a GEMV machine runs no tiles, so there is no timeline to write; leave it out"
+                    f"{option}: a GEMV or GEMM machine runs no tiles, so there is no timeline to write; leave it out"
                 )
             check_writable(path)
             traced = job

@@ -36,9 +36,8 @@ class GemvJob:
     @classmethod
     def of(cls, arch: GemvMachine, workload: Workload, options: RunOptions) -> GemvJob:
         """A step of a workload. raises: InputError always: the machine computes only GEMMs."""
-        computes = "matrix-vector product" if arch.gemv.tile == 1 else "GEMM"
         raise InputError(
-            f"{arch.name}: computes a single {computes} and cannot run a model; "
+            f"{arch.name}: computes one GEMM at a time and cannot run a model; "
             f"use `hwsim gemm {arch.name} --m {arch.gemv.tile} ...`"
         )
 

@@ -295,7 +295,7 @@ def _machine(arch: TileMachine | str) -> TileMachine:
     """The machine itself, or that of a name. raises: InputError for a machine that runs no kernels."""
     machine = load_arch(arch) if isinstance(arch, str) else arch
     if not isinstance(machine, TileMachine):
-        raise InputError(f"{machine.name}: computes a single matrix-vector product; use `hwsim gemm`")
+        raise InputError(f"{machine.name}: computes one GEMM at a time; use `hwsim gemm`")
     return machine
 
 

@@ -130,7 +130,7 @@ class Deployment:
         with collect(problems):
             machine = load_arch(arch, overrides) if isinstance(arch, str) else arch
             if isinstance(machine, GemvMachine):
-                raise InputError(f"{machine.name}: computes a single matrix-vector product and cannot serve a model")
+                raise InputError(f"{machine.name}: computes one GEMM at a time and cannot serve a model")
         with collect(problems, "stack: "):
             stack = stack_of(machine if isinstance(machine, TileMachine) else None, r.stack)
         with collect(problems):

@@ -379,6 +379,28 @@ def test_bad_gemv_machines_are_answered_at_their_place(old, new, said):
     assert any(said in problem for problem in caught.value.problems), caught.value.problems
 
 
+GEMM = GEMV.replace("gemv:", "gemm:\n  tile: 2")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("tile: 2", "tile: 65", "f.yaml:11:9: gemm.tile: tile 65; write 1 to 64 rows of x"),
+        ("tile: 2", "tiles: 2", "f.yaml:11:3: gemm.tiles: unknown; did you mean tile?"),
+        ("fifo: 16", "fifo: 1", "f.yaml:13:9: gemm.fifo: fifo 1; write 4 to 4096 beats"),
+        ("weights: mxint8", "weights: fp16", "f.yaml:11:3: gemm: fp16: not an operand"),
+        ("fifo: 16", "fifo: 16\ngemv:\n  weights: mxint8", "f.yaml:10:1: gemm: unknown"),
+    ],
+)
+def test_bad_gemm_machines_are_answered_at_their_place(old, new, said):
+    found = load_arch_text(GEMM, "f.yaml")
+    assert (found.gemv.tile, found.KEY) == (2, "gemm") and "tile" in found.file()["gemm"]
+    assert load_arch_text(GEMM.replace("fifo: 16", "fifo: 8"), "f.yaml").warnings[0].startswith("gemm.fifo of 8 beats")
+    with pytest.raises(InputError) as caught:
+        load_arch_text(GEMM.replace(old, new), "f.yaml")
+    assert any(said in problem for problem in caught.value.problems), caught.value.problems
+
+
 def test_engine_is_the_old_name_of_gemv():
     """Files and --set of the last release are read, with a note; places are those of the file."""
     new, old = load_arch_text(GEMV, "f.yaml"), load_arch_text(GEMV.replace("gemv:", "engine:"), "f.yaml")

@@ -108,6 +108,7 @@ def test_tables_of_the_page_of_units_are_those_of_the_command():
         ),
         (("mx-mac", "--format", "nvfp4", "--lanes", "4"), "mx_mac_nvfp4_l4_i13", 24),
         (("gemv", "--beat", "32"), "gemv_mxint8_mxint8_b32_d1_i13_f64_y26_k4096", 28),
+        (("gemm", "--beat", "32", "--tile", "2"), "gemm_mxint8_mxint8_b32_d1_i13_f64_y26_k4096_t2", 28),
     ],
 )
 def test_units_by_name(args, module, latency, tmp_path):
@@ -141,6 +142,11 @@ def test_units_by_name(args, module, latency, tmp_path):
         (("accumulator", "--interleave", "3"), "write 13 (the stages of its loop) to 65536, or 1"),
         (("accumulator", "--interleave", "100000"), "to 65536, or 1"),
         (("gemv", "--interleave", "1"), "write 13 or more"),
+        (("gemm", "--tile", "65"), "tile 65; write 1 to 64 rows of x"),
+        (("gemm", "--dot-units", "64", "--tile", "32"), "tile 32 x dot_units 64; write a tile of 16 rows or less"),
+        (("gemm", "--k-max", "2000000"), "Gemm: k_max 2000000; write 32 to 1048576"),
+        (("gemm", "--format", "int4_g128"), "Gemm: blocks of 128 weights; write a format with blocks of at most 32"),
+        (("gemm", "--format", "nvfp4", "--activations", "nvfp4"), "activations nvfp4; write an MX format"),
         (("block-dot", "--stages", "product,tree9"), "did you mean tree"),
         (("block-dot", "--stages", "tree1,product"), "in this order"),
         (("lfsr-block", "--format", "c8p9"), "between 1 and C = 8"),
@@ -178,3 +184,15 @@ def test_a_format_of_ones_own_gives_a_legal_name(tmp_path):
     (written,) = tmp_path.glob("*.v")
     assert re.fullmatch(r"block_dot_[A-Za-z0-9_]+_l4", written.stem)
     assert f"module {written.stem}(" in written.read_text()
+
+
+def test_ports_of_a_gemm_unit(tmp_path):
+    """Those of a GEMV unit, with the row of a block of x and the rows of x of a command on top."""
+    small = ["--format", "mxfp4", "--activations", "mxfp4", "--beat", "4", "--fifo", "4", "--k-max", "64"]
+    said = [rtl(*unit, *small, "-o", str(tmp_path)) for unit in (["gemv"], ["gemm", "--tile", "3"])]
+    assert [done.returncode for done in said] == [0, 0], said
+    gemv, gemm = (done.stdout.splitlines()[2:] for done in said)
+    assert [line.split("_tdata")[0] for line in gemm] == [line.split("_tdata")[0] for line in gemv]
+    fields = [line.split(": ", 1)[1] for line in gemv], [line.split(": ", 1)[1] for line in gemm]
+    assert fields[1][0] == f"{fields[0][0]}, row 138:137" and fields[1][1] == f"{fields[0][1]}, m 94:93", fields
+    assert fields[1][2:] == fields[0][2:]

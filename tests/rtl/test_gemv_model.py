@@ -267,3 +267,62 @@ def test_a_run_on_the_shipped_engine_names_its_stalls():
     assert json.dumps(result.to_dict())
     with pytest.raises(InputError, match="hwsim gemm gemv-engine"):
         hwsim.run("gemv-engine", "llama3-8b")
+
+
+def test_tiles_follow_one_another():
+    """Seven rows of x, three at a time: the tiles alone, and between two of them a block of x per cycle, and a command.
+
+    The memory feeds a block per cycle, so a tile takes longer than one row by the other rows' results, one per cycle.
+    """
+    spec, memory = Gemm("mxfp4_e2m1", beat_bytes=32, k_max=128, tile=3), dram(32, 32)
+    alone = {rows: run_gemv(spec, memory, 13, 128, m=rows).cycles for rows in (1, 2, 3)}
+    between = [rows * 128 // 32 + 1 for rows in (3, 1)]
+    assert run_gemv(spec, memory, 13, 128, m=7).cycles == 2 * alone[3] + alone[1] + sum(between)
+    assert (alone[2] - alone[1], alone[3] - alone[1]) == (13, 26)
+    one_row = Gemv("mxfp4_e2m1", beat_bytes=32, k_max=128)
+    assert run_gemv(one_row, memory, 13, 128).cycles == alone[1]
+    assert run_gemv(one_row, memory, 13, 128, m=2).cycles == 2 * alone[1] + 128 // 32 + 1
+
+
+def test_tiles_at_the_same_phase_of_refresh_are_walked_once(monkeypatch):
+    """Of 200 tiles, without refresh: one, and the last. With a period of 50 cycles: one per phase, and the last."""
+    from hwsim.sim import beats
+
+    walks = []
+    monkeypatch.setattr(beats._Walk, "run", lambda self, run=beats._Walk.run: (walks.append(self.begin), run(self)))
+    spec = Gemm("mxint8", beat_bytes=16, tile=2, k_max=64)
+    assert run_gemv(spec, dram(), 20, 64, m=400).cycles > 200 * 20
+    assert walks == [0, 0]
+    walks.clear()
+    stops = dram(refresh=Refresh("all_bank", Fraction(50), Fraction(7)))
+    run_gemv(spec, stops, 20, 64, m=400)
+    assert len(walks) <= 51
+
+
+def test_a_run_on_the_shipped_gemm_machine_by_hand():
+    """20 rows of x in tiles of 8: one group of 64 rows; 16 turns of 8 columns a tile; 8 blocks of x per row."""
+    import hwsim
+
+    result = hwsim.gemm("gemm-engine", 20, 64, 256, weights="seedlm4")
+    assert (result.limited_by, result.bound_cycles, result.macs) == ("dot", 20 * 64 * 8 // 32, 20 * 64 * 256)
+    assert result.bytes["weights"] == result.dram_bytes == 3 * 64 * 256 // 2
+    stalls = result.stalls
+    assert sum(stalls.values()) == result.cycles
+    assert (stalls["busy"], stalls["padding"]) == (2.5 * 16 * 8, 0.5 * 16 * 8)
+    assert stalls["launch"] == 8 * 8 + 1 + 4 * 8 + 1
+    assert any("3 times" in note for note in result.notes) and any("4 of the 8 rows" in note for note in result.notes)
+    alone = hwsim.gemm("gemv-engine", 1, 64, 256, weights="seedlm4")
+    assert hwsim.gemm("gemm-engine", 1, 64, 256, weights="seedlm4").cycles == alone.cycles
+
+
+def test_gemms_that_do_not_fit_are_refused():
+    spec = Gemm("mxint8", beat_bytes=16, k_max=64)
+    with pytest.raises(InputError, match="gemm: m 0; write 1 or more\ngemm: n 0; write 1"):
+        run_gemv(spec, dram(), 0, 64, m=0)
+    for change, message in (
+        ({"tile": 0}, "Gemm: tile 0; write 1 to 64"),
+        ({"tile": 33, "dot_units": 32}, "tile 33 x dot_units 32; write a tile of 32 rows or less"),
+        ({"fifo": 2}, "Gemm: fifo 2"),
+    ):
+        with pytest.raises(InputError, match=message):
+            Gemm("mxint8", **change)

@@ -18,12 +18,13 @@ UNITS = {
     "accumulator_mxfp4_e2m1_l2_i20": ["accumulator", "--format", "mxfp4", "--lanes", "2", "--interleave", "20"],
     "one_gemv_mxfp4_e2m1_mxfp4_e2m1_b4_d1_i13_f4_y26_k64": [*ENGINE, "--prefix", "one_"],
     "gemv_mxfp4_e2m1_mxfp4_e2m1_b4_d1_i14_f4_y28_k64": [*ENGINE, "--interleave", "14"],
+    "gemm_mxfp4_e2m1_mxfp4_e2m1_b4_d1_i13_f4_y26_k64_t3": ["gemm", *ENGINE[1:], "--tile", "3"],
 }
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Three units and two engines."""
+    """Three units and three engines."""
     path = tmp_path_factory.mktemp("units")
     for name, args in UNITS.items():
         done = rtl(*args, "-o", str(path))

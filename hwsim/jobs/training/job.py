@@ -35,7 +35,7 @@ NODE = 8
 def lacking(machine: Arch, chips: int) -> list[str]:
     """Why a machine cannot train a model on so many chips."""
     if not isinstance(machine, TileMachine):
-        return [f"{machine.name}: computes a single matrix-vector product and cannot train a model"]
+        return [f"{machine.name}: computes one GEMM at a time and cannot train a model"]
     if machine.link is None:
         lacks = f"{machine.name}: {chips} chips need a `link`, which this machine lacks; add one to its file"
         return [lacks] if chips > 1 else []
