@@ -29,6 +29,10 @@ from hwsim.jobs.serving.simulated import Simulated
 from hwsim.jobs.serving.steptimes import graph_sizes
 from hwsim.jobs.serving.traces import Trace, read_trace
 from hwsim.workload.language.model import Model
+from hwsim.workload.op import Workload
+
+#: What `--disaggregate` says where every replica prefills and decodes.
+TOGETHER = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class Load:
 
     rate: requests per second (`8/s`); trace: a file with arrivals; users: so many at all times. One of the three.
     requests: how many (None: all of a trace, else 1,000). lengths: IN/OUT or a file (None: the steady isl and osl).
-    disaggregate: `P:D`, prefill and decode replicas.
+    disaggregate: `P:D`, prefill and decode replicas; `none`, as None: every replica does both.
     """
 
     rate: str | None = None
@@ -64,7 +68,7 @@ class Served:
     """The answer. Times in seconds; rates per second of the run, from the first arrival to the last token.
 
     step_error: the largest error of checked passes, a share: parts between knots against whole simulated passes.
-    good: requests per second that meet all limits; missed: of each limit, how many requests miss it.
+    good, good_requests: requests per second, and requests, that meet all limits; missed: of each limit, how many requests miss it.
     running, waiting, kv: (mean over time, most) of sequences and of the share of blocks held, all replicas.
     """
 
@@ -88,6 +92,7 @@ class Served:
     itl: Spread | None
     e2e: Spread | None
     good: float | None
+    good_requests: int | None
     missed: dict[str, int]
     preemptions: int
     recomputed_tokens: int
@@ -98,6 +103,7 @@ class Served:
     waiting: tuple[float, int]
     kv: tuple[float, float]
     notes: tuple[str, ...]
+    energy_joules_per_token: float | None = None
     version: str = __version__
 
     @property
@@ -106,15 +112,29 @@ class Served:
         return self.output_tokens / self.seconds if self.seconds else 0.0
 
     @property
+    def tokens_per_second_per_user(self) -> float | None:
+        """1 over the mean TPOT, what a user sees; None where no request has two tokens."""
+        return 1 / self.tpot.mean if self.tpot and self.tpot.mean else None
+
+    @property
     def attained(self) -> float:
         """Share of requests that meet all limits."""
-        return (self.good or 0.0) * self.seconds / self.requests if self.requests else 0.0
+        return (self.good_requests or 0) / self.requests if self.requests else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         from dataclasses import asdict
 
-        return {"schema": 2, **asdict(self), "tokens_per_second": self.tokens_per_second}
+        return {
+            "schema": 2,
+            **asdict(self),
+            "tokens_per_second": self.tokens_per_second,
+            "tokens_per_second_per_chip": self.tokens_per_second / self.chips,
+            "tokens_per_second_per_user": self.tokens_per_second_per_user,
+            "goodput": self.good,
+            "goodput_per_chip": self.good and self.good / self.chips,
+            "attained": self.attained if self.good is not None else None,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +155,9 @@ class Traffic:
         load: Load,
         overrides: Many[tuple[str, str]] = (),
         found: Many[str] = (),
+        model: Workload | None = None,
     ):
+        """model: instead of the name in `steady`."""
         problems = list(found)
         self.load, self.chips = load, steady.chips
         self.trace: Trace | None = None
@@ -161,7 +183,7 @@ class Traffic:
             self.prefills, self.decodes = _split(load)
         deployment = None
         with collect(problems):
-            deployment = Deployment(arch, steady, overrides)
+            deployment = Deployment(arch, steady, overrides, model=model)
         if problems:
             raise InputError(*problems)
         assert deployment is not None, "there were no errors"
@@ -265,6 +287,7 @@ class Traffic:
             itl=figures.gaps(replicas),
             e2e=Spread.of(map(figures.e2e, found)),
             good=good / seconds if self.slo.limits and seconds else None,
+            good_requests=good if self.slo.limits else None,
             missed=dict(missed),
             preemptions=sum(s.preemptions for s in found),
             recomputed_tokens=sum(s.recomputed for s in found),
@@ -336,13 +359,26 @@ def _sizes(load: Load) -> None:
 
 def _split(load: Load) -> tuple[int, int]:
     """(prefill replicas, decode replicas)."""
-    if load.disaggregate is None:
+    if load.disaggregate in (None, TOGETHER):
         return 0, load.replicas
-    parts = load.disaggregate.split(":")
-    if len(parts) != 2 or not all(part.isdecimal() and int(part) for part in parts):
-        raise InputError(f"--disaggregate: {load.disaggregate!r} is not P:D; write replicas of each, for example 2:6")
     if load.scheduler == "static":
         raise InputError("--disaggregate: static batches have no decode engine of their own; write another --scheduler")
+    prefills, decodes = replicas_of(load.disaggregate or TOGETHER)
+    if load.replicas not in (1, prefills + decodes):
+        raise InputError(
+            f"--disaggregate: {load.disaggregate} are {prefills + decodes} replicas, and --replicas says "
+            f"{load.replicas}; leave --replicas out"
+        )
+    return prefills, decodes
+
+
+def replicas_of(text: str) -> tuple[int, int]:
+    """`2:6`, prefill and decode replicas; (0, 0) for `none`: every replica does both. raises: InputError."""
+    if text == TOGETHER:
+        return 0, 0
+    parts = text.split(":")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) for part in parts):
+        raise InputError(f"--disaggregate: {text!r} is not P:D; write replicas of each, for example 2:6, or none")
     return int(parts[0]), int(parts[1])
 
 
