@@ -157,7 +157,7 @@ def serve(
         if load and not below and problems:
             raise InputError(*problems)
         asked = load_of(over(below, given))
-        _under_load(arch, request, asked, settings, problems, find_rate, out, timeline, as_json)
+        _under_load(arch, request, asked, settings, problems, find_rate, out, timeline, as_json, energy)
         return
     others = {"out": out, "timeline": timeline, "find_rate": find_rate or None}
     problems += [
@@ -179,6 +179,7 @@ def _under_load(
     out: Path | None,
     timeline: Path | None,
     as_json: bool,
+    energy: bool,
 ) -> None:
     """Serve a load, print the figures, write the files that were asked for."""
     from hwsim.files.whole import check_writable
@@ -203,7 +204,7 @@ def _under_load(
         more = {"capacity": {"rates": capacity.rates, "runs": capacity.runs}} if capacity else {}
         print(json.dumps(run.served.to_dict() | more, indent=2))
         return
-    print(traffic_text(run.served))
+    print(traffic_text(run.served, energy))
     if capacity:
         print(capacity_text(capacity, load.slo))
 

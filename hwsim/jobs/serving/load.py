@@ -16,6 +16,7 @@ from hwsim.jobs.serve import Deployment
 from hwsim.jobs.serve import Request as Steady
 from hwsim.jobs.serving import figures
 from hwsim.jobs.serving.arrivals import Gaps, Lengths, read_rate
+from hwsim.jobs.serving.energy import spent
 from hwsim.jobs.serving.engines import ENGINES, limits
 from hwsim.jobs.serving.figures import Slo, Spread
 from hwsim.jobs.serving.fleet import Fleet, Outcome, Transfer
@@ -26,8 +27,11 @@ from hwsim.jobs.serving.room import Room, kv_room
 from hwsim.jobs.serving.router import ROUTERS
 from hwsim.jobs.serving.scheduler import Limits
 from hwsim.jobs.serving.simulated import Simulated
+from hwsim.jobs.serving.spans import before_first, in_queue, occupied
 from hwsim.jobs.serving.steptimes import graph_sizes
 from hwsim.jobs.serving.traces import Trace, read_trace
+from hwsim.jobs.tile import TileJob
+from hwsim.result import Cost, Term
 from hwsim.workload.language.model import Model
 from hwsim.workload.op import Workload
 
@@ -68,8 +72,14 @@ class Served:
     """The answer. Times in seconds; rates per second of the run, from the first arrival to the last token.
 
     step_error: the largest error of checked passes, a share: parts between knots against whole simulated passes.
-    good, good_requests: requests per second, and requests, that meet all limits; missed: of each limit, how many requests miss it.
-    running, waiting, kv: (mean over time, most) of sequences and of the share of blocks held, all replicas.
+    good, good_requests: requests per second, and requests, that meet all limits.
+    missed: of each limit, how many requests miss it.
+    running, waiting, kv: (mean over the run, most) of sequences and of the share of blocks held, all replicas; waiting:
+        for admission or, preempted, to be computed again.
+    doing: (mean over the run, most) of the requests in each of `spans.KINDS`.
+    first_token: mean seconds of each kind before the first token; they sum to the mean TTFT.
+    formats: names, as in a result of `hwsim run`.
+    energy: joules per output token on all chips, prompts included, term by term with its source; as in steady state.
     """
 
     machine: str
@@ -102,8 +112,12 @@ class Served:
     running: tuple[float, int]
     waiting: tuple[float, int]
     kv: tuple[float, float]
+    doing: dict[str, tuple[float, int]]
+    first_token: dict[str, float]
+    formats: dict[str, Any]
+    energy: tuple[Term, ...]
+    energy_joules_per_token: float | None
     notes: tuple[str, ...]
-    energy_joules_per_token: float | None = None
     version: str = __version__
 
     @property
@@ -263,7 +277,10 @@ class Traffic:
         seconds = (max((s.last or 0 for s in found), default=0) - start) / TICKS
         missed = Counter(name for seq in found for name in self.slo.missed(seq))
         good = sum(1 for seq in found if not self.slo.missed(seq))
-        held, most = figures.mean_over_time(replicas, "used")
+        whole = max((s.last or 0 for s in found), default=0) - start
+        held, most = figures.mean_used(replicas, whole)
+        doing = occupied(found, whole)
+        terms = self._energy(outcome, whole / TICKS) if check else ()
         blocks = self.room.blocks * len(replicas)
         busy = sum(p.ticks for one in replicas for p in one.log.passes) / TICKS
         return Served(
@@ -294,11 +311,26 @@ class Traffic:
             cached_tokens=sum(s.hits for s in found),
             passes=sum(p.count for one in replicas for p in one.log.passes),
             busy=busy / (seconds * len(replicas)) if seconds else 0.0,
-            running=figures.mean_over_time(replicas, "running"),
-            waiting=figures.mean_over_time(replicas, "waiting"),
+            running=figures.mean_running(replicas, whole),
+            waiting=(doing["waiting"][0] + doing["preempted"][0], in_queue(found)),
             kv=(held / blocks, most / blocks),
+            doing=doing,
+            first_token=before_first(found),
+            formats=self.formats,
+            energy=terms,
+            energy_joules_per_token=Cost.total(terms) if terms else None,
             notes=tuple(dict.fromkeys(self._notes(outcome))),
         )
+
+    @cached_property
+    def formats(self) -> dict[str, Any]:
+        """Formats of a decode step, by name."""
+        return TileJob.of(self.arch, self.model, self.deployment.options.at(phase="decode", batch=1)).formats_config()
+
+    def _energy(self, outcome: Outcome, seconds: float) -> tuple[Term, ...]:
+        """Joules per output token, term by term."""
+        made = sum(s.output for s in outcome.sequences)
+        return spent(self.steps, outcome.replicas, self.chips, seconds, made) if made else ()
 
     def _notes(self, outcome: Outcome) -> list[str]:
         """What is assumed, and what a reader must know of this run."""
