@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hwsim.cli.options import Acts, ArchName, Json, Set, Weights, app, read_options
+from hwsim.errors import InputError, collect
 
 if TYPE_CHECKING:
     from hwsim.jobs.serve import Request
@@ -60,30 +61,38 @@ def serve(
         str | None,
         typer.Option(help="tokens in and out: 1024/256, 512..2048/64..256, lognormal(1024,0.8)/256, or a file of them"),
     ] = None,
-    arrivals: Annotated[str, typer.Option(help="gaps: poisson, gamma(0.5), constant or at-once")] = "poisson",
+    load: Annotated[
+        str | None,
+        typer.Option(metavar="LOAD", help="a load's name or YAML file (chat); the other options go over it"),
+    ] = None,
+    arrivals: Annotated[
+        str | None, typer.Option(help="gaps: poisson (default), gamma(0.5), constant or at-once")
+    ] = None,
     scheduler: Annotated[
-        str, typer.Option(help="rules of vllm, trtllm, trtllm-max-util, sglang, or static batches")
-    ] = "vllm",
+        str | None,
+        typer.Option(help="rules of vllm (default), trtllm, trtllm-max-util, sglang, or static batches"),
+    ] = None,
     budget: Annotated[int | None, typer.Option(help="tokens of a pass; default: the engine's")] = None,
     max_seqs: Annotated[int | None, typer.Option(help="sequences of a pass; default: the engine's")] = None,
     block: Annotated[int | None, typer.Option(help="tokens of a block of the KV cache; default: the engine's")] = None,
     kv_tokens: Annotated[int | None, typer.Option(help="room of the KV cache; default: what the memory leaves")] = None,
     prefix_cache: Annotated[
-        bool, typer.Option("--prefix-cache/--no-prefix-cache", help="whether blocks of prompts are found again")
-    ] = True,
+        bool | None,
+        typer.Option("--prefix-cache/--no-prefix-cache", help="whether blocks of prompts are found again (default)"),
+    ] = None,
     slo: Annotated[str | None, typer.Option(help="limits that a good request meets: ttft=500ms,tpot=30ms")] = None,
     find_rate: Annotated[
         bool, typer.Option("--find-rate", help="find the highest rate at which 99 % of the requests are good")
     ] = False,
-    replicas: Annotated[int, typer.Option(help="engines, each on --chips chips")] = 1,
+    replicas: Annotated[int | None, typer.Option(help="engines, each on --chips chips; default: 1")] = None,
     router: Annotated[
-        str,
-        typer.Option(help="round-robin, least-outstanding, least-kv, prefix-affinity or two-choices"),
-    ] = "round-robin",
-    disaggregate: Annotated[
-        str | None, typer.Option(metavar="P:D", help="prefill and decode replicas apart, for example 2:6")
+        str | None,
+        typer.Option(help="round-robin (default), least-outstanding, least-kv, prefix-affinity or two-choices"),
     ] = None,
-    seed: Annotated[int, typer.Option(help="of drawn arrivals, lengths and acceptance")] = 1,
+    disaggregate: Annotated[
+        str | None, typer.Option(metavar="P:D", help="prefill and decode replicas apart, for example 2:6, or none")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="of drawn arrivals, lengths and acceptance; default: 1")] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="write a row per request: .csv or .jsonl")] = None,
     timeline: Annotated[
         Path | None, typer.Option(metavar="FILE", help="write running, waiting and KV over time, or, as .json, a trace")
@@ -105,6 +114,7 @@ def serve(
       hwsim serve h100-sxm --model llama3-8b --weights fp8 --kv fp8 --stack trtllm --isl 1024 --osl 1024 --batch 32
       hwsim serve h100-sxm --model llama3-8b --rate 8/s --lengths 1024/256 --slo ttft=500ms,tpot=30ms
       hwsim serve h100-sxm --model llama3-70b --chips 4 --trace requests.csv --out served.csv
+      hwsim serve h100-sxm --model llama3-8b --load chat --scheduler sglang
     """
     from hwsim.jobs.serve import Request
     from hwsim.jobs.serve import serve as steady
@@ -129,25 +139,30 @@ def serve(
         model, isl, osl, formats, activations, kv, state, chips, parallel,
         drafts=drafts, acceptance=chances, keep_windows=keep_windows, stack=stack, mla=mla,
     )  # fmt: skip
-    if rate is not None or trace is not None or concurrency is not None:
-        from hwsim.jobs.serving.load import Load
+    given = {
+        "rate": rate, "trace": trace, "concurrency": concurrency, "requests": requests, "lengths": lengths,
+        "arrivals": arrivals, "scheduler": scheduler, "budget": budget, "max_seqs": max_seqs, "block": block,
+        "kv_tokens": kv_tokens, "prefix_cache": prefix_cache, "replicas": replicas, "router": router,
+        "disaggregate": disaggregate, "slo": slo, "seed": seed,
+    }  # fmt: skip
+    given = {name: value for name, value in given.items() if value is not None}
+    if load or rate is not None or trace is not None or concurrency is not None:
+        from hwsim.jobs.serving.file import load_of, over, read_load
 
         if batch != "max":
             problems.append("--batch: under load, sequences come and go; write --max-seqs for the most at once")
-        load = Load(
-            rate, trace, concurrency, requests, lengths, arrivals, scheduler, budget, max_seqs, block, kv_tokens,
-            prefix_cache, replicas, router, disaggregate, slo, seed,
-        )  # fmt: skip
-        _under_load(arch, request, load, settings, problems, find_rate, out, timeline, as_json)
+        below: dict[str, Any] = {}
+        with collect(problems):
+            below = read_load(load) if load else {}
+        if load and not below and problems:
+            raise InputError(*problems)
+        asked = load_of(over(below, given))
+        _under_load(arch, request, asked, settings, problems, find_rate, out, timeline, as_json, energy)
         return
-    loads = {
-        "--requests": requests, "--lengths": lengths, "--budget": budget, "--max-seqs": max_seqs, "--slo": slo,
-        "--disaggregate": disaggregate, "--kv-tokens": kv_tokens, "--block": block, "--out": out,
-        "--timeline": timeline, "--find-rate": find_rate or None,
-    }  # fmt: skip
+    others = {"out": out, "timeline": timeline, "find_rate": find_rate or None}
     problems += [
-        f"{name}: needs requests that arrive; write --rate, --trace or --concurrency too"
-        for name, value in loads.items()
+        f"--{name.replace('_', '-')}: needs requests that arrive; write --rate, --trace, --concurrency or --load too"
+        for name, value in (given | others).items()
         if value is not None
     ]
     found = steady(arch, request, sequences, settings, problems)
@@ -164,6 +179,7 @@ def _under_load(
     out: Path | None,
     timeline: Path | None,
     as_json: bool,
+    energy: bool,
 ) -> None:
     """Serve a load, print the figures, write the files that were asked for."""
     from hwsim.files.whole import check_writable
@@ -188,7 +204,7 @@ def _under_load(
         more = {"capacity": {"rates": capacity.rates, "runs": capacity.runs}} if capacity else {}
         print(json.dumps(run.served.to_dict() | more, indent=2))
         return
-    print(traffic_text(run.served))
+    print(traffic_text(run.served, energy))
     if capacity:
         print(capacity_text(capacity, load.slo))
 

@@ -246,22 +246,26 @@ def import_(
 @app.command()
 def schema(
     what: Annotated[
-        str, typer.Argument(metavar="[format|machine|model|graph|recipe]", help="kind of file")
+        str, typer.Argument(metavar="[format|machine|model|graph|recipe|load]", help="kind of file")
     ] = "machine",
 ) -> None:
     """Print a JSON Schema, for editors."""
     from hwsim.arch import json_schema
     from hwsim.jobs.options import check_choice
+    from hwsim.jobs.serving.file import load_schema
     from hwsim.jobs.training.recipe import recipe_schema
     from hwsim.workload import graph_schema, model_schema
 
     if what == "engine":
         raise InputError("schema: `hwsim schema machine` now holds every kind of machine; write that")
-    check_choice("schema", what, ("format", "machine", "model", "graph", "recipe"))
+    check_choice("schema", what, ("format", "machine", "model", "graph", "recipe", "load"))
     if what == "format":
         from hwsim.formats.custom import format_schema
 
         print(json.dumps(format_schema(), indent=2))
         return
-    schemas = {"machine": json_schema, "model": model_schema, "graph": graph_schema, "recipe": recipe_schema}
+    schemas = {
+        "machine": json_schema, "model": model_schema, "graph": graph_schema, "recipe": recipe_schema,
+        "load": load_schema,
+    }  # fmt: skip
     print(json.dumps(schemas[what](), indent=2))

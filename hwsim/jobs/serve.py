@@ -25,6 +25,7 @@ from hwsim.jobs.tile import TileJob, resident
 from hwsim.mapping.gpu.kernels import MARKS
 from hwsim.result import Cost, Memory, Term
 from hwsim.workload import load_model
+from hwsim.workload.op import Workload
 
 #: Number of context lengths at which a decode step is simulated, from the prompt to the last token.
 POINTS = 5
@@ -120,13 +121,15 @@ class Deployment:
         request: Request,
         overrides: Sequence[tuple[str, str]] = (),
         found: Sequence[str] = (),
+        model: Workload | None = None,
     ):
         """raises: InputError with every error found.
 
         overrides: settings of the machine, used if `arch` is a name. found: errors that the caller has found already.
+        model: instead of the name in the request.
         """
         r, problems = request, list(found)
-        machine, model, options, stack = arch, None, None, None
+        machine, options, stack = arch, None, None
         with collect(problems):
             machine = load_arch(arch, overrides) if isinstance(arch, str) else arch
             if isinstance(machine, GemvMachine):
@@ -134,7 +137,7 @@ class Deployment:
         with collect(problems, "stack: "):
             stack = stack_of(machine if isinstance(machine, TileMachine) else None, r.stack)
         with collect(problems):
-            model = load_model(r.model)
+            model = model or load_model(r.model)
         with collect(problems):
             options = RunOptions.of(
                 "decode", 1, max(r.isl, 1), r.weights, r.activations, r.kv, r.state, "walk",

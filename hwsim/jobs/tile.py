@@ -237,7 +237,8 @@ class TileJob:
             chips=self.chips,
             distinct_experts=next((op.distinct for op in self.ops if op.distinct is not None), None),
             provenance=self._provenance(outcome),
-            config=self.config | {"formats": self._formats(), "engine": self.engine, "machine": arch_config(arch)},
+            config=self.config
+            | {"formats": self.formats_config(), "engine": self.engine, "machine": arch_config(arch)},
             version=__version__,
         )
 
@@ -316,7 +317,8 @@ class TileJob:
             ticks[one.kernel.mark if one.kernel else "ideal"] += spent
         return {mark: n / outcome.ticks for mark, n in ticks.items()}
 
-    def _formats(self) -> dict[str, Any]:
+    def formats_config(self) -> dict[str, Any]:
+        """Formats of the step by name, as they are in a result."""
         f = self.formats
         pairs = zip(self.distinct.ops, self.resolved, strict=True)
         multiplied = [opd for op, opd in pairs if op.gemms] or self.resolved

@@ -10,6 +10,7 @@ from hwsim.report.text import provenance_text, term_lines, terms_text
 if TYPE_CHECKING:
     from hwsim.arch.stack import ServingStack
     from hwsim.jobs.serve import Served
+    from hwsim.jobs.serving.load import Served as UnderLoad
 
 
 def served_text(s: Served, energy: bool = False) -> str:
@@ -68,7 +69,7 @@ def _integration(seconds: float) -> str:
     return f"integration error < {seconds_text(max(seconds, 1e-9))}"
 
 
-def energy_lines(s: Served, terms: bool = False) -> list[str]:
+def energy_lines(s: Served | UnderLoad, terms: bool = False) -> list[str]:
     """Joules per output token, one line; with `terms`, each term and its source below."""
     whole, rest = terms_text(s.energy, 1, "J")
     lines = [f"{whole} per output token, prompts included{rest}" + ("" if terms else " (--energy)")]

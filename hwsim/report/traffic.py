@@ -8,6 +8,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from hwsim.files.tables import bytes_text, seconds_text, table
+from hwsim.report.serving import energy_lines
+from hwsim.report.text import formats_text
 
 if TYPE_CHECKING:
     from hwsim.jobs.serving.capacity import Capacity
@@ -15,12 +17,15 @@ if TYPE_CHECKING:
     from hwsim.jobs.serving.load import Load, Run, Served
 
 
-def traffic_text(s: Served) -> str:
-    """The engine and what is assumed, then the figures."""
+def traffic_text(s: Served, energy: bool = False) -> str:
+    """The engine and what is assumed, then the figures. energy: also each term of the energy, with its source."""
     prefix = "with a prefix cache" if s.load.prefix_cache and s.load.scheduler != "static" else "without a prefix cache"
     lim = s.limits
     drafts = f", {lim.drafts} draft tokens" if lim.drafts else ""
+    joules = energy_lines(s, energy)
+    kv = s.formats["kv"]
     rows = [
+        ("formats", f"{formats_text(s.formats)}, KV cache {kv}"),
         ("engine", f"{s.engine}: {lim.budget:,} tokens and {lim.seats:,} sequences a pass at most{drafts}; {prefix}"),
         ("KV room", f"{_room(s)}: {s.room.said}"),
         (
@@ -42,10 +47,9 @@ def traffic_text(s: Served) -> str:
             ("goodput", f"{s.good:.4g} requests/s meet {s.load.slo} ({100 * s.attained:.1f} %); missed: {worst}")
         )
     rows += [
-        (
-            "running",
-            f"{s.running[0]:.1f} mean, {s.running[1]:,} most; waiting {s.waiting[0]:.1f} mean, {s.waiting[1]:,} most",
-        ),
+        ("running", f"{_many(s.running)}: {_doing(s, 'prefill', 'decode')}"),
+        ("waiting", f"{_many(s.waiting)}: {_doing(s, 'waiting', 'preempted', 'transfer')}"),
+        ("first token", ", ".join(f"{_WORDS[kind]} {seconds_text(x)}" for kind, x in s.first_token.items()) or "-"),
         ("KV in use", f"{100 * s.kv[0]:.1f} % mean, {100 * s.kv[1]:.1f} % most"),
         ("preempted", f"{s.preemptions:,} times, {s.recomputed_tokens:,} tokens computed again"),
         (
@@ -53,11 +57,33 @@ def traffic_text(s: Served) -> str:
             f"{s.cached_tokens:,} tokens ({100 * s.cached_tokens / max(1, s.input_tokens):.1f} % of the prompts')",
         ),
         ("passes", f"{s.passes:,}, {100 * s.busy:.1f} % of the time"),
+        ("energy", joules[0]),
+        *(("", line) for line in joules[1:]),
     ]
     head = f"serve, {_load(s.load)}, {s.model}, {s.machine}{_fleet(s)}"
     lines = [head, *(f"  {name:<12}{text}" for name, text in rows), ""]
     spreads = (("TTFT", s.ttft), ("TPOT", s.tpot), ("ITL", s.itl), ("E2E", s.e2e))
     return "\n".join([*lines, table(["", "mean", "p50", "p90", "p99"], [[name, *_cells(x)] for name, x in spreads])])
+
+
+#: What a reader calls each of `spans.KINDS`.
+_WORDS = {
+    "waiting": "for admission",
+    "prefill": "prefill",
+    "transfer": "transfer",
+    "decode": "decode",
+    "preempted": "preempted",
+}
+
+
+def _many(found: tuple[float, int]) -> str:
+    return f"{found[0]:.1f} mean, {found[1]:,} most"
+
+
+def _doing(s: Served, *kinds: str) -> str:
+    """Mean and most of each kind; of a transfer only where there is one."""
+    shown = [kind for kind in kinds if kind != "transfer" or s.prefills]
+    return "; ".join(f"{_WORDS[kind]} {_many(s.doing[kind])}" for kind in shown)
 
 
 def _load(load: Load) -> str:

@@ -25,6 +25,8 @@ NAMES = {
     "run.batch": "batch (sequences)",
     "run.context": "context (tokens)",
     "run.weights": "weights",
+    "run.max_seqs": "sequences at most",
+    "run.concurrency": "users",
 }
 
 #: Values that a sampled study computed without simulating the point: JSON Lines with key, point, metric and value.

@@ -26,8 +26,9 @@ from hwsim.errors import InputError, nearest
 from hwsim.files.fields import validate
 from hwsim.files.yaml import Document, Loc, Placed, kind, raise_problems, read, short
 from hwsim.jobs.options import RunOptions
+from hwsim.jobs.serving.options import ServeOptions
 from hwsim.jobs.training.options import TrainOptions
-from hwsim.study.schema import OTHERS, TRAINING, RunFile, StudyFile
+from hwsim.study.schema import OF_A_STEP, OTHERS, SERVING, TRAINING, RunFile, StudyFile
 from hwsim.workload import load_model, workload_names
 from hwsim.workload.language.share import KINDS
 from hwsim.workload.load import MODEL_PARTS
@@ -62,7 +63,7 @@ class Point:
     key: str
     arch: Arch | None = None
     model: Workload | None = None
-    options: RunOptions | TrainOptions | None = None
+    options: RunOptions | TrainOptions | ServeOptions | None = None
     error: str | None = None
 
 
@@ -355,21 +356,51 @@ class Reader:
         model = load_model(Path(source) if source not in workload_names() else source, self._placed(mine, "model."))
         return model, _hash(model.config())
 
-    def _run(self, mine: list[tuple[str, int]]) -> tuple[RunOptions | TrainOptions, str]:
+    def _run(self, mine: list[tuple[str, int]]) -> tuple[RunOptions | TrainOptions | ServeOptions, str]:
         document = self.document
         for path, placed in self._placed(mine, "run."):
             document = document.override(f"run.{path}", placed)
         run = validate(document, StudyFile).run
-        options: RunOptions | TrainOptions
-        if run.phase == "train":
+        options: RunOptions | TrainOptions | ServeOptions
+        self._refuse_other_phase(document, run)
+        if run.phase == "serve":
+            try:
+                options = ServeOptions.of(run.model_dump(), Path(document.source).parent)
+            except InputError as error:
+                raise InputError(*(self._at_option(document, problem) for problem in error.problems)) from None
+        elif run.phase == "train":
             given = run.model_dump(exclude={*OTHERS, *({"parallel"} if run.parallel in KINDS else ())})
             options = TrainOptions.of(**given)
         else:
-            options = RunOptions.of(**run.model_dump(exclude=set(TRAINING)))
+            options = RunOptions.of(**run.model_dump(exclude={*TRAINING, *SERVING}))
         return options, _hash(options.config())
 
+    def _refuse_other_phase(self, document: Document, run: RunFile) -> None:
+        """raises: InputError for options that are set and mean nothing in this phase."""
+        serve = run.phase == "serve"
+        foreign = {*OF_A_STEP, *TRAINING} if serve else set(SERVING)
+        why = {
+            "batch": "write max_seqs for the most sequences at once",
+            "context": "write lengths, the tokens of prompts and answers",
+            "engine": "leave it out",
+        }
+        rest = "leave it out" if serve else "write `phase: serve`, or leave it out"
+        said = "under load there is no such option" if serve else f"is an option of a load, not of phase {run.phase}"
+        found = [name for name in RunFile.model_fields if name in foreign and name in run.model_fields_set]
+        if found:
+            raise InputError(
+                *(document.problem(("run", n), f"{said}; {why.get(n, rest) if serve else rest}") for n in found)
+            )
+
+    @staticmethod
+    def _at_option(document: Document, problem: str) -> str:
+        """A problem at the place of the option whose name stands ahead of it."""
+        name, _, message = problem.partition(": ")
+        stated = name in document.data["run"]
+        return document.problem(("run", name) if stated else ("run",), message if stated else problem)
+
     def _preset_problems(
-        self, choice: Choice, model: tuple[Workload, str], run: tuple[RunOptions | TrainOptions, str]
+        self, choice: Choice, model: tuple[Workload, str], run: tuple[RunOptions | TrainOptions | ServeOptions, str]
     ) -> list[str]:
         """Errors for a published format map that the model does not have, or a training step that it cannot take."""
         if isinstance(run[0], TrainOptions):

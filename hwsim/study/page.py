@@ -14,6 +14,8 @@ from hwsim.result import weakest
 from hwsim.study import figures as draw
 from hwsim.study.cache import cache_figure, cache_rows, crossing_table
 from hwsim.study.grid import Axis, Grid, Panel, plain, read_grid
+from hwsim.study.loads import under_load
+from hwsim.study.loads_page import Add, add_parts
 from hwsim.study.metrics import METRICS, Line, fits
 from hwsim.study.roofs import machine_roof
 
@@ -46,6 +48,24 @@ def write_page(folder: Path, out: Path | None = None) -> list[Path]:
         said = markdown_text(caption)
         parts.append(f"![{said}]({path.name})\n\n{said}")
 
+    if under_load(grid):
+        add_parts(grid, parts, figure)
+    else:
+        _add_steps(grid, folder, parts, figure)
+    page = [
+        markdown_text(f"# {grid.name}: {grid.description}" if grid.description else f"# {grid.name}"),
+        f"    {commands[0]}\n    {commands[1]}\n    # hwsim {grid.version}, matplotlib {matplotlib}; no random numbers",
+        _asked(grid),
+        *parts,
+        *_failures(grid),
+    ]
+    path = out / f"{grid.name}.md"
+    write_whole(path, "\n\n".join(part for part in page if part) + "\n")
+    return [path, *written]
+
+
+def _add_steps(grid: Grid, folder: Path, parts: list[str], figure: Add) -> None:
+    """The figures and tables of a study of steps, in order."""
     speed = draw.speed_of(grid)[0].replace("/s", " per second").capitalize()
     less = draw.left_out(grid, grid.panels())
     if grid.x and not grid.searched:
@@ -71,16 +91,6 @@ def write_page(folder: Path, out: Path | None = None) -> list[Path]:
         where = "" if fewer[0] == fewer[1] else " A panel with fewer than three points on its front is left out."
         caption = f"Speed of one sequence against {cost}; the joined marks are the Pareto front."
         figure("pareto", caption + less + where, draw.pareto_figure(grid))
-    page = [
-        markdown_text(f"# {grid.name}: {grid.description}" if grid.description else f"# {grid.name}"),
-        f"    {commands[0]}\n    {commands[1]}\n    # hwsim {grid.version}, matplotlib {matplotlib}; no random numbers",
-        _asked(grid),
-        *parts,
-        *_failures(grid),
-    ]
-    path = out / f"{grid.name}.md"
-    write_whole(path, "\n\n".join(part for part in page if part) + "\n")
-    return [path, *written]
 
 
 def write_html(folder: Path, out: Path | None = None) -> Path:
@@ -91,6 +101,11 @@ def write_html(folder: Path, out: Path | None = None) -> Path:
     from hwsim.study.explore import explore_page
 
     grid, out = read_grid(folder), out or folder
+    if under_load(grid):
+        raise InputError(
+            f"{folder}: points under load have no steps to explore; write `hwsim report {folder}` for the figures, or "
+            f"`hwsim report {folder} --table points.csv`"
+        )
     path = out if out.suffix == ".html" else out / f"{grid.name}.html"
     page = explore_page(grid, folder)
     try:
@@ -116,6 +131,8 @@ def _asked(grid: Grid) -> str:
     phases = {line["phase"] for line in grid.lines.values()}
     step = f"{phases.pop()} step" if len(phases) == 1 else "step"
     text = f"{count}; each simulates every layer of a {step} tile by tile, without framework time.{note}"
+    if under_load(grid):
+        text = f"{count}; each serves requests that arrive over time, as `hwsim serve` does.{note}"
     said = [f"Predicted: {one}." for one in grid.statements()]
     return "\n".join([f"{markdown_text(grid.heading())}.", "", " ".join([text, *said]), "", *axes])
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 from hwsim.errors import InputError
 from hwsim.files.fields import FilePart, asked
 from hwsim.files.yaml import short
+from hwsim.jobs.serving.file import FIELDS, LoadPart
 from hwsim.mapping.operands import Formats
 from hwsim.workload.language.routing import skew_exponent
 from hwsim.workload.language.share import KINDS
@@ -42,6 +43,8 @@ def _parallel(text: str) -> str:
     return text
 
 
+#: Options of a point under load only.
+SERVING: tuple[str, ...] = (*FIELDS, "load", "find_rate", "stack", "drafts", "acceptance")
 #: Options of a training step only, and of any other step only.
 TRAINING = (
     "micro_batch",
@@ -54,13 +57,17 @@ TRAINING = (
     "small_kernels",
     "shard_within",
 )
-OTHERS = ("phase", "weights", "activations", "kv", "state", "chips", "mla", "engine")
+OTHERS: tuple[str, ...] = ("phase", "weights", "activations", "kv", "state", "chips", "mla", "engine", *SERVING)
+#: Options of a step, which a point under load does not have: its sequences come and go.
+OF_A_STEP = ("batch", "context", "engine")
 
 
-class RunFile(FilePart):
-    """Options of `hwsim run`, under the same names."""
+class RunFile(LoadPart):
+    """Options of `hwsim run`, `hwsim train` and `hwsim serve` under load, under the same names."""
 
-    phase: Literal["decode", "prefill", "train"] = Field("decode", description="Kind of step.", examples=["decode"])
+    phase: Literal["decode", "prefill", "train", "serve"] = Field(
+        "decode", description="Kind of step; serve: a load.", examples=["decode"]
+    )
     batch: int = Field(1, ge=1, le=10**6, description="Number of sequences.", examples=[8])
     context: int = Field(
         8192, ge=1, le=10**9, description="Tokens in the cache (decode) or in the prompt (prefill).", examples=[8192]
@@ -117,6 +124,17 @@ class RunFile(FilePart):
         examples=[3.0],
     )
     shard: Literal[0, 1, 3] = Field(1, description="train: what replicas divide, as in ZeRO.", examples=[3])
+    load: str | None = Field(
+        None, description="serve: a load's name or file; what stands here goes over it.", examples=["chat"]
+    )
+    find_rate: bool = Field(
+        False, description="serve: find the highest rate at which 99 % of the requests are good too.", examples=[True]
+    )
+    stack: str | None = Field(None, description="serve: the software around the kernels.", examples=["vllm"])
+    drafts: int = Field(0, ge=0, le=16, description="serve: draft tokens per step.", examples=[2])
+    acceptance: list[Annotated[float, Field(ge=0, le=1)]] = Field(
+        [], description="serve: acceptance probability of each draft token.", examples=[[0.8, 0.6]]
+    )
 
 
 class StudyFile(FilePart):

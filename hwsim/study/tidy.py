@@ -14,6 +14,7 @@ from hwsim.errors import InputError, MissingExtra, nearest
 from hwsim.files.whole import check_writable, write_whole
 from hwsim.result import KNOWN
 from hwsim.study.grid import Axis, Grid
+from hwsim.study.loads import LOAD_METRICS, under_load
 from hwsim.study.metrics import METRICS, Line, fits
 
 #: Kinds of file, by the end of the name.
@@ -53,6 +54,7 @@ def rows(grid: Grid) -> Iterator[Row]:
 
     status: "simulated", "predicted" (only the predicted metrics have values) or "failed" (`error` says why).
     """
+    metrics = LOAD_METRICS if under_load(grid) else METRICS
     by_choice: dict[tuple[int, ...], tuple[str, Any]] = {c: ("simulated", line) for c, line in grid.lines.items()}
     by_choice |= {c: ("failed", line) for c, line in grid.failed.items()}
     by_choice |= {c: ("predicted", values) for c, values in grid.predicted.items()}
@@ -62,7 +64,7 @@ def rows(grid: Grid) -> Iterator[Row]:
         row["status"] = status
         line: Line | None = found if status == "simulated" else None
         values = found if status == "predicted" else {}
-        row |= {m.name: _number(m.of(line)) if line else values.get(m.name) for m in METRICS}
+        row |= {m.name: _number(m.of(line)) if line else values.get(m.name) for m in metrics}
         row["limited_by"] = line["limited_by"] if line else None
         row["fits"] = fits(line) if line else None
         row |= {f"{mark}_share": _number(line["provenance"].get(mark, 0.0)) if line else None for mark in KNOWN}
@@ -109,7 +111,7 @@ def _write_parquet(table: list[Row], path: Path) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    numbers = {m.name for m in METRICS} | {f"{mark}_share" for mark in KNOWN}
+    numbers = {m.name for m in (*METRICS, *LOAD_METRICS)} | {f"{mark}_share" for mark in KNOWN}
     types = {"fits": pa.bool_()} | dict.fromkeys(numbers, pa.float64())
     texts = dict.fromkeys(("status", "limited_by", "notes", "error", "key"), pa.string())
     columns = {name: pa.array([row[name] for row in table], (types | texts).get(name)) for name in table[0]}

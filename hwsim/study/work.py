@@ -21,6 +21,8 @@ from hwsim.arch import Arch, arch_config
 from hwsim.errors import InputError, nearest
 from hwsim.jobs.options import Job, RunOptions
 from hwsim.jobs.run import run_job
+from hwsim.jobs.serving.job import serve_point
+from hwsim.jobs.serving.options import ServeOptions
 from hwsim.jobs.tile import TileJob
 from hwsim.jobs.training.job import TrainJob
 from hwsim.jobs.training.options import TrainOptions
@@ -238,8 +240,11 @@ def simulate_point(study: str, point: Point, compiled: bool = False) -> str:
     arch, model, options = point.arch, point.model, point.options
     assert arch is not None and model is not None and options is not None, "a point without an error is resolved"
     try:
-        result = replace(point_job(arch, model, options, compiled).result(), by_layer=()).to_dict()
-        del result["by_layer"]  # half of the line; by_op is kept, and `hwsim run --by layer` shows it
+        if isinstance(options, ServeOptions):
+            result = serve_point(arch, model, options)
+        else:
+            result = replace(point_job(arch, model, options, compiled).result(), by_layer=()).to_dict()
+            del result["by_layer"]  # half of the line; by_op is kept, and `hwsim run --by layer` shows it
         line |= result
     except Exception as error:  # any failure concerns this point only; the other points run
         line["error"] = {"kind": type(error).__name__, "message": str(error)}
@@ -271,6 +276,9 @@ def closed_forms(study: Study, nodes: Sequence[int]) -> list[tuple[float, int | 
     for node in nodes:
         point = study.points[node]
         if point.arch is None or point.model is None or point.options is None:
+            found.append(None)
+            continue
+        if isinstance(point.options, ServeOptions):
             found.append(None)
             continue
         try:

@@ -166,7 +166,7 @@ MISTAKES = [
     ("run h200-sxm --model llama3-8b --chips 3", "cannot share", "write one of 1, 2, 4"),
     ("run h200-sxm --model llama3-8b --parallel tensors", "tensor, tensor+expert or data+expert", ""),
     ("run h200-sxm --model mamba2-130m --state fp16_sr", "round", "lacks"),
-    ("schema arch", "machine, model, graph or recipe", ""),
+    ("schema arch", "machine, model, graph, recipe or load", ""),
     ("run seedlm-virtex7 --model llama3-8b --weights fp16", "vector", "lacks"),
     ("gemm m0 --m 1 --n 1 --k 1 --weights int8 --set dram.bandwith=1", "did you mean", "bandwidth"),
     ("gemm m0 --m 1 --n 1 --k 1 --weights int8 --set dram.bandwidth", "PATH=VALUE", ""),

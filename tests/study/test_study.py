@@ -13,10 +13,13 @@ import pytest
 import yaml
 
 import hwsim
+from hwsim.cli.serving import serve
 from hwsim.errors import InputError
+from hwsim.jobs.serving.file import FIELDS
+from hwsim.jobs.serving.load import Load
 from hwsim.study import load_study, run_study, study_names
 from hwsim.study.record import Record, read_points
-from hwsim.study.schema import RunFile
+from hwsim.study.schema import SERVING, RunFile
 
 ROOT = Path(__file__).parents[2]
 BASE = {"name": "t", "machine": "m0", "model": "mamba2-130m", "run": {"weights": "int8", "context": 64}}
@@ -47,8 +50,12 @@ def command(*args):
 class TestPoints:
     def test_every_option_of_a_run_is_one_of_a_study(self):
         options = {*inspect.signature(hwsim.run).parameters, *inspect.signature(hwsim.train).parameters}
-        # A study changes settings of the machine by its axes, and has no mixed steps.
-        assert options - {"overrides", "chunk", "done"} == {"arch", "model", *RunFile.model_fields}
+        # A study changes settings of the machine by its axes, and has no mixed steps; loads are those of the command.
+        assert options - {"overrides", "chunk", "done"} == {"arch", "model", *RunFile.model_fields} - {*SERVING}
+        command = inspect.signature(serve).parameters
+        assert set(SERVING) <= {*command} and {*FIELDS} == {*inspect.signature(Load).parameters} - {"users"} | {
+            "concurrency"
+        }
 
     def test_a_point_equals_the_run_with_its_settings(self, tmp_path):
         asked = study(tmp_path)
@@ -197,7 +204,7 @@ class TestRecord:
 
 class TestCommand:
     def test_shipped_studies_resolve(self):
-        assert study_names() == ["context", "nano-formats", "regenerators"]
+        assert study_names() == ["chat-rates", "context", "nano-formats", "regenerators"]
         for name in study_names():
             asked = load_study(name)
             assert asked.name == name and all(p.error is None for p in asked.points)

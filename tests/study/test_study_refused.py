@@ -34,7 +34,10 @@ def refused(tmp_path, text):
         ("run.batch: [1, 1]", "s.yaml:6:18: grid.run.batch.1: is listed twice; remove one"),
         ("run.batch: []", "s.yaml:6:14: grid.run.batch: has 0 items; write at least 1"),
         ("run.batch: 1", "s.yaml:6:14: grid.run.batch: `1`; write a list"),
-        ("run.phase: [decode, decod]", "s.yaml:6:23: run.phase: `decod` is not known; write decode, prefill or train"),
+        (
+            "run.phase: [decode, decod]",
+            "s.yaml:6:23: run.phase: `decod` is not known; write decode, prefill, train or serve",
+        ),
         ("run.weights: [int8, int9]", "s.yaml:6:23: run.weights: unknown format 'int9'; did you mean int8?"),
         ("run.weights: [{mlp: int8}]", "s.yaml:6:17: run.weights: weights: there is no `default`; write one"),
         ("run.weights: [{mpl: int8, default: int8}]", "s.yaml:6:17: run.weights: weights: unknown class 'mpl'"),

@@ -45,12 +45,18 @@ def find_rate(traffic: Traffic, seeds: int = 3, within: float = 0.02) -> Capacit
         while not good(low, seed):
             low /= 2
             if low < LEAST_RATE:
-                raise InputError("--find-rate: not even single requests meet the limits; write longer ones with --slo")
+                raise InputError(
+                    f"--find-rate: fewer than {ATTAINED:.0%} of the requests meet {traffic.load.slo} even where each "
+                    "is alone; raise these limits in --slo"
+                )
         high = 2 * low
         while good(high, seed):
             low, high = high, 2 * high
             if high > MOST_RATE:
-                raise InputError("--find-rate: every rate meets the limits; write shorter ones with --slo")
+                raise InputError(
+                    f"--find-rate: {ATTAINED:.0%} of the requests meet {traffic.load.slo} even where all come at once; "
+                    "lower these limits in --slo, or ask for more --requests"
+                )
         while high / low > 1 + within:
             middle = (low * high) ** 0.5
             low, high = (middle, high) if good(middle, seed) else (low, middle)

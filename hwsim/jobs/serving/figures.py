@@ -115,13 +115,15 @@ def gaps(replicas: Many[Replica]) -> Spread | None:
     return Spread.weighted(each())
 
 
-def mean_over_time(replicas: Many[Replica], name: str) -> tuple[float, int]:
-    """(mean over the time of passes, most) of `running`, `waiting` or `used` of a pass, summed over replicas."""
-    mean, most = 0.0, 0
-    for one in replicas:
-        passes = one.log.passes
-        whole = sum(p.ticks for p in passes)
-        if whole:
-            mean += sum(getattr(p, name) * p.ticks for p in passes) / whole
-        most += max((getattr(p, name) for p in passes), default=0)
-    return mean, most
+def mean_running(replicas: Many[Replica], ticks: int) -> tuple[float, int]:
+    """Sequences that run: (mean over a run of so many ticks, most), summed over replicas."""
+    whole = sum(p.running * p.ticks for one in replicas for p in one.log.passes)
+    most = sum(max((p.running for p in one.log.passes), default=0) for one in replicas)
+    return whole / ticks if ticks else 0.0, most
+
+
+def mean_used(replicas: Many[Replica], ticks: int) -> tuple[float, int]:
+    """Blocks held: (mean over a run of so many ticks, most), summed over replicas; they grow evenly in a stretch."""
+    whole = sum((p.used + p.used_last) / 2 * p.ticks for one in replicas for p in one.log.passes)
+    most = sum(max((p.used_last for p in one.log.passes), default=0) for one in replicas)
+    return whole / ticks if ticks else 0.0, most

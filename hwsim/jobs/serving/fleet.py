@@ -120,13 +120,15 @@ class Fleet:
             self._done(seq)
             return
         assert self.transfer is not None, "prefill replicas have a link"
+        seq.events.append((now, "transfer"))
         begin = max(now, self._link_free)
         self._link_free = begin + seq.computed * self.transfer.ticks_per_token
         arrives = self._link_free + self.transfer.latency
         later(self.env, arrives - now, TRANSFER, lambda: self._join(seq))
 
     def _join(self, seq: Sequence) -> None:
-        seq.remote, seq.moved = True, int(self.env.now)
+        seq.remote, seq.moved, seq.idle = True, int(self.env.now), True
+        seq.events.append((seq.moved, "waiting"))
         later(self.env, 0, ROUTING, lambda: self.decoding[self.second.choose(self.decoding, seq)].arrive(seq))
 
 

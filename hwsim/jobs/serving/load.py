@@ -16,6 +16,7 @@ from hwsim.jobs.serve import Deployment
 from hwsim.jobs.serve import Request as Steady
 from hwsim.jobs.serving import figures
 from hwsim.jobs.serving.arrivals import Gaps, Lengths, read_rate
+from hwsim.jobs.serving.energy import spent
 from hwsim.jobs.serving.engines import ENGINES, limits
 from hwsim.jobs.serving.figures import Slo, Spread
 from hwsim.jobs.serving.fleet import Fleet, Outcome, Transfer
@@ -26,9 +27,16 @@ from hwsim.jobs.serving.room import Room, kv_room
 from hwsim.jobs.serving.router import ROUTERS
 from hwsim.jobs.serving.scheduler import Limits
 from hwsim.jobs.serving.simulated import Simulated
+from hwsim.jobs.serving.spans import before_first, in_queue, occupied
 from hwsim.jobs.serving.steptimes import graph_sizes
 from hwsim.jobs.serving.traces import Trace, read_trace
+from hwsim.jobs.tile import TileJob
+from hwsim.result import Cost, Term
 from hwsim.workload.language.model import Model
+from hwsim.workload.op import Workload
+
+#: What `--disaggregate` says where every replica prefills and decodes.
+TOGETHER = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,7 @@ class Load:
 
     rate: requests per second (`8/s`); trace: a file with arrivals; users: so many at all times. One of the three.
     requests: how many (None: all of a trace, else 1,000). lengths: IN/OUT or a file (None: the steady isl and osl).
-    disaggregate: `P:D`, prefill and decode replicas.
+    disaggregate: `P:D`, prefill and decode replicas; `none`, as None: every replica does both.
     """
 
     rate: str | None = None
@@ -64,8 +72,14 @@ class Served:
     """The answer. Times in seconds; rates per second of the run, from the first arrival to the last token.
 
     step_error: the largest error of checked passes, a share: parts between knots against whole simulated passes.
-    good: requests per second that meet all limits; missed: of each limit, how many requests miss it.
-    running, waiting, kv: (mean over time, most) of sequences and of the share of blocks held, all replicas.
+    good, good_requests: requests per second, and requests, that meet all limits.
+    missed: of each limit, how many requests miss it.
+    running, waiting, kv: (mean over the run, most) of sequences and of the share of blocks held, all replicas; waiting:
+        for admission or, preempted, to be computed again.
+    doing: (mean over the run, most) of the requests in each of `spans.KINDS`.
+    first_token: mean seconds of each kind before the first token; they sum to the mean TTFT.
+    formats: names, as in a result of `hwsim run`.
+    energy: joules per output token on all chips, prompts included, term by term with its source; as in steady state.
     """
 
     machine: str
@@ -88,6 +102,7 @@ class Served:
     itl: Spread | None
     e2e: Spread | None
     good: float | None
+    good_requests: int | None
     missed: dict[str, int]
     preemptions: int
     recomputed_tokens: int
@@ -97,6 +112,11 @@ class Served:
     running: tuple[float, int]
     waiting: tuple[float, int]
     kv: tuple[float, float]
+    doing: dict[str, tuple[float, int]]
+    first_token: dict[str, float]
+    formats: dict[str, Any]
+    energy: tuple[Term, ...]
+    energy_joules_per_token: float | None
     notes: tuple[str, ...]
     version: str = __version__
 
@@ -106,15 +126,29 @@ class Served:
         return self.output_tokens / self.seconds if self.seconds else 0.0
 
     @property
+    def tokens_per_second_per_user(self) -> float | None:
+        """1 over the mean TPOT, what a user sees; None where no request has two tokens."""
+        return 1 / self.tpot.mean if self.tpot and self.tpot.mean else None
+
+    @property
     def attained(self) -> float:
         """Share of requests that meet all limits."""
-        return (self.good or 0.0) * self.seconds / self.requests if self.requests else 0.0
+        return (self.good_requests or 0) / self.requests if self.requests else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         from dataclasses import asdict
 
-        return {"schema": 2, **asdict(self), "tokens_per_second": self.tokens_per_second}
+        return {
+            "schema": 2,
+            **asdict(self),
+            "tokens_per_second": self.tokens_per_second,
+            "tokens_per_second_per_chip": self.tokens_per_second / self.chips,
+            "tokens_per_second_per_user": self.tokens_per_second_per_user,
+            "goodput": self.good,
+            "goodput_per_chip": self.good and self.good / self.chips,
+            "attained": self.attained if self.good is not None else None,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +169,9 @@ class Traffic:
         load: Load,
         overrides: Many[tuple[str, str]] = (),
         found: Many[str] = (),
+        model: Workload | None = None,
     ):
+        """model: instead of the name in `steady`."""
         problems = list(found)
         self.load, self.chips = load, steady.chips
         self.trace: Trace | None = None
@@ -161,7 +197,7 @@ class Traffic:
             self.prefills, self.decodes = _split(load)
         deployment = None
         with collect(problems):
-            deployment = Deployment(arch, steady, overrides)
+            deployment = Deployment(arch, steady, overrides, model=model)
         if problems:
             raise InputError(*problems)
         assert deployment is not None, "there were no errors"
@@ -241,7 +277,10 @@ class Traffic:
         seconds = (max((s.last or 0 for s in found), default=0) - start) / TICKS
         missed = Counter(name for seq in found for name in self.slo.missed(seq))
         good = sum(1 for seq in found if not self.slo.missed(seq))
-        held, most = figures.mean_over_time(replicas, "used")
+        whole = max((s.last or 0 for s in found), default=0) - start
+        held, most = figures.mean_used(replicas, whole)
+        doing = occupied(found, whole)
+        terms = self._energy(outcome, whole / TICKS) if check else ()
         blocks = self.room.blocks * len(replicas)
         busy = sum(p.ticks for one in replicas for p in one.log.passes) / TICKS
         return Served(
@@ -265,17 +304,33 @@ class Traffic:
             itl=figures.gaps(replicas),
             e2e=Spread.of(map(figures.e2e, found)),
             good=good / seconds if self.slo.limits and seconds else None,
+            good_requests=good if self.slo.limits else None,
             missed=dict(missed),
             preemptions=sum(s.preemptions for s in found),
             recomputed_tokens=sum(s.recomputed for s in found),
             cached_tokens=sum(s.hits for s in found),
             passes=sum(p.count for one in replicas for p in one.log.passes),
             busy=busy / (seconds * len(replicas)) if seconds else 0.0,
-            running=figures.mean_over_time(replicas, "running"),
-            waiting=figures.mean_over_time(replicas, "waiting"),
+            running=figures.mean_running(replicas, whole),
+            waiting=(doing["waiting"][0] + doing["preempted"][0], in_queue(found)),
             kv=(held / blocks, most / blocks),
+            doing=doing,
+            first_token=before_first(found),
+            formats=self.formats,
+            energy=terms,
+            energy_joules_per_token=Cost.total(terms) if terms else None,
             notes=tuple(dict.fromkeys(self._notes(outcome))),
         )
+
+    @cached_property
+    def formats(self) -> dict[str, Any]:
+        """Formats of a decode step, by name."""
+        return TileJob.of(self.arch, self.model, self.deployment.options.at(phase="decode", batch=1)).formats_config()
+
+    def _energy(self, outcome: Outcome, seconds: float) -> tuple[Term, ...]:
+        """Joules per output token, term by term."""
+        made = sum(s.output for s in outcome.sequences)
+        return spent(self.steps, outcome.replicas, self.chips, seconds, made) if made else ()
 
     def _notes(self, outcome: Outcome) -> list[str]:
         """What is assumed, and what a reader must know of this run."""
@@ -336,13 +391,26 @@ def _sizes(load: Load) -> None:
 
 def _split(load: Load) -> tuple[int, int]:
     """(prefill replicas, decode replicas)."""
-    if load.disaggregate is None:
+    if load.disaggregate in (None, TOGETHER):
         return 0, load.replicas
-    parts = load.disaggregate.split(":")
-    if len(parts) != 2 or not all(part.isdecimal() and int(part) for part in parts):
-        raise InputError(f"--disaggregate: {load.disaggregate!r} is not P:D; write replicas of each, for example 2:6")
     if load.scheduler == "static":
         raise InputError("--disaggregate: static batches have no decode engine of their own; write another --scheduler")
+    prefills, decodes = replicas_of(load.disaggregate or TOGETHER)
+    if load.replicas not in (1, prefills + decodes):
+        raise InputError(
+            f"--disaggregate: {load.disaggregate} are {prefills + decodes} replicas, and --replicas says "
+            f"{load.replicas}; leave --replicas out"
+        )
+    return prefills, decodes
+
+
+def replicas_of(text: str) -> tuple[int, int]:
+    """`2:6`, prefill and decode replicas; (0, 0) for `none`: every replica does both. raises: InputError."""
+    if text == TOGETHER:
+        return 0, 0
+    parts = text.split(":")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) for part in parts):
+        raise InputError(f"--disaggregate: {text!r} is not P:D; write replicas of each, for example 2:6, or none")
     return int(parts[0]), int(parts[1])
 
 

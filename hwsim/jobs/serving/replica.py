@@ -37,7 +37,9 @@ class Passes:
     chunks: tuple[tuple[int, int], ...]
     running: int
     waiting: int
+    preempted: int
     used: int
+    used_last: int
 
     @property
     def ticks(self) -> int:
@@ -78,6 +80,7 @@ class Replica:
         self.stretch, self.acceptance, self.random = stretch, acceptance, Random(seed)
         self.prefill, self.log = prefill, Log()
         self.outstanding = 0
+        self._out = 0
         self._idle: simpy.Event | None = None
         self._open = False
         self.process = env.process(self._run())
@@ -103,6 +106,11 @@ class Replica:
         env, scheduler = self.env, self.scheduler
         while True:
             found = scheduler.compose()
+            if scheduler.preempted:
+                for seq in scheduler.preempted:
+                    seq.events.append((int(env.now), "preempted"))
+                self._out += len(scheduler.preempted)
+                scheduler.preempted.clear()
             if not found.items:
                 self._idle = simpy.Event(env)
                 yield self._idle
@@ -110,8 +118,8 @@ class Replica:
                 continue
             start = int(env.now)
             for seq, _ in found.items:
-                if seq.scheduled is None:
-                    seq.scheduled = start
+                if seq.idle:
+                    self._admitted(seq, start)
             lines = self._lines(found)
             if lines is None:
                 duration = self._one(found, start)
@@ -120,6 +128,15 @@ class Replica:
             else:
                 yield from self._many(found, lines, start)
             yield At(env, 0, SCHEDULING)
+
+    def _admitted(self, seq: Sequence, start: int) -> None:
+        """Its first pass here, or the first one since it was preempted."""
+        if seq.events and seq.events[-1][1] == "preempted":
+            self._out -= 1
+        seq.events.append((start, "admitted"))
+        seq.idle = False
+        if seq.scheduled is None:
+            seq.scheduled = start
 
     # -- one pass ----------------------------------------------------------------------------------
 
@@ -140,14 +157,15 @@ class Replica:
         else:
             line = self.steps.decode(decodes, contexts, new)
             duration = line.base + line.slope * contexts
-        self._note(Passes(start, duration, 0, 1, decodes, contexts, tuple(chunks), 0, 0, 0))
+        self.log.passes.append(
+            Passes(start, duration, 0, 1, decodes, contexts, tuple(chunks), *self._queue(), self.used())
+        )
         return duration
 
-    def _note(self, passes: Passes) -> None:
+    def _queue(self) -> tuple[int, int, int, int]:
+        """Sequences that run, wait, and are preempted among these; and blocks held."""
         scheduler = self.scheduler
-        passes.running, passes.waiting = len(scheduler.running), len(scheduler.waiting)
-        passes.used = scheduler.pool.used
-        self.log.passes.append(passes)
+        return len(scheduler.running), len(scheduler.waiting), self._out, scheduler.pool.used
 
     def _deliver(self, found: Pass, now: int, duration: int) -> None:
         """The tokens of one pass."""
@@ -226,19 +244,32 @@ class Replica:
         if not pool.paged:
             return count
 
-        def fits(passes: int) -> bool:
-            size, fixed, more = pool.size, pool.fixed, 0
-            for seq, _ in items:
-                more += fixed - (-(seq.computed + passes) // size) - len(seq.held) - seq.own
-            return more <= pool.free
-
-        if fits(count):
+        if self._blocks(items, count) <= pool.free:
             return count
         low, high = 1, count  # the first pass has its blocks
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if fits(middle) else (low, middle)
+            low, high = (middle, high) if self._blocks(items, middle) <= pool.free else (low, middle)
         return low
+
+    def _blocks(self, items: list[tuple[Sequence, int]], passes: int) -> int:
+        """Blocks that so many passes take beyond those that are held."""
+        pool = self.scheduler.pool
+        if not pool.paged:
+            return 0
+        size, fixed, more = pool.size, pool.fixed, 0
+        for seq, _ in items:
+            more += fixed - (-(seq.computed + passes) // size) - len(seq.held) - seq.own
+        return more
+
+    def _later(self, tick: int) -> int:
+        """How many of those that wait came after a tick: the last ones of the queue."""
+        late = 0
+        for seq in reversed(self.scheduler.waiting):
+            if seq.queued is None or seq.queued <= tick:
+                break
+            late += 1
+        return late
 
     def _segments(self, sequences: int, contexts: int, count: int) -> list[tuple[int, int, int]]:
         """Passes on one line of the step times after another."""
@@ -252,7 +283,7 @@ class Replica:
         return found
 
     def _many(self, found: Pass, lines: list[tuple[int, int, int]], start: int) -> Generator[simpy.Event, Any, None]:
-        env, items = self.env, found.items
+        env, items, queue = self.env, found.items, self._queue()
         whole = sum(n * first + more * (n * (n - 1) // 2) for n, first, more in lines)
         self._open = not found.blocked
         try:
@@ -262,18 +293,31 @@ class Replica:
             if start + whole > env.now:
                 yield At(env, start + whole - int(env.now), PASS_END)
         self._open = False
-        self._deliver_many(items, lines, start)
+        self._deliver_many(items, lines, start, queue)
 
-    def _deliver_many(self, items: list[tuple[Sequence, int]], lines: list[tuple[int, int, int]], start: int) -> None:
+    def _deliver_many(
+        self,
+        items: list[tuple[Sequence, int]],
+        lines: list[tuple[int, int, int]],
+        start: int,
+        queue: tuple[int, int, int, int],
+    ) -> None:
         scheduler, log, sequences = self.scheduler, self.log, len(items)
         pool, at = scheduler.pool, start
         contexts = sum(seq.computed for seq, _ in items)
+        running, _, preempted, used = queue
+        count, arrived = 0, len(scheduler.waiting)
         for n, first, more in lines:
-            self._note(Passes(at, first, more, n, sequences, contexts, (), 0, 0, 0))
+            waiting = arrived - self._later(at)
+            held = used if not count else used + self._blocks(items, count + 1)
+            last = used + self._blocks(items, count + n)
+            log.passes.append(
+                Passes(at, first, more, n, sequences, contexts, (), running, waiting, preempted, held, last)
+            )
             log.stretches.append((first, more, n, sequences))
             at += log.passes[-1].ticks
             contexts += n * sequences
-        count = sum(n for n, _, _ in lines)
+            count += n
         late, taken, size, fixed, ended = 0, 0, pool.size, pool.fixed, False
         first = lines[0][1]
         for seq, _ in items:

@@ -32,12 +32,13 @@ class Sequence:
     """A request inside an engine: what is computed, what was made, which blocks it holds.
 
     computed: tokens whose K and V are cached. made: output tokens. held: blocks with a key, from the prompt's head on;
-    own: blocks after them. loose: state that is not paged, in blocks. Times are ticks; None: not yet.
+    own: blocks after them. Times are ticks; None: not yet. idle: in no pass since it arrived or was preempted.
+    events: (tick, "admitted", "preempted", "transfer" or "waiting"), as they came.
     """
 
     __slots__ = (
         "request", "prompt", "output", "computed", "made", "held", "own", "drafts", "preemptions", "recomputed", "hits",
-        "queued", "scheduled", "first", "last", "finished", "events", "remote", "prefilled", "moved",
+        "queued", "scheduled", "first", "last", "finished", "events", "remote", "prefilled", "moved", "idle",
     )  # fmt: skip
 
     def __init__(self, request: Request):
@@ -53,7 +54,7 @@ class Sequence:
         self.finished: int | None = None
         self.prefilled: int | None = None
         self.moved: int | None = None
-        self.remote = False
+        self.remote, self.idle = False, True
         self.events: list[tuple[int, str]] = []
 
     @property

@@ -48,6 +48,8 @@ class Scheduler(ABC):
         self.limits, self.pool = limits, pool
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
+        #: Sequences preempted since the replica, which knows the time, asked last.
+        self.preempted: list[Sequence] = []
 
     @abstractmethod
     def compose(self) -> Pass:
@@ -68,7 +70,9 @@ class Scheduler(ABC):
         self.pool.release(seq, again=True)
         seq.recomputed += seq.computed
         seq.computed = 0
+        seq.idle = True
         self.waiting.appendleft(seq)
+        self.preempted.append(seq)
 
     def admit(self, seq: Sequence, hits: list, tokens: int) -> bool:
         """Blocks for `hits` and `tokens` more; False if they do not fit."""

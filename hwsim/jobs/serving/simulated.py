@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 from hwsim.arch import TileMachine
 from hwsim.arch.stack import ServingStack
@@ -12,6 +13,7 @@ from hwsim.jobs.options import RunOptions
 from hwsim.jobs.serving.curve import Cell, Curve, Stairs
 from hwsim.jobs.serving.steptimes import StepTimes
 from hwsim.jobs.tile import TileJob
+from hwsim.result import Term
 from hwsim.workload.language.lowering import Op, own_parts, shared_parts
 from hwsim.workload.language.model import Model
 
@@ -19,8 +21,15 @@ from hwsim.workload.language.model import Model
 TOLERANCE = 0.01
 #: Tokens in the cache of a draft step.
 DRAFT_CONTEXT = 1024
+#: The term of `cost` that counts by time.
+STATIC = "static"
 #: Passes that are simulated whole, after a run, to state the error.
 CHECKED = 12
+
+
+#: A part of a pass and its numbers: ("matrices", tokens), ("head", sequences), ("decode", sequences, mixed, context),
+#: ("prompt", tokens before, chunk), ("draft", sequences).
+Knot = tuple[Any, ...]
 
 
 class Simulated(StepTimes):
@@ -50,6 +59,7 @@ class Simulated(StepTimes):
         self._decodes: dict[tuple[int, bool], Curve] = {}
         self._prompts: dict[int, Stairs] = {}
         self._drafts: dict[int, float] = {}
+        self._terms: dict[Knot, tuple[Term, ...]] = {}
         self._tokens = Stairs(self._shared, self.tolerance)
 
     @cached_property
@@ -61,13 +71,47 @@ class Simulated(StepTimes):
         """Simulated time of ops, one after another; without ops, none."""
         if not ops:
             return 0.0
-        job = TileJob(self.arch, ops, self.formats, "walk", name="part of a pass", phase="mixed", config={})
+        job = self._job(ops)
         return self.arch.seconds(1) * job.simulate().ticks / job.pipeline.q
+
+    def ops(self, knot: Knot) -> Sequence[Op]:
+        """The ops of a part at a knot."""
+        match knot:
+            case ("matrices", tokens):
+                return shared_parts(self.model, self.options.at(batch=0, chunk=tokens).step).shared
+            case ("head", sequences):
+                return shared_parts(self.model, self.options.at(batch=max(sequences, 1) - 1, chunk=1).step).head
+            case ("decode", sequences, mixed, context):
+                step = self.options.at(batch=sequences, context=max(context, 1), new=self.new).step
+                ops = own_parts(self.model, step).decodes
+                if not mixed:
+                    return ops
+                return tuple(replace(op, core=replace(op.core, mixed=True)) if op.core else op for op in ops)
+            case ("prompt", done, chunk):
+                return own_parts(self.model, self.options.at(chunk=chunk, done=done).step).prompt
+            case _:  # draft
+                step = self.options.at(phase="draft", batch=knot[1], context=DRAFT_CONTEXT, chunk=0, new=1).step
+                return self.model.ops(step)
+
+    def _job(self, ops: Sequence[Op]) -> TileJob:
+        return TileJob(self.arch, ops, self.formats, "walk", name="part of a pass", phase="mixed", config={})
+
+    def terms(self, knot: Knot) -> tuple[Term, ...]:
+        """What a part spends on one chip, term by term, without static power; worked out once."""
+        if knot not in self._terms:
+            ops = self.ops(knot)
+            terms = self._job(ops).spent(0.0).energy if ops else ()
+            self._terms[knot] = tuple(term for term in terms if term.name != STATIC)
+        return self._terms[knot]
+
+    def static(self, seconds: float) -> Term:
+        """Static power of one chip."""
+        terms = self._job(self.ops(("matrices", 1))).spent(seconds).energy
+        return next(term for term in terms if term.name == STATIC)
 
     def _shared(self, tokens: int) -> float:
         if tokens not in self._matrices:
-            parts = shared_parts(self.model, self.options.at(batch=0, chunk=tokens).step)
-            self._matrices[tokens] = self.seconds(parts.shared)
+            self._matrices[tokens] = self.seconds(self.ops(("matrices", tokens)))
         return self._matrices[tokens]
 
     def matrices(self, tokens: int) -> float:
@@ -83,15 +127,10 @@ class Simulated(StepTimes):
         return self._heads(sequences)
 
     def _head(self, sequences: int) -> float:
-        step = self.options.at(batch=max(sequences, 1) - 1, chunk=1).step
-        return self.seconds(shared_parts(self.model, step).head)
+        return self.seconds(self.ops(("head", sequences)))
 
     def _decode(self, sequences: int, context: int, mixed: bool) -> float:
-        step = self.options.at(batch=sequences, context=max(context, 1), new=self.new).step
-        ops = own_parts(self.model, step).decodes
-        if mixed:
-            ops = tuple(replace(op, core=replace(op.core, mixed=True)) if op.core else op for op in ops)
-        return self.seconds(ops)
+        return self.seconds(self.ops(("decode", sequences, mixed, context)))
 
     def attention(self, sequences: int, context: float, mixed: bool) -> Cell:
         """Between knots of the mean context, for each number of sequences."""
@@ -100,12 +139,9 @@ class Simulated(StepTimes):
             self._decodes[key] = Curve(lambda c: self._decode(sequences, c, mixed), self.tolerance, 64, 512)
         return self._decodes[key].cell(context)
 
-    def _prompt(self, chunk: int, done: int) -> float:
-        return self.seconds(own_parts(self.model, self.options.at(chunk=chunk, done=done).step).prompt)
-
     def _chunks_after(self, done: int) -> Stairs:
         if done not in self._prompts:
-            self._prompts[done] = Stairs(lambda chunk: self._prompt(chunk, done), self.tolerance)
+            self._prompts[done] = Stairs(lambda chunk: self.seconds(self.ops(("prompt", done, chunk))), self.tolerance)
         return self._prompts[done]
 
     def prompts(self, chunks: Sequence[tuple[int, int]]) -> float:
@@ -127,10 +163,7 @@ class Simulated(StepTimes):
         if self.new == 1 or not sequences:
             return 0.0
         if sequences not in self._drafts:
-            ops = self.model.ops(
-                self.options.at(phase="draft", batch=sequences, context=DRAFT_CONTEXT, chunk=0, new=1).step
-            )
-            self._drafts[sequences] = (self.new - 1) * self.seconds(ops)
+            self._drafts[sequences] = (self.new - 1) * self.seconds(self.ops(("draft", sequences)))
         return self._drafts[sequences]
 
     def software(self, sequences: int, chunks: int) -> float:
