@@ -18,9 +18,12 @@ from hwsim.specs import (
     Gemm,
     Gemv,
     LfsrBlock,
+    MxEncoder,
     MxMac,
+    Nvfp4Encoder,
     Operand,
     Requantizer,
+    Scale,
     SeedDecoder,
     SeedMac,
     SkidBuffer,
@@ -38,11 +41,14 @@ from .adapter import (
 )
 from .dot import BlockDotOptions, BlockDotUnit
 from .dot_cases import dot_cases
+from .encode import EncoderOptions, MxEncoderUnit, mx_encoder_cases
+from .encode_nvfp4 import Nvfp4EncoderOptions, Nvfp4EncoderUnit, nvfp4_encoder_cases
 from .gemv import GemmOptions, GemvOptions, GemvUnit
 from .lfsr import LfsrBlockOptions, LfsrBlockUnit, lfsr_cases
 from .mac import MxMacOptions, MxMacUnit, SeedMacOptions, SeedMacUnit, mx_mac_cases, seed_mac_cases
 from .options import UnitOptions
 from .requantize import RequantizerOptions, RequantizerUnit, requantizer_cases
+from .scale import ScaleOptions, ScaleUnit, scale_cases
 from .seed import SeedDecoderOptions, SeedDecoderUnit, seed_decoder_cases
 
 __all__ = [
@@ -80,6 +86,8 @@ class Unit:
 
 
 TARGETS = ("mxint8", "mxfp4_e2m1")
+MX = ("mxfp4_e2m1", "mxfp8_e4m3", "mxint8")
+"""Formats whose encoders are published; the others differ in the element alone."""
 FORMATS = (
     "mxfp4_e2m1", "mxfp6_e2m3", "mxfp6_e3m2", "mxint8", "mxfp8_e4m3", "mxfp8_e5m2", "nvfp4", "mx9", "mx6", "mx4",
     "fp8_e4m3", "int8",
@@ -192,6 +200,39 @@ UNITS = (
         GemmOptions,
         per_cycle=lambda spec: spec.dot_units * spec.tile * spec.dot.lanes,
         composite=True,
+    ),
+    Unit(
+        "encoder",
+        "Blocks of FP32 or BF16 numbers to records of an MX format, or of NVFP4.",
+        MxEncoder,
+        MxEncoderUnit,
+        mx_encoder_cases,
+        EncoderOptions,
+        per_cycle=lambda spec: spec.block,
+        published={
+            **{f"encoder_{name}_{source}": MxEncoder.of(name, source) for name in MX for source in ("fp32", "bf16")},
+            "encoder_mxfp4_e2m1_bf16_stochastic1": MxEncoder.of("mxfp4_e2m1", "bf16", "stochastic", 1),
+        },
+    ),
+    Unit(
+        "nvfp4-encoder",
+        "Blocks of FP32 or BF16 numbers and a tensor scale to records of NVFP4.",
+        Nvfp4Encoder,
+        Nvfp4EncoderUnit,
+        nvfp4_encoder_cases,
+        Nvfp4EncoderOptions,
+        per_cycle=lambda spec: spec.block,
+        published={f"encoder_nvfp4_{source}": Nvfp4Encoder(source) for source in ("fp32", "bf16")},
+    ),
+    Unit(
+        "scale",
+        "FP32 results times the scale of their tensor or row.",
+        Scale,
+        ScaleUnit,
+        scale_cases,
+        ScaleOptions,
+        per_cycle=lambda spec: 1,
+        published={"scale_fp32": Scale()},
     ),
     Unit(
         "adapter",

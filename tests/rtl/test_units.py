@@ -18,7 +18,7 @@ def inside(spec) -> int:
 
 @pytest.mark.parametrize("unit", SMALL, ids=lambda unit: unit.name)
 def test_value_and_time(unit):
-    n = 400 if "acc" in unit.name else 80
+    n = 400 if unit.name.startswith(("acc", "scale")) else 80
     trial = Trial(unit.spec.cycle_model(), unit.draw(n), 0.8, 0.7)
     run_trial(unit.build(), trial)
     assert trial.accepted == n

@@ -11,10 +11,10 @@ from amaranth.sim import Simulator
 from hwsim.specs import BlockDot, LfsrBlock
 from tests.verification.formal.sby import Verdict, cpu_seconds
 
-__all__ = ["every_pair", "every_seed"]
+__all__ = ["every_pair", "every_seed", "run_cases"]
 
 
-def _run(unit, cases: Iterable, want) -> Verdict:
+def run_cases(unit, cases: Iterable, want) -> Verdict:
     """Feed one case per cycle; FAIL at the first output for which `want(case, output)` is false."""
     source, sink = (getattr(unit, name) for name in unit.signature.members)
     cases, failed = list(cases), []
@@ -66,7 +66,7 @@ def every_pair(rtl, spec: BlockDot, lane: int) -> Verdict:
         total = -got.total if got.negate else got.total
         return not got.nan and not got.inf and total * unit_value == product
 
-    return _run(rtl.dot.BlockDotUnit(spec), cases(), want)
+    return run_cases(rtl.dot.BlockDotUnit(spec), cases(), want)
 
 
 def every_seed(rtl, spec: LfsrBlock) -> Verdict:
@@ -88,4 +88,4 @@ def every_seed(rtl, spec: LfsrBlock) -> Verdict:
                 return False
         return True
 
-    return _run(rtl.lfsr.LfsrBlockUnit(spec), cases(), want)
+    return run_cases(rtl.lfsr.LfsrBlockUnit(spec), cases(), want)
