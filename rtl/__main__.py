@@ -8,22 +8,19 @@ from hwsim.errors import InputError, MissingExtra
 
 def deliver(options, spec, name: str) -> None:
     """Write a unit with what the options ask for: AXI4-Stream outside, a project where a tool is named, a bench."""
-    from .axi import AxiStreamsUnit, AxiStreamUnit
-    from .catalog import build
+    from .axi import AxiStreamUnit
+    from .catalog import outside
     from .fields import streams_of
     from .header import rows_in_turn
     from .vectors import write_bench
     from .written import legal_name, write
 
-    unit, outside = build(spec), options.outside
-    folder, vectors, name = options.out, options.vectors, legal_name(f"{options.prefix}{name}{outside.suffix}")
-    several = len(unit.signature.members) > 2
-    if several and vectors:
+    folder, vectors, name = options.out, options.vectors, legal_name(f"{options.prefix}{name}{options.outside.suffix}")
+    unit, clock_hz = outside(spec, options.outside), clock_of(options.clock)
+    if vectors and not isinstance(unit, AxiStreamUnit):
         raise InputError("--vectors: of units with one input; `make cosim` checks this one")
     # Made before a file is touched, so that a wrong tool or a missing package leaves the folder as it was.
     project = options.project
-    clock_hz = clock_of(options.clock)
-    unit = AxiStreamsUnit(unit, outside) if several else AxiStreamUnit(unit, outside)
     try:
         path = write(unit, name, folder, command(), clock_hz, vectors > 0, project)
         root = project.write(name, folder, clock_hz) if project else None
@@ -34,7 +31,8 @@ def deliver(options, spec, name: str) -> None:
     print(f"{path}: module {name}, latency {timing.latency}, interval {timing.interval}")
     if rows := rows_in_turn(unit):
         print(f"  takes {rows}")
-    print(*(f"  {stream}" for stream in streams_of(unit)), sep="\n")
+    for said in streams_of(unit):
+        print(f"  {said}")
     if project:
         print(f"{root}: {project.tool} project for {project.device}, clock {options.clock}")
     if vectors:

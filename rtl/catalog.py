@@ -12,6 +12,7 @@ from amaranth.lib import wiring
 from hwsim.formats.elements import Element
 from hwsim.formats.lfsr import CODECS, SEEDLM4
 from hwsim.specs import (
+    Accel,
     Accumulator,
     Adapter,
     BlockDot,
@@ -30,6 +31,7 @@ from hwsim.specs import (
     operand,
 )
 
+from .accel import AccelOptions, AccelUnit
 from .accumulate import AccumulatorOptions, AccumulatorUnit, accumulator_cases
 from .adapter import (
     AdapterOptions,
@@ -39,6 +41,7 @@ from .adapter import (
     adapter_cases,
     skid_cases,
 )
+from .axi import PLAIN, AxiStreamsUnit, AxiStreamUnit, Outside
 from .dot import BlockDotOptions, BlockDotUnit
 from .dot_cases import dot_cases
 from .encode import EncoderOptions, MxEncoderUnit, mx_encoder_cases
@@ -53,7 +56,7 @@ from .seed import SeedDecoderOptions, SeedDecoderUnit, seed_decoder_cases
 
 __all__ = [
     "COMPOSITE_UNITS", "DOTS", "DUAL", "LEAF_UNITS", "UNITS", "Unit", "build", "cases", "interleave", "module_name",
-    "row",
+    "outside", "row",
 ]  # fmt: skip
 
 
@@ -254,6 +257,16 @@ UNITS = (
         per_cycle=lambda spec: 1,
         published={"skid_buffer_34": SkidBuffer(34)},
     ),
+    Unit(
+        "accel",
+        "A GEMV or GEMM unit behind AXI4, with registers and counters.",
+        Accel,
+        AccelUnit,
+        None,
+        AccelOptions,
+        per_cycle=lambda spec: spec.gemv.dot_units * spec.gemv.tile * spec.gemv.dot.lanes,
+        composite=True,
+    ),
 )
 """In the order of the data path, which tables keep."""
 
@@ -274,6 +287,17 @@ def build(spec) -> wiring.Component:
     return row(spec).component(spec)
 
 
+def outside(spec, how: Outside = PLAIN) -> AxiStreamUnit | AxiStreamsUnit | AccelUnit:
+    """The component of a spec as it is written: its streams as AXI4-Stream; the unit that has buses has them already.
+
+    raises: InputError where the unit does not have what `how` asks for.
+    """
+    if isinstance(spec, Accel):
+        return AccelUnit(spec, how)
+    unit = build(spec)
+    return AxiStreamsUnit(unit, how) if len(unit.signature.members) > 2 else AxiStreamUnit(unit, how)
+
+
 def cases(spec, n: int, seed: int = 0) -> Iterator[tuple]:
     """`n` cases of a spec, see `Unit.cases`: special ones first or among the others; the same ones for one seed."""
     return row(spec).cases(spec, n, random.Random(seed))
@@ -281,7 +305,7 @@ def cases(spec, n: int, seed: int = 0) -> Iterator[tuple]:
 
 def interleave(spec) -> int | None:
     """Rows that a unit takes in turn; None of units that add nothing up."""
-    for name in ("accumulator", "mac"):
+    for name in ("gemv", "accumulator", "mac"):
         spec = getattr(spec, name, spec)
         spec = getattr(spec, "accumulator", spec)
     return spec.interleave if isinstance(spec, Accumulator) else None

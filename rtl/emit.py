@@ -102,9 +102,10 @@ def _interfaces(unit) -> dict[str, list[str]]:
         ],
         reset: [info.format(f"xilinx.com:signal:reset:1.0 {reset} RST"), parameter.format(f"POLARITY {polarity}")],
     }
+    kind = getattr(unit, "interface", "axis")
     for port in unit.port_order[2:]:
         prefix, _, signal = port.rpartition("_")
-        found[port] = [info.format(f"xilinx.com:interface:axis:1.0 {prefix} {signal.upper()}")]
+        found[port] = [info.format(f"xilinx.com:interface:{kind}:1.0 {prefix} {signal.upper()}")]
     return found
 
 

@@ -8,6 +8,7 @@ from amaranth.lib import data
 
 from hwsim.specs import BlockDot
 
+from .accel import AccelUnit
 from .axi import AxiStreamsUnit, AxiStreamUnit, ends_packets, tdata_bits
 
 __all__ = ["Field", "Stream", "streams_of"]
@@ -47,8 +48,10 @@ class Stream:
         return f"{self.prefix}_tdata[{self.bits - 1}:0]: {fields}{f'; {self.note}' if self.note else ''}"
 
 
-def streams_of(unit: AxiStreamUnit | AxiStreamsUnit) -> list[Stream]:
-    """The streams of a unit in the order of its ports."""
+def streams_of(unit: AxiStreamUnit | AxiStreamsUnit | AccelUnit) -> list[Stream]:
+    """The streams of a unit in the order of its ports; none where it has buses."""
+    if isinstance(unit, AccelUnit):
+        return []
     found = []
     for prefix, shape in zip(unit.prefixes, unit.shapes, strict=True):
         port = prefix.split("_axis_")[1]

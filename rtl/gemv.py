@@ -71,6 +71,9 @@ class GemvUnit(wiring.Component):
     request  out, stream: the number of a beat of the engine stream, in order; its slot is free.
     beat     in, stream:  the beats asked for, in order; never refused.
     y        out, stream: `value` float32 bits, row of W by row of W, for each the rows of x; `last` with the last one.
+
+    offered, issue, ends: for those who count, once it is elaborated: a block of each dot unit is there for the dot
+    units; it enters them; it is the last block of its row.
     """
 
     def __init__(self, spec: Gemv):
@@ -86,6 +89,7 @@ class GemvUnit(wiring.Component):
             }
         )
         self.shared = self._shared(spec)
+        self.offered, self.issue, self.ends = Signal(), Signal(), Signal()
 
     @staticmethod
     def _shared(spec: Gemv) -> dict[str, wiring.Component]:
@@ -215,6 +219,7 @@ class GemvUnit(wiring.Component):
         last = column == command.columns - 1
         turn = row == spec.interleave - 1
         m.d.comb += [issue.eq(valid & (room | ~last)), ready.eq(room | ~last)]
+        m.d.comb += [self.offered.eq(valid), self.issue.eq(issue), self.ends.eq(last)]
         self._count(m, row, issue, spec.interleave - 1)
         self._count(m, column, issue & turn, command.columns - 1)
         x = self._x(m, Mux(self._begin | issue & turn & last, 0, column + (issue & turn)), column)

@@ -8,9 +8,11 @@ from amaranth.lib.wiring import In
 
 from hwsim import __version__
 
-from .axi import AxiStreamsUnit, AxiStreamUnit
+from .accel import AccelUnit
+from .axi import AxiStreamUnit
 from .catalog import interleave, row
 from .fields import Stream, streams_of
+from .registers import registers
 
 __all__ = ["IDENTITY", "above", "macros", "rows_in_turn"]
 
@@ -29,7 +31,7 @@ def rows_in_turn(unit) -> str:
         return ""
     if rows == 1:
         return "one row after another"
-    if isinstance(unit, AxiStreamsUnit):
+    if not isinstance(unit, AxiStreamUnit):
         return f"{rows} rows in turn for each dot unit, in the order of the weight stream"
     return (
         f"{rows} rows in turn: input n, counted from the reset, belongs to row n mod {rows}. The blocks of one row "
@@ -45,6 +47,9 @@ def _sentences(unit) -> Iterator[str]:
         f"Clock `clk`, rising edge. Reset `{outside.reset}`, synchronous, active {active}: it empties the unit; data "
         "registers keep what they hold, which their valid bits hide."
     )
+    if isinstance(unit, AccelUnit):
+        yield from _of_accel(unit)
+        return
     about = getattr(unit.unit, "about", ())
     per = "one input per cycle" if timing.interval == 1 else f"one input in {timing.interval} cycles"
     per = "" if about else f"; {per}"
@@ -72,6 +77,22 @@ def _sentences(unit) -> Iterator[str]:
         yield "tkeep is ignored where data come in and all ones where they leave: every word is whole."
 
 
+def _of_accel(unit: AccelUnit) -> Iterator[str]:
+    """What the buses do."""
+    spec = unit.spec
+    yield (
+        f"`m_axi` reads x, then W, in bursts of {spec.burst} beats of {spec.gemv.beat_bytes} bytes, the last one "
+        f"shorter; up to {spec.gemv.fifo} beats of W are asked for and not yet used. It writes y beat by beat. One ID; "
+        "all bursts increment and stay inside a page of 4 KiB."
+    )
+    yield f"Takes {rows_in_turn(unit)}."
+    yield "`s_axil` takes whole words, whatever the strobes. Unknown registers read as 0; all answers are OKAY."
+    yield (
+        "A reset forgets what was asked for. Beats that arrive while nothing runs are dropped: after a reset of this "
+        "unit alone, start it when memory has answered everything; a write that was under way needs the bus reset too."
+    )
+
+
 def _packets(sums: int) -> str:
     return "each sum" if sums == 1 else f"each packet of {sums} sums, counted from the reset"
 
@@ -80,7 +101,8 @@ def above(unit, name: str, command: str) -> str:
     """The comment at the head of the Verilog of a unit. command: by which it is written."""
     ports = "\n".join(_ports(unit))
     said = "\n".join(_wrapped(each, "  ") for each in _sentences(unit))
-    fields = "\n".join(_wrapped(str(stream), "  ", "      ") for stream in streams_of(unit))
+    heading, *rest = _fields(unit, name)
+    fields = "\n".join([heading, *(_wrapped(each, "  ", "      ") for each in rest)])
     waived = "\n".join(f"/* verilator lint_off {each} */" for each in WAIVED)
     return f"""\
 /*
@@ -94,7 +116,6 @@ Written by hwsim {__version__}: {command}
 Ports, in order:
 {ports}
 
-Fields (bits high:low; {name}.vh has them as macros):
 {fields}
 
 To place it:
@@ -105,6 +126,17 @@ To place it:
 /* verilator lint_save */
 {waived}
 """
+
+
+def _fields(unit, name: str) -> Iterator[str]:
+    """A heading, then the fields of the streams, or the registers."""
+    if not isinstance(unit, AccelUnit):
+        yield f"Fields (bits high:low; {name}.vh has them as macros):"
+        yield from map(str, streams_of(unit))
+        return
+    yield f"Registers (offset in bytes; {name}.h has them for C, with functions that start the unit):"
+    for register in registers(unit.spec):
+        yield f"{register.offset:#04x} {register.name}, {'written' if register.written else 'read'}: {register.about}"
 
 
 def below() -> str:
@@ -149,8 +181,10 @@ def macros(unit, name: str) -> str:
     lines = [f"`define {big}_LATENCY {timing.latency}", f"`define {big}_INTERVAL {timing.interval}"]
     if (rows := interleave(unit.spec)) is not None:
         lines.append(f"`define {big}_INTERLEAVE {rows}")
-    for stream in streams_of(unit):
-        lines += ["", *_of_stream(big, stream)]
+    if isinstance(unit, AccelUnit):
+        lines += ["", *(f"`define {big}_{each.name} 8'h{each.offset:02x}" for each in registers(unit.spec))]
+    else:
+        lines += [line for stream in streams_of(unit) for line in ("", *_of_stream(big, stream))]
     body = "\n".join(lines)
     about = f"// Fields of {name}, by hwsim {__version__}: a name alone is the range inside tdata, as in tdata[`NAME]."
     return f"{about}\n`ifndef {big}_VH\n`define {big}_VH\n\n{body}\n\n`endif\n"

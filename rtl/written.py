@@ -1,10 +1,12 @@
-"""The files of a unit: its Verilog, its fields as macros, its FuseSoC core with constraints."""
+"""The files of a unit: its Verilog, its fields as macros, its FuseSoC core with constraints; its registers for C."""
 
 import re
 from pathlib import Path
 
 from hwsim.errors import InputError
 
+from .accel import AccelUnit
+from .c_header import c_header
 from .emit import emit
 from .header import IDENTITY, above, below, macros
 from .project import CLOCK_HZ, Project, clock_text, core_text
@@ -28,7 +30,10 @@ def write(
 ) -> Path:  # fmt: skip
     """Write `name`.v, `name`.vh, `name`.core, `name`.xdc and `name`.sdc; the folder is made. Return the first.
 
-    unit: with AXI4-Stream outside. command: what the header says wrote it. clock_hz: of the constraints.
+    A unit with registers has `name`.h too.
+
+    unit: with its ports as `rtl.catalog.outside` makes them. command: what the header says wrote it.
+    clock_hz: of the constraints.
     bench: whether `rtl.vectors` writes one beside it, which the core then simulates. project: its part is the core's.
     raises: InputError where `name`.v is there and holds another unit; OSError.
     """
@@ -39,6 +44,8 @@ def write(
         _refuse_another(path, comment)
     path.write_text(comment + emit(unit, name) + below())
     path.with_suffix(".vh").write_text(macros(unit, name))
+    if isinstance(unit, AccelUnit):
+        path.with_suffix(".h").write_text(c_header(unit.spec, name))
     path.with_suffix(".core").write_text(core_text(name, bench, project))
     for suffix in (".xdc", ".sdc"):
         path.with_suffix(suffix).write_text(clock_text(clock_hz))

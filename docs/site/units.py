@@ -12,8 +12,9 @@ from amaranth.hdl import UnusedElaboratable
 
 from docs.site.commands import parameters, table
 from hwsim.files.whole import write_whole
+from rtl.accel import AccelUnit
 from rtl.axi import AxiStreamsUnit, AxiStreamUnit
-from rtl.catalog import UNITS, Unit, build
+from rtl.catalog import UNITS, Unit, outside
 from rtl.header import above
 from rtl.options import Options
 from rtl.table import ports_table
@@ -53,22 +54,23 @@ def name_of(option: str) -> str:
 def section(unit: Unit) -> Iterator[str]:
     """One kind of unit: how to write it, its options, the head of its Verilog, the published points."""
     spec, name = unit.options().unit()
-    made = build(spec)
-    several = len(made.signature.members) > 2
+    made = outside(spec)
     own = [each for each in parameters(unit.options) if name_of(each.shown) not in SHARED]
     yield f"## {unit.command}\n"
     yield f"{unit.description} `hwsim.specs.{unit.spec.__name__}` holds its parameters.\n"
     yield f"    python -m rtl {unit.command} -o build/rtl"
-    if not several:
+    if isinstance(made, AxiStreamUnit):
         yield f"    python -m rtl {unit.command} --vectors 100 -o build/rtl     # with a bench"
     yield ""
     if own:
         yield from table("option", own)
     yield f"The head of `{name}.v`, which the first command writes:\n"
     yield "```text"
-    yield from head(AxiStreamsUnit(made) if several else AxiStreamUnit(made), name, unit.command)
+    yield from head(made, name, unit.command)
     yield "```\n"
-    if several:
+    if isinstance(made, AccelUnit):
+        yield "[A unit on a bus](rtl.md#a-unit-on-a-bus) has its registers, bursts and driver.\n"
+    if isinstance(made, AxiStreamsUnit):
         yield "This unit has several streams. `make cosim` simulates it, and its cycles are compared with those that"
         yield "`hwsim gemm` predicts: [rtl_agreement](../reports/rtl_agreement.md).\n"
     if unit.published:
@@ -76,7 +78,7 @@ def section(unit: Unit) -> Iterator[str]:
         yield ports_table(unit.published) + "\n"
 
 
-def head(unit: AxiStreamUnit | AxiStreamsUnit, name: str, command: str) -> Iterator[str]:
+def head(unit: AxiStreamUnit | AxiStreamsUnit | AccelUnit, name: str, command: str) -> Iterator[str]:
     """What the comment above the Verilog says, without the version and the lines for tools."""
     comment = above(unit, name, f"python -m rtl {command}").split("*/")[0].removeprefix("/*\n")
     first, _, *rest = comment.rstrip().split("\n\n")

@@ -147,13 +147,19 @@ class Repack:
         self.left.append(edge)
 
 
-def run_gemv(spec: Gemv, dram: Dram, n: int, k: int, ready: Callable[[int], bool] | None = None, m: int = 1) -> GemvRun:
+def run_gemv(
+    spec: Gemv, dram: Dram, n: int, k: int, ready: Callable[[int], bool] | None = None, m: int = 1,
+    burst: int | None = None,
+) -> GemvRun:  # fmt: skip
     """Y[m, n] = X[m, k] W[n, k]^T on the unit, a tile of x after the other.
 
     ready: whether the sink of y takes a result at an edge; None: at each.
+    burst: beats per request, as `hwsim.specs.Accel` asks for them, of one tile; None: each beat by its own request.
     raises: InputError for a shape that the unit does not take, or a memory it cannot be wired to.
     """
     check(spec, dram, n, k, m)
+    if burst and m > spec.tile:
+        raise InputError(f"burst: of one tile; write m 1 to {spec.tile}, not {m}")
     channel, begin = Channel(dram), 0
     walks: dict[tuple[int, bool, int], _Walk] = {}
     lost: dict[str, dict[str, int]] = {}
@@ -163,7 +169,7 @@ def run_gemv(spec: Gemv, dram: Dram, n: int, k: int, ready: Callable[[int], bool
         start = begin if ready else begin % channel.repeats
         key = rows, following > 0, start
         if key not in walks:
-            walks[key] = _Walk(spec, dram, n, k, rows, ready, start, following <= 0)
+            walks[key] = _Walk(spec, dram, n, k, rows, ready, start, following <= 0, burst)
             walks[key].run()
         end = walks[key].end if following <= 0 else walks[key].next_begin(following)
         for server, causes in walks[key].accounts(end, first > 0).items():
@@ -196,18 +202,23 @@ class _Walk:
     """The evaluation of one tile: each word of the unpacker, in order, through everything behind it.
 
     rows: of x, at most a tile. begin: the edge that accepts the first request. is_last: whether no tile follows; the
-    stream is then read only until the last result has left.
+    stream is then read only until the last result has left. burst: as `run_gemv` takes it.
     """
 
-    def __init__(self, spec: Gemv, dram: Dram, n: int, k: int, rows: int, ready, begin: int, is_last: bool):
+    def __init__(
+        self, spec: Gemv, dram: Dram, n: int, k: int, rows: int, ready, begin: int, is_last: bool, burst: int | None
+    ):
         self.spec, self.k, self.ready, self.begin, self.is_last = spec, k, ready, begin, is_last
-        self.rows, self.results = rows, n * rows
+        self.rows, self.results, self.burst = rows, n * rows, burst
         self.shape = shape = spec.shape(n, k)
         self.channel, self.unpack = Channel(dram, begin), Repack(spec.unpack)
         self.gather = Repack(spec.gather) if spec.codec and spec.gather else None
         self.bits = shape.groups * spec.interleave * shape.row_blocks * spec.step_bits
         self.tail = spec.tail_bits(k)
-        self.beats, self.asked = 0, begin - 1  # beats asked for, edge of the last
+        self.beats, self.asked = 0, begin - 1  # beats fetched; edge of the last slot found free
+        if burst:  # the first burst is asked for at edge `begin`
+            self.asked -= min(burst, shape.groups * shape.group_beats)
+        self.requested = 0  # edge at which the burst in work was asked for
         self.popped: deque[int] = deque([begin - 1], maxlen=spec.fifo)  # edges at which the latest left the FIFO
         self.group_steps = spec.interleave * spec.columns(k)
         self.steps, self.issued = 0, begin - 1
@@ -248,14 +259,29 @@ class _Walk:
 
     def _beat(self) -> None:
         spec, popped = self.spec, self.popped
-        self.asked += 1
-        if self.beats >= spec.fifo:
-            self.asked = max(self.asked, popped[0] + 1)
-        edge = self.channel.beat(self.asked) + spec.FIFO_LATENCY
+        edge = self.channel.beat(self._asked()) + spec.FIFO_LATENCY
         edge = max(edge, self.unpack.room(), popped[-1] + 1)
         popped.append(edge)
         self.beats += 1
         self.unpack.put(edge, spec.beat_bits if self.beats % self.shape.group_beats else self.tail)
+
+    def _asked(self) -> int:
+        """The edge at which the next beat is asked for: its slot is free; of a burst, the edge after its last slot."""
+        if not self.burst:
+            return self._slot(0)
+        if self.beats % self.burst == 0:
+            left = self.shape.groups * self.shape.group_beats - self.beats
+            for ahead in range(min(self.burst, left)):
+                self._slot(ahead)
+            self.requested = self.asked + 1
+        return self.requested
+
+    def _slot(self, ahead: int) -> int:
+        """The edge at which one more slot is found free, that of the beat `ahead` of the next one."""
+        self.asked += 1
+        if self.beats + ahead >= self.spec.fifo:
+            self.asked = max(self.asked, self.popped[ahead - self.spec.fifo] + 1)
+        return self.asked
 
     # -- words to issue --------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ A spec has four views. Value: call it (exact integers; the constants are those o
 latency is their number: the RTL places exactly these registers, so another depth is another spec.
 """
 
+from hwsim.specs.accel import Accel
 from hwsim.specs.accumulate import FP32_INF, FP32_NAN, Accumulator, add_fp32, round_fp32
 from hwsim.specs.adapter import Adapter, SkidBuffer
 from hwsim.specs.dot import BlockDot, BlockSum, Operand, Side, operand
@@ -19,7 +20,7 @@ from hwsim.specs.seed import LfsrBlock, SeedDecoder
 from hwsim.specs.staged import Staged
 
 __all__ = [
-    "FP32_INF", "FP32_NAN", "Accumulator", "Adapter", "BlockDot", "BlockSum", "Encoder", "Gemm", "Gemv",
+    "FP32_INF", "FP32_NAN", "Accel", "Accumulator", "Adapter", "BlockDot", "BlockSum", "Encoder", "Gemm", "Gemv",
     "LfsrBlock", "MxEncoder", "MxMac", "Nvfp4Encoder", "Operand", "Repacker", "Requantizer", "Scale", "SeedDecoder",
     "SeedMac", "Side", "SkidBuffer", "Staged", "add_fp32", "operand", "round_fp32",
 ]  # fmt: skip

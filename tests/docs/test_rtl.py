@@ -28,7 +28,8 @@ def test_command_runs(command, tmp_path):
     (unit,) = (path for path in tmp_path.glob("*.v") if not path.stem.endswith("_tb"))
     suffixes = {path.suffix for path in tmp_path.glob(f"{unit.stem}.*")}
     project = {f".{words[words.index('--tool') + 1]}"} if "--tool" in words else set()
-    assert suffixes == {".v", ".vh", ".core", ".xdc", ".sdc"} | project
+    header = {".h"} if words[0] == "accel" else set()
+    assert suffixes == {".v", ".vh", ".core", ".xdc", ".sdc"} | project | header
     said = dict(re.findall(r"(interval|latency) (\d+)", done.stdout))
     if "--interleave 1 " in command:
         assert said["interval"] == ("3" if "--stages" in command else "13")
