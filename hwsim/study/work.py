@@ -39,8 +39,8 @@ POINTS, GRID = "points.jsonl", "study.json"
 _QUEUED, _TOGETHER = 3, 2
 _CLOSED = 50  # points per task where none is simulated
 
-#: From so many points per worker on, all but the first few are walked by compiled code (`hwsim.sim.compiled`), which
-#: takes 0.6 CPU s and 140 MB to load, 4 s the first time of all, and saves some 3 ms per point.
+#: From so many points per worker on, all but the first few are walked by compiled code (`hwsim.sim.compiled`), whose
+#: time and memory to load, and gain per point, `make bench` measures (docs/validation.md).
 COMPILED, PLAIN_FIRST = 500, 20
 _BEST = 3  # points that a summary names
 
