@@ -56,7 +56,7 @@ class Library:
     @property
     def near(self) -> int:
         """Units whose NAND2-equivalents are within `NEAR` of mapped area."""
-        return sum(abs(unit.off) <= NEAR for unit in self.units)
+        return sum(round(abs(unit.off), 6) <= NEAR for unit in self.units)
 
 
 def libraries(rows: Mapping[str, Any], data: Mapping[str, Any] | None = None) -> list[Library]:

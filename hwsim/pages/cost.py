@@ -147,7 +147,7 @@ def composite_table(rows: Rows) -> str:
         found = [(rows[part], count) for part, count in parts.items() if part in rows]
         sums = []
         for kind, key in (("xc7", "lut"), ("xc7", "ff"), ("gates", "nand2")):
-            each = [(row[kind][key], count) for row, count in found if row[kind] and row[kind][key] is not None]
+            each = [(n, count) for row, count in found if (n := (row[kind] or {}).get(key)) is not None]
             sums.append(cell(sum(n * count for n, count in each) if len(each) == len(parts) else None))
         rates = [row["ecp5"]["fmax_mhz"] for row, _ in found if row["ecp5"] and row["ecp5"]["fmax_mhz"]]
         slowest = min(rates) if len(rates) == len(parts) else None
