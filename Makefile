@@ -78,6 +78,11 @@ fpga-gemv: $(FPGA) ## GEMV units placed and routed, counted beside SeedLM's: rep
 cost: $(SIM) ## area and clock rate of the measured units: reports/cost.md
 	@$(PY) -m hwsim.pages.cost
 
+.PHONY: asic
+asic: $(FPGA) ## units in a standard-cell library: reports/asic.md (LIBERTY="its .lib files"; ONLY=lfsr; delay: OpenSTA)
+	@$(if $(LIBERTY),$(PY) -m rtl.asic --liberty $(LIBERTY) --keep $(if $(ONLY),--only $(ONLY)))
+	@$(PY) -m hwsim.pages.asic
+
 .PHONY: bench
 bench: export PEERS := $(PEERS)
 bench: $(ALL) ## speed, as ratios to named rivals and limits of the same run (PEERS=1: to GenZ, ZigZag, SCALE-Sim, 1.9 GB)

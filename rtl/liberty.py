@@ -34,7 +34,7 @@ class Cell:
 
     def table(self) -> tuple[int, ...] | None:
         """The output for all values of the inputs, the last input fastest; None where the function is not plain."""
-        text = re.sub(r"(\w+)\s*'", r"(!\1)", self.function)
+        text = re.sub(r"(\w+|\([^()]*\))\s*'", r"(!\1)", self.function)
         text = text.replace("!", "~").replace("*", "&").replace("+", "|")
         text = re.sub(r"(?<=[\w)])\s+(?=[\w(~])", " & ", text.strip())
         if not re.fullmatch(r"[\w\s()~&|^]+", text) or set(re.findall(r"[A-Za-z_]\w*", text)) - set(self.inputs):
@@ -85,7 +85,9 @@ def load(paths: Sequence[Path], folder: Path) -> Library:
     buffers = sorted((c for c in cells if len(c.inputs) == 1 and c.table() == (0, 1)), key=lambda c: (c.area, c.name))
     for found, what in ((nands, "NAND of two inputs"), (buffers, "buffer")):
         if not found:
-            raise InputError(f"--liberty {', '.join(map(str, paths))}: no cell is a {what}; write all files of a library")
+            raise InputError(
+                f"--liberty {', '.join(map(str, paths))}: no cell is a {what}; write all files of a library"
+            )
     nand2 = min(nands, key=lambda cell: (cell.area, cell.name))
     buffer = buffers[min(2, len(buffers) - 1)]
     volts = _number(heads[0], r"nom_voltage\s*:\s*([\d.]+)")

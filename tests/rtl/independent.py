@@ -1,8 +1,8 @@
 """A second reference of the units and a second bench, which import nothing of hwsim and rtl.
 
-The units are made by the command `python -m rtl`; what their ports hold is read from what the command prints. Values are
-Python's integers, rounding is written here once more, and the bench is plain Verilog for Icarus, with random gaps at both
-ends. `python -m tests.rtl.independent --inputs 100000` prints a row for each kind.
+The units are made by the command `python -m rtl`; what their ports hold is read from what the command prints. Values
+are Python's integers, rounding is written here once more, and the bench is plain Verilog for Icarus, with random gaps
+at both ends. `python -m tests.rtl.independent --inputs 100000` prints a row for each kind.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class Ports:
         fields = {}
         for prefix, _, said in streams:
             found = re.findall(r"([\w.\[\]]+) (\d+)(?::(\d+))?(?= signed| \(|,|;|$)", said)
-            fields[prefix] = {
-                name: (int(low or high), int(high) - int(low or high) + 1) for name, high, low in found
-            }
+            fields[prefix] = {name: (int(low or high), int(high) - int(low or high) + 1) for name, high, low in found}
         offset = re.search(r"2\^\(exponent ([+-]\d+)\)", text)
         (taken, taken_top, _), (given, given_top, _) = streams
-        return cls(module, taken, int(taken_top) + 1, given, int(given_top) + 1, fields, int(offset[1]) if offset else 0)
+        return cls(
+            module, taken, int(taken_top) + 1, given, int(given_top) + 1, fields, int(offset[1]) if offset else 0
+        )
 
     def pack(self, **values: int) -> int:
         """An input word; names with __ for a dot."""
@@ -268,7 +268,7 @@ class Operand:
     shared: bool = False
 
     def draw(self, draw: random.Random) -> tuple[dict[str, int], list[int], int, int, bool]:
-        """(fields, codes, factor and exponent of the block, whether it is NaN): values are factor 2^(exponent + unit)."""
+        """(fields, codes, factor and exponent of the block, NaN or not): its values are factor 2^(exponent + unit)."""
         tame = [code for code in range(1 << self.bits) if code not in self.nans | self.infinities]
         kind = draw.random()
         if kind < 0.05:
@@ -437,7 +437,8 @@ module independent;
     wire [{given} - 1:0] out_data;
     integer sent = 0, cycle = 0, broken = 0, out, seed = {seed};
     {module} dut (.clk(clk), .rst(rst),
-        .{s}_tvalid(tvalid), .{s}_tready(in_ready), .{s}_tlast(words[sent][{taken}]), .{s}_tdata(words[sent][{taken} - 1:0]),
+        .{s}_tvalid(tvalid), .{s}_tready(in_ready), .{s}_tlast(words[sent][{taken}]),
+        .{s}_tdata(words[sent][{taken} - 1:0]),
         .{m}_tvalid(out_valid), .{m}_tready(tready), .{m}_tlast(out_last), .{m}_tdata(out_data));
     initial begin
         $readmemh("words.hex", words);

@@ -1,4 +1,4 @@
-"""The second reference and bench, `tests/rtl/independent.py`: what it imports, its units, and that it sees a broken one."""
+"""The second reference and bench, `tests/rtl/independent.py`: its imports, its units, and that it sees a broken one."""
 
 import ast
 import re
