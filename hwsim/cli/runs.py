@@ -182,11 +182,14 @@ def _finish(
 @app.command()
 def compare(
     files: Annotated[
-        list[Path], typer.Argument(metavar="A B...", help="results, written by `hwsim run ... --json`; ratios are to A")
+        list[Path],
+        typer.Argument(metavar="A B...", help="results, written with --json by run, serve or train; ratios are to A"),
     ],
     as_json: Json = False,
 ) -> None:
     """Compare results: figures, causes, settings.
+
+    All of one kind: of run, of train, of serve in steady state, or of serve under load.
 
     \b
     Example:

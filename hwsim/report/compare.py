@@ -11,9 +11,42 @@ from hwsim.errors import InputError, collect
 from hwsim.files.tables import table
 from hwsim.result import SCHEMA, weakest
 
-FIGURES = ("cycles", "seconds", "bound_cycles", "tokens_per_second", "dram_bytes", "macs")
-
 Json = dict[str, Any]
+
+RUN, TRAIN, STEADY, LOAD = "run", "train", "serve", "serve under load"
+#: The figures of each kind of result, as dotted paths.
+FIGURES = {
+    RUN: ("cycles", "seconds", "bound_cycles", "tokens_per_second", "dram_bytes", "macs"),
+    TRAIN: ("seconds", "bound_seconds", "tokens_per_second_per_chip", "mfu", "exposed_seconds", "idle_seconds"),
+    STEADY: (
+        "tokens_per_second_per_chip", "tokens_per_second_per_user", "time_to_first_token", "time_per_output_token",
+        "step_seconds", "prefill_seconds", "batch", "energy_joules_per_token",
+    ),
+    LOAD: (
+        "tokens_per_second", "tokens_per_second_per_chip", "tokens_per_second_per_user", "goodput", "attained",
+        *(f"{name}.{at}" for name in ("ttft", "tpot", "itl", "e2e") for at in ("mean", "p50", "p99")),
+        "running.0", "waiting.0", "kv.0", "preemptions", "energy_joules_per_token",
+    ),
+}  # fmt: skip
+#: What of each kind says how it was asked for.
+SETTINGS = {
+    RUN: ("config",),
+    TRAIN: ("config",),
+    STEADY: ("machine", "request", "batch", "stack"),
+    LOAD: ("machine", "model", "chips", "engine", "load", "limits", "formats"),
+}
+
+
+def kind_of(result: Json) -> str | None:
+    """Which command wrote a result; None: none of those that can be compared."""
+    schema = result.get("schema")
+    if schema == SCHEMA and "cycles" in result:
+        return RUN
+    if schema == SCHEMA and result.get("phase") == "train":
+        return TRAIN
+    if schema == SCHEMA and "ttft" in result and "load" in result:
+        return LOAD
+    return STEADY if schema == 1 and "time_to_first_token" in result else None
 
 
 def read_results(paths: Sequence[Path]) -> list[Json]:
@@ -27,6 +60,13 @@ def read_results(paths: Sequence[Path]) -> list[Json]:
             found.append(_read(path))
     if len(paths) < 2:
         problems.append("compare: one result; write at least two files, for example `hwsim compare a.json b.json`")
+    kinds = [kind_of(result) for result in found]
+    for path, kind in zip(paths, kinds, strict=False):
+        if not problems and kind != kinds[0]:
+            problems.append(
+                f"{path}: is a result of `hwsim {kind}`, and {paths[0]} of `hwsim {kinds[0]}`; "
+                "compare results of one kind"
+            )
     if problems:
         raise InputError(*problems)
     return found
@@ -41,8 +81,11 @@ def _read(path: Path) -> Json:
         raise InputError(f"{path}: is not JSON ({error}); create it with `hwsim run ... --json > {path}`") from error
     if isinstance(data, dict) and data.get("schema") == 1 and "cycles" in data:
         raise InputError(f"{path}: a result of schema 1, which has no provenance; run it again with `--json > {path}`")
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA or "cycles" not in data:
-        raise InputError(f"{path}: is not a result of schema {SCHEMA}; create it with `hwsim run ... --json > {path}`")
+    if not isinstance(data, dict) or kind_of(data) is None:
+        raise InputError(
+            f"{path}: is not a result of schema {SCHEMA}; create it with `hwsim run ... --json > {path}`, or with "
+            "`hwsim serve` or `hwsim train`"
+        )
     return data
 
 
@@ -56,19 +99,24 @@ def comparison(results: Sequence[Json]) -> Json:
 
     Each list has one entry per result, null where a result has no such row.
     """
+    kind = kind_of(results[0]) or RUN
     heads = [
-        {"name": n, "run": r["name"], "machine": r["machine"]} for n, r in zip(names(results), results, strict=True)
+        {"name": n, "run": title(r), "machine": r["machine"]} for n, r in zip(names(results), results, strict=True)
     ]
     figures = {}
-    for key in FIGURES:
-        values = [r.get(key) for r in results]
+    for key in FIGURES[kind]:
+        values = [at(r, key) for r in results]
         figures[key] = {
             "values": values,
             "ratios": [y / values[0] if values[0] and y is not None else None for y in values],
         }
-    settings = [flat(r.get("config", {})) for r in results]
+    stated = SETTINGS[kind]
+    settings = [flat(r.get(stated[0], {}) if len(stated) == 1 else {n: r.get(n) for n in stated}) for r in results]
     paths = dict.fromkeys(path for some in settings for path in some)
     differ = {path: [some.get(path) for some in settings] for path in paths}
+    differs = {path: values for path, values in differ.items() if any(v != values[0] for v in values)}
+    if kind != RUN:
+        return {"schema": 3, "results": heads, "figures": figures, "differ": differs}
     return {
         "schema": 3,
         "results": heads,
@@ -77,8 +125,26 @@ def comparison(results: Sequence[Json]) -> Json:
         "provenance": [r["provenance"] for r in results],
         "stalls_seconds": _rows([{c: _seconds(r, n) for c, n in r["stalls"].items() if n} for r in results]),
         "by_op_seconds": _rows([{row["name"]: _seconds(r, row["cycles"]) for row in r["by_op"]} for r in results]),
-        "differ": {path: values for path, values in differ.items() if any(v != values[0] for v in values)},
+        "differ": differs,
     }
+
+
+def title(result: Json) -> str:
+    """What a result is of, in words."""
+    if "name" in result:
+        return str(result["name"])
+    return f"{kind_of(result)}, {result['model'] if 'model' in result else result['request']['model']}"
+
+
+def at(result: Json, path: str) -> Any:
+    """The value at a dotted path; None where there is none."""
+    value: Any = result
+    for name in path.split("."):
+        if isinstance(value, list) and name.isdecimal():
+            value = value[int(name)]
+        else:
+            value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def _seconds(result: Json, cycles: int) -> float:
@@ -109,14 +175,15 @@ def compare_text(results: Sequence[Json]) -> str:
     rows = [
         [key, *map(_cell, part["values"]), *map(_ratio, part["ratios"][1:])] for key, part in found["figures"].items()
     ]
-    rows.append(["limited_by", *found["limited_by"], *[""] * len(ratios)])
-    rows.append(["kernels, at the weakest", *map(weakest, found["provenance"]), *[""] * len(ratios)])
-    parts = ["\n".join(f"{n}  {r['name']}, {r['machine']}" for n, r in zip(letters, results, strict=True))]
+    if "limited_by" in found:
+        rows.append(["limited_by", *found["limited_by"], *[""] * len(ratios)])
+        rows.append(["kernels, at the weakest", *map(weakest, found["provenance"]), *[""] * len(ratios)])
+    parts = ["\n".join(f"{n}  {title(r)}, {r['machine']}" for n, r in zip(letters, results, strict=True))]
     parts.append(table(["", *letters, *ratios], rows))
-    for title, some in (("time by cause, us", found["stalls_seconds"]), ("time by op, us", found["by_op_seconds"])):
-        if some:
+    for head, name in (("time by cause, us", "stalls_seconds"), ("time by op, us", "by_op_seconds")):
+        if some := found.get(name):
             cells = [[name, *map(_us, values), *_ratios(values)] for name, values in some.items()]
-            parts.append(table([title, *letters, *ratios], cells))
+            parts.append(table([head, *letters, *ratios], cells))
     if found["differ"]:
         cells = [[path, *map(_cell, values)] for path, values in found["differ"].items()]
         parts.append(table(["differs in", *letters], cells))

@@ -4,7 +4,9 @@ import json
 from fractions import Fraction
 
 import pytest
+from typer.testing import CliRunner
 
+from hwsim.cli import app
 from hwsim.errors import InputError
 from hwsim.jobs.run import run
 from hwsim.report.compare import compare_text, comparison, names, read_results
@@ -66,3 +68,46 @@ def test_every_file_that_is_no_result_is_named(tmp_path, results):
     assert [n in p for n, p in zip("bcd", found.value.problems, strict=True)] == [True] * 3
     with pytest.raises(InputError, match="one result; write at least two files"):
         read_results([tmp_path / "a.json"])
+
+
+def write(tmp_path, name, *words):
+    path = tmp_path / f"{name}.json"
+    done = CliRunner().invoke(app, [*words, "--json"])
+    assert done.exit_code == 0, done.output
+    path.write_text(done.stdout)
+    return path
+
+
+SERVE = ("serve", "h100-sxm", "--model", "llama3-8b")
+KINDS = {
+    "steady": [(*SERVE, "--isl", "64", "--osl", "16", "--batch", n) for n in ("2", "4")],
+    "load": [(*SERVE, "--rate", n, "--requests", "9", "--lengths", "64/16") for n in ("2/s", "9/s")],
+    "train": [
+        ("train", "gb200", "--model", "llama3-8b", "--batch", n, "--context", "512", "--parallel", "dp=2")
+        for n in ("2", "4")
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_results_of_serve_and_train_are_compared(tmp_path, kind):
+    paths = [write(tmp_path, n, *words) for n, words in zip("ab", KINDS[kind], strict=True)]
+    first, second = (json.loads(path.read_text()) for path in paths)
+    found = comparison(read_results(paths))
+    figures = found["figures"]["tokens_per_second_per_chip"]
+    assert figures["values"] == [r["tokens_per_second_per_chip"] for r in (first, second)]
+    assert figures["ratios"][1] == figures["values"][1] / figures["values"][0]
+    assert found["differ"] and all(a != b for a, b in found["differ"].values())
+    text = compare_text(read_results(paths))
+    assert "B/A" in text and "differs in" in text
+    if kind == "load":
+        assert found["differ"] == {"load.rate": ["2/s", "9/s"]}
+        assert found["figures"]["ttft.p99"]["values"] == [first["ttft"]["p99"], second["ttft"]["p99"]]
+
+
+def test_results_of_two_kinds_are_refused(tmp_path):
+    one, two = write(tmp_path, "a", *KINDS["steady"][0]), write(tmp_path, "b", *KINDS["load"][0])
+    with pytest.raises(
+        InputError, match="b.json: is a result of `hwsim serve under load`, and .*a.json of `hwsim serve`"
+    ):
+        read_results([one, two])

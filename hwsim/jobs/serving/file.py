@@ -22,9 +22,10 @@ from hwsim.errors import InputError, nearest
 from hwsim.files.fields import FilePart, asked, json_schema, validate
 from hwsim.files.yaml import read, short
 from hwsim.jobs.serving.arrivals import Gaps, Lengths, read_rate
+from hwsim.jobs.serving.checks import replicas_of
 from hwsim.jobs.serving.engines import ENGINES
 from hwsim.jobs.serving.figures import Slo
-from hwsim.jobs.serving.load import Load, replicas_of
+from hwsim.jobs.serving.load import Load
 from hwsim.jobs.serving.router import ROUTERS
 
 #: The three ways to say when requests come; a load has one of them.

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence as Many
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from hwsim import __version__
 from hwsim.arch import Arch
-from hwsim.errors import InputError, collect, nearest
+from hwsim.errors import InputError, collect
 from hwsim.jobs.serve import Deployment
 from hwsim.jobs.serve import Request as Steady
-from hwsim.jobs.serving import figures
+from hwsim.jobs.serving import checks, figures
 from hwsim.jobs.serving.arrivals import Gaps, Lengths, read_rate
 from hwsim.jobs.serving.energy import spent
 from hwsim.jobs.serving.engines import ENGINES, limits
@@ -22,7 +22,7 @@ from hwsim.jobs.serving.figures import Slo, Spread
 from hwsim.jobs.serving.fleet import Fleet, Outcome, Transfer
 from hwsim.jobs.serving.pool import Pool
 from hwsim.jobs.serving.replica import Replica
-from hwsim.jobs.serving.requests import TICKS, Request, ticks
+from hwsim.jobs.serving.requests import TICKS, Request, Sequence, ticks
 from hwsim.jobs.serving.room import Room, kv_room
 from hwsim.jobs.serving.router import ROUTERS
 from hwsim.jobs.serving.scheduler import Limits
@@ -34,9 +34,6 @@ from hwsim.jobs.tile import TileJob
 from hwsim.result import Cost, Term
 from hwsim.workload.language.model import Model
 from hwsim.workload.op import Workload
-
-#: What `--disaggregate` says where every replica prefills and decodes.
-TOGETHER = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +175,7 @@ class Traffic:
         self.gaps, self.lengths, self.slo, self.rate = Gaps("poisson", 1.0), None, Slo(), None
         self.prefills, self.decodes = 0, load.replicas
         with collect(problems):
-            _one_source(load)
+            checks.one_source(load)
         with collect(problems):
             self.rate = read_rate(load.rate) if load.rate is not None else None
         with collect(problems):
@@ -190,11 +187,11 @@ class Traffic:
         with collect(problems):
             self.slo = Slo.of(load.slo)
         with collect(problems):
-            _names(load)
+            checks.names(load)
         with collect(problems):
-            _sizes(load)
+            checks.sizes(load)
         with collect(problems):
-            self.prefills, self.decodes = _split(load)
+            self.prefills, self.decodes = checks.split(load)
         deployment = None
         with collect(problems):
             deployment = Deployment(arch, steady, overrides, model=model)
@@ -319,7 +316,7 @@ class Traffic:
             formats=self.formats,
             energy=terms,
             energy_joules_per_token=Cost.total(terms) if terms else None,
-            notes=tuple(dict.fromkeys(self._notes(outcome))),
+            notes=tuple(dict.fromkeys([*self._notes(outcome), *(self._beside(found, seconds) if check else ())])),
         )
 
     @cached_property
@@ -331,6 +328,23 @@ class Traffic:
         """Joules per output token, term by term."""
         made = sum(s.output for s in outcome.sequences)
         return spent(self.steps, outcome.replicas, self.chips, seconds, made) if made else ()
+
+    def _beside(self, found: Many[Sequence], seconds: float) -> tuple[str, ...]:
+        """How far constant users of equal requests are from the steady state, which `hwsim serve --batch N` prints."""
+        load, sizes = self.load, {(s.prompt, s.output) for s in found}
+        if load.users is None or len(sizes) != 1 or self.prefills or self.decodes > 1 or self.limits.drafts:
+            return ()
+        (prompt, answer), batch = sizes.pop(), min(load.users, self.limits.seats)
+        if self.deployment.options.step.parallel == "data+expert":
+            return ()
+        request = replace(self.deployment.request, isl=prompt, osl=answer, stack=self.deployment.stack)
+        try:
+            steady = Deployment(self.arch, request, model=self.model).serve(batch)
+        except InputError:  # it does not fit: there is no such state
+            return ()
+        made = sum(s.output for s in found) / seconds / steady.tokens_per_second_per_chip / self.chips - 1
+        why = "" if load.scheduler == "static" else "; a mixed pass reads the weights once for prompts and answers"
+        return (f"{100 * made:+.1f} % tokens/s against the steady state of {steady.batch:,} sequences{why}",)
 
     def _notes(self, outcome: Outcome) -> list[str]:
         """What is assumed, and what a reader must know of this run."""
@@ -351,67 +365,6 @@ class Traffic:
                 notes.append("the queue grows to the end: times to first token are those of a run of this length")
         notes.append("all requests count: no warm-up is cut off")
         return notes
-
-
-def _one_source(load: Load) -> None:
-    given = [
-        name
-        for name, value in (("--rate", load.rate), ("--trace", load.trace), ("--concurrency", load.users))
-        if value is not None
-    ]
-    if len(given) != 1:
-        raise InputError(f"{', '.join(given) or 'no load'}: write one of --rate, --trace and --concurrency")
-
-
-def _names(load: Load) -> None:
-    problems = []
-    if load.scheduler not in ENGINES:
-        hint = nearest(load.scheduler, list(ENGINES))
-        problems.append(f"--scheduler: unknown {load.scheduler!r}{hint}; expected {', '.join(ENGINES)}")
-    if load.router not in ROUTERS:
-        hint = nearest(load.router, list(ROUTERS))
-        problems.append(f"--router: unknown {load.router!r}{hint}; expected {', '.join(ROUTERS)}")
-    if problems:
-        raise InputError(*problems)
-
-
-def _sizes(load: Load) -> None:
-    sizes = {
-        "--requests": load.requests, "--concurrency": load.users, "--budget": load.budget, "--max-seqs": load.max_seqs,
-        "--block": load.block, "--kv-tokens": load.kv_tokens, "--replicas": load.replicas,
-    }  # fmt: skip
-    bad = [
-        f"{name}: {n} is not a positive whole number; write 1 or more"
-        for name, n in sizes.items()
-        if n is not None and n < 1
-    ]
-    if bad:
-        raise InputError(*bad)
-
-
-def _split(load: Load) -> tuple[int, int]:
-    """(prefill replicas, decode replicas)."""
-    if load.disaggregate in (None, TOGETHER):
-        return 0, load.replicas
-    if load.scheduler == "static":
-        raise InputError("--disaggregate: static batches have no decode engine of their own; write another --scheduler")
-    prefills, decodes = replicas_of(load.disaggregate or TOGETHER)
-    if load.replicas not in (1, prefills + decodes):
-        raise InputError(
-            f"--disaggregate: {load.disaggregate} are {prefills + decodes} replicas, and --replicas says "
-            f"{load.replicas}; leave --replicas out"
-        )
-    return prefills, decodes
-
-
-def replicas_of(text: str) -> tuple[int, int]:
-    """`2:6`, prefill and decode replicas; (0, 0) for `none`: every replica does both. raises: InputError."""
-    if text == TOGETHER:
-        return 0, 0
-    parts = text.split(":")
-    if len(parts) != 2 or not all(part.isdecimal() and int(part) for part in parts):
-        raise InputError(f"--disaggregate: {text!r} is not P:D; write replicas of each, for example 2:6, or none")
-    return int(parts[0]), int(parts[1])
 
 
 def _checked(replicas: Many[Replica]) -> list[tuple[int, int, int, int]]:
