@@ -185,7 +185,7 @@ class MxEncoderUnit(wiring.Component):
         """Eight bits per lane; the register steps with the blocks that pass here."""
         spec = self.spec
         state = Signal(32, init=spec.state)
-        bits = stream_bits(spec.REGISTER, state, spec.steps)
+        bits = pipe.wire(stream_bits(spec.REGISTER, state, spec.steps))
         with m.If(pipe.advance & pipe.valid):
             m.d.sync += state.eq(Mux(last.value, spec.state, bits[spec.steps : spec.steps + 32]))
         return [bits[8 * (lane + 1) :][:8] for lane in range(spec.block)]

@@ -15,7 +15,7 @@ COMMANDS = re.findall(r"^    python -m rtl (.*?)(?:  +#.*)?$", PAGE, re.M)
 
 
 def test_page_has_commands():
-    assert len(COMMANDS) == 18 and len(COMMANDS) == PAGE.count("\n    python")
+    assert len(COMMANDS) == 22 and len(COMMANDS) == PAGE.count("\n    python")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

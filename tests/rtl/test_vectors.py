@@ -16,7 +16,7 @@ from tests.rtl.test_emit import rtl
 from tests.rtl.units import BY_NAME
 
 NAMES = ["lfsr_seedlm4", "decoder_small", "requantizer_c16", "dot4_e5m2", "dot4_mx9", "acc_two_stages", "mac1_e5m2"]
-NAMES += ["adapter_6_8", "skid_buffer_3_tkeep"]
+NAMES += ["adapter_6_8", "skid_buffer_3_tkeep", "encode4_e2m1_stochastic", "encode4_nvfp4_bf16", "scale_three_stages"]
 
 
 def change(path, at: int, bit: int) -> None:

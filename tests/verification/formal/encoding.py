@@ -17,8 +17,8 @@ __all__ = ["every_number"]
 
 PARTNERS = (0x0000, 0x3F80, 0x4049, 0x7F01)
 """BF16: 0, 1, 3.140625, and one near the largest."""
-TENSOR_SCALE = 0x3B2AAAAB
-"""float32 about 1/384."""
+TENSOR_SCALES = (0x3B2AAAAB, 0x3B000000)
+"""float32: about 1/384, and 1/512, under which there are ties."""
 
 
 def _float32(bits: int) -> float:
@@ -40,10 +40,10 @@ def _nearest(value: Fraction, e: Element) -> int:
     return at - (below < above or (below == above and at % 2 == 1))
 
 
-def _scale_and_unit(spec: MxEncoder | Nvfp4Encoder, top: Fraction) -> tuple[int, Fraction]:
+def _scale_and_unit(spec: MxEncoder | Nvfp4Encoder, top: Fraction, tensor_scale: int) -> tuple[int, Fraction]:
     """(code of the block's scale, what an element of 1 is worth)."""
     if isinstance(spec, Nvfp4Encoder):
-        s_t = Fraction(_float32(TENSOR_SCALE))
+        s_t = Fraction(_float32(tensor_scale))
         code = _nearest(top / (6 * s_t), E4M3)
         return code, Fraction(E4M3.values[code]) * s_t
     exponent = -127
@@ -52,13 +52,13 @@ def _scale_and_unit(spec: MxEncoder | Nvfp4Encoder, top: Fraction) -> tuple[int,
     return exponent + 127, Fraction(2) ** exponent
 
 
-def _answer(spec: MxEncoder | Nvfp4Encoder, numbers: tuple[int, int]) -> tuple[int, list[int]]:
+def _answer(spec: MxEncoder | Nvfp4Encoder, numbers: tuple[int, int], tensor_scale: int) -> tuple[int, list[int]]:
     """(scale, codes) of a block of two BF16 numbers."""
     values = [_float32(number << 16) for number in numbers]
     nvfp4 = isinstance(spec, Nvfp4Encoder)
     if not all(abs(value) < float("inf") for value in values):
         return (0x7F if nvfp4 else 0xFF), [0, 0]
-    scale, unit = _scale_and_unit(spec, max(Fraction(abs(value)) for value in values))
+    scale, unit = _scale_and_unit(spec, max(Fraction(abs(value)) for value in values), tensor_scale)
     if not unit:
         return scale, [0, 0]
     element = E2M1 if nvfp4 else spec.element
@@ -81,12 +81,13 @@ def every_number(rtl, spec: MxEncoder | Nvfp4Encoder) -> Verdict:
         for number in range(1 << 16):
             numbers = (number, PARTNERS[number * 7 // 5 % len(PARTNERS)])
             numbers = numbers[:: -1 if number % 3 else 1]
+            tensor_scale = TENSOR_SCALES[number // 3 % len(TENSOR_SCALES)]
             fields = {"numbers": numbers, "last": 0}
-            fields |= {"tensor_scale": TENSOR_SCALE} if isinstance(spec, Nvfp4Encoder) else {}
-            yield pack(layout, fields), numbers
+            fields |= {"tensor_scale": tensor_scale} if isinstance(spec, Nvfp4Encoder) else {}
+            yield pack(layout, fields), numbers, tensor_scale
 
     def want(case, got) -> bool:
-        return (got.scale, [got.codes[0], got.codes[1]]) == _answer(spec, case[1])
+        return (got.scale, [got.codes[0], got.codes[1]]) == _answer(spec, case[1], case[2])
 
     unit = rtl.encode_nvfp4.Nvfp4EncoderUnit if isinstance(spec, Nvfp4Encoder) else rtl.encode.MxEncoderUnit
     return run_cases(unit(spec), cases(), want)
