@@ -1,6 +1,6 @@
-"""`make accuracy`: the accuracy of every number format on four real models, with nothing retrained.
+"""`make accuracy`: the accuracy of every number format on real models of four kinds, with nothing retrained.
 
-The four at work, weights and activations in the format: points per task. Then one of them, all-MiniLM-L6-v2, weight
+The models at work, weights and activations in the format: points per task. Then one of them, all-MiniLM-L6-v2, weight
 by weight: relative error and QSNR by class of tensors, cosine similarity of sentence embeddings with those of the FP32
 model. Prints the tables; `--page` writes reports/accuracy.md.
 """
@@ -233,7 +233,7 @@ def draw(found: Sequence[FormatAccuracy], path: Path) -> None:
 
 
 def at_work(progress: Callable[[str], None] = lambda text: None) -> str:
-    """The section about the four models: what they are, points per format, where a format loses more than it may."""
+    """The section about the models at work: what they are, points per format, where a format loses more than it may."""
     every = real_models.tasks(SENTENCES)
     found = [real_models.scored(name, every, progress) for name in NAMES]
     found.append(real_models.scored("mxfp8_e4m3", every, progress, alone=True))
@@ -242,7 +242,7 @@ def at_work(progress: Callable[[str], None] = lambda text: None) -> str:
     return f"""## At work: direct cast
 
 Weights and the other operand of every multiply-add are rounded with blocks along the reduction; results of the vector
-unit (norms, functions, sums, biases, depthwise convolutions) are rounded to BF16, in the last four columns not at all.
+unit (norms, functions, sums, biases, depthwise convolutions) are rounded to BF16, in the second table not at all.
 Nothing is retrained or calibrated. Where a format is one of weights (marked w), activations are those of the vector
 unit.
 
@@ -273,8 +273,9 @@ The same files, imported by `hwsim import`, one sample on two machines ({real_mo
 WHY = """Why, by leaving single ops in FP32. Bytes: with the vector unit in FP32 nothing is lost in any of the three
 formats. The file writes its layer norms as E[x^2] - E[x]^2 in single ops; with these squares, sums and differences in
 FP32 and all else in BF16, BF16 loses nothing either, and a vector unit that keeps a norm inside in FP32 does the same.
-Vision: MXFP8 has three mantissa bits, and the dense convolutions need more: with those in FP32 and the linear layers in
-MXFP8 the model reads every character. MXINT8 and MX9 have seven bits. Text: the loss is that of the same three bits."""
+Reading: MXFP8 has three mantissa bits, and the dense convolutions need more: with those in FP32 and the linear layers
+in MXFP8 the model reads every character. MXINT8 and MX9 have seven bits. Turning: with a BF16 vector unit MXFP8 loses
+one line of 24, to which FP32 itself gives no more than 0.71. Text: the loss is that of the same three bits."""
 
 
 def layouts_section() -> str:
@@ -300,7 +301,7 @@ rounds once more. Cosines as above.
 
 
 def page_text(found: Sequence[FormatAccuracy], run: CompressRun, section: str, layouts: str) -> str:
-    """The committed page. section: that of the four models. layouts: that of the layouts of other projects."""
+    """The committed page. section: that of the models at work. layouts: that of the layouts of other projects."""
     from hwsim import __version__
 
     tools = f"Python {platform.python_version()}, numpy {np.__version__}, numba {version('numba')}"

@@ -1,7 +1,7 @@
-"""Three real models as ONNX files inside PyPI packages, each with a task on data made here.
+"""Real models of three kinds as ONNX files inside PyPI packages, each with a task on data made here.
 
 bytes:  magika (Google, Apache-2.0): the type of a file from its first and last bytes.
-vision: PP-OCRv4 in rapidocr-onnxruntime (PaddleOCR and RapidAI, Apache-2.0): the text of a rendered line.
+vision: PP-OCRv4 in rapidocr-onnxruntime (PaddleOCR and RapidAI, Apache-2.0), three models: see `text_models`.
 speech: silero-vad (Silero Team, MIT): whether a frame of 32 ms holds speech.
 
 The packages are installed without what they depend on, and only their files are read.
@@ -31,7 +31,6 @@ from typing import Any
 import numpy as np
 
 from hwsim.errors import InputError
-from hwsim.files.figure import pyplot
 from hwsim.pages.direct_cast import Array, Cast, Running
 from hwsim.workload.graph.onnx.imported import Imported
 from hwsim.workload.graph.onnx.reading import read_onnx
@@ -80,7 +79,8 @@ class Task:
     score: Callable[[Cast], float]
 
 
-def _running(name: str, cast: Cast) -> Running:
+def running(name: str, cast: Cast) -> Running:
+    """A model in a format."""
     found = imported(name)
     return Running(found.graph(), cast, found.weights())
 
@@ -191,85 +191,11 @@ def bytes_task() -> Task:
     samples = [(kind, features(content)) for kind, content in files()]
 
     def score(cast: Cast) -> float:
-        run = _running("magika", cast)
+        run = running("magika", cast)
         right = [labels[int(run(**{given: x})[result].argmax())] == kind for kind, x in samples]
         return 100 * sum(right) / len(right)
 
     return Task("magika", "bytes", "files with the right type", len(samples), score)
-
-
-# -- vision ----------------------------------------------------------------------------------------
-
-LINES = (
-    "The quick brown fox jumps", "over 13 lazy dogs at 7:45", "Invoice no. 2024-08871", "Total: 1,294.50 EUR",
-    "Keep away from children", "Gate B17 boards 18:30", "hwsim run tpu-v4i --batch 8", "Serial 9F3A-77C2-E041",
-    "Made of 100% wool, wash 30", "Room 512: ring twice", "Fragile! This side up", "Call (020) 7946 0018",
-)  # fmt: skip
-
-
-def rendered(text: str, height: int = 48, width: int = 320) -> Array:
-    """A line of text as the model takes it: [3, height, width] from -1 to 1; the right edge is zeros."""
-    pyplot()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
-    canvas = FigureCanvasAgg(figure)
-    label = figure.text(4 / width, 0.5, text, fontsize=16, va="center", family="DejaVu Sans")
-    canvas.draw()
-    taken = label.get_window_extent().width
-    if taken > width - 8:
-        label.set_fontsize(16 * (width - 8) / taken)
-        canvas.draw()
-    end = min(width, int(label.get_window_extent().x1) + 4)
-    grey = np.asarray(canvas.buffer_rgba())[..., 0].astype(np.float32) / 255
-    found = np.zeros((3, height, width), np.float32)
-    found[:, :, :end] = (grey[:, :end] - 0.5) / 0.5
-    return found
-
-
-def alphabet() -> list[str]:
-    """Characters by class: nothing, those that the file names, the space."""
-    import onnx
-
-    model = onnx.load(model_path("text recognition"))
-    (lines,) = [each.value for each in model.metadata_props if each.key == "character"]
-    return ["", *lines.split("\n"), " "]
-
-
-def spelled(classes: Array, characters: Sequence[str]) -> str:
-    """The text of the most likely classes by place: repetitions are one, class 0 separates."""
-    before = (-1, *classes[:-1])
-    kept = (c for c, last in zip(classes, before, strict=True) if c != last and c < len(characters))
-    return "".join(characters[c] for c in kept)
-
-
-def distance(a: str, b: str) -> int:
-    """Least insertions, deletions and changes that make one text of the other (Levenshtein)."""
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        before, row[0] = row[0], i
-        for j, y in enumerate(b, 1):
-            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (x != y))
-    return row[-1]
-
-
-def vision_task() -> Task:
-    """Characters of rendered lines: 100 % less the character error rate."""
-    model, characters = imported("text recognition"), alphabet()
-    (given,), (result,) = model.inputs, model.outputs
-    images = [rendered(line) for line in LINES]
-    total = sum(map(len, LINES))
-
-    def score(cast: Cast) -> float:
-        run = _running("text recognition", cast)
-        wrong = 0
-        for line, image in zip(LINES, images, strict=True):
-            found = run(**{given: image})[result]
-            wrong += min(len(line), distance(line, spelled(found.reshape(-1, found.shape[-1]).argmax(-1), characters)))
-        return 100 * (1 - wrong / total)
-
-    return Task("text recognition", "vision", "characters read right", total, score)
 
 
 # -- speech ----------------------------------------------------------------------------------------
@@ -329,7 +255,7 @@ def speech_task() -> Task:
         recordings.append((frames, inside[: frames.size].reshape(-1, FRAME).mean(1) > 0.5))
 
     def score(cast: Cast) -> float:
-        run = _running("silero-vad", cast)
+        run = running("silero-vad", cast)
         right = []
         for frames, wanted in recordings:
             kept, tail = np.zeros((2, 1, 128), np.float32), np.zeros(BEFORE, np.float32)

@@ -1,4 +1,4 @@
-"""Every number format on four real models at work: bytes, vision, speech and text, for reports/accuracy.md."""
+"""Every number format on real models of four kinds at work: bytes, vision, speech and text, for reports/accuracy.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from hwsim.files.tables import table
 from hwsim.jobs.run import run
 from hwsim.pages.direct_cast import WEIGHTS_ONLY, Cast
 from hwsim.pages.minilm import load_encoder, tensor_class
-from hwsim.pages.onnx_models import FILES, Task, bytes_task, imported, speech_task, vision_task
+from hwsim.pages.onnx_models import FILES, Task, bytes_task, imported, speech_task
+from hwsim.pages.text_models import finding_task, reading_task, turning_task
 
 #: Formats that the papers cast to directly, and the loss in points up to which they take FP32's place here.
 DROP_IN, MOST_LOST = ("mxfp8_e4m3", "mxint8", "mx9"), 0.5
@@ -44,8 +45,8 @@ def text_task(sentences: Sequence[str]) -> Task:
 
 
 def tasks(sentences: Sequence[str]) -> list[Task]:
-    """The four tasks. raises: InputError if a package is missing."""
-    return [bytes_task(), vision_task(), speech_task(), text_task(sentences)]
+    """The six tasks on models of four kinds. raises: InputError if a package is missing."""
+    return [bytes_task(), reading_task(), finding_task(), turning_task(), speech_task(), text_task(sentences)]
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,13 @@ def scored(
 
 
 def scores_text(every: Sequence[Task], found: Sequence[Scored]) -> str:
-    """The table: a row per format, the tasks twice."""
-    header = ["format", *(f"{task.kind}" for task in every), *(f"{task.kind}, fp32" for task in every)]
-    return table(header, [[row.format, *(f"{p:.2f}" for p in (*row.bf16, *row.fp32))] for row in found])
+    """Two tables with a row per format: the vector unit in BF16, and in FP32."""
+    header = ["format", *(task.kind for task in every)]
+    sections = []
+    for vector, points in (("BF16", [row.bf16 for row in found]), ("FP32", [row.fp32 for row in found])):
+        cells = [[row.format, *(f"{p:.2f}" for p in each)] for row, each in zip(found, points, strict=True)]
+        sections.append(f"vector unit in {vector}\n\n{table(header, cells)}")
+    return "\n\n".join(sections)
 
 
 def losses(every: Sequence[Task], found: Sequence[Scored]) -> list[str]:

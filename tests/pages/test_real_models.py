@@ -8,7 +8,7 @@ import pytest
 
 import hwsim
 from hwsim.pages import onnx_models as models
-from hwsim.pages import real_models
+from hwsim.pages import real_models, text_models
 from hwsim.pages.direct_cast import Cast, Running
 from hwsim.workload import load_model_text
 from hwsim.workload.graph.values import evaluate, random_weights
@@ -58,9 +58,9 @@ def test_the_imported_models_run_on_two_machines():
 
 
 def test_texts_of_classes_and_their_distance():
-    assert models.spelled(np.array([0, 1, 1, 0, 1, 2, 2]), ["", "a", "b"]) == "aab"
-    assert models.distance("kitten", "sitting") == 3 and models.distance("", "abc") == 3
-    assert models.distance("same", "same") == 0
+    assert text_models.spelled(np.array([0, 1, 1, 0, 1, 2, 2]), ["", "a", "b"]) == "aab"
+    assert text_models.distance("kitten", "sitting") == 3 and text_models.distance("", "abc") == 3
+    assert text_models.distance("same", "same") == 0
 
 
 def test_files_are_of_many_types_and_the_same_each_time():
@@ -105,3 +105,35 @@ def test_losses_name_what_lost_more_than_half_a_point():
     assert (
         len(lines) == 2 and "mx9 on text, vector unit in BF16" in lines[0] and "bytes, vector unit in FP32" in lines[1]
     )
+
+
+def test_boxes_hold_the_ink_of_their_lines():
+    x, boxes = text_models.page(("first line", "second", "and a third"))
+    ink = x[0] < x[0].max() - 0.5
+    held = np.zeros_like(ink)
+    for top, bottom, left, right in boxes:
+        assert ink[top:bottom, left:right].any()
+        held[top:bottom, left:right] = True
+    assert not (ink & ~held).any()
+
+
+def test_a_line_is_found_by_its_middle_and_a_gap_is_empty():
+    chances = np.zeros((text_models.SIDE, text_models.SIDE))
+    boxes = [(10, 20, 0, 100), (40, 50, 0, 100)]
+    assert text_models.decided(chances, boxes) == [False, False, True]
+    chances[12:18, :60] = 0.9
+    assert text_models.decided(chances, boxes) == [True, False, True]
+    chances[:] = 0.9
+    assert text_models.decided(chances, boxes) == [True, True, False]
+
+
+def test_a_line_turned_twice_is_the_line():
+    x = text_models.rendered("upright", 48, 192)
+    assert not np.array_equal(text_models.turned(x), x)
+    np.testing.assert_array_equal(text_models.turned(text_models.turned(x)), x)
+
+
+@needs_models
+def test_pages_in_fp32_and_mx9_are_found():
+    task = text_models.finding_task()
+    assert task.score(Cast("fp32")) == task.score(Cast("mx9")) == 100
