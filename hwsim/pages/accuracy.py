@@ -275,8 +275,8 @@ formats. The file writes its layer norms as E[x^2] - E[x]^2 in single ops; with 
 FP32 and all else in BF16, BF16 loses nothing either, and a vector unit that keeps a norm inside in FP32 does the same.
 Reading: MXFP8 has three mantissa bits, and the dense convolutions need more: with those in FP32 and the linear layers
 in MXFP8 the model reads every character. MXINT8 and MX9 have seven bits. Turning: MXFP8 with a BF16 vector
-unit, and MXINT8 with an FP32 one, lose a line of 24 to which FP32 itself gives no more than 0.71. Text: the loss is that
-of the same three bits."""
+unit, and MXINT8 with an FP32 one, lose a line of 24 to which FP32 itself gives no more than 0.71. Text: the loss is
+that of the same three bits."""
 
 
 def layouts_section() -> str:
