@@ -1,6 +1,7 @@
 """`hwsim_accel` as RTL: y bit by bit, and the cycles and counters that the simulator predicts."""
 
 import ctypes
+import json
 import random
 import shutil
 import subprocess
@@ -56,6 +57,7 @@ def test_counters_and_y(tmp_path, monkeypatch):
     predicted = predict([*QUICK, LATE], tmp_path)
     assert any(one["OUTPUT_BLOCKED"] for one in predicted) and any(one["PADDING"] for one in predicted)
     found = run_rtl([*QUICK, LATE], tmp_path, monkeypatch)
+    assert json.loads((tmp_path / "reset.json").read_text())["beats_in_flight"] > 0
     *right, late = off(found["bench_memory"], predicted)
     assert right == [{}] * len(QUICK) and late["CYCLES"] > 0
     assert off(found["random_ram"], untimed(predicted)) == [{}] * len(predicted)
