@@ -48,13 +48,15 @@ def write_page(folder: Path, out: Path | None = None) -> list[Path]:
         said = markdown_text(caption)
         parts.append(f"![{said}]({path.name})\n\n{said}")
 
+    drawn = "no random numbers"
     if under_load(grid):
+        drawn = "requests are drawn at random from the seed below"
         add_parts(grid, parts, figure)
     else:
         _add_steps(grid, folder, parts, figure)
     page = [
         markdown_text(f"# {grid.name}: {grid.description}" if grid.description else f"# {grid.name}"),
-        f"    {commands[0]}\n    {commands[1]}\n    # hwsim {grid.version}, matplotlib {matplotlib}; no random numbers",
+        f"    {commands[0]}\n    {commands[1]}\n    # hwsim {grid.version}, matplotlib {matplotlib}; {drawn}",
         _asked(grid),
         *parts,
         *_failures(grid),
