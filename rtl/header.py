@@ -63,8 +63,10 @@ def _sentences(unit) -> Iterator[str]:
             "The pipeline is rigid: while an output is offered and not taken, no stage moves. tready depends on the "
             "output's tready in the same cycle, and on no tvalid."
         )
+        restarts = getattr(unit.spec, "rounding", "rne") == "stochastic"
+        through = "a tensor, whose successor begins at the seed again" if restarts else "a row"
         yield {
-            (True, True): "tlast ends a row, and passes through with its item.",
+            (True, True): f"tlast ends {through}, and passes through with its item.",
             (True, False): f"tlast of the input ends a row; tlast of the output ends {_packets(outside.packet)}.",
             (False, False): "tlast passes through with its item.",
         }[tuple(at is not None for at in unit.last_at)]

@@ -87,7 +87,8 @@ def inspect_text(found: Inspection) -> str:
         lines.append([*line[:3], *([r.layout] if layouts else []), *line[3:]])
     head = ["tensor", "shape", "format", *(["layout"] if layouts else []), "bits", "error", "size"]
     share = found.nbytes / found.original_nbytes if found.original_nbytes else 1.0
-    total = f"{bytes_text(found.nbytes)} of {bytes_text(found.original_nbytes)} ({share:.1%})"
+    released = ", weights of released layouts taken as 16 bits before" if layouts else ""
+    total = f"{bytes_text(found.nbytes)} of {bytes_text(found.original_nbytes)} ({share:.1%}{released})"
     text = [table(head, lines, left=4 if layouts else 3), "", f"{len(lines)} tensor{'s' * (len(lines) != 1)}, {total}"]
     together: dict[tuple[str, ...], list[str]] = {}
     for r in found.rows:

@@ -32,7 +32,7 @@ def trained_text(result: TrainResult) -> str:
     else:
         say("MFU", "-", f"{model}; the machine lists no rate for {r.mfu_pair}")
     say("exposed", f"{100 * r.exposed_seconds / r.seconds:.1f} %", "of the step: what communication adds to it")
-    say("idle", f"{100 * r.idle_seconds / r.seconds:.1f} %", "of the step: stages waiting for one another")
+    say("idle", f"{max(0.0, 100 * r.idle_seconds / r.seconds):.1f} %", "of the step: stages waiting for one another")
     if r.provenance:
         say("kernels", provenance_text(r.provenance), "shares of their time, by how it is known")
     m = r.memory

@@ -172,7 +172,7 @@ def _tables(grid: Grid, folder: Path) -> str:
         "failed": "failed: see the end of the page.",
     }
     said = " ".join(text for mark, text in feet.items() if mark in marks)
-    known = "`limited by` names the server with the most work, and from where another one has more. "
+    known = "`limited by` names the server with the most work at its peak rate, and from where another one has more. "
     known += "`kernels` says how the times of a row are known, at the weakest: measured, transferred from another chip "
     known += "or format, or ideal, at the machine's peaks."
     return "\n\n".join([*parts, " ".join(part for part in (said, known) if part)])
