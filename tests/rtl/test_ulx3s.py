@@ -26,7 +26,7 @@ from tests.rtl.test_gemv import machine
 
 DIVISOR = 2
 BYTES = 1 << 14
-PRODUCT = Product(Case(machine(SMALL, 8, "8", LATENCY), 5, 32, seed=3), 4)
+PRODUCT = Product(Case(machine(SMALL | {"fifo": 16}, 8, "8", LATENCY), 5, 32, seed=3), 4)
 """Behind a memory of one beat per cycle."""
 
 
