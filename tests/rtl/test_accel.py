@@ -73,6 +73,7 @@ TILES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.simulator
 def test_tiles_of_several_rows(tmp_path, monkeypatch):
     """The GEMM unit on the bus: whole tiles and short ones."""

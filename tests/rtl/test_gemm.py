@@ -20,6 +20,7 @@ BLOCKS = {"weights": "mxfp4_e2m1", "activations": "mxfp4_e2m1", "dot_units": 2, 
 SEEDS = {"weights": "seedlm4", "decoders": 3, "target": "mxfp4_e2m1", "fifo": 4, "k_max": 128}
 
 
+@pytest.mark.slow
 def test_one_row_of_x_is_the_netlist_of_gemv():
     """Names aside."""
     gemv, gemm = (netlist(GemvUnit(kind(**BLOCKS)), "top") for kind in (Gemv, partial(Gemm, tile=1)))
