@@ -104,7 +104,7 @@ sampling: study ## how much of a study has to be simulated: reports/sampling.md 
 	@$(PY) -m hwsim.pages.sampling
 
 .PHONY: accuracy
-accuracy: $(ACCURACY) ## every format on six real models: reports/accuracy.md (about 15 CPU minutes)
+accuracy: $(ACCURACY) ## every format on six real models: reports/accuracy.md (15 to 20 CPU minutes)
 	@$(PY) -m hwsim.pages.accuracy --page
 
 .PHONY: training
