@@ -302,13 +302,8 @@ async def watch(dut, spec, seen: dict[str, int]) -> None:
                 assert shown[2]
 
 
-@cocotb.test()
-async def random_ram(dut):
-    """y and counts of beats of each product; addresses and data under pauses of every channel."""
-    found, all_products = [], products()
-    spec = all_products[0].spec
-    header = beside("hwsim_accel.h")
-    header.write_text(c_header(spec, "hwsim_accel"))
+async def reset_on_bus(dut) -> tuple[AxiLiteMaster, AxiRam]:
+    """Start the clock and reset the unit: the host at its registers, and a RAM of `RAM_BYTES` as its memory."""
     Clock(dut.clk, 2, "ns").start()
     dut.rst.value = 1
     host = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
@@ -317,6 +312,17 @@ async def random_ram(dut):
         await RisingEdge(dut.clk)
     dut.rst.value = 0
     await RisingEdge(dut.clk)
+    return host, ram
+
+
+@cocotb.test()
+async def random_ram(dut):
+    """y and counts of beats of each product; addresses and data under pauses of every channel."""
+    found, all_products = [], products()
+    spec = all_products[0].spec
+    header = beside("hwsim_accel.h")
+    header.write_text(c_header(spec, "hwsim_accel"))
+    host, ram = await reset_on_bus(dut)
     seen: dict[str, int] = {}
     watching = cocotb.start_soon(watch(dut, spec, seen))
 

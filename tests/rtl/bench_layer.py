@@ -10,10 +10,7 @@ from pathlib import Path
 
 import cocotb
 import numpy as np
-from cocotb.clock import Clock
 from cocotb.task import bridge
-from cocotb.triggers import RisingEdge
-from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
 
 from hwsim import formats
 from hwsim.formats import get_format
@@ -21,7 +18,7 @@ from hwsim.pages.minilm import load_encoder, tensor_class
 from hwsim.specs import Accel, Gemm
 from rtl.c_header import c_header
 from rtl.driver import Accel as Driver
-from tests.rtl.bench_accel import RAM_BYTES, Registers
+from tests.rtl.bench_accel import Registers, reset_on_bus
 
 UNIT = Accel(Gemm("mxfp4_e2m1", "mxint8", 32, dot_units=2, fifo=32, k_max=1536, tile=3))
 SENTENCE = "hello"
@@ -65,14 +62,7 @@ async def layer(dut):
     out = Path(os.environ["HWSIM_LAYER_RESULTS"])
     header = out.with_name("hwsim_accel.h")
     header.write_text(c_header(UNIT, "hwsim_accel"))
-    Clock(dut.clk, 2, "ns").start()
-    dut.rst.value = 1
-    host = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
-    ram = AxiRam(AxiBus.from_prefix(dut, "m_axi"), dut.clk, dut.rst, size=RAM_BYTES)
-    for _ in range(3):
-        await RisingEdge(dut.clk)
-    dut.rst.value = 0
-    await RisingEdge(dut.clk)
+    host, ram = await reset_on_bus(dut)
     found: list[dict] = []
 
     @bridge
