@@ -6,6 +6,7 @@ A fit that ends on a limit is refused: the model is then wrong there, or the ran
 
 from __future__ import annotations
 
+import argparse
 import csv
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -311,4 +312,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()  # no options: anything else is an error
     main()

@@ -6,6 +6,7 @@ those. `default` is not fitted: its error is that of all fitted rows under it.
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -83,4 +84,5 @@ def main(progress: Progress = lambda name: print(f"  {name}", file=sys.stderr)) 
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()  # no options: anything else is an error
     main()

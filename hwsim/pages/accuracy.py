@@ -7,6 +7,7 @@ model. Prints the tables; `--page` writes reports/accuracy.md.
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import sys
@@ -366,4 +367,6 @@ def main(page: bool = False) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] == ["--page"])
+    options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    options.add_argument("--page", action="store_true", help="write reports/accuracy.md, do not print the tables")
+    main(options.parse_args().page)

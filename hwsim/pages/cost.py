@@ -5,6 +5,7 @@ This program measures nothing; a value that was not measured is shown as `-`.
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -318,4 +319,5 @@ def main(vectors: int = 10_000) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()  # no options: anything else is an error
     main()

@@ -5,6 +5,7 @@ Times are simulated on machines without a step of software; values are computed 
 
 from __future__ import annotations
 
+import argparse
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -263,4 +264,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()  # no options: anything else is an error
     main()

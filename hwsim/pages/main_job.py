@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,4 +205,8 @@ do, not what a serving stack reaches.
 
 
 if __name__ == "__main__":
-    page() if sys.argv[1:] == ["--page"] else main(*(Path(a) for a in sys.argv[1:]))
+    options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    options.add_argument("out", nargs="?", type=Path, default=Path("build/sim"), help="the folder of the results")
+    options.add_argument("--page", action="store_true", help="write reports/nano_h200.md and its figure instead")
+    asked = options.parse_args()
+    page() if asked.page else main(asked.out)

@@ -6,6 +6,7 @@ figure of the page is then a prediction from some of them compared with all of t
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import time
@@ -252,4 +253,5 @@ def draw(scores: Scores, path: Path) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()  # no options: anything else is an error
     main()

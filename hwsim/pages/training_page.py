@@ -5,11 +5,11 @@ With `--page` the page and the figure are made from the table of losses, without
 
 from __future__ import annotations
 
+import argparse
 import csv
 import hashlib
 import io
 import platform
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -310,10 +310,10 @@ times of other kernels, and `hwsim train` says so of each.
 """
 
 
-def main() -> None:
+def main(page_only: bool = False) -> None:
     """`make training`."""
     folder = Path("reports")
-    if "--page" not in sys.argv[1:]:
+    if not page_only:
         found = runs(Path("build", "training"), lambda line: print(f"  {line}", flush=True))
         write_whole(folder / "training.csv", written(found))
     losses = read((folder / "training.csv").read_text(encoding="utf-8"))
@@ -323,4 +323,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    options.add_argument("--page", action="store_true", help="train nothing; read reports/training.csv")
+    main(options.parse_args().page)
