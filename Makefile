@@ -27,7 +27,7 @@ export PYTHONPATH :=
 sim: $(SIM) ## main job: Nemotron 3 Nano on H200, six formats; table, figure and timeline in build/sim/
 	@$(PY) -m hwsim.pages.main_job
 
-# Tests in as many processes as there are cores; one that has no more tests takes some of another's.
+# Tests in as many processes as there are processors; one that has no more tests takes some of another's.
 TESTS := $(PY) -m pytest --numprocesses auto --dist worksteal
 
 .PHONY: test

@@ -1,7 +1,7 @@
 """For all tests: Hypothesis without a deadline (machines are shared), with its files in build/, equal examples in CI.
 
-`make test` runs the tests in as many processes as there are cores (pytest-xdist). In each of them BLAS has one thread,
-and Numba its own cache: it writes one for one process at a time.
+`make test` runs the tests in as many processes as there are processors (pytest-xdist). In each of them BLAS has one
+thread, and Numba its own cache, which it writes without a lock.
 
 At the end of the run, it prints what the benches of the RTL units counted and recorded.
 """
@@ -23,6 +23,13 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # before NumPy and Numba ar
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("NUMBA_CACHE_DIR", str(BUILD / "numba" / worker))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """The processors that this process may use, hyper-threads too; pytest-xdist's own count is that of the cores."""
+    return len(os.sched_getaffinity(0))
+
 
 COUNTED = pytest.StashKey[list]()
 
