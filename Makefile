@@ -27,9 +27,12 @@ export PYTHONPATH :=
 sim: $(SIM) ## main job: Nemotron 3 Nano on H200, six formats; table, figure and timeline in build/sim/
 	@$(PY) -m hwsim.pages.main_job
 
+# Tests in as many processes as there are processors; one that has no more tests takes some of another's.
+TESTS := $(PY) -m pytest --numprocesses auto --dist worksteal
+
 .PHONY: test
-test: $(ALL) ## the tests, about ten minutes
-	@$(PY) -m pytest
+test: $(ALL) ## the tests, about ten minutes on two cores
+	@$(TESTS)
 
 # Suites of RTL that take long run when their sources or the lock differ from those in tests/verification/green.json,
 # where `make green` notes them; EVERYTHING=1 runs them all. ONLY: the pytest markers of `make test-all`.
@@ -39,11 +42,11 @@ STALE := $(if $(EVERYTHING),,--stale)
 .PHONY: test-all
 test-all: $(ACCURACY) ## the slow tests too, and the RTL suites whose sources changed (EVERYTHING=1: all)
 	@$(VERIFY) $(STALE) --without formal
-	@$(PY) -m pytest -m '$(or $(ONLY),slow or not slow)'
+	@$(TESTS) -m '$(or $(ONLY),slow or not slow)'
 
 .PHONY: test-rtl
 test-rtl: $(ALL) ## the tests of the RTL alone (part of `make test`)
-	@$(PY) -m pytest tests/rtl
+	@$(TESTS) tests/rtl
 
 .PHONY: cosim
 cosim: $(ALL) ## GEMV units as RTL beside the cycles predicted: reports/rtl_agreement.md (SEED=n: into build/)
@@ -159,7 +162,7 @@ lint: $(ALL) ## style, layout, docstrings, types, who may import whom, spelling,
 .PHONY: lock
 lock: ## write requirements/ anew from pyproject.toml (needs uv; UPGRADE=1 takes the newest versions)
 	@$(LOCK) --extra fpga --extra formal --extra html --extra onnx --extra report --extra rtl --extra scale --extra sample --extra search --extra dask --extra table --extra gguf --extra dev -o requirements/fpga.txt
-	@$(LOCK) --extra html --extra onnx --extra report --extra rtl --extra scale --extra sample --extra search --extra dask --extra table --extra gguf --extra dev --constraint requirements/fpga.txt -o requirements/all.txt
+	@$(LOCK) --extra html --extra onnx --extra report --extra rtl --extra scale --extra sample --extra search --extra dask --extra table --extra gguf --extra dev --group workers --constraint requirements/fpga.txt -o requirements/all.txt
 	@$(LOCK) --extra report --constraint requirements/all.txt -o requirements/sim.txt
 	@$(LOCK) --extra docs --constraint requirements/all.txt -o requirements/docs.txt
 	@printf '%s\n' $(MODELS) | $(subst pyproject.toml,-,$(LOCK)) --no-deps -o requirements/accuracy.txt

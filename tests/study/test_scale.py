@@ -217,7 +217,7 @@ class TestCluster:
         pytest.importorskip("distributed")
         asked = study(tmp_path, GRID | {"run.batch": list(range(1, 61))})
         other = tmp_path / "other"
-        shutil.copytree(ROOT / "hwsim", other / "hwsim")
+        shutil.copytree(ROOT / "hwsim", other / "hwsim", ignore=shutil.ignore_patterns("__pycache__"))
         with (other / "hwsim" / "timing.py").open("a") as file:
             file.write("# another version\n")
         address = f"tcp://127.0.0.1:{(port := free_port())}"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements" / "fpga.txt"
-"""The largest lock; it holds the pins of the others."""
+"""The largest lock; it holds the pins of the others, but for pytest-xdist, which no suite uses."""
 
 EVERYTHING = "*"
 
