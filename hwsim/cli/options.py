@@ -57,7 +57,7 @@ Weights = Annotated[
     str,
     typer.Option(
         help="a format (`hwsim format`); CLASS=FORMAT,...,default=FORMAT; or a preset, published-...; "
-        "released: as the model's file says, else bf16"
+        "released: as the model's file says, else bf16; a format covers linears, embedding and head"
     ),
 ]
 

@@ -41,10 +41,16 @@ def compress(
     ],
     out: Out,
     format: Annotated[
-        str | None, typer.Option(help="one format for all 2-D and 3-D weights: a name, or the path of a YAML file")
+        str | None,
+        typer.Option(
+            help="a format or a YAML file, for all 2-D and 3-D weights but embeddings, heads, routers and convolutions"
+        ),
     ] = None,
     map: Annotated[
-        Path | None, typer.Option(help="instead of --format: a YAML file with one `glob: format` per line")
+        Path | None,
+        typer.Option(
+            help='instead of --format: a YAML file of lines `glob: format`; "*" is every weight of two or more axes'
+        ),
     ] = None,
     layout: Layout = "hwsim",
     include: Include = None,
@@ -55,7 +61,8 @@ def compress(
 ) -> None:
     """Write weights in a number format.
 
-    An interrupted run resumes where it left off. A checkpoint that is quantised already is refused, unless its weights
+    An interrupted run resumes where it left off. An output that is there already is replaced when the new one is
+    complete; the input never is. A checkpoint that is quantised already is refused, unless its weights
     are decoded first.
 
     \b
@@ -120,7 +127,8 @@ def convert(
     out: Out,
     layout: Layout,
     format: Annotated[
-        str | None, typer.Option(help="of all quantised weights; default: their own, where the layout stores it")
+        str | None,
+        typer.Option(help="of all weights that are quantised already; default: their own, where the layout stores it"),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -26,6 +26,7 @@ from hwsim.compress.writing import Progress
 from hwsim.errors import InputError
 from hwsim.formats import get_format
 from hwsim.formats.format import Format
+from hwsim.formats.layout import Layout as FormatLayout
 
 _CODED = ("F8_E4M3", "F8_E5M2", "F4", "F6_E2M3", "F6_E3M2", "U8", "I8")  # types of codes without their scales
 
@@ -48,7 +49,7 @@ def compress(
 
     in_path: a .safetensors file, an index of shards, or a folder with either.
     out_path: a file; for a sharded model, a folder for the shards and index, which keep their names (or the path
-        of the new index).
+        of the new index). Files of these names are replaced when all new ones are complete; those of the input never.
     format: one format for all selected weights; None without a map: the usual one of the layout.
     mapping: used instead of `format`: globs to formats, as a mapping or the path of a YAML file. The first glob
         that matches a weight wins; the format `keep` leaves the weight unchanged.
@@ -84,13 +85,7 @@ def compress(
     by_name = {w.name: replace(w, axis=chosen[w.name].axis) for w in weights if w.name in chosen}
     forms = cache(lambda text: get_format(json.loads(text), threads=threads))
     made = {name: forms(spec_text(chosen[name].format)) for name in by_name}
-    problems = [
-        problem
-        for name, w in by_name.items()
-        for problem in target.problems(name, made[name].layout, moved(w.shape, w.axis))
-    ]
-    if problems:
-        raise InputError(*problems[:20])
+    _check_stored(target, {name: (made[name].layout, moved(w.shape, w.axis)) for name, w in by_name.items()})
     _check_finite(by_name.values())
     jobs = {name: Encode(w, chosen[name].format, made[name], target) for name, w in by_name.items()}
     plan = {
@@ -159,15 +154,14 @@ def convert(
     wanted = None if format is None else settled(format)
     jobs: dict[str, Encode] = {}
     how: dict[str, str] = {}
-    problems: list[str] = []
+    stored: dict[str, tuple[FormatLayout, tuple[int, ...]]] = {}
     for weight in coded:
         spec, form, words = _converted(weight, target, wanted, threads)
-        problems += target.problems(weight.name, form.layout, moved(weight.shape, weight.axis))
+        stored[weight.name] = form.layout, moved(weight.shape, weight.axis)
         how[weight.name] = words
         kind = Encode if words.startswith("re-encoded") else Move
         jobs[weight.name] = kind(weight, spec, form, target)
-    if problems:
-        raise InputError(*problems[:20])
+    _check_stored(target, stored)
     specs = {job.weight.name: spec_text(job.spec) for job in jobs.values()}
     plan = {"convert": dict(sorted(specs.items())), "layout": target.name}
     notes = write_output(
@@ -198,6 +192,25 @@ def _converted(weight: Weight, target: Target, wanted: Spec | None, threads: int
     return spec, form, "exact"
 
 
+def _check_stored(target: Target, weights: Mapping[str, tuple[FormatLayout, tuple[int, ...]]]) -> None:
+    """raises: InputError with every reason why the layout cannot hold weights, once each.
+
+    weights: name -> (its format, its shape with K last).
+    """
+    groups: dict[str, list[str]] = {}
+    for name, (form, shape) in weights.items():
+        for reason in target.problems(name, form, shape):
+            groups.setdefault(reason, []).append(name)
+    if groups:
+        raise InputError(*(f"{_few(names)}: {reason}" for reason, names in groups.items()))
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first names of some weights, and how many more there are."""
+    more = len(names) - 2
+    return ", ".join(names[:2]) + (f" and {more:,} more weight{'s' * (more > 1)}" if more > 0 else "")
+
+
 def _quantised(path: str | Path, coded: Sequence[Weight]) -> list[str]:
     """The errors for a checkpoint that is quantised already, one per layout and format."""
     groups: dict[tuple[str, str], list[str]] = {}
@@ -205,11 +218,10 @@ def _quantised(path: str | Path, coded: Sequence[Weight]) -> list[str]:
         groups.setdefault((weight.layout, weight.words), []).append(weight.name)
     found = []
     for (layout, words), names in groups.items():
-        more = f" and {len(names) - 2} more" if len(names) > 2 else ""
         if layout == HWSIM:
-            what = f"already compressed by hwsim ({words}): {', '.join(names[:2])}{more}; decompress it first"
+            what = f"already compressed by hwsim ({words}): {_few(names)}; decompress it first"
         else:
-            what = f"is quantised already ({words} of {layout}): {', '.join(names[:2])}{more}"
+            what = f"is quantised already ({words} of {layout}): {_few(names)}"
         found.append(f"{path}: {what}; decode its weights first with --decode, or name others with --include")
     return found
 

@@ -21,6 +21,7 @@ from hwsim.errors import InputError
 from hwsim.files.whole import check_writable
 
 _COPY = 1 << 25  # bytes of a tensor that are copied at once
+QUANTISED = "quantization_config"
 _SHOWN = 8  # names in an error
 
 
@@ -115,11 +116,25 @@ def _config(
     entry = target.quantization_config(next(iter(forms.values())), ignored)
     before = source.shards[0].path.parent / "config.json"
     after = folder / "config.json"
-    if source.config and not (after.exists() and after.samefile(before)):
-        text = json.dumps(source.config | {"quantization_config": entry}, indent=2) + "\n"
+    if source.config and not _is_another(after, before, source.config):
+        text = json.dumps(source.config | {QUANTISED: entry}, indent=2) + "\n"
         return [(after, text)], ("config.json beside the output has the quantization_config that servers read",)
-    where = "config.json of the input is in the same folder and stays as it is" if source.config else "no config.json"
-    return [], (f"{where}; a server needs this in it: {json.dumps({'quantization_config': entry})}",)
+    where = f"{after} is the input's or another model's and stays as it is" if source.config else "no config.json"
+    return [], (f"{where}; a server needs this in it: {json.dumps({QUANTISED: entry})}",)
+
+
+def _is_another(after: Path, before: Path, config: dict[str, Any]) -> bool:
+    """Whether a config.json stays: the input's own, or that of another model, which nobody named as an output."""
+    if not after.exists():
+        return False
+    try:
+        there = json.loads(after.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return True
+    mine = {key: value for key, value in config.items() if key != QUANTISED}
+    if after.samefile(before) or not isinstance(there, dict):
+        return True
+    return {key: value for key, value in there.items() if key != QUANTISED} != mine
 
 
 def _targets(source: Checkpoint, out: Path) -> list[Path]:
@@ -139,9 +154,9 @@ def _targets(source: Checkpoint, out: Path) -> list[Path]:
         except OSError as error:
             raise InputError(f"{folder}: cannot be created: {error.strerror}") from error
         paths = [folder / shard.path.name for shard in source.shards]
-    for path, shard in zip(paths, source.shards, strict=True):
+    for path in paths:
         check_writable(path)
-        if path.exists() and path.samefile(shard.path):
+        if path.exists() and any(path.samefile(each.path) for each in source.shards):
             raise InputError(f"{path}: is the input; write another name")
     return paths
 

@@ -88,22 +88,22 @@ class Target(ABC):
     default: str = ""
 
     def problems(self, name: str, layout: Layout, shape: Sequence[int]) -> list[str]:
-        """Why a weight cannot be stored so; empty where it can. shape: K last."""
+        """Why a weight cannot be stored so, without its name; empty where it can. shape: K last."""
         wrong = []
         if self.formats and (layout.definition or layout.name not in self.formats):
             what = f"the layout {self.name} has no {layout.name}"
-            wrong.append(f"{name}: {what}; it stores {', '.join(self.formats)}")
+            wrong.append(f"{what}; it stores {', '.join(self.formats)}")
         wrong += self.shape_problems(name, shape)
         whole = layout.block if layout.kind == "block" and not layout.tile_rows else 1
         if self.formats and shape[-1] % whole:
-            wrong.append(f"{name}: K = {shape[-1]} is no multiple of {whole}, as {self.name} needs; exclude it")
+            wrong.append(f"K = {shape[-1]} is no multiple of {whole}, as {self.name} needs; exclude it")
         return wrong
 
     def shape_problems(self, name: str, shape: Sequence[int]) -> list[str]:
         """What is wrong with the name and the axes."""
         if len(shape) != 2 or not name.endswith(".weight"):
             what = "stores matrices X.weight, one per expert"
-            return [f"{name}: {len(shape)} axes; {self.name} {what}; exclude it, or write layout gpt-oss or hwsim"]
+            return [f"{len(shape)} axes; {self.name} {what}; exclude it, or write layout gpt-oss or hwsim"]
         return []
 
     @abstractmethod
@@ -171,7 +171,7 @@ class GptOss(_ByFields):
     def shape_problems(self, name: str, shape: Sequence[int]) -> list[str]:
         """Stacks of experts alone."""
         if len(shape) != 3:
-            return [f"{name}: {len(shape)} axes; gpt-oss stores stacks of experts [E, N, K]; write another layout"]
+            return [f"{len(shape)} axes; gpt-oss stores stacks of experts [E, N, K]; write another layout"]
         return []
 
     def parts(self, name: str, layout: Layout, shape: Sequence[int]) -> tuple[Part, ...]:

@@ -10,23 +10,20 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache
 from math import floor
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, TypeGuard
 
 from hwsim.arch.machine import TileMachine
 from hwsim.arch.scalars import size_text
 from hwsim.errors import InputError, collect
-from hwsim.formats.exactness import loss
 from hwsim.formats.layout import Layout
 from hwsim.formats.names import FormatSource, layout
+from hwsim.mapping.paths import FormatPath, pairs_text, path_of, wide
 from hwsim.mapping.popular import found_share
-from hwsim.mapping.program import DEQUANTISE, REGENERATE
 from hwsim.workload.formatmap import DEFAULT, FormatMap
 from hwsim.workload.language.presets import preset, released
 from hwsim.workload.op import FIXED_CLASSES, WEIGHT_CLASSES, Op, StepOptions, Workload
 
-WIDE = ("bf16", "fp16", "int8")
 STOCHASTIC = "_sr"
 PUBLISHED = "published-"
 #: As weights: the formats in which the model is released, which its file names; 16 bits where it names none.
@@ -34,9 +31,6 @@ RELEASED = "released"
 
 _FIXED = {name: layout(form) for name, form in FIXED_CLASSES.items()}
 _CONV = layout("bf16")
-
-#: All that bf16 and fp32 lose of block formats with fewer bits: numbers that the least scales of blocks put below them.
-_UNDERFLOW = ("below 2^-133", "below 2^-149")
 
 #: Formats that every unit reads as they are.
 _NATIVE = ("fp32", "bf16", "fp16")
@@ -221,21 +215,6 @@ class Operands:
         return replace(self, rate=rate, converter_rate=None, pair=None, notes=())
 
 
-class _Path(NamedTuple):
-    """From stored weights to the dot array: the pair multiplied there, the server in between and its rate."""
-
-    pair: tuple[str, str] | None = None
-    converter: int | None = None
-    converter_rate: Fraction | None = None
-    note: str = ""
-
-
-def wide(arch: TileMachine) -> str:
-    """The machine's wide activation format: the first of bf16, fp16, int8 that it lists."""
-    listed = [r.activations for r in arch.dot.rates]
-    return next((f for f in WIDE if f in listed), listed[0])
-
-
 def activation_format(arch: TileMachine, weights: Layout, given: Layout | None) -> Layout:
     """Activation format for a weight format: the given one; else that of a pair that the machine lists; else a default.
 
@@ -259,18 +238,18 @@ def operands(arch: TileMachine, op: Op, formats: Formats) -> Operands:
         acts = layout(wide(arch))
     if (op.vector or op.vector_macs) and arch.vector is None:
         raise InputError(f"{arch.name}: {op.name} needs a `vector` server, which this machine lacks")
-    path = _Path()
+    path = FormatPath()
     if op.gemms and stored:
-        path = _path(arch, stored, acts)
+        path = path_of(arch, stored, acts)
         if not path.note and stored != acts and not formats.activations:
             path = path._replace(
                 note=f"{stored.name} weights times {acts.name} activations, a pair that {arch.name} lists"
             )
     elif op.macs:
-        path = _Path((acts.name, acts.name) if arch.dot.rate(acts.name, acts.name) else (wide(arch), wide(arch)))
+        path = FormatPath((acts.name, acts.name) if arch.dot.rate(acts.name, acts.name) else (wide(arch), wide(arch)))
     rate = arch.dot.rate(*path.pair) if path.pair else None
     if path.pair and rate is None:
-        raise InputError(f"{arch.name}: {op.name}: no dot rate for {' x '.join(path.pair)}{_pairs(arch)}")
+        raise InputError(f"{arch.name}: {op.name}: no dot rate for {' x '.join(path.pair)}{pairs_text(arch)}")
     cache = formats.of_cache(op.cache.role, arch) if op.cache else None
     stochastic = op.cache is not None and op.cache.role == "ssm" and formats.state_on(arch)[1]
     held, found = _held(arch, op, stored)
@@ -325,71 +304,3 @@ def _cache_note(arch: TileMachine, role: str, form: Layout, pair: tuple[str, str
             f"write --kv {wide(arch)}"
         )
     return f"{what} {form.name} is converted to {target} where it is used; the conversion takes no time here"
-
-
-def _pairs(arch: TileMachine) -> str:
-    return "; it lists " + ", ".join(f"{r.weights} x {r.activations}" for r in arch.dot.rates)
-
-
-def _path(arch: TileMachine, weights: Layout, activations: Layout) -> _Path:
-    """The path of weights in one format to activations in another. raises: InputError if there is none."""
-    stored, acts = weights.name, activations.name
-    if weights.kind == "seed":
-        unit = arch.regenerate
-        if unit is None:
-            raise InputError(f"{arch.name}: {stored} needs a `regenerate` server, which this machine lacks")
-        pair = (stored, acts) if arch.dot.rate(stored, acts) else (unit.feeds, acts)
-        if arch.dot.rate(*pair) is None:
-            raise InputError(f"{arch.name}: no dot rate for {unit.feeds} x {acts}{_pairs(arch)}")
-        return _Path(pair, REGENERATE, unit.blocks_per_cycle, f"{stored} regenerated to {unit.feeds} x {acts}")
-    if arch.dot.rate(stored, acts) is not None:
-        return _Path((stored, acts))
-    pair, lost = _widened(arch, weights, activations) or _approximate(arch, weights, activations)
-    if arch.dequantise is None:
-        raise InputError(f"{arch.name}: no dot rate for {stored} x {acts} and no `dequantise` server{_pairs(arch)}")
-    if not lost:
-        how = "exact"
-    else:
-        how = f"exact but for numbers {lost}" if lost in _UNDERFLOW else f"not exact: {lost}"
-    if pair[0] == stored:
-        note = f"activations {acts} converted to {pair[1]} for {stored} weights ({how}); it takes no time here"
-        return _Path(pair, note=note)
-    note = f"{stored} x {acts} dequantised to {' x '.join(pair)} ({how})"
-    return _Path(pair, DEQUANTISE, arch.dequantise.weights_per_cycle, note)
-
-
-def _widened(arch: TileMachine, weights: Layout, activations: Layout) -> tuple[tuple[str, str], str] | None:
-    """The listed pair that holds both formats, and what is lost all the same: nothing, or an underflow.
-
-    Of several the fastest; of equally fast ones that which loses nothing, then that which leaves the activations as
-    they are, then the weights, then the first in the file.
-    """
-    stored, acts, found = weights.name, activations.name, []
-    for r in arch.dot.rates:
-        lost = _lost(weights, activations, r.weights, r.activations)
-        if not lost or lost in _UNDERFLOW:
-            found.append(((r.macs_per_cycle, not lost, r.activations == acts, r.weights == stored), r, lost))
-    if not found:
-        return None
-    _, best, lost = max(found, key=lambda each: each[0])
-    return (best.weights, best.activations), lost
-
-
-def _approximate(arch: TileMachine, weights: Layout, activations: Layout) -> tuple[tuple[str, str], str]:
-    """Both in the format of the activations, where that is listed, else in the wide one; and what is lost.
-
-    raises: InputError if neither is listed.
-    """
-    stored, acts = weights.name, activations.name
-    target = next((f for f in (acts, wide(arch)) if arch.dot.rate(f, f)), None)
-    if target is None:
-        raise InputError(f"{arch.name}: no dot rate for {stored} x {acts} and no pair to dequantise to{_pairs(arch)}")
-    return (target, target), _lost(weights, activations, target, target)
-
-
-@lru_cache(maxsize=1024)  # the points of a study ask for the same pairs again and again
-def _lost(weights: Layout, activations: Layout, to_weights: str, to_activations: str) -> str:
-    """What of a pair of formats another one does not hold, an underflow last; "" where nothing is lost."""
-    target = layout(to_weights)
-    lost = loss(weights, target), loss(activations, layout(to_activations).by_rows())
-    return max(lost, key=lambda what: (bool(what), what not in _UNDERFLOW))

@@ -9,14 +9,14 @@ from typing import Any
 
 from hwsim.errors import InputError, collect
 from hwsim.files.tables import table
-from hwsim.result import SCHEMA, weakest
+from hwsim.result import SCHEMA, known_text
 
 Json = dict[str, Any]
 
 RUN, TRAIN, STEADY, LOAD = "run", "train", "serve", "serve under load"
 #: The figures of each kind of result, as dotted paths.
 FIGURES = {
-    RUN: ("cycles", "seconds", "bound_cycles", "tokens_per_second", "dram_bytes", "macs"),
+    RUN: ("cycles", "seconds", "bound_cycles", "tokens_per_second", "dram_bytes", "macs", "energy_joules"),
     TRAIN: ("seconds", "bound_seconds", "tokens_per_second_per_chip", "mfu", "exposed_seconds", "idle_seconds"),
     STEADY: (
         "tokens_per_second_per_chip", "tokens_per_second_per_user", "time_to_first_token", "time_per_output_token",
@@ -28,6 +28,8 @@ FIGURES = {
         "running.0", "waiting.0", "kv.0", "preemptions", "energy_joules_per_token",
     ),
 }  # fmt: skip
+#: Figures that are sums of terms with a source each; a sum without some of its terms is a lower bound.
+ENERGY = ("energy_joules", "energy_joules_per_token")
 #: What of each kind says how it was asked for.
 SETTINGS = {
     RUN: ("config",),
@@ -97,19 +99,15 @@ def names(results: Sequence[Json]) -> list[str]:
 def comparison(results: Sequence[Json]) -> Json:
     """For every result: figures, with their ratio to the first; seconds by cause and by op; settings that differ.
 
-    Each list has one entry per result, null where a result has no such row.
+    Each list has one entry per result, null where a result has no such row. The figures of energy also have `lacking`:
+    the terms without a figure, for each result. With such terms the value is a lower bound, and two values have a ratio
+    only if they lack the same terms.
     """
     kind = kind_of(results[0]) or RUN
     heads = [
         {"name": n, "run": title(r), "machine": r["machine"]} for n, r in zip(names(results), results, strict=True)
     ]
-    figures = {}
-    for key in FIGURES[kind]:
-        values = [at(r, key) for r in results]
-        figures[key] = {
-            "values": values,
-            "ratios": [y / values[0] if values[0] and y is not None else None for y in values],
-        }
+    figures = {key: _energy(results, key) if key in ENERGY else _figure(results, key) for key in FIGURES[kind]}
     stated = SETTINGS[kind]
     settings = [flat(r.get(stated[0], {}) if len(stated) == 1 else {n: r.get(n) for n in stated}) for r in results]
     paths = dict.fromkeys(path for some in settings for path in some)
@@ -127,6 +125,28 @@ def comparison(results: Sequence[Json]) -> Json:
         "by_op_seconds": _rows([{row["name"]: _seconds(r, row["cycles"]) for row in r["by_op"]} for r in results]),
         "differ": differs,
     }
+
+
+def _figure(results: Sequence[Json], key: str) -> Json:
+    """The values at a dotted path, and their ratios to the first."""
+    values = [at(r, key) for r in results]
+    return {"values": values, "ratios": _quotients(values)}
+
+
+def _energy(results: Sequence[Json], key: str) -> Json:
+    """The sums of the known terms in joules (None: no term is known), their ratios, and the terms that they lack."""
+    parts = [at(r, "cost.energy") or r.get("energy") or [] for r in results]
+    known = [[term["value"] for term in terms if term["value"] is not None] for terms in parts]
+    lacking = [list(dict.fromkeys(term["name"] for term in terms if term["value"] is None)) for terms in parts]
+    values = [sum(some) if some else None for some in known]
+    alike = [y if less == lacking[0] else None for y, less in zip(values, lacking, strict=True)]
+    return {"values": values, "ratios": _quotients(alike), "lacking": lacking}
+
+
+def _quotients(values: Sequence[Any]) -> list[float | None]:
+    """Each value divided by the first; None where one of the two is missing or the first is zero."""
+    first = values[0]
+    return [y / first if first and y is not None else None for y in values]
 
 
 def title(result: Json) -> str:
@@ -172,14 +192,14 @@ def compare_text(results: Sequence[Json]) -> str:
     """The comparison as tables, one column per result and one per ratio to the first."""
     found, letters = comparison(results), names(results)
     ratios = [f"{n}/{letters[0]}" for n in letters[1:]]
-    rows = [
-        [key, *map(_cell, part["values"]), *map(_ratio, part["ratios"][1:])] for key, part in found["figures"].items()
-    ]
+    figures = {key: part for key, part in found["figures"].items() if key not in ENERGY or any(part["values"])}
+    rows = [[key, *_cells(part), *map(_ratio, part["ratios"][1:])] for key, part in figures.items()]
     if "limited_by" in found:
         rows.append(["limited_by", *found["limited_by"], *[""] * len(ratios)])
-        rows.append(["kernels, at the weakest", *map(weakest, found["provenance"]), *[""] * len(ratios)])
+        rows.append(["kernels, shares of the time", *map(known_text, found["provenance"]), *[""] * len(ratios)])
     parts = ["\n".join(f"{n}  {title(r)}, {r['machine']}" for n, r in zip(letters, results, strict=True))]
-    parts.append(table(["", *letters, *ratios], rows))
+    bounds = [line for key, part in figures.items() for line in _bounds(key, part, letters)]
+    parts.append("\n".join([table(["", *letters, *ratios], rows), *bounds]))
     for head, name in (("time by cause, us", "stalls_seconds"), ("time by op, us", "by_op_seconds")):
         if some := found.get(name):
             cells = [[name, *map(_us, values), *_ratios(values)] for name, values in some.items()]
@@ -192,6 +212,31 @@ def compare_text(results: Sequence[Json]) -> str:
 
 def _cell(x: Any) -> str:
     return "-" if x is None else f"{x:,}" if isinstance(x, int) else f"{x:,.6g}" if isinstance(x, float) else str(x)
+
+
+def _cells(part: Json) -> list[str]:
+    """The values of a figure; a sum that lacks terms is a lower bound, `>=`."""
+    lacking = part.get("lacking") or [[] for _ in part["values"]]
+    return [
+        f">= {_cell(x)}" if less and x is not None else _cell(x)
+        for x, less in zip(part["values"], lacking, strict=True)
+    ]
+
+
+def _bounds(key: str, part: Json, letters: Sequence[str]) -> list[str]:
+    """For a figure of energy, one line per set of missing terms: which results are lower bounds, and without what."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for letter, value, less in zip(letters, part["values"], part.get("lacking", ()), strict=False):
+        if value is not None and less:
+            groups.setdefault(tuple(less), []).append(letter)
+    lines = [
+        f"{key}: {', '.join(some)} {'are lower bounds' if len(some) > 1 else 'is a lower bound'}, without "
+        f"{', '.join(less)} (no figure)"
+        for less, some in groups.items()
+    ]
+    if lines and None in part["ratios"]:
+        lines.append(f"{key}: two sums have a ratio where both lack the same terms or none")
+    return lines
 
 
 def _us(seconds: float | None) -> str:

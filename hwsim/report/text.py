@@ -41,7 +41,7 @@ def result_text(result: Result, by: str | None = None, energy: bool = False) -> 
     say("roofline", f"{r.roofline_cycles:,}", "sum of each op's own lower bound")
     say("over bound", f"{100 * r.over_bound:.2f} %", causes_text(r))
     if r.provenance:
-        say("kernels", provenance_text(r.provenance), "shares of the time, by how it is known")
+        say("kernels", f"{provenance_text(r.provenance)}: shares of the time, by how it is known")
     if r.tokens_per_second:
         say(f"{unit_of(r)}s/s", f"{r.tokens_per_second:,.1f}")
     if r.distinct_experts is not None:

@@ -27,14 +27,11 @@ def trained_text(result: TrainResult) -> str:
     say("bound", seconds_text(r.bound_seconds), f"{r.limited_by}, the busiest server of the busiest stage")
     counted = "6 per weight of a linear, and causal attention" if r.unit == "token" else "6 per trained multiply-add"
     model = f"{r.flops_per_token / 1e9:,.2f} GFLOP per {r.unit}: {counted}"
-    if r.mfu is not None and r.peak_flops is not None:
-        say("MFU", f"{100 * r.mfu:.1f} %", f"{model}; of {r.peak_flops / 1e12:,.0f} TFLOP/s ({r.mfu_pair}, dense)")
-    else:
-        say("MFU", "-", f"{model}; the machine lists no rate for {r.mfu_pair}")
+    say("MFU", f"{100 * r.mfu:.1f} %", f"of the {r.peak_flops / 1e12:,.0f} TFLOP/s of {r.mfu_pair}, dense; {model}")
     say("exposed", f"{100 * r.exposed_seconds / r.seconds:.1f} %", "of the step: what communication adds to it")
     say("idle", f"{max(0.0, 100 * r.idle_seconds / r.seconds):.1f} %", "of the step: stages waiting for one another")
     if r.provenance:
-        say("kernels", provenance_text(r.provenance), "shares of their time, by how it is known")
+        say("kernels", f"{provenance_text(r.provenance)}: shares of their time, by how it is known")
     m = r.memory
     held = {k: getattr(m, k) for k in ("weights", "gradients", "optimiser", "activations", "buffers")}
     parts = ", ".join(f"{k} {bytes_text(n)}" for k, n in held.items() if n)

@@ -217,6 +217,7 @@ def by_op_figure(grid: Grid) -> Any:
         for kind in [*large, "other"]:
             values = [100 * _part(some[s], kind, large) / slowest for s in bars]
             colour, hatch = op_style(kind)
+            hatch = hatch.replace("....", "..")  # the tile of four dots has a circle each, 250 kB of them
             label = kind.replace("_", " ") if (p, i) == (0, 0) else None
             ax.barh(range(len(bars)), values, 0.74, left=[base[s] for s in bars], color=colour, hatch=hatch,
                     edgecolor="white", linewidth=0.3, label=label)  # fmt: skip

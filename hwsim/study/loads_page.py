@@ -10,6 +10,7 @@ from hwsim.study import loads_figures as draw
 from hwsim.study.grid import Choice, Grid, plain
 from hwsim.study.loads import curves, pareto, pressure
 from hwsim.study.metrics import Line
+from hwsim.study.notes import notes_list
 
 #: Adds a figure to the page: its name, its caption, what is drawn.
 Add = Callable[[str, str, Any], None]
@@ -32,7 +33,7 @@ def add_parts(grid: Grid, parts: list[str], figure: Add) -> None:
             figure("goodput", _GOODPUT + less, draw.goodput_figure(grid))
     if any(line["tokens_per_second_per_user"] for line in lines):
         figure("users", _USERS + less, draw.users_figure(grid))
-    parts.append(_table(grid))
+    parts += [_table(grid), notes_list(grid, _shared(grid))]
 
 
 _LATENCY = (
@@ -55,15 +56,20 @@ def _said(grid: Grid) -> str:
     engines = dict.fromkeys(line["engine"] for line in lines)
     slo = dict.fromkeys(line["config"]["load"].get("slo") or "none" for line in lines)
     errors = [line["step_error"] for line in lines if line["step_error"] is not None]
-    shared = [note for note in lines[0]["notes"] if all(note in line["notes"] for line in lines)]
     rows = [
         f"Engine: {'; '.join(engines)}.",
         f"Limits of a good request: {'; '.join(slo)}.",
         f"Requests: {', '.join(dict.fromkeys(_requests(line) for line in lines))}.",
         f"Step times: parts between knots, within {100 * max(errors, default=0.0):.2g} % of whole simulated passes.",
-        *(f"Assumed: {note}." for note in shared),
+        *(f"Assumed: {note}." for note in _shared(grid)),
     ]
     return "\n".join(f"- {markdown_text(row)}" for row in rows)
+
+
+def _shared(grid: Grid) -> list[str]:
+    """The notes that all points have."""
+    first, *rest = grid.lines.values()
+    return [note for note in first["notes"] if all(note in line["notes"] for line in rest)]
 
 
 def _requests(line: Line) -> str:

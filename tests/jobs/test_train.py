@@ -22,6 +22,7 @@ from hwsim.jobs.training.options import OPTIMISERS
 from hwsim.jobs.training.pipeline import ItemTimes, Plan
 from hwsim.jobs.training.recipe import Tensor, load_recipe, recipe_folder, recipe_names, recipe_schema
 from hwsim.jobs.training.work import accumulate, encode, optimiser
+from hwsim.report.training import trained_text
 from hwsim.workload import load_model
 from hwsim.workload.training.lowering import blocks
 from hwsim.workload.training.options import Degrees, TrainStep
@@ -209,6 +210,28 @@ def test_parts_sum_to_the_step(changes):
     tokens = 16 * 8192
     assert result.tokens_per_second_per_chip == pytest.approx(tokens / result.seconds / 8)
     assert result.mfu == pytest.approx(result.flops_per_token * tokens / result.seconds / 8 / result.peak_flops)
+
+
+@pytest.mark.parametrize(
+    ("machine", "pair", "teraflops"),
+    [
+        ("a100-sxm", "bf16 x bf16", 312),  # the data sheets' dense peaks
+        ("h100-sxm", "fp8_e4m3 x fp8_e4m3", 1979),
+        ("edge-mx", "mxfp8_e4m3 x mxfp8_e4m3", 2 * 256 * 32 * 1e-3),  # 256 units of 32 at 1 GHz
+    ],
+)
+def test_mfu_is_of_the_pair_that_is_multiplied(machine, pair, teraflops):
+    """A machine without the recipe's pair converts it, and the peak is that of the pair which it multiplies."""
+    result = job(machine, "mamba2-130m", recipe="fp8", parallel=None, context=512).trained()
+    assert result.mfu_pair == pair
+    assert result.peak_flops == pytest.approx(teraflops * 1e12, rel=1e-3)
+    assert result.mfu == pytest.approx(
+        result.flops_per_token * result.tokens_per_second_per_chip / (teraflops * 1e12), rel=1e-3
+    )
+    said = [note for note in result.notes if note.startswith("MFU")]
+    other = [f"MFU is of the peak of {pair}: {machine} has no rate for fp8_e4m3 x fp8_e4m3 and multiplies that instead"]
+    assert said == (other if machine != "h100-sxm" else [])
+    assert f"of the {teraflops:,.0f} TFLOP/s of {pair}, dense" in trained_text(result)
 
 
 def test_recompute_adds_its_share_of_the_forward_pass():

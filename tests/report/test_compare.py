@@ -55,6 +55,33 @@ def test_an_op_that_one_result_lacks_is_a_dash(results):
     assert row[2:] == ["-", "-"]
 
 
+def spent(result, **terms):
+    """A result with terms of energy; None: a term without a figure."""
+    energy = [{"name": name, "value": value, "source": "x"} for name, value in terms.items()]
+    whole = None if None in terms.values() else sum(terms.values())
+    return result | {"cost": {"energy": energy, "area": []}, "energy_joules": whole}
+
+
+def test_energy_is_the_sum_of_the_terms_and_a_lower_bound_without_some(results):
+    a, b = spent(results[0], dram=0.25, dot=0.5), spent(results[1], dram=0.125, dot=0.25)
+    less, none = spent(results[0], dram=0.25, dot=None), spent(results[0], dram=None)
+    found = comparison([a, b, less, none])["figures"]["energy_joules"]
+    assert found["values"] == [0.75, 0.375, 0.25, None]
+    assert found["ratios"] == [1.0, 0.5, None, None]
+    assert found["lacking"] == [[], [], ["dot"], ["dram"]]
+    assert comparison([less, spent(results[1], dram=0.5, dot=None)])["figures"]["energy_joules"]["ratios"] == [1.0, 2.0]
+
+
+def test_the_text_says_which_energy_is_a_lower_bound_and_without_what(results):
+    a, less = spent(results[0], dram=0.25, dot=0.5), spent(results[1], dram=0.125, dot=None, static=None)
+    lines = compare_text([a, less]).splitlines()
+    (row,) = [line.split() for line in lines if line.startswith("energy_joules ")]
+    assert row == ["energy_joules", "0.75", ">=", "0.125", "-"]
+    assert "energy_joules: B is a lower bound, without dot, static (no figure)" in lines
+    assert "lower bound" not in compare_text([a, a])
+    assert "energy" not in compare_text([spent(results[0], dram=None)] * 2)
+
+
 def test_names_go_on_after_z(results):
     assert names(results * 9)[24:27] == ["Y", "Z", "27"]
 
@@ -78,7 +105,7 @@ def write(tmp_path, name, *words):
     return path
 
 
-SERVE = ("serve", "h100-sxm", "--model", "llama3-8b")
+SERVE = ("serve", "a100-sxm", "--model", "llama3-8b")
 KINDS = {
     "steady": [(*SERVE, "--isl", "64", "--osl", "16", "--batch", n) for n in ("2", "4")],
     "load": [(*SERVE, "--rate", n, "--requests", "9", "--lengths", "64/16") for n in ("2/s", "9/s")],
@@ -100,6 +127,10 @@ def test_results_of_serve_and_train_are_compared(tmp_path, kind):
     assert found["differ"] and all(a != b for a, b in found["differ"].values())
     text = compare_text(read_results(paths))
     assert "B/A" in text and "differs in" in text
+    if kind != "train":
+        energy = found["figures"]["energy_joules_per_token"]
+        assert energy["values"] == [sum(t["value"] or 0 for t in r["energy"]) for r in (first, second)]
+        assert "static" in energy["lacking"][0] and "energy_joules_per_token: A, B are lower bounds" in text
     if kind == "load":
         assert found["differ"] == {"load.rate": ["2/s", "9/s"]}
         assert found["figures"]["ttft.p99"]["values"] == [first["ttft"]["p99"], second["ttft"]["p99"]]

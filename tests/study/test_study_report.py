@@ -103,7 +103,8 @@ class TestPage:
         lines = read_grid(out).lines.values()
         for row, weights in zip(body, ("int8", "mxfp4_e2m1"), strict=True):
             some = [li["provenance"]["ideal"] for li in lines if li["config"]["formats"]["weights"] == weights]
-            assert row[-1] == f"{100 * max(some):.3g} % ideal |"
+            least, most = (f"{100 * share:.3g}" for share in (min(some), max(some)))
+            assert row[-1].endswith(f"{least} to {most} % ideal |") and least != most
 
     def test_no_results_no_page(self, tmp_path):
         with pytest.raises(InputError, match="contains no results of a study; run `hwsim study STUDY --out"):

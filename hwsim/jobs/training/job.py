@@ -10,15 +10,18 @@ from typing import Any
 from hwsim import __version__
 from hwsim.arch import Arch, TileMachine, arch_config
 from hwsim.errors import InputError, ModelError
+from hwsim.formats.layout import Layout
 from hwsim.jobs.training import tables
 from hwsim.jobs.training.links import WIDE_BYTES, Fabric, exposed, group
 from hwsim.jobs.training.memory import TrainMemory, stage_memory
+from hwsim.jobs.training.notes import notes_of
 from hwsim.jobs.training.options import OPTIMISERS, TrainOptions
 from hwsim.jobs.training.pipeline import ItemTimes, Plan
 from hwsim.jobs.training.price import Prices, added, busiest, prices, training_machine
 from hwsim.jobs.training.recipe import Recipe
 from hwsim.jobs.training.result import TrainResult
-from hwsim.jobs.training.work import MX_EXPERTS_WGRAD, MX_SLOWER, RECOMPUTE, Work, Works, optimiser, works
+from hwsim.jobs.training.work import RECOMPUTE, Work, Works, optimiser, works
+from hwsim.mapping.paths import path_of
 from hwsim.result import Result
 from hwsim.workload.language.model import Model
 from hwsim.workload.op import Workload
@@ -27,9 +30,6 @@ from hwsim.workload.training.options import TrainStep
 from hwsim.workload.training.sites import Linear
 from hwsim.workload.training.split import Split, split
 from hwsim.workload.training.trainable import Trainable, blocks_of, flops_of, layers_of
-
-#: Chips of the usual node: more than these are hardly joined by one level of links.
-NODE = 8
 
 
 def lacking(machine: Arch, chips: int) -> list[str]:
@@ -318,9 +318,7 @@ class TrainJob:
             raise ModelError(f"{self.name}: {seconds} s beat the bound of {bound} s")
         tokens = step.batch * step.context
         flops = flops_of(self.model, step)
-        pair = (self.recipe.every.weights.form.name, self.recipe.every.activations.form.name)
-        rate = self.machine.dot.rate(*pair) or self.machine.dot.rate(pair[1], pair[1])
-        peak = 2 * float(rate) * float(self.arch.clock_hz) if rate else None
+        pair, peak = self.peak()
         working = sum(rows.values()) / d.pp
         memory = self.memory()
         spent = {key: each / d.pp for key, each in rows.items()}
@@ -334,7 +332,7 @@ class TrainJob:
             bound_seconds=bound,
             limited_by=name,
             flops_per_token=flops,
-            mfu=flops * tokens / seconds / d.chips / peak if peak else None,
+            mfu=flops * tokens / seconds / d.chips / peak,
             mfu_pair=" x ".join(pair),
             peak_flops=peak,
             micro_batches=step.micro_batches,
@@ -343,10 +341,23 @@ class TrainJob:
             idle_seconds=float(free.end) - working,
             memory=memory,
             provenance={mark: each / whole for mark, each in marks.items()},
-            notes=self._notes(memory),
+            notes=notes_of(self, memory),
             config=self.config,
             version=__version__,
         )
+
+    @property
+    def asked(self) -> tuple[Layout, Layout]:
+        """The formats of weights and activations in the forward pass, as the recipe has them."""
+        every = self.recipe.every
+        return every.weights.form, every.activations.form
+
+    def peak(self) -> tuple[tuple[str, str], float]:
+        """The pair that the dot array multiplies for them, and its dense peak in FLOP/s."""
+        pair = path_of(self.machine, *self.asked).pair
+        rate = self.machine.dot.rate(*pair) if pair else None
+        assert pair and rate, "the price of a GEMM refuses a pair without a rate"
+        return pair, 2 * float(rate) * float(self.arch.clock_hz)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -365,36 +376,3 @@ class TrainJob:
             f"train {self.model.name}, batch {size}, micro-batch {s.micro_batch}, "
             f"recipe {self.recipe.name}, {s.degrees.chips} chips ({s.degrees})"
         )
-
-    def _notes(self, memory: TrainMemory) -> tuple[str, ...]:
-        notes: list[str] = []
-        if self.split.note:
-            notes.append(self.split.note)
-        if self.step.selective and self.recipe.fused:
-            notes.append(
-                "selective recompute drops the scores of attention; fused attention keeps none, so nothing changes"
-            )
-        if any(block.bags for block in self.blocks.values()):
-            notes.append("tables are FP32, updated by row-wise Adagrad; the exchange of indices is hidden")
-        if isinstance(self.model, Model) and self.model.mtp and not self.step.mtp:
-            notes.append("the multi-token-prediction block is not trained; write --mtp")
-        notes += self.prices.notes
-        every = [w for made in self.work.values() for w in (*made.forward, *made.backward)]
-        if any(w.op.gemms and w.slower != 1 for w in every):
-            notes.append(
-                f"GEMMs in MX take {float(MX_SLOWER):g} times as long as those of the kernels that stand in for them, "
-                f"wgrad of experts {float(MX_EXPERTS_WGRAD):g} times (torchao's kernels)"
-            )
-        link, chips = self.machine.link, self.step.degrees.chips
-        if link and not link.span and chips > NODE:
-            notes.append(
-                f"{self.arch.name} has one level of links, which joins all {chips} chips here; "
-                "for nodes and racks, give `link` a list of levels (docs/machines.md)"
-            )
-        notes += self.arch.warnings
-        if not memory.fits:
-            more = "recompute more, divide more, or shard more"
-            notes.append(
-                f"does not fit: needs {memory.total / 1e9:.1f} GB, one chip has {memory.capacity / 1e9:.1f} GB; {more}"
-            )
-        return tuple(dict.fromkeys(notes))

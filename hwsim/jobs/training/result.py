@@ -16,8 +16,9 @@ class TrainResult:
 
     seconds: of the whole step, over all chips. tokens_per_second_per_chip: batch times context over both.
     bound_seconds, limited_by: the work of the busiest server of the busiest stage at its peak rate; its name.
-    flops_per_token: model FLOP; mfu: those of the step over the dense peak of `mfu_pair` on all chips (null: the
-                     machine lists no rate for it).
+    flops_per_token: model FLOP; mfu: those of the step over the dense peak of `mfu_pair` on all chips. That is the pair
+                     of formats that the dot array multiplies in the forward pass; a note says where the recipe's is
+                     another.
     spent:   (part, when, seconds) of an average chip; with `exposed_seconds` (what collectives add to the step) and
              `idle_seconds` (what stages wait for one another) they sum to `seconds`.
     memory:  of one chip of the stage that needs most.
@@ -32,9 +33,9 @@ class TrainResult:
     bound_seconds: float
     limited_by: str
     flops_per_token: int
-    mfu: float | None
+    mfu: float
     mfu_pair: str
-    peak_flops: float | None
+    peak_flops: float
     micro_batches: int
     spent: tuple[tuple[str, str, float], ...]
     exposed_seconds: float

@@ -23,6 +23,7 @@ from hwsim.mapping.traffic import needed
 
 #: Uncertainty of a time, as a share of it, that is taken from: the same chip in another state, or its like with another
 #: memory (H200 from H100); the same tensor path and bits; another path or another generation of chips.
+#: All three are our estimates, the same on every machine: no measurement of that pair on that chip stands behind them.
 NEAR, PATH, FAR = 0.06, 0.15, 0.30
 
 #: Families in order of preference, by what the tensor path multiplies (bits of the activations) and how.
@@ -44,6 +45,11 @@ class ExpertChoice(NamedTuple):
     kernel: ExpertKernel | None
     rates: ExpertRates | None
     known: Provenance
+
+
+def about(share: float) -> str:
+    """The uncertainty of a time in a note, and whose figure it is: no measured error of this machine."""
+    return f"+-{100 * share:.0f} % (an estimate for all machines)"
 
 
 def bits(form: Layout) -> float:
@@ -71,7 +77,7 @@ def family_for(cores: Cores, opd: Operands) -> GemmChoice:
     if family is None:
         return GemmChoice(None, _ideal(f"{pair}: no kernel of its kind was measured; its GEMMs are ideal"))
     where = f" of {family.chip}" if family.chip else ""
-    note = f"{pair} was not measured: time of {family.name}'s kernels{where}, +-{100 * uncertainty:.0f} %"
+    note = f"{pair} was not measured: time of {family.name}'s kernels{where}, {about(uncertainty)}"
     return GemmChoice(family, Provenance("transferred", uncertainty, note))
 
 
@@ -111,10 +117,10 @@ def state(cores: Cores, name: str, uses: tuple[str, ...] = ("clock", "dram", "co
     moved = sorted(cores.changed & {*uses, name})
     if other:
         note = f"kernels measured on {cores.measured_on}, by the data sheets, +-{100 * other:.0f} %"
-        return Provenance("transferred", other, note)
+        return Provenance("transferred", other, f"{note} (an estimate in the machine's file)")
     if moved:
         what = ", ".join("multiply-adds" if m == name else m for m in moved)
-        return Provenance("transferred", NEAR, f"kernels measured at another {what}, +-{100 * NEAR:.0f} %")
+        return Provenance("transferred", NEAR, f"kernels measured at another {what}, {about(NEAR)}")
     return Provenance("measured")
 
 
@@ -128,7 +134,7 @@ def experts_for(cores: Cores, opd: Operands, tokens: int) -> ExpertChoice:
         if formats and (not kernel.tokens or tokens <= kernel.tokens):
             known = state(cores, kernel.family)
             if kernel.chip:
-                known = Provenance("transferred", FAR, f"{pair}: kernels of {kernel.chip}, +-{100 * FAR:.0f} %")
+                known = Provenance("transferred", FAR, f"{pair}: kernels of {kernel.chip}, {about(FAR)}")
             return ExpertChoice(kernel, kernel.rates, known)
     if bits(acts) > 10:
         names: tuple[str, ...] = ("bfloat16",) if bits(weights) > 10 else ("w4a16_mxfp4",)
@@ -139,5 +145,5 @@ def experts_for(cores: Cores, opd: Operands, tokens: int) -> ExpertChoice:
     found = next((e for name in names for e in measured if e.name == name), None)
     if found is None or opd.converter == REGENERATE:
         return ExpertChoice(None, None, _ideal(f"{pair}: no kernel of their kind was measured; they are ideal"))
-    note = f"{pair} were not measured: time of {found.name}'s kernels, +-{100 * FAR:.0f} %"
+    note = f"{pair} were not measured: time of {found.name}'s kernels, {about(FAR)}"
     return ExpertChoice(found, found.rates, Provenance("transferred", FAR, note))

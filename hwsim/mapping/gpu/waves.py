@@ -17,7 +17,7 @@ from hwsim.errors import InputError
 from hwsim.formats.layout import Layout
 from hwsim.mapping.gpu.attention import attention_macs, decode_attention, prefill_attention
 from hwsim.mapping.gpu.experts import expert_gemms, expert_kernel
-from hwsim.mapping.gpu.formats import FAR, bits, experts_for, family_for, own_quantising, state
+from hwsim.mapping.gpu.formats import FAR, about, bits, experts_for, family_for, own_quantising, state
 from hwsim.mapping.gpu.gemm import gemm, grouped
 from hwsim.mapping.gpu.kernels import (
     Kernel,
@@ -183,7 +183,7 @@ def _rated(
     if own := pick(cores.kernel_rates):
         return Rated(own, state(cores, "", uses))
     if lent := pick(cores.lent):
-        note = f"{what}: kernels of {cores.lender}, +-{100 * FAR:.0f} %"
+        note = f"{what}: kernels of {cores.lender}, {about(FAR)}"
         return Rated(lent, Provenance("transferred", FAR, note))
     return Rated(None, Provenance("ideal", note=f"{what}: no kernel was measured; its time is ideal"))
 
@@ -198,7 +198,7 @@ def _attention(chip: Chip, op: Op, core: AttentionCore, opd: Operands) -> Kernel
         work = op.macs / attention_macs(chip.cores, bits(cache) / 8)
         found = Kernel(chip.launch, (Wave(1, moved / chip.cores.peaks.stream, work, 0.0, 0.0),), moved)
     elif bits(cache) < LEAST_CACHE_BITS:
-        note = f"KV cache {cache.name}: no such kernel was measured; fp8's at its bytes, +-{100 * FAR:.0f} %"
+        note = f"KV cache {cache.name}: no such kernel was measured; fp8's at its bytes, {about(FAR)}"
         known = Provenance("transferred", FAR, note)
     if core.mixed and not core.chunk and chip.arch.serving:
         found = found.slowed(chip.arch.serving.mixed_attention)

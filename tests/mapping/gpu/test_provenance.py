@@ -35,9 +35,14 @@ def test_machines_say_how_their_times_are_known():
     assert own.provenance["measured"] == 1 and not own.notes
     other = gemm("h200-sxm-trtllm", 64, 4096, 4096, engine="walk")
     assert other.provenance["transferred"] == 1
-    assert any("measured on h100-sxm, by the data sheets, +-6 %" in note for note in other.notes)
+    assert any(
+        "measured on h100-sxm, by the data sheets, +-6 % (an estimate in the machine's file)" in note
+        for note in other.notes
+    )
     moved = gemm(load_arch("h100-sxm", [("dram.bandwidth", "4 TB/s")]), 64, 4096, 4096, engine="walk")
-    assert moved.provenance["transferred"] == 1 and any("another dram, +-6 %" in note for note in moved.notes)
+    assert moved.provenance["transferred"] == 1 and any(
+        "another dram, +-6 % (an estimate for all machines)" in note for note in moved.notes
+    )
     linked = load_arch("h100-sxm", [("link.bandwidth", "900 GB/s")])  # no GEMM uses it
     assert gemm(linked, 64, 4096, 4096, engine="walk").provenance["measured"] == 1
     assert gemm("m0", 64, 4096, 4096, "int8").provenance == {"measured": 0, "transferred": 0, "ideal": 1}
