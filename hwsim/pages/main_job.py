@@ -15,7 +15,7 @@ from hwsim.jobs.run import checked_job
 from hwsim.jobs.tile import TileJob
 from hwsim.report.text import causes_text
 from hwsim.result import Result, weakest
-from hwsim.study.figures import canvas
+from hwsim.study.panels import canvas
 
 MODEL = "nemotron3-nano-30b-a3b"
 SYSTEMS = (

@@ -23,7 +23,7 @@ from hwsim.files.tables import markdown
 from hwsim.files.whole import write_whole
 from hwsim.study.design import Design
 from hwsim.study.grid import read_grid
-from hwsim.study.load import Axis
+from hwsim.study.points import Axis
 from hwsim.study.sampling import latin_hypercube
 from hwsim.study.surface import CHECKS, stated
 

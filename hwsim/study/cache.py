@@ -6,9 +6,9 @@ from fractions import Fraction
 from typing import Any
 
 from hwsim.files.tables import markdown, markdown_text
-from hwsim.study.figures import canvas, plain_log, scale_x, style
 from hwsim.study.grid import Grid
 from hwsim.study.metrics import Line
+from hwsim.study.panels import canvas, plain_log, scale_x, style
 
 Held = dict[int, list[tuple[int, int, int]]]
 

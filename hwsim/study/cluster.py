@@ -15,7 +15,7 @@ from typing import Any
 
 from hwsim.errors import InputError, MissingExtra
 from hwsim.result import SCHEMA
-from hwsim.study.load import code_digest
+from hwsim.study.digest import code_digest
 
 
 def identity() -> dict[str, str]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hwsim.errors import InputError, nearest
 from hwsim.study.grid import number
-from hwsim.study.load import Axis
+from hwsim.study.points import Axis
 from hwsim.study.sampling import basis, greedy, named_axis, ordered_axis, randomised_greedy
 from hwsim.study.surface import Surface, logarithms, place
 

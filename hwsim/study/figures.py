@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from math import ceil, log10, prod
+from collections.abc import Callable
+from math import log10
 from typing import Any
 
-from hwsim.files.figure import COLOURS, op_style, pyplot
-from hwsim.result import weakest
-from hwsim.study.grid import Axis, Grid, Panel, ends, plain
+from hwsim.files.figure import op_style
+from hwsim.study.grid import Grid, Panel, ends, plain
 from hwsim.study.metrics import Line, fits, per_token, step_unit
+from hwsim.study.panels import (
+    bottom_of,
+    canvas,
+    left_of,
+    legend,
+    panels_of,
+    plain_log,
+    scale_x,
+    series_labels,
+    series_title,
+    style,
+)
 from hwsim.study.roofs import cap, machine_roof
 
-MARKERS = "osD^vPX*<>hd"
-DASHES = ("-", "--", "-.", ":")
 SMALL_PART = 0.02
-
-
-def canvas() -> Any:
-    """pyplot with the settings of these figures. raises: MissingExtra."""
-    settings: dict[str, Any] = {
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "grid.color": "#DDDDDD",
-        "grid.linewidth": 0.6,
-        "hatch.linewidth": 0.4,
-    }
-    return pyplot(**settings)
-
-
-def style(i: int) -> dict[str, Any]:
-    """Colour, marker and dash of series i."""
-    return {
-        "color": COLOURS[i % len(COLOURS)],
-        "marker": MARKERS[i % len(MARKERS)],
-        "linestyle": DASHES[i // len(COLOURS) % len(DASHES)],
-    }
 
 
 def speed_of(grid: Grid) -> tuple[str, Callable[[Line], float]]:
@@ -45,94 +31,6 @@ def speed_of(grid: Grid) -> tuple[str, Callable[[Line], float]]:
     if all(line["tokens_per_second"] for line in grid.lines.values()):
         return f"{step_unit(grid.lines.values())}s/s", lambda line: line["tokens_per_second"]
     return "steps/s", lambda line: 1 / line["seconds"]
-
-
-def series_labels(grid: Grid) -> dict[int, str]:
-    """Label of each series that has points, with the weakest provenance of its times where the series differ in it."""
-    lines: dict[int, list[Line]] = {}
-    at = grid.axes.index(grid.series) if grid.series else None
-    for choice, line in grid.lines.items():
-        lines.setdefault(choice[at] if at is not None else 0, []).append(line)
-    marks = {s: weakest(*(line["provenance"] for line in some)) for s, some in lines.items()}
-    many = len(set(marks.values())) > 1
-    names = {s: grid.series.labels[s] if grid.series else "" for s in sorted(lines)}
-    return {s: f"{name} ({marks[s]})" if many else name for s, name in names.items()}
-
-
-def series_title(grid: Grid) -> str | None:
-    """The heading of the legend: the name of the series, and how their times are known if all alike."""
-    marks = {weakest(line["provenance"]) for line in grid.lines.values()}
-    alike = f" (kernels: {marks.copy().pop()})" if len(marks) == 1 and "-" not in marks else ""
-    return plain(grid.series.name) + alike if grid.series else None
-
-
-def _panels(plt: Any, grid: Grid, n: int, height: float = 3.4, **share: Any) -> tuple[Any, list[Any]]:
-    """A figure with `n` panels in one or two rows, and its title; unused places stay empty."""
-    rows = 1 if n <= 3 else 2
-    across = ceil(n / rows)
-    size = {1: 8.4, 2: 10.4}.get(across, 12.6), 0.7 + height * rows
-    options = {"sharex": True, "sharey": True} | share
-    figure, axes = plt.subplots(rows, across, figsize=size, squeeze=False, layout="constrained", **options)
-    for ax in axes.flat[n:]:
-        ax.set_visible(False)
-    figure.suptitle(grid.heading(), fontsize=10, x=0.012, ha="left")
-    for ax in axes.flat[:n]:
-        ax.xaxis.set_tick_params(labelbottom=True)
-    return figure, list(axes.flat[:n])
-
-
-def _legend(figure: Any, handles: Iterable[Any], labels: Iterable[str], title: str | None = None) -> None:
-    handles, labels = list(handles), list(labels)
-    if any(labels):
-        figure.legend(handles, labels, title=title, loc="outside right upper", frameon=False, fontsize=8)
-
-
-def scale_x(ax: Any, grid: Grid) -> None:
-    """Make the x axis logarithmic where its values span much, with values of the study as ticks, few enough to read."""
-    from matplotlib.ticker import NullLocator
-
-    numbers = sorted(grid.along_x()[1])
-    if numbers[0] > 0 and numbers[-1] / numbers[0] >= 8:
-        ax.set_xscale("log", base=2)
-        ax.xaxis.set_minor_locator(NullLocator())
-        width = ax.figure.get_size_inches()[0] / max(1, ax.get_subplotspec().get_gridspec().ncols)
-        shown = [n for n in numbers if n in apart(numbers, most=max(3, int(width * 1.4)))]
-        ax.set_xticks(shown, [tick(n) for n in shown])
-
-
-def plain_log(axis: Any) -> None:
-    """Label a logarithmic axis with plain numbers: 1, 2, 5 of each decade if there are few decades, else 1."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,), numticks=20))
-    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,g}"))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def apart(numbers: list[float], least: float = 1.3, most: int = 7) -> list[float]:
-    """At most `most` of the numbers, from the smallest, as evenly spread by powers as they allow."""
-    least = max(least, (numbers[-1] / numbers[0]) ** (0.8 / most))
-    while True:
-        kept = [numbers[0]]
-        for n in numbers[1:]:
-            if n >= least * kept[-1]:
-                kept.append(n)
-        if len(kept) <= most:
-            return kept
-        least *= 1.3
-
-
-def tick(n: float) -> str:
-    """`1.5 T`, `8 Ki`: powers of two from 1,024 have binary prefixes, other numbers decimal ones."""
-    if n >= 1024 and n == int(n) and int(n) & (int(n) - 1) == 0:
-        power = (int(n).bit_length() - 1) // 10
-        return f"{int(n) >> 10 * power} {['', 'Ki', 'Mi', 'Gi', 'Ti'][power]}"
-    for prefix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e4)):
-        if n >= size:
-            scale = 1e3 if prefix == "k" else size
-            return f"{n / scale:g} {prefix}"
-    return f"{n:g}"
 
 
 def lines_figure(grid: Grid, relative: bool = False) -> Any:
@@ -144,7 +42,7 @@ def lines_figure(grid: Grid, relative: bool = False) -> Any:
     axis, numbers = grid.along_x()
     name, speed = speed_of(grid)
     panels, labels = grid.panels(), series_labels(grid)
-    figure, axes = _panels(plt, grid, len(panels))
+    figure, axes = panels_of(plt, grid, len(panels))
     handles: dict[int, Any] = {}
     misfit = None
     for ax, panel in zip(axes, panels, strict=True):
@@ -166,9 +64,9 @@ def lines_figure(grid: Grid, relative: bool = False) -> Any:
         if not relative:
             ax.set_yscale("log")
         ax.set_title(grid.title(panel), fontsize=9)
-    for ax in _bottom(axes):
+    for ax in bottom_of(axes):
         ax.set_xlabel(axis.name)
-    for ax in _left(axes):
+    for ax in left_of(axes):
         first = grid.series.labels[0] if grid.series else ""
         ax.set_ylabel(f"{name}, as a multiple of {first}" if relative else name)
         if relative:
@@ -178,18 +76,8 @@ def lines_figure(grid: Grid, relative: bool = False) -> Any:
     shown, words = [handles[s] for s in labels], list(labels.values())
     if misfit is not None:
         shown, words = [*shown, misfit], [*words, "does not fit in memory"]
-    _legend(figure, shown, words, series_title(grid))
+    legend(figure, shown, words, series_title(grid))
     return figure
-
-
-def _left(axes: list[Any]) -> list[Any]:
-    return [ax for ax in axes if ax.get_subplotspec().is_first_col()]
-
-
-def _bottom(axes: list[Any]) -> list[Any]:
-    """The lowest panel of each column."""
-    lowest = {ax.get_subplotspec().colspan.start: ax for ax in axes}
-    return list(lowest.values())
 
 
 def by_op_figure(grid: Grid) -> Any:
@@ -235,7 +123,7 @@ def by_op_figure(grid: Grid) -> Any:
         ax.set_xlabel("time, % of the slowest")
     axes[0][0].set_yticks(range(len(bars)), [labels[s] for s in bars])
     handles, words = axes[0][0].get_legend_handles_labels()
-    _legend(figure, handles, words)
+    legend(figure, handles, words)
     return figure
 
 
@@ -266,7 +154,7 @@ def roofline_figure(grid: Grid) -> Any:
         (p, [(s, line) for s, _, line in grid.at(p) if line["dram_bytes"] and line["macs"]]) for p in grid.panels()
     ]
     drawn = [(panel, some) for panel, some in drawn if some]
-    figure, axes = _panels(plt, grid, len(drawn))
+    figure, axes = panels_of(plt, grid, len(drawn))
     every = [line for _, some in drawn for _, line in some]
     xs = [line["macs"] / line["dram_bytes"] for line in every]
     roofs = [machine_roof(line) for line in every]
@@ -292,16 +180,16 @@ def roofline_figure(grid: Grid) -> Any:
         ax.set_title(grid.title(panel), fontsize=9)
         plain_log(ax.xaxis)
         plain_log(ax.yaxis)
-    for ax in _bottom(axes):
+    for ax in bottom_of(axes):
         ax.set_xlabel("MACs per DRAM byte")
-    for ax in _left(axes):
+    for ax in left_of(axes):
         ax.set_ylabel("TMAC/s, whole step")
     shown = [handles[s] for s in labels if s in handles]
     words = [labels[s] for s in labels if s in handles]
     if bar is not None:
         servers = dict.fromkeys(line["limited_by"] for line in every if cap(line))
         shown, words = [*shown, bar], [*words, f"roof of {', '.join(servers)}"]
-    _legend(figure, shown, words, series_title(grid))
+    legend(figure, shown, words, series_title(grid))
     return figure
 
 
@@ -375,7 +263,7 @@ def pareto_figure(grid: Grid) -> Any:
     """Tokens/s per sequence against cost per token; the points of each panel's own Pareto front are joined."""
     plt = canvas()
     panels, labels, name = traded(grid), series_labels(grid), cost_of(grid)[0]
-    figure, axes = _panels(plt, grid, len(panels), height=3.7)
+    figure, axes = panels_of(plt, grid, len(panels), height=3.7)
     handles: dict[int, Any] = {}
     edge = None
     for ax, panel in zip(axes, panels, strict=True):
@@ -396,23 +284,11 @@ def pareto_figure(grid: Grid) -> Any:
     for ax in axes:
         plain_log(ax.xaxis)
         plain_log(ax.yaxis)
-    for ax in _bottom(axes):
+    for ax in bottom_of(axes):
         ax.set_xlabel(name)
-    for ax in _left(axes):
+    for ax in left_of(axes):
         ax.set_ylabel(f"{step_unit(grid.lines.values())}s/s per sequence")
     shown = [s for s in labels if s in handles]
-    _legend(figure, [*[handles[s] for s in shown], edge], [*[labels[s] for s in shown], "Pareto front"],
+    legend(figure, [*[handles[s] for s in shown], edge], [*[labels[s] for s in shown], "Pareto front"],
             series_title(grid))  # fmt: skip
     return figure
-
-
-def left_out(grid: Grid, panels: list[Panel], axis: Axis | None = None) -> str:
-    """What a figure does not draw: some of the panels, some values of `axis`, predicted points; "" if it draws all."""
-    total, said = 1 if grid.searched else prod(len(a.values) for a in grid.others), []
-    if len(panels) < total:
-        said.append(f"{len(panels)} of {total} choices of {', '.join(plain(a.name) for a in grid.others)}")
-    if axis and len(ends(len(axis.values))) < len(axis.values):
-        said.append(f"{len(ends(len(axis.values)))} of {len(axis.values)} values of {plain(axis.name)}")
-    if grid.predicted:
-        said.append(f"{len(grid.lines):,} simulated points, none of the {len(grid.predicted):,} predicted ones")
-    return f" Drawn: {'; '.join(said)}; the tables have every point." if said else ""

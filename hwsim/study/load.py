@@ -7,15 +7,10 @@ becomes a point with an error; the other points run.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
-import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from hwsim import __version__
 from hwsim.arch import Arch, arch_config, arch_names
@@ -28,6 +23,8 @@ from hwsim.files.yaml import Document, Loc, Placed, kind, raise_problems, read, 
 from hwsim.jobs.options import RunOptions
 from hwsim.jobs.serving.options import ServeOptions
 from hwsim.jobs.training.options import TrainOptions
+from hwsim.study.digest import code_digest, digest_of
+from hwsim.study.points import Axis, Choice, Point, Study
 from hwsim.study.schema import OF_A_STEP, OTHERS, SERVING, TRAINING, RunFile, StudyFile
 from hwsim.workload import load_model, workload_names
 from hwsim.workload.language.share import KINDS
@@ -40,100 +37,6 @@ _CACHED = 500  # machines, models and options of earlier points that are kept
 
 #: First parts of paths that users often write without the prefix `machine.`, `model.` or `run.`.
 _PARTS = {"machine": TileMachineFile.model_fields, "model": MODEL_PARTS, "run": RunFile.model_fields}
-
-Choice = tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """One line of the grid: a dotted path (`machine.dram.bandwidth`, `run.batch`, `model`) and its values."""
-
-    path: str
-    values: tuple[Any, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One combination. settings: value by axis; key: hash of everything that its result depends on.
-
-    arch, model, options: arguments of `run_job`; None if the settings contradict one another, as `error` then says.
-    """
-
-    settings: dict[str, Any]
-    key: str
-    arch: Arch | None = None
-    model: Workload | None = None
-    options: RunOptions | TrainOptions | ServeOptions | None = None
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class Study:
-    """A study file. source: the name of a shipped study, or the path of the file. It can be sent to other processes."""
-
-    name: str
-    description: str
-    source: str
-    axes: tuple[Axis, ...]
-    reader: Reader
-
-    @cached_property
-    def digest(self) -> str:
-        """Hash of the file's content: equal for equal studies, in every process."""
-        return _hash(self.source, self.reader.document.data)
-
-    @cached_property
-    def points(self) -> Points:
-        """The points in grid order, the last axis fastest; each is resolved when it is asked for."""
-        return Points(self)
-
-    def settings(self, node: int) -> dict[str, Any]:
-        """Value by axis, of the point at that place in grid order."""
-        return self.reader.settings(self.points.choice(node))
-
-    def node(self, settings: dict[str, Any]) -> int | None:
-        """The place in grid order of the point with these settings; None if the grid has no such point."""
-        if len(settings) != len(self.axes):
-            return None
-        node = 0
-        for axis, places in zip(self.axes, self._places, strict=True):
-            place = places.get(json.dumps(settings.get(axis.path)))
-            if place is None:
-                return None
-            node = node * len(axis.values) + place
-        return node
-
-    @cached_property
-    def _places(self) -> list[dict[str, int]]:
-        return [{json.dumps(value): i for i, value in enumerate(axis.values)} for axis in self.axes]
-
-
-class Points(Sequence[Point]):
-    """The points of a study, resolved one by one."""
-
-    def __init__(self, study: Study):
-        self.study, self.shape = study, [len(axis.values) for axis in study.axes]
-
-    def __len__(self) -> int:
-        return math.prod(self.shape)
-
-    @overload
-    def __getitem__(self, node: int) -> Point: ...
-    @overload
-    def __getitem__(self, node: slice) -> list[Point]: ...
-    def __getitem__(self, node: int | slice) -> Point | list[Point]:
-        if isinstance(node, slice):
-            return [self[i] for i in range(len(self))[node]]
-        return self.study.reader.point(self.choice(node))
-
-    def choice(self, node: int) -> Choice:
-        """The place on each axis of the point at that place in grid order. raises: IndexError."""
-        rest = range(len(self))[node]
-        choice: list[int] = []
-        for size in reversed(self.shape):
-            rest, place = divmod(rest, size)
-            choice.append(place)
-        return tuple(reversed(choice))
 
 
 def study_folder() -> Path:
@@ -158,31 +61,6 @@ def load_study(name_or_path: str | Path) -> Study:
         hint = nearest(text[:60], study_names())
         raise InputError(f"unknown study {short(text)}{hint} (a path to a YAML file also works)")
     return Reader(read(name_or_path), text).study()
-
-
-#: Code that no result depends on: when it changes, the finished points of a study remain valid.
-NOT_DIGESTED = (
-    "cli",
-    "files/figure.py",
-    "files/html.py",
-    "files/tables.py",
-    "jobs/trace.py",
-    "measured",
-    "pages",
-    "report",
-    "study",
-)
-
-
-@cache
-def code_digest() -> str:
-    """Hash of the package's code, so that results of an earlier simulator are not taken for those of this one."""
-    package, digest = Path(__file__).resolve().parents[1], hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        name = path.relative_to(package)
-        if not any(name.is_relative_to(left_out) for left_out in NOT_DIGESTED):
-            digest.update(name.as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 class Reader:
@@ -289,10 +167,10 @@ class Reader:
         settings = self.settings(choice)
         parts, problems = self._resolved(choice)
         if problems:
-            key = _hash(settings, self.asked, __version__, code_digest())
+            key = digest_of(settings, self.asked, __version__, code_digest())
             return Point(settings, key, error="\n".join(problems))
         (arch, arch_key), (model, model_key), (options, run_key) = parts
-        key = _hash(arch_key, model_key, run_key, __version__, code_digest())
+        key = digest_of(arch_key, model_key, run_key, __version__, code_digest())
         return Point(settings, key, arch, model, options)
 
     def settings(self, choice: Choice) -> dict[str, Any]:
@@ -349,12 +227,12 @@ class Reader:
         if source not in self.files:
             self.files[source] = arch_document(Path(source) if source not in self.machines else source)
         arch = arch_of(self.files[source], self._placed(mine, "machine."))
-        return arch, _hash(arch_config(arch))
+        return arch, digest_of(arch_config(arch))
 
     def _model(self, mine: list[tuple[str, int]]) -> tuple[Workload, str]:
         source = self._source("model", mine, workload_names())
         model = load_model(Path(source) if source not in workload_names() else source, self._placed(mine, "model."))
-        return model, _hash(model.config())
+        return model, digest_of(model.config())
 
     def _run(self, mine: list[tuple[str, int]]) -> tuple[RunOptions | TrainOptions | ServeOptions, str]:
         document = self.document
@@ -373,7 +251,7 @@ class Reader:
             options = TrainOptions.of(**given)
         else:
             options = RunOptions.of(**run.model_dump(exclude={*TRAINING, *SERVING}))
-        return options, _hash(options.config())
+        return options, digest_of(options.config())
 
     def _refuse_other_phase(self, document: Document, run: RunFile) -> None:
         """raises: InputError for options that are set and mean nothing in this phase."""
@@ -416,7 +294,3 @@ class Reader:
 
 def _same(a: Any, b: Any) -> bool:
     return type(a) is type(b) and a == b
-
-
-def _hash(*parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]

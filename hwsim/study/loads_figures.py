@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from hwsim.jobs.serving.figures import Slo
-from hwsim.study.figures import canvas, plain_log, style
 from hwsim.study.grid import Grid
 from hwsim.study.loads import MOST_CURVES, by_users, curves, meets, pareto, pressure, speeds
 from hwsim.study.metrics import Line
+from hwsim.study.panels import canvas, plain_log, style
 
 
 def drawn(grid: Grid) -> dict[str, list[Line]]:

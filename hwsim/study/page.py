@@ -18,6 +18,7 @@ from hwsim.study.loads import under_load
 from hwsim.study.loads_page import Add, add_parts
 from hwsim.study.metrics import METRICS, Line, fits
 from hwsim.study.notes import notes_list
+from hwsim.study.panels import canvas, left_out
 from hwsim.study.roofs import machine_roof
 
 ENOUGH = 0.99
@@ -39,7 +40,7 @@ def write_page(folder: Path, out: Path | None = None) -> list[Path]:
     raises: InputError if `folder` has no results or `out` cannot be written; MissingExtra without matplotlib.
     """
     grid, out = read_grid(folder), out or folder
-    matplotlib = draw.canvas().matplotlib.__version__
+    matplotlib = canvas().matplotlib.__version__
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -77,7 +78,7 @@ def write_page(folder: Path, out: Path | None = None) -> list[Path]:
 def _add_steps(grid: Grid, folder: Path, parts: list[str], figure: Add) -> None:
     """The figures and tables of a study of steps, in order."""
     speed = draw.speed_of(grid)[0].replace("/s", " per second").capitalize()
-    less = draw.left_out(grid, grid.panels())
+    less = left_out(grid, grid.panels())
     if grid.x and not grid.searched:
         figure("tokens", f"{speed} by {plain(grid.x.name)}.{less}", draw.lines_figure(grid))
         if grid.series and grid.series.path.startswith("run.") and not grid.series.numbers:
@@ -92,7 +93,7 @@ def _add_steps(grid: Grid, folder: Path, parts: list[str], figure: Add) -> None:
         parts.append(crossing_table(grid, held))
     if not grid.searched:
         caption = "Time of a step by op kind; kinds below 2 % in every bar are summed as other."
-        figure("by_op", caption + draw.left_out(grid, grid.panels(4), grid.x), draw.by_op_figure(grid))
+        figure("by_op", caption + left_out(grid, grid.panels(4), grid.x), draw.by_op_figure(grid))
     if any(line["dram_bytes"] and line["macs"] for line in grid.lines.values()):
         caption = "Roofline: lines are the machine's peak rates; each mark is one whole simulated step."
         figure("roofline", caption + less, draw.roofline_figure(grid))

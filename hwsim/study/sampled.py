@@ -24,7 +24,7 @@ from hwsim.errors import InputError, MissingExtra
 from hwsim.files.whole import write_whole
 from hwsim.study.design import Design
 from hwsim.study.grid import PREDICTED
-from hwsim.study.load import Study
+from hwsim.study.points import Study
 from hwsim.study.surface import CHECKS, Stated, stated
 from hwsim.study.work import Session
 

@@ -22,8 +22,9 @@ from hwsim import __version__
 from hwsim.errors import InputError, MissingExtra, nearest
 from hwsim.files.whole import write_whole
 from hwsim.result import SCHEMA
+from hwsim.study.digest import code_digest
 from hwsim.study.executors import EXECUTORS
-from hwsim.study.load import Study, code_digest
+from hwsim.study.points import Study
 from hwsim.study.record import Record
 from hwsim.study.space import Range, Space
 from hwsim.study.work import GRID, POINTS, simulate_points

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwsim.errors import InputError
-from hwsim.study.load import Study
+from hwsim.study.points import Study
 from hwsim.study.record import Record, lines_of
 from hwsim.study.work import GRID, POINTS, write_grid
 

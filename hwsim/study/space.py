@@ -20,7 +20,8 @@ from typing import Any
 
 from hwsim.errors import InputError, collect
 from hwsim.files.yaml import Document, read
-from hwsim.study.load import Reader, Study, study_folder, study_names
+from hwsim.study.load import Reader, study_folder, study_names
+from hwsim.study.points import Study
 
 _NUMBER = r"[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:[eE][-+]?\d+)?"
 _RANGE = re.compile(rf"\s*({_NUMBER})\s*(\S.*?)?\s*\.\.\s*({_NUMBER})\s*([^,]*?)\s*(,\s*log)?\s*")

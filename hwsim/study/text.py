@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hwsim.files.tables import table
-from hwsim.study.load import Study
+from hwsim.study.points import Study
 from hwsim.study.work import Summary
 
 if TYPE_CHECKING:  # numpy is loaded for a sampled study alone

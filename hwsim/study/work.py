@@ -28,8 +28,8 @@ from hwsim.jobs.training.job import TrainJob
 from hwsim.jobs.training.options import TrainOptions
 from hwsim.result import SCHEMA
 from hwsim.study.executors import EXECUTORS, fewer_collections
-from hwsim.study.load import Point, Study
 from hwsim.study.metrics import fits
+from hwsim.study.points import Point, Study
 from hwsim.study.record import Record
 from hwsim.workload.op import Workload
 

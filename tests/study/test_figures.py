@@ -13,6 +13,7 @@ from hwsim.study.cache import cache_figure, cache_rows
 from hwsim.study.grid import Axis, Grid, read_grid
 from hwsim.study.metrics import METRICS
 from hwsim.study.page import write_page
+from hwsim.study.panels import left_out, series_labels, series_title
 from hwsim.study.roofs import cap, machine_roof
 from hwsim.workload.op import KINDS
 from tests.study.test_study_report import small
@@ -168,7 +169,7 @@ class TestRules:
         assert len(made(line, GRIDS["rates"]).panels()) == 3
         kept = made(line, GRIDS["formats"])
         assert [p["machine.dram.bandwidth"] for p in kept.panels()] == [0, 5, 9]
-        assert "3 of 10 choices of memory bandwidth" in draw.left_out(kept, kept.panels())
+        assert "3 of 10 choices of memory bandwidth" in left_out(kept, kept.panels())
         five = made(line, GRIDS["five"])  # five models, and the middle context
         assert [(p["model"], p["run.context"]) for p in five.panels()] == [(i, 1) for i in range(5)]
 
@@ -247,13 +248,13 @@ class TestRoofs:
 class TestProvenance:
     def test_series_carry_it_where_they_differ(self, line):
         grid = made(line, {"run.weights": ["fp8", "nvfp4"], "run.batch": [1, 2]})
-        assert list(draw.series_labels(grid).values()) == ["fp8", "nvfp4"]
-        assert draw.series_title(grid) == "weights (kernels: ideal)"
+        assert list(series_labels(grid).values()) == ["fp8", "nvfp4"]
+        assert series_title(grid) == "weights (kernels: ideal)"
         for choice, one in grid.lines.items():
             if choice[0] == 0:
                 grid.lines[choice] = one | {"provenance": {"measured": 1.0}}
-        assert list(draw.series_labels(grid).values()) == ["fp8 (measured)", "nvfp4 (ideal)"]
-        assert draw.series_title(grid) == "weights"
+        assert list(series_labels(grid).values()) == ["fp8 (measured)", "nvfp4 (ideal)"]
+        assert series_title(grid) == "weights"
 
 
 def test_metrics_by_arithmetic(line):

@@ -12,10 +12,11 @@ import yaml
 from hwsim.errors import InputError
 from hwsim.study import load_study, run_study
 from hwsim.study.cache import cache_rows, crossing
-from hwsim.study.figures import front, tick
+from hwsim.study.figures import front
 from hwsim.study.grid import Axis, ends, number, read_grid
 from hwsim.study.load import study_folder
 from hwsim.study.page import enough, write_page
+from hwsim.study.panels import tick
 
 ROOT = Path(__file__).parents[2]
 

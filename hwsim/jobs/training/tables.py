@@ -16,7 +16,7 @@ from math import expm1, floor, log1p
 from hwsim.formats.names import layout
 from hwsim.jobs.training.work import BACKWARD, OPTIMISER, Work
 from hwsim.mapping.popular import shares
-from hwsim.workload.graph.irregular import compares
+from hwsim.workload.graph.ordering import compares
 from hwsim.workload.op import Irregular, Op, Sorting
 from hwsim.workload.training.block import Bag
 

@@ -10,17 +10,7 @@ from hwsim.files.fields import FilePart
 from hwsim.workload.graph.convolution import ConvFile, PoolFile
 from hwsim.workload.graph.dense import AttentionFile, CrossFile, InteractFile, LinearFile, MatmulFile
 from hwsim.workload.graph.elementwise import ActivationFile, ElementwiseFile, NormFile, ReduceFile, SoftmaxFile
-from hwsim.workload.graph.irregular import (
-    EmbeddingBagFile,
-    EmbeddingFile,
-    FarthestFile,
-    GatherFile,
-    KnnFile,
-    ScatterFile,
-    SegmentFile,
-    SortFile,
-    TopKFile,
-)
+from hwsim.workload.graph.irregular import EmbeddingBagFile, EmbeddingFile, GatherFile, ScatterFile, SegmentFile
 from hwsim.workload.graph.layout import (
     ConcatFile,
     ExpandFile,
@@ -31,6 +21,7 @@ from hwsim.workload.graph.layout import (
     TransposeFile,
 )
 from hwsim.workload.graph.node import NAME, EntryFile
+from hwsim.workload.graph.ordering import FarthestFile, KnnFile, SortFile, TopKFile
 from hwsim.workload.graph.recurrent import GruFile, LstmFile
 from hwsim.workload.graph.sites import AssignFile, DistributeFile
 

@@ -14,8 +14,9 @@ from pydantic import Field
 
 from hwsim.workload import vector as passes
 from hwsim.workload.graph.edges import Drawn, checked
-from hwsim.workload.graph.irregular import Count, compares
+from hwsim.workload.graph.irregular import Count
 from hwsim.workload.graph.node import Node, OpFile, Weight, made
+from hwsim.workload.graph.ordering import compares
 from hwsim.workload.graph.tensor import Given, Misfit, indices, ranked, shown, values
 from hwsim.workload.op import Gemm, Irregular, Op, Sorting
 

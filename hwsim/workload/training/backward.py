@@ -16,9 +16,10 @@ from hwsim.workload.graph.convolution import Conv, Pool
 from hwsim.workload.graph.dense import Attention, Interact, Matmul
 from hwsim.workload.graph.dense import Linear as LinearNode
 from hwsim.workload.graph.elementwise import Activate, Elementwise, Norm, Reduce, Softmax
-from hwsim.workload.graph.irregular import Farthest, Gather, Knn, Scatter, Sort, Table, TopK
+from hwsim.workload.graph.irregular import Gather, Scatter, Table
 from hwsim.workload.graph.layout import Copy
 from hwsim.workload.graph.node import Node
+from hwsim.workload.graph.ordering import Farthest, Knn, Sort, TopK
 from hwsim.workload.graph.recurrent import GATES, Recurrent
 from hwsim.workload.graph.sites import Assign, Distribute
 from hwsim.workload.op import Gemm, Irregular, Op
