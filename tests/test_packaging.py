@@ -99,6 +99,15 @@ def test_installed_command_runs_and_agrees_with_the_checkout(installed, tmp_path
     assert json.loads(there)["macs"] == 256 * 256
 
 
+def test_an_installed_package_takes_an_extra_by_its_name(installed, tmp_path):
+    """As `hwsim doctor` says it there: no package index has hwsim, and none is asked."""
+    said = outside(installed / "python", "-c", "from hwsim.extras import install; print(install('rtl'))", cwd=tmp_path)
+    assert said == "pip install 'hwsim[rtl]'\n"
+    pip = [sys.executable, "-m", "pip", "--python", installed / "python", "--disable-pip-version-check", "install"]
+    shown = outside(*pip, "--no-index", "--no-deps", *shlex.split(said)[2:], cwd=tmp_path)
+    assert "Requirement already satisfied: hwsim[rtl]" in shown
+
+
 def test_installed_command_simulates_a_model(installed, tmp_path):
     options = ["--model", "llama3-8b", "--context", "16", "--weights", "int8", "--engine", "walk", "--json"]
     result = json.loads(outside(installed / "hwsim", "run", "m0", *options, cwd=tmp_path))

@@ -17,6 +17,7 @@ from pathlib import Path
 import typer
 
 from hwsim.cli.options import Json, app
+from hwsim.extras import install
 
 #: Packages that every command needs.
 CORE = ("numpy", "simpy", "pyyaml", "pydantic", "typer", "rich", "numba")
@@ -126,10 +127,10 @@ def doctor(as_json: Json = False) -> None:
         return
     lines = [f"hwsim {hwsim.__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"]
     lines += [f"  in {place}", "", "needed"]
-    lines += [f"  {each.name:<10} {each.version or 'MISSING: pip install hwsim'}" for each in core]
+    lines += [f"  {each.name:<10} {each.version or f'MISSING: {install()}'}" for each in core]
     lines += ["", "extras"]
     for each in optional:
-        state = each.version or f"absent: pip install 'hwsim[{each.name}]'"
+        state = each.version or f"absent: {install(each.name)}"
         lines.append(f"  {each.name:<10} {state}  ({each.purpose})")
     lines += ["", "not needed; the documentation uses them"]
     for each in beside:

@@ -26,6 +26,7 @@ from hwsim.cli.options import (
     read_options,
 )
 from hwsim.errors import InputError, collect
+from hwsim.extras import install
 
 if TYPE_CHECKING:
     from hwsim.jobs.options import Job
@@ -218,7 +219,7 @@ def calibrate(
         from hwsim.measured.calibrate import calibrate as fitted
         from hwsim.measured.calibrate import kernel_datasets
     except ModuleNotFoundError as error:
-        raise InputError(f"calibrate needs {error.name}: pip install 'hwsim[calibrate]'") from None
+        raise InputError(f"calibrate needs {error.name}: {install('calibrate')}") from None
     from hwsim.arch import load_tile_machine
     from hwsim.files.whole import write_whole
 
@@ -248,7 +249,7 @@ def validate(
         from hwsim.measured import serving as models
         from hwsim.measured.score import lines, score_named
     except ModuleNotFoundError as error:
-        raise InputError(f"validate needs {error.name}: pip install 'hwsim[calibrate,report]'") from None
+        raise InputError(f"validate needs {error.name}: {install('calibrate', 'report')}") from None
     if only not in (None, "serving"):
         print("\n".join(lines(score_named(only))))
         return

@@ -43,12 +43,13 @@ def test_an_absent_package_is_said_with_how_to_install_it(monkeypatch):
 
     monkeypatch.setattr(doctor.metadata, "version", without)
     monkeypatch.setattr(doctor.shutil, "which", lambda name, path=None: None)
+    monkeypatch.chdir(ROOT)
     done = CliRunner().invoke(app, ["doctor", "--json"])
     extras = {each["name"]: each for each in json.loads(done.stdout)["extras"]}
     assert extras["report"]["version"] == "" and extras["report"]["missing"] == ["matplotlib"]
     assert extras["rtl"]["missing"] == ["amaranth"]
     text = CliRunner().invoke(app, ["doctor"]).stdout
-    assert "absent: pip install 'hwsim[report]'" in text and "iverilog   not found" in text
+    assert "absent: pip install -e '.[report]'" in text and "iverilog   not found" in text
 
 
 def test_packages_that_the_documentation_uses_are_listed_without_being_needed(monkeypatch):
