@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hwsim.files.tables import bytes_text, seconds_text, table
-from hwsim.result import Result, Row, Term
+from hwsim.result import Result, Row, Term, limits_text
 
 if TYPE_CHECKING:
     from hwsim.arch import Arch
@@ -37,9 +37,14 @@ def result_text(result: Result, by: str | None = None, energy: bool = False) -> 
 
     say("cycles", f"{r.cycles:,}", f"{seconds_text(r.seconds)} at {clock / 1e9:.4g} GHz")
     busy = ", ".join(f"{s} {100 * u:.1f} %" for s, u in r.utilization.items())
-    say("bound", f"{r.bound_cycles:,}", f"{r.limited_by} (busy: {busy})")
-    say("roofline", f"{r.roofline_cycles:,}", "sum of each op's own lower bound")
+    busiest = max(r.utilization, key=lambda s: r.utilization[s], default=r.limited_by)
+    more = "" if busiest == r.limited_by else "; refresh, rereads and padding count as busy, and not in the bound"
+    say("bound", f"{r.bound_cycles:,}", f"{r.limited_by} (busy: {busy}{more})")
+    faster = "; ops overlap, so the run can be faster" if r.cycles < r.roofline_cycles else ""
+    say("roofline", f"{r.roofline_cycles:,}", f"sum of each op's own lower bound{faster}")
     say("over bound", f"{100 * r.over_bound:.2f} %", causes_text(r))
+    if len(r.limits) > 1:
+        say("op limits", f"{limits_text(r.limits)}: shares of the time, by the server that limits each op")
     if r.provenance:
         say("kernels", f"{provenance_text(r.provenance)}: shares of the time, by how it is known")
     if r.tokens_per_second:
@@ -132,10 +137,11 @@ def by_table(rows: Sequence[Row], by: str, result: Result) -> str:
     body = []
     for r in rows:
         share = f"{100 * r.cycles / result.cycles:.1f}"
-        body.append([r.name, str(r.ops), f"{r.cycles:,}", share, bytes_text(r.bytes), f"{r.macs:,}"])
+        limit = r.limited_by or "-"
+        body.append([r.name, str(r.ops), f"{r.cycles:,}", share, limit, bytes_text(r.bytes), f"{r.macs:,}"])
     total = [sum(getattr(r, k) for r in rows) for k in ("ops", "cycles", "bytes", "macs")]
-    body.append(["total", str(total[0]), f"{total[1]:,}", "100.0", bytes_text(total[2]), f"{total[3]:,}"])
-    return table([by, "ops", "cycles", "%", "bytes", "MACs"], body)
+    body.append(["total", str(total[0]), f"{total[1]:,}", "100.0", result.limited_by, bytes_text(total[2]), f"{total[3]:,}"])
+    return table([by, "ops", "cycles", "%", "limited by", "bytes", "MACs"], body)
 
 
 def arch_table(machines: Sequence[Arch]) -> str:
