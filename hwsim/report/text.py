@@ -76,20 +76,26 @@ def unit_of(r: Result) -> str:
 
 
 def cost_lines(r: Result, terms: bool = False) -> list[str]:
-    """Energy per token (or of the run) and area, one line each; with `terms`, each term and its source below."""
+    """Energy per token (or of the run) and area, one line each; with `terms`, each term and its source below.
+
+    An area without dot units says little about the machine, so the sum of the others is not printed.
+    """
     if r.cost is None:
         return [f"  {'energy':<11} not counted for an FPGA: no published switching energy per LUT"]
     tokens = r.tokens_per_second * r.seconds if r.tokens_per_second else None
     lines, unknown = [], []
     for key, parts, share, unit, what in (
         ("energy", r.cost.energy, tokens or 1, "J", f"per {unit_of(r)}" if tokens else "of the run"),
-        ("area", r.cost.area, 1, "mm2", "of as many units as the machine's rates need"),
+        ("area", r.cost.area, 1, "mm2", "of the machine: units for each of its rates"),
     ):
-        whole, rest = terms_text(parts, share, unit)
-        if whole == "-" and not terms:
+        whole, without = terms_text(parts, share, unit), lacking(parts)
+        dots = [term for term in parts if term.name.startswith("dot ")]
+        if key == "area" and any(term.value is None for term in dots):
+            whole, what = "-", f"no figure for {', '.join(without)}"
+        if whole == "-" and not terms and (key == "energy" or all(term.value is None for term in dots)):
             unknown.append(key)
             continue
-        lines.append(f"  {key:<11} {whole:<18} {what}{rest}" + ("" if terms else " (--energy)"))
+        lines.append(f"  {key:<11} {whole:<18} {what}" + ("" if terms else " (--energy)"))
         if terms:
             lines += [f"    {line}" for line in term_lines(parts, share)]
     if unknown:
@@ -97,13 +103,17 @@ def cost_lines(r: Result, terms: bool = False) -> list[str]:
     return lines
 
 
-def terms_text(terms: Sequence[Term], share: float, unit: str) -> tuple[str, str]:
-    """(the sum of the terms over `share`, a lower bound where some have no figure; what that sum lacks)."""
-    known = sum(t.value for t in terms if t.value is not None)
-    lacking = list(dict.fromkeys(t.name for t in terms if t.value is None))
-    if not lacking:
-        return f"{known / share:.4g} {unit}", ""
-    return f">= {known / share:.4g} {unit}" if known else "-", f"; without {', '.join(lacking)}: no figure"
+def lacking(terms: Sequence[Term]) -> list[str]:
+    """Names of the terms without a figure."""
+    return list(dict.fromkeys(t.name for t in terms if t.value is None))
+
+
+def terms_text(terms: Sequence[Term], share: float, unit: str) -> str:
+    """The sum of the terms over `share`, after what it lacks: `without dram, static: 0.017 J`; `-`: none is known."""
+    known, without = sum(t.value for t in terms if t.value is not None), lacking(terms)
+    if not known and without:
+        return "-"
+    return (f"without {', '.join(without)}: " if without else "") + f"{known / share:.4g} {unit}"
 
 
 def term_lines(terms: Sequence[Term], share: float) -> list[str]:
@@ -140,7 +150,8 @@ def by_table(rows: Sequence[Row], by: str, result: Result) -> str:
         limit = r.limited_by or "-"
         body.append([r.name, str(r.ops), f"{r.cycles:,}", share, limit, bytes_text(r.bytes), f"{r.macs:,}"])
     total = [sum(getattr(r, k) for r in rows) for k in ("ops", "cycles", "bytes", "macs")]
-    body.append(["total", str(total[0]), f"{total[1]:,}", "100.0", result.limited_by, bytes_text(total[2]), f"{total[3]:,}"])
+    ops, cycles, nbytes, macs = total
+    body.append(["total", str(ops), f"{cycles:,}", "100.0", result.limited_by, bytes_text(nbytes), f"{macs:,}"])
     return table([by, "ops", "cycles", "%", "limited by", "bytes", "MACs"], body)
 
 
