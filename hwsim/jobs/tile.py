@@ -72,7 +72,7 @@ class TileJob:
         self.bound = bound(zip(work, self.distinct.counts, strict=True))
         self.limiting = SERVERS.index(self.bound.limited_by)
         #: Of each different op, the server that needs longest at its peak rate; of equal ones the first.
-        self.limits = [max(SERVERS, key=lambda s, needs=needs: needs.get(s, 0)) for needs in work]
+        self.limits = [bound([(needs, 1)]).limited_by for needs in work]
 
     @classmethod
     def of(cls, arch: TileMachine, workload: Workload, options: RunOptions) -> TileJob:
@@ -300,7 +300,7 @@ class TileJob:
         parts = apportion({n: sums[n][1] for n in names}, self.pipeline.q, cycles)
         alone = {key(op): short(op.name, 40) for op in self.ops if sums[key(op)][0] == 1} if not order else {}
         label = {n: "outside layers" if n == -1 else f"{n} {alone.get(n, '')}".rstrip() for n in names}
-        most = {n: max(by, key=lambda s, by=by: by[s]) for n, by in limited.items()}
+        most = {n: max(by, key=by.__getitem__) for n, by in limited.items()}
         return tuple(Row(label[n], sums[n][0], parts[n], sums[n][2], sums[n][3], most[n]) for n in names)
 
     def _limited(self, outcome: Outcome) -> dict[str, float]:
