@@ -1,9 +1,10 @@
 """Energy and area of a run: its bytes and unit operations, times the published figures of a technology.
 
 energy = sum bytes x pJ/B + sum unit operations x NAND2-equivalents x activity x pJ per toggle + static power x seconds;
-area = units x NAND2-equivalents x um2 / utilisation + buffer bits x um2. Gates are those of `hwsim/data/units.json`,
-which `make fpga` measures on the units in `rtl`. A term without a source is None and says what is missing; then the
-total is None too.
+area = units x NAND2-equivalents x um2 / utilisation + buffer bits x um2, of the whole machine: as many units of each
+pair of formats as its rate needs, none shared between pairs, whatever the run uses. Gates are those of
+`hwsim/data/units.json`, which `make fpga` measures on the units in `rtl`. A term without a source is None and says what
+is missing; then the total is None too.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from hwsim.arch.technology import DramKind, Sourced, Technology, dram_names, tec
 from hwsim.result import Cost, Term
 
 PJ = 1e-12
+_DECODER = "seed_decoder_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ def _units() -> Mapping[str, Unit]:
 
 
 def cost(table: CostTable, arch: TileMachine, work: Work) -> Cost:
-    """Energy of the run and area of the units it uses at the machine's rates, term by term."""
+    """Energy of the run and area of the machine, term by term."""
     tech, kind = table.technology, table.dram
     no_kind = f"{arch.name}: no `kind` under `dram` in the machine file; known: {', '.join(dram_names())}"
     energy = [
@@ -82,30 +84,38 @@ def cost(table: CostTable, arch: TileMachine, work: Work) -> Cost:
         if tech
         else _unknown("buffers", arch),
     ]
-    area = [_buffers(arch, tech)]
-    for pair, macs in work.macs.items():
-        joules, square = _dot(table, arch, pair, macs)
-        energy.append(joules)
-        area.append(square)
-    for (seeds, fed), blocks in work.regenerated.items():
-        joules, square = _regenerate(table, arch, seeds, fed, blocks)
-        energy.append(joules)
-        area.append(square)
+    energy += [_dot(table, arch, pair, macs)[0] for pair, macs in work.macs.items()]
+    energy += [_regenerate(table, arch, *pair, blocks)[0] for pair, blocks in work.regenerated.items()]
     if work.vector:
         energy.append(_moved("vector", work.vector, tech.vector_pj) if tech else _unknown("vector", arch))
-        area.append(Term("vector", None, "no measured unit for the vector server"))
-    if work.dequantised:
-        energy.append(Term("dequantise", None, "no measured unit for the dequantise server"))
-        area.append(Term("dequantise", None, "no measured unit for the dequantise server"))
-    if work.sorts:
-        energy.append(Term("sort", None, "no measured unit for the sort server"))
-        area.append(Term("sort", None, "no measured unit for the sort server"))
+    energy += [_unmeasured(name) for name, used in (("dequantise", work.dequantised), ("sort", work.sorts)) if used]
     watts = arch.idle_watts
     if watts is None:
         energy.append(Term("static", None, f"{arch.name}: no `idle` in the machine file"))
     else:
         energy.append(Term("static", float(watts) * work.seconds, f"{arch.name}: `idle: {float(watts):g} W`"))
-    return Cost(tuple(energy), tuple(area))
+    return Cost(tuple(energy), machine_area(table, arch))
+
+
+def machine_area(table: CostTable, arch: TileMachine) -> tuple[Term, ...]:
+    """Area of the machine, term by term; the same for every run on it.
+
+    Regenerators are those of the measured seed format whose units are the largest: they serve the others too.
+    """
+    area = [_buffers(arch, table.technology)]
+    pairs = dict.fromkeys((rate.weights, rate.activations) for rate in arch.dot.rates)
+    area += [_dot(table, arch, pair, 0)[1] for pair in pairs]
+    if arch.regenerate:
+        formats = [name.removeprefix(_DECODER) for name in table.units if name.startswith(_DECODER)]
+        found = [_regenerate(table, arch, seeds, arch.regenerate.feeds, 0)[1] for seeds in formats]
+        none = Term(f"regenerate to {arch.regenerate.feeds}", None, "no seed decoder is measured in units.json")
+        area.append(max(found, key=lambda term: term.value or 0, default=none))
+    servers = ("vector", arch.vector), ("dequantise", arch.dequantise), ("sort", arch.sort), ("round", arch.round)
+    return (*area, *(_unmeasured(name) for name, server in servers if server))
+
+
+def _unmeasured(server: str) -> Term:
+    return Term(server, None, f"no measured unit for the {server} server")
 
 
 def _unknown(name: str, arch: TileMachine) -> Term:
@@ -168,7 +178,7 @@ def _regenerate(table: CostTable, arch: TileMachine, seeds: str, fed: str, block
     tech, name = table.technology, f"regenerate {seeds} to {fed}"
     if tech is None:
         return _unknown(name, arch), _unknown(name, arch)
-    decoder, requantizer = f"seed_decoder_{seeds}", f"requantizer_{seeds}_{fed}"
+    decoder, requantizer = f"{_DECODER}{seeds}", f"requantizer_{seeds}_{fed}"
     one, group = table.units.get(decoder), table.units.get(requantizer)
     if one is None or one.nand2 is None or group is None or group.nand2 is None:
         lacking = requantizer if one and one.nand2 is not None else decoder

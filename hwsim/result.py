@@ -14,13 +14,18 @@ SCHEMA = 2
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Part of a run, by op kind or by layer; cycles, bytes and macs of all rows sum to the totals."""
+    """Part of a run, by op kind or by layer; cycles, bytes and macs of all rows sum to the totals.
+
+    limited_by: the server that limits the ops with most of the row's time: of each op, the server that needs longest
+                for it at its peak rate ("": not known, as for parts of a training step).
+    """
 
     name: str
     ops: int
     cycles: int
     bytes: int
     macs: int
+    limited_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,8 @@ class Result:
 
     bound_cycles, limited_by: the total work of the busiest server, a lower bound of any schedule; and its name.
     roofline_cycles: sum of each op's own lower bound; printed for comparison, never asserted.
+    limits: shares of the time by the server that limits each op, as `Row.limited_by`, the largest first (empty: not
+            known). `limited_by` compares whole runs, so it can be one server where half of the time is another's.
     stalls: cycles by cause, of the limiting server or, on cores, of the kernels; they sum to `cycles`.
     chips: chips that share the step; bytes, macs, memory and utilization are those of the chip with the most work.
     distinct_experts: expected number of experts that the step's tokens choose per layer, unrounded (null: no experts).
@@ -110,6 +117,7 @@ class Result:
     chips: int = 1
     distinct_experts: float | None = None
     provenance: dict[str, float] = field(default_factory=dict)
+    limits: dict[str, float] = field(default_factory=dict)
     seed: int = 0
     version: str = ""
 
@@ -135,6 +143,8 @@ class Result:
         if self.tokens_per_second is not None:
             rows.append((f"{unit}s/s", f"{self.tokens_per_second:,.1f}"))
         rows.append(("limited by", f"{self.limited_by}, {100 * self.over_bound:.2f} % over its bound"))
+        if len(self.limits) > 1:
+            rows.append(("ops limited", limits_text(self.limits)))
         rows.append(("DRAM", f"{self.dram_bytes / 1e9:,.4g} GB"))
         if self.memory is not None:
             verdict = "fits" if self.memory.fits else "DOES NOT FIT"
@@ -153,13 +163,19 @@ class Result:
         rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in self.summary())
         ops = "".join(
             f"<tr><th>{escape(row.name)}</th><td>{row.ops}</td><td>{row.cycles:,}</td>"
-            f"<td>{100 * row.cycles / max(1, self.cycles):.1f} %</td><td>{row.bytes:,}</td><td>{row.macs:,}</td></tr>"
+            f"<td>{100 * row.cycles / max(1, self.cycles):.1f} %</td><td>{escape(row.limited_by)}</td>"
+            f"<td>{row.bytes:,}</td><td>{row.macs:,}</td></tr>"
             for row in self.by_op
         )
         notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
-        heads = "".join(f"<th>{head}</th>" for head in ("op", "ops", "cycles", "time", "bytes", "MACs"))
+        heads = "".join(f"<th>{head}</th>" for head in ("op", "ops", "cycles", "time", "limited by", "bytes", "MACs"))
         title = f"<b>{escape(self.name)}, {escape(self.machine)}</b>"
         return f"{title}<table>{rows}</table><table><tr>{heads}</tr>{ops}</table>{notes}"
+
+
+def limits_text(limits: Mapping[str, float]) -> str:
+    """`dram 68.1 %, dot 31.4 %`: shares of the time; what is below a tenth of a percent is left out."""
+    return ", ".join(f"{server} {100 * share:.1f} %" for server, share in limits.items() if share >= 0.0005)
 
 
 #: How a time may be known, as in `Result.provenance`, the best first.

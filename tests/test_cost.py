@@ -1,7 +1,10 @@
 """Energy and area against the formula in rationals, on a table defined here."""
 
+import json
+import re
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
@@ -41,7 +44,7 @@ def table(technology=TECHNOLOGY, units=UNITS, dram=DRAM) -> CostTable:
 
 
 def test_energy_and_area_are_the_formula():
-    work = Work(0.5, 1000, 3000, {("int8", "int8"): 64_000}, {}, vector=500)
+    work = Work(0.5, 1000, 3000, {("int8", "int8"): 64_000}, {}, vector=500)  # m0 lists int8 x int8 alone
     found = cost(table(), M0, work)
     pico = Fraction(1, 10**12)
     expected = {
@@ -173,4 +176,45 @@ def test_one_line_each_for_energy_and_area_unless_terms_are_asked_for():
     for term in (*result.cost.energy, *result.cost.area):
         assert any(term.source in line for line in long)
         assert not any(term.source in line for line in short)
-    assert "without static: no figure" in short[0]
+    assert re.fullmatch(r"  energy +without static: [\d.e-]+ J of the run \(--energy\)", short[0])
+
+
+def test_the_area_is_that_of_the_machine_whatever_the_run_uses():
+    """Every pair that edge-mx lists, and its regenerators, of the units in units.json at 7 nm."""
+    machine = load_arch("edge-mx", [("technology", "7nm")])
+    runs = [hwsim.run(machine, "mamba2-130m", context=64, weights=form) for form in ("mxfp4", "mxint8", "mxfp6")]
+    terms = {term.name: term.value for term in runs[0].cost.area}
+    assert all(run.cost.area == runs[0].cost.area for run in runs)
+    units = json.loads((Path(hwsim.__file__).parent / "data/units.json").read_text())["units"]
+    um2 = 0.0583 / 0.7  # ASAP7's NAND2, utilisation 0.7
+    for rate in machine.dot.rates:
+        name = "_".join(dict.fromkeys((rate.weights, rate.activations)))
+        dot, sums = (units[f"{kind}_{name}"] for kind in ("block_dot", "accumulator"))
+        count = -(-rate.macs_per_cycle // dot["per_cycle"])
+        square = count * (dot["gates"]["nand2"] + sums["gates"]["nand2"]) * um2 / 1e6
+        assert terms[f"dot {rate.weights} x {rate.activations}"] == pytest.approx(square, rel=1e-3)
+    unknown = {name for name, value in terms.items() if value is None}
+    assert unknown == {"vector", "dequantise", "round"}
+    assert machine.regenerate is None or any(name.startswith("regenerate ") for name in terms)
+    assert cost_lines(runs[0])[1].split(":")[0].split(maxsplit=1) == ["area", "without vector, dequantise, round"]
+
+
+def test_regenerators_are_those_of_the_largest_measured_seed_format():
+    larger = {"seed_decoder_seedlm3": Unit(9_000, 8, "x"), "requantizer_seedlm3_mxint8": Unit(20_000, 32, "x")}
+    arch = load_arch("edge-mx", [("regenerate.rate", "100 block/cycle")])  # they feed mxint8
+    found = {t.name: t.value for t in cost(table(units=UNITS | larger), arch, Work(1.0, 0, 0, {}, {})).area}
+    assert found["regenerate seedlm3 to mxint8"] == pytest.approx(25 * (4 * 9_000 + 20_000) * 0.125 / 0.5 * 1e-6)
+    assert not [name for name in found if "seedlm4" in name]
+
+
+def test_an_area_without_dot_units_is_not_printed():
+    lines = cost_lines(hwsim.gemm("tpu-v4i", 1, 512, 512, weights="int8"))
+    assert "mm2" not in lines[1] and "no figure for dot bf16 x bf16" in lines[1]
+    (only,) = cost_lines(hwsim.gemm("h200-sxm", 1, 512, 512, weights="bf16"))
+    assert only.endswith("no public figures for the energy and the area of this machine (--energy)")
+
+
+def test_what_an_energy_lacks_stands_before_the_number():
+    result = hwsim.gemm(load_arch("edge-mx", [("technology", "7nm")]), 1, 512, 512, weights="mxfp4")
+    known = sum(term.value for term in result.cost.energy if term.value is not None)
+    assert f"without dram, static: {known:.4g} J" in cost_lines(result)[0]

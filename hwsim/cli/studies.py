@@ -112,7 +112,7 @@ def study(
 def search(
     file: Annotated[str, typer.Argument(metavar="STUDY", help="a study name or a YAML file; its axes may be ranges")],
     maximize: Annotated[str, typer.Option(help="metrics to maximize, separated by commas")] = "",
-    minimize: Annotated[str, typer.Option(help="metrics to minimize: seconds, area, energy, or a path in --json")] = "",
+    minimize: Annotated[str, typer.Option(help="metrics to minimize: area, energy, a path in --json or an axis")] = "",
     subject_to: Annotated[
         list[str] | None,
         typer.Option(help="a condition: memory.fits, or 'seconds <= 0.01'; may be given more than once"),
@@ -161,7 +161,9 @@ def search(
         front = [{"key": line["key"], "point": line["point"], "values": goal.values(line)} for line in found.front]
         head = {"schema": 1, "study": found.study, "trials": found.trials, "ran": found.ran, "failed": found.failed}
         named = [name for name, _ in goal.objectives]
-        print(json.dumps(head | {"file": found.file, "objectives": named, "front": front}, indent=2))
+        lacking = goal.lacking(found.front)
+        head |= {"file": found.file, "objectives": named, "lacking": lacking}
+        print(json.dumps(head | {"front": front}, indent=2))
     else:
         print(found_text(found, goal))
 

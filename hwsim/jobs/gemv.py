@@ -104,8 +104,8 @@ class GemvJob:
             macs=macs,
             utilization={server: causes["busy"] / end for server, causes in run.lost.items()},
             stalls=apportion(run.lost[limit.limited_by], run.ticks, run.cycles),
-            by_op=(Row(row, 1, run.cycles, weights, macs),),
-            by_layer=(Row("outside layers", 1, run.cycles, weights, macs),),
+            by_op=(Row(row, 1, run.cycles, weights, macs, limit.limited_by),),
+            by_layer=(Row("outside layers", 1, run.cycles, weights, macs, limit.limited_by),),
             memory=None,
             notes=(*self._notes(), *arch.warnings),
             tiling=f"groups of {spec.group_rows} rows" + (f", tiles of {spec.tile} rows of x" if spec.tile > 1 else ""),
@@ -123,6 +123,7 @@ class GemvJob:
                 "machine": arch_config(arch),
             },
             provenance={"rtl": 1.0},
+            limits={limit.limited_by: 1.0},
             version=__version__,
         )
 

@@ -71,6 +71,8 @@ class TileJob:
         work = [work_cycles(arch, op, opd) for op, opd in pairs]
         self.bound = bound(zip(work, self.distinct.counts, strict=True))
         self.limiting = SERVERS.index(self.bound.limited_by)
+        #: Of each different op, the server that needs longest at its peak rate; of equal ones the first.
+        self.limits = [bound([(needs, 1)]).limited_by for needs in work]
 
     @classmethod
     def of(cls, arch: TileMachine, workload: Workload, options: RunOptions) -> TileJob:
@@ -237,6 +239,7 @@ class TileJob:
             chips=self.chips,
             distinct_experts=next((op.distinct for op in self.ops if op.distinct is not None), None),
             provenance=self._provenance(outcome),
+            limits=self._limited(outcome),
             config=self.config
             | {"formats": self.formats_config(), "engine": self.engine, "machine": arch_config(arch)},
             version=__version__,
@@ -282,6 +285,7 @@ class TileJob:
     ) -> tuple[Row, ...]:
         """Rows of the ops with equal keys: in `order`, or else as they come."""
         sums: dict[str | int, list[int]] = {}
+        limited: dict[str | int, dict[str, int]] = {}
         moved = [one.moved.total for one in self.chosen[1]]
         macs = [op.dot_macs + op.vector_macs for op in self.distinct.ops]
         for op, number, spent in zip(self.ops, self.distinct.order, outcome.by_op, strict=True):
@@ -290,11 +294,21 @@ class TileJob:
             row[1] += spent
             row[2] += moved[number]
             row[3] += macs[number]
+            server, by = self.limits[number], limited.setdefault(key(op), {})
+            by[server] = by.get(server, 0) + spent
         names: list[str | int] = [n for n in order if n in sums] if order else list(sums)
         parts = apportion({n: sums[n][1] for n in names}, self.pipeline.q, cycles)
         alone = {key(op): short(op.name, 40) for op in self.ops if sums[key(op)][0] == 1} if not order else {}
         label = {n: "outside layers" if n == -1 else f"{n} {alone.get(n, '')}".rstrip() for n in names}
-        return tuple(Row(label[n], sums[n][0], parts[n], sums[n][2], sums[n][3]) for n in names)
+        most = {n: max(by, key=by.__getitem__) for n, by in limited.items()}
+        return tuple(Row(label[n], sums[n][0], parts[n], sums[n][2], sums[n][3], most[n]) for n in names)
+
+    def _limited(self, outcome: Outcome) -> dict[str, float]:
+        """Shares of the time by the server that limits each op, the largest first."""
+        ticks: dict[str, int] = {}
+        for number, spent in zip(self.distinct.order, outcome.by_op, strict=True):
+            ticks[self.limits[number]] = ticks.get(self.limits[number], 0) + spent
+        return {s: n / outcome.ticks for s, n in sorted(ticks.items(), key=lambda each: -each[1])}
 
     def _causes(self, outcome: Outcome, cycles: int) -> dict[str, int]:
         """Cycles by cause: of the limiting server; on cores, of the run, as its kernels spend their time."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hwsim.files.tables import seconds_text
-from hwsim.report.text import provenance_text, term_lines, terms_text
+from hwsim.report.text import lacking, provenance_text, term_lines, terms_text
 
 if TYPE_CHECKING:
     from hwsim.arch.stack import ServingStack
@@ -71,6 +71,7 @@ def _integration(seconds: float) -> str:
 
 def energy_lines(s: Served | UnderLoad, terms: bool = False) -> list[str]:
     """Joules per output token, one line; with `terms`, each term and its source below."""
-    whole, rest = terms_text(s.energy, 1, "J")
-    lines = [f"{whole} per output token, prompts included{rest}" + ("" if terms else " (--energy)")]
+    whole = terms_text(s.energy, 1, "J")
+    none = f"; no figure for {', '.join(lacking(s.energy))}" if whole == "-" else ""
+    lines = [f"{whole} per output token, prompts included{none}" + ("" if terms else " (--energy)")]
     return lines + (term_lines(s.energy, 1) if terms else [])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hwsim.files.tables import bytes_text, seconds_text, table
-from hwsim.result import Result, Row, Term
+from hwsim.result import Result, Row, Term, limits_text
 
 if TYPE_CHECKING:
     from hwsim.arch import Arch
@@ -37,9 +37,14 @@ def result_text(result: Result, by: str | None = None, energy: bool = False) -> 
 
     say("cycles", f"{r.cycles:,}", f"{seconds_text(r.seconds)} at {clock / 1e9:.4g} GHz")
     busy = ", ".join(f"{s} {100 * u:.1f} %" for s, u in r.utilization.items())
-    say("bound", f"{r.bound_cycles:,}", f"{r.limited_by} (busy: {busy})")
-    say("roofline", f"{r.roofline_cycles:,}", "sum of each op's own lower bound")
+    busiest = max(r.utilization, key=lambda s: r.utilization[s], default=r.limited_by)
+    more = "" if busiest == r.limited_by else "; refresh, rereads and padding count as busy, and not in the bound"
+    say("bound", f"{r.bound_cycles:,}", f"{r.limited_by} (busy: {busy}{more})")
+    faster = "; ops overlap, so the run can be faster" if r.cycles < r.roofline_cycles else ""
+    say("roofline", f"{r.roofline_cycles:,}", f"sum of each op's own lower bound{faster}")
     say("over bound", f"{100 * r.over_bound:.2f} %", causes_text(r))
+    if len(r.limits) > 1:
+        say("op limits", f"{limits_text(r.limits)}: shares of the time, by the server that limits each op")
     if r.provenance:
         say("kernels", f"{provenance_text(r.provenance)}: shares of the time, by how it is known")
     if r.tokens_per_second:
@@ -71,20 +76,26 @@ def unit_of(r: Result) -> str:
 
 
 def cost_lines(r: Result, terms: bool = False) -> list[str]:
-    """Energy per token (or of the run) and area, one line each; with `terms`, each term and its source below."""
+    """Energy per token (or of the run) and area, one line each; with `terms`, each term and its source below.
+
+    An area without dot units says little about the machine, so the sum of the others is not printed.
+    """
     if r.cost is None:
         return [f"  {'energy':<11} not counted for an FPGA: no published switching energy per LUT"]
     tokens = r.tokens_per_second * r.seconds if r.tokens_per_second else None
     lines, unknown = [], []
     for key, parts, share, unit, what in (
         ("energy", r.cost.energy, tokens or 1, "J", f"per {unit_of(r)}" if tokens else "of the run"),
-        ("area", r.cost.area, 1, "mm2", "of as many units as the machine's rates need"),
+        ("area", r.cost.area, 1, "mm2", "of the machine: units for each of its rates"),
     ):
-        whole, rest = terms_text(parts, share, unit)
-        if whole == "-" and not terms:
+        whole, without = terms_text(parts, share, unit), lacking(parts)
+        dots = [term for term in parts if term.name.startswith("dot ")]
+        if key == "area" and any(term.value is None for term in dots):
+            whole, what = "-", f"no figure for {', '.join(without)}"
+        if whole == "-" and not terms and (key == "energy" or all(term.value is None for term in dots)):
             unknown.append(key)
             continue
-        lines.append(f"  {key:<11} {whole:<18} {what}{rest}" + ("" if terms else " (--energy)"))
+        lines.append(f"  {key:<11} {whole:<18} {what}" + ("" if terms else " (--energy)"))
         if terms:
             lines += [f"    {line}" for line in term_lines(parts, share)]
     if unknown:
@@ -92,13 +103,17 @@ def cost_lines(r: Result, terms: bool = False) -> list[str]:
     return lines
 
 
-def terms_text(terms: Sequence[Term], share: float, unit: str) -> tuple[str, str]:
-    """(the sum of the terms over `share`, a lower bound where some have no figure; what that sum lacks)."""
-    known = sum(t.value for t in terms if t.value is not None)
-    lacking = list(dict.fromkeys(t.name for t in terms if t.value is None))
-    if not lacking:
-        return f"{known / share:.4g} {unit}", ""
-    return f">= {known / share:.4g} {unit}" if known else "-", f"; without {', '.join(lacking)}: no figure"
+def lacking(terms: Sequence[Term]) -> list[str]:
+    """Names of the terms without a figure."""
+    return list(dict.fromkeys(t.name for t in terms if t.value is None))
+
+
+def terms_text(terms: Sequence[Term], share: float, unit: str) -> str:
+    """The sum of the terms over `share`, after what it lacks: `without dram, static: 0.017 J`; `-`: none is known."""
+    known, without = sum(t.value for t in terms if t.value is not None), lacking(terms)
+    if not known and without:
+        return "-"
+    return (f"without {', '.join(without)}: " if without else "") + f"{known / share:.4g} {unit}"
 
 
 def term_lines(terms: Sequence[Term], share: float) -> list[str]:
@@ -132,10 +147,12 @@ def by_table(rows: Sequence[Row], by: str, result: Result) -> str:
     body = []
     for r in rows:
         share = f"{100 * r.cycles / result.cycles:.1f}"
-        body.append([r.name, str(r.ops), f"{r.cycles:,}", share, bytes_text(r.bytes), f"{r.macs:,}"])
+        limit = r.limited_by or "-"
+        body.append([r.name, str(r.ops), f"{r.cycles:,}", share, limit, bytes_text(r.bytes), f"{r.macs:,}"])
     total = [sum(getattr(r, k) for r in rows) for k in ("ops", "cycles", "bytes", "macs")]
-    body.append(["total", str(total[0]), f"{total[1]:,}", "100.0", bytes_text(total[2]), f"{total[3]:,}"])
-    return table([by, "ops", "cycles", "%", "bytes", "MACs"], body)
+    ops, cycles, nbytes, macs = total
+    body.append(["total", str(ops), f"{cycles:,}", "100.0", result.limited_by, bytes_text(nbytes), f"{macs:,}"])
+    return table([by, "ops", "cycles", "%", "limited by", "bytes", "MACs"], body)
 
 
 def arch_table(machines: Sequence[Arch]) -> str:

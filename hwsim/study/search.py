@@ -13,7 +13,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 from hwsim import __version__
 from hwsim.errors import InputError, MissingExtra, nearest
 from hwsim.files.whole import write_whole
+from hwsim.quantities import EXAMPLES, quantity
 from hwsim.result import SCHEMA
 from hwsim.study.digest import code_digest
 from hwsim.study.executors import EXECUTORS
@@ -32,7 +33,9 @@ from hwsim.study.work import GRID, POINTS, simulate_points
 JOURNAL = "search.journal"
 SAMPLERS = ("tpe", "nsga2", "random")
 SHORT = {"area": "area_mm2", "energy": "energy_joules", "time": "seconds"}
-"""Short names of metrics; every other one is a dotted path in a result, as in `--json`."""
+"""Short names of metrics; every other one is a dotted path in a result, as in `--json`, or a setting, as in `grid:`."""
+COSTS = {"area_mm2": "area", "energy_joules": "energy"}
+"""Metrics that are sums of terms, and where in `cost` their terms are."""
 _TESTS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
@@ -96,6 +99,15 @@ class Goal:
         """The objectives of a point. raises: InputError for a metric that it does not have."""
         return [float(metric(line, name)) for name, _ in self.objectives]
 
+    def lacking(self, lines: Sequence[Line]) -> dict[str, list[str]]:
+        """Of each objective that is a sum, the terms that some of these points have no figure for, if there are any."""
+        found = {
+            name: sorted({term["name"] for line in lines for term in _terms(line, name) if term["value"] is None})
+            for name, _ in self.objectives
+            if name in COSTS
+        }
+        return {name: terms for name, terms in found.items() if terms}
+
     def front(self, lines: Sequence[Line]) -> list[Line]:
         """The points that keep the limits and that no other one beats in every objective, in the order given."""
         good = [line for line in lines if not line["error"] and all(limit.excess(line) <= 0 for limit in self.limits)]
@@ -109,19 +121,56 @@ class Goal:
 
 
 def metric(line: Line, path: str) -> Any:
-    """A number, or true or false, of a result by its dotted path. raises: InputError where the result has none."""
-    value: Any = line
-    for name in path.split("."):
-        if not isinstance(value, dict) or name not in value:
-            names = [k for k, v in line.items() if isinstance(v, (int, float))]
-            raise InputError(f"search: a result has no metric {path}{nearest(path, names)}")
-        value = value[name]
+    """A number, or true or false, of a point: of its result by the dotted path, or a setting of the machine or the run.
+
+    A setting is a path as in `grid:`, `machine.dram.bandwidth`; a quantity counts in base units, B/s. Energy and area
+    without the figures of some terms are the sum of the others (`Goal.lacking` names them), but a term that decides,
+    the memory's energy or a dot array's area, must be known.
+    raises: InputError where the point has no such number; it names the terms that have no figure.
+    """
+    value = _at(line, path)
     if value is None:
-        why = "; name a `technology` in the machine's file" if path in ("area_mm2", "energy_joules") else ""
-        raise InputError(f"search: {path} is not known on {line['machine']}{why}")
+        config = line.get("config") or {}
+        within = config if path.startswith("machine.") else config | line.get("point", {})
+        value = _at(within, path.removeprefix("run."))
+        if value is None and path in line.get("point", {}):
+            value = line["point"][path]
+        with suppress(InputError):
+            value = float(quantity(value, *EXAMPLES, zero=True).value) if isinstance(value, str) else value
+    if value is None and path in COSTS and path in line:
+        return _known(line, path)
+    if value is None and "." not in path and path in line:
+        raise InputError(f"search: {path} is not known on {line['machine']}")
+    if value is None:
+        names = [k for k, v in line.items() if isinstance(v, (int, float))] + [*line.get("point", ())]
+        raise InputError(f"search: a result has no metric {path}{nearest(path, names)}")
     if not isinstance(value, (int, float)):
         raise InputError(f"search: {path} is no number")
     return value
+
+
+def _at(tree: Any, path: str) -> Any:
+    """The value at a dotted path of mappings and lists; None where there is none."""
+    for name in path.split("."):
+        if isinstance(tree, list) and name.isdecimal() and int(name) < len(tree):
+            tree = tree[int(name)]
+        else:
+            tree = tree.get(name) if isinstance(tree, dict) else None
+    return tree
+
+
+def _terms(line: Line, path: str) -> list[dict[str, Any]]:
+    return list((line.get("cost") or {}).get(COSTS[path]) or ())
+
+
+def _known(line: Line, path: str) -> float:
+    """The sum of the terms that have a figure. raises: InputError where one that decides has none."""
+    terms = _terms(line, path)
+    lacking = [term for term in terms if term["value"] is None and term["name"].startswith(("dram", "dot "))]
+    if lacking or not terms:
+        why = "".join(f"; {term['name']}: {term['source']}" for term in lacking)
+        raise InputError(f"search: {path} is not known on {line['machine']}{why}")
+    return sum(term["value"] for term in terms if term["value"] is not None)
 
 
 @dataclass(frozen=True, slots=True)

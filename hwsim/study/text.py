@@ -60,6 +60,8 @@ def found_text(found: Found, goal: Goal) -> str:
         lines += ["", table([*(n for n, _ in goal.objectives), *paths], rows, left=0), ""]
     else:
         lines.append("  front       no point keeps the limits; loosen one, or try more points")
+    for objective, terms in goal.lacking(front).items():
+        lines.append(f"  note        {objective} is without {', '.join(terms)}, which have no figure: a lower bound")
     if len(front) > 20:
         lines.append(f"  front       20 of {len(front):,} points shown; --json has them all")
     folder = f.file.rpartition("/")[0]

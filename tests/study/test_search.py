@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import yaml
 
+from hwsim.arch import arch_config, load_arch
 from hwsim.errors import InputError
 from hwsim.study import load_study, run_study
 from hwsim.study.record import Record, read_points
 from hwsim.study.search import Goal, Limit, run_search
 from hwsim.study.space import Range, load_space
+from hwsim.study.text import found_text
 
 pytest.importorskip("optuna")
 
@@ -95,6 +97,32 @@ class TestGoal:
             with pytest.raises(InputError, match="--subject-to"):
                 Limit.of(text)
 
+    def test_sums_without_some_terms_are_bounds_and_name_them(self):
+        """Energy and area: the sum of the known terms; not without what decides, which the message names."""
+
+        def line(**terms):
+            known = [{"name": name, "value": value, "source": f"why {name}"} for name, value in terms.items()]
+            return {"machine": "m", "error": None, "point": {}, "area_mm2": None, "cost": {"area": known}}
+
+        some, others = line(buffers=2.0, vector=None), line(buffers=1.5, sort=None)
+        goal = Goal.of(minimize="area")
+        assert goal.values(some) == [2.0] and goal.front([some, others]) == [others]
+        assert goal.lacking([some, others]) == {"area_mm2": ["sort", "vector"]}
+        assert goal.lacking([line(buffers=1.0)]) == {}
+        decides = line(buffers=2.0, **{"dot bf16 x bf16": None})
+        with pytest.raises(InputError, match="area_mm2 is not known on m; dot bf16 x bf16: why dot bf16 x bf16$"):
+            goal.values(decides)
+
+    def test_settings_are_metrics(self):
+        machine = {"dram": {"bandwidth": "136.5 GB/s"}, "dot": {"rates": [{"rate": "64 MAC/cycle"}]}, "kv": "int8"}
+        line = {"machine": "m", "config": {"machine": machine, "batch": 8}, "point": {"run.batch": 8}}
+        goal = Goal.of(minimize="machine.dram.bandwidth,machine.dot.rates.0.rate,run.batch")
+        assert goal.values(line) == [136.5e9, 64, 8]
+        with pytest.raises(InputError, match="machine.kv is no number"):
+            Goal.of(minimize="machine.kv").values(line)
+        with pytest.raises(InputError, match="no metric machine.dram.bandwith; did you mean machine.dram.bandwidth"):
+            Goal.of(minimize="machine.dram.bandwith").values(line | {"point": {"machine.dram.bandwidth": "1 GB/s"}})
+
     def test_nothing_asked(self):
         with pytest.raises(InputError, match="--maximize"):
             Goal.of()
@@ -113,6 +141,23 @@ class TestSearch:
         more = run_search(asked, tmp_path / "a", SPEED, trials=20)
         assert more.trials == 20 and 0 < more.ran <= 5
         assert (tmp_path / "a/points.jsonl").read_bytes().startswith((tmp_path / "b/points.jsonl").read_bytes())
+
+    def test_the_area_and_the_energy_of_a_machine_and_an_axis_as_a_cost(self, tmp_path):
+        path = tmp_path / "npu.yaml"
+        said = arch_config(load_arch("edge-mx", [("technology", "7nm"), ("dram.kind", "hbm2"), ("idle", "1 W")]))
+        path.write_text(yaml.safe_dump(said, sort_keys=False))
+        grid = {"machine.dram.bandwidth": ["50 GB/s", "100 GB/s"], "machine.buffers.weights": ["1 MiB", "2 MiB"]}
+        asked = space(tmp_path, grid, machine=str(path), run={"context": 64, "weights": "mxfp4"})
+        goal = Goal.of("tokens_per_second", "area, energy, machine.dram.bandwidth")
+        found = run_search(asked, tmp_path / "out", goal, trials=12, sampler="random")
+        lines = read_points(Path(found.file)).values()
+        assert not found.failed and {goal.values(line)[3] for line in lines} == {50e9, 100e9}
+        assert goal.lacking(found.front) == {"area_mm2": ["dequantise", "round", "vector"]}
+        assert "area_mm2 is without dequantise, round, vector, which have no figure" in found_text(found, goal)
+        for line in lines:
+            _, area, joules, _ = goal.values(line)
+            assert area == sum(t["value"] for t in line["cost"]["area"] if t["value"])
+            assert joules == line["energy_joules"] > 0
 
     def test_another_goal_uses_the_points_that_are_there(self, tmp_path):
         asked = space(tmp_path, {"run.batch": [1, 2, 3]})

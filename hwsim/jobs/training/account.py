@@ -60,8 +60,9 @@ def as_result(job: TrainJob) -> Result:
     each = apportion(ticks, FINE, cycles)
     none = [0, 0.0, 0.0]
     rows = tuple(
-        Row(name, int(most.rows.get(name, none)[0]), each[name], *map(round, most.rows.get(name, none)[1:]))
+        Row(name, int(times), each[name], round(nbytes), round(macs))
         for name in spent
+        for times, nbytes, macs in [most.rows.get(name, none)]
     )
     m = found.memory
     causes = {"kernels": each_sum(each, (EXPOSED, IDLE)), "communication": each[EXPOSED], "pipeline": each[IDLE]}
