@@ -63,6 +63,7 @@ green: $(FPGA) ## run the RTL suites whose sources changed, note what passes in 
 
 .PHONY: verification
 verification: $(FPGA) ## all RTL suites: reports/verification.md and green.json (an hour of CPU; resumes if interrupted)
+	@$(PY) -m tests.verification.independent
 	@$(VERIFY) --record --page
 
 .PHONY: rtl

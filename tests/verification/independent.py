@@ -32,11 +32,14 @@ def read(notes: Path = NOTES) -> dict[str, dict]:
     return json.loads(notes.read_text())["units"] if notes.exists() else {}
 
 
-def differs(kind: Kind, rows: dict[str, dict]) -> bool:
-    """Whether a unit has no row, or its Verilog is no longer that which ran."""
+def differs(kind: Kind, rows: dict[str, dict], inputs: int = INPUTS) -> bool:
+    """Whether a unit has no row of so many inputs, or its Verilog is no longer that which ran."""
+    row = rows.get(kind.command)
+    if row is None or row["inputs"] < inputs:
+        return True
     with tempfile.TemporaryDirectory() as folder:
         _, source = written(kind, Path(folder))
-        return rows.get(kind.command, {}).get("verilog") != sha256(source)
+        return row["verilog"] != sha256(source)
 
 
 def record(kind: Kind, inputs: int, runtime: Path, notes: Path = NOTES) -> dict:
@@ -106,12 +109,12 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as runtime:
         for kind in chosen:
-            if differs(kind, read()):
+            if differs(kind, read(), asked.inputs):
                 row = record(kind, asked.inputs, Path(runtime))
                 print(f"{kind.command}: {row['inputs']:,} inputs, {row['mismatches']} mismatches", flush=True)
     rows = read()
-    left = [kind.command for kind in KINDS if kind.command not in rows]
-    write_whole(PAGE, renew(PAGE.read_text(), section(rows, left)))
+    changed = [kind.command for kind in KINDS if kind not in chosen and differs(kind, rows, 0)]
+    write_whole(PAGE, renew(PAGE.read_text(), section(rows, changed)))
     return 1 if any(row["mismatches"] for row in rows.values()) else 0
 
 

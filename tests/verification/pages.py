@@ -87,7 +87,8 @@ PAGES = (
     Page("gemv_fpga", ("gemv_fpga.md",), "make fpga-gemv",
          ("tests.verification.gemv_fpga",), (), "make fpga-gemv", long=True),
     Page("verification", ("verification.md",), "make verification",
-         ("tests.verification.verify", "tests.verification.verification_page"), (), "make verification", long=True),
+         ("tests.verification.verify", "tests.verification.verification_page"),
+         ("tests/verification/independent.json",), "make verification", long=True),
 )  # fmt: skip
 
 

@@ -9,7 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from hwsim import __version__
-from tests.verification import exhaustive, survey
+from tests.rtl.independent.kinds import KINDS
+from tests.verification import exhaustive, independent, survey
 from tests.verification.suite import Row
 
 PAGE = Path("reports/verification.md")
@@ -51,6 +52,8 @@ def page(tables: dict[str, list[Row]]) -> str:
     def minutes(rows: list[Row]) -> str:
         return f"{sum(row.cpu_seconds for row in rows) / 60:.1f}"
 
+    rows = independent.read()
+    second = independent.section(rows, [kind.command for kind in KINDS if independent.differs(kind, rows)])
     killed, closed, equal = (sum(row.good for row in rows) for rows in (mutants, proofs, runs))
     rare = sum(float(row.cells[3].split()[0]) < 1 for row in mutants)
     return f"""# Verification of the units: proofs closed, mutants killed, every code tried
@@ -105,4 +108,6 @@ seed MAC. Icarus has every seed, every pair of codes with at most 15 bits togeth
 {at_length_text(runs)}
 
 {markdown(AT_LENGTH, runs, code=False)}
+
+{second}
 """

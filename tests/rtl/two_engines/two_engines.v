@@ -41,16 +41,18 @@ module two_engines (
     output wire         s_axis_lower_command_tready,
     input  wire  [95:0] s_axis_lower_command_tdata,
 
-    // Memory of each engine: it asks for beats by number, and takes each when it comes, so a beat needs no tready.
+    // Memory of each engine: it asks for beats by number, and takes each when it comes: tready is 1.
     output wire         m_axis_upper_request_tvalid,
     input  wire         m_axis_upper_request_tready,
     output wire  [31:0] m_axis_upper_request_tdata,
     input  wire         s_axis_upper_beat_tvalid,
+    output wire         s_axis_upper_beat_tready,
     input  wire  [31:0] s_axis_upper_beat_tdata,
     output wire         m_axis_lower_request_tvalid,
     input  wire         m_axis_lower_request_tready,
     output wire  [31:0] m_axis_lower_request_tdata,
     input  wire         s_axis_lower_beat_tvalid,
+    output wire         s_axis_lower_beat_tready,
     input  wire  [31:0] s_axis_lower_beat_tdata,
 
     // y: two float32 per word, the first in the low half; the last word of an odd number of rows holds one, as tkeep
@@ -137,7 +139,7 @@ module two_engines (
         .m_axis_request_tready(m_axis_upper_request_tready),
         .m_axis_request_tdata(m_axis_upper_request_tdata),
         .s_axis_beat_tvalid(s_axis_upper_beat_tvalid),
-        .s_axis_beat_tready(),
+        .s_axis_beat_tready(s_axis_upper_beat_tready),
         .s_axis_beat_tdata(s_axis_upper_beat_tdata),
         .m_axis_y_tvalid(upper_y_tvalid),
         .m_axis_y_tready(upper_y_tready),
@@ -158,7 +160,7 @@ module two_engines (
         .m_axis_request_tready(m_axis_lower_request_tready),
         .m_axis_request_tdata(m_axis_lower_request_tdata),
         .s_axis_beat_tvalid(s_axis_lower_beat_tvalid),
-        .s_axis_beat_tready(),
+        .s_axis_beat_tready(s_axis_lower_beat_tready),
         .s_axis_beat_tdata(s_axis_lower_beat_tdata),
         .m_axis_y_tvalid(lower_y_tvalid),
         .m_axis_y_tready(lower_y_tready),
