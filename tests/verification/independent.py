@@ -81,7 +81,8 @@ def section(rows: dict[str, dict], changed: list[str]) -> str:
 
 `tests/rtl/independent` answers for every unit that turns one stream into another, in plain integers, and imports
 nothing of hwsim and rtl; its bench is Verilog with random gaps at both ends. In {inputs:,} inputs to {len(rows)} units,
-seed 0 among the seeds, {wrong} outputs differ, are lost, or change while they wait. {said}
+seed 0 among the seeds, {wrong} outputs differ, are lost, or change while they wait.
+{said}
 
 | unit | inputs | outputs | mismatches |
 | --- | ---: | ---: | ---: |
