@@ -189,9 +189,10 @@ def held_table(found: list[Library]) -> str:
 def goal_text(found: list[Library]) -> str:
     """Whether the goal is met, in words."""
     whole = [library.name for library in found if library.units and library.near == len(library.units)]
+    near, every = sum(library.near for library in found), sum(len(library.units) for library in found)
     return (
         f"Goal: every count within {NEAR:.0%} of mapped area in {LIBRARIES} libraries. It is in "
-        f"{len(whole)} of {len(found)}{': ' if whole else ''}{', '.join(whole)}."
+        f"{len(whole)} of {len(found)}{': ' if whole else ''}{', '.join(whole)}; of all {every} areas {near} are."
     )
 
 

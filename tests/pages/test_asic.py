@@ -64,7 +64,9 @@ def test_how_near_the_count_is():
     near = ["1", "of", "1", "+10.0%"]
     with_its = ["1", "of", "1", "+8.0%"]
     assert lines[1] == ["N", "5.00", *near, *near, *with_its, "0", "of", "1", "+25.0%"]
-    assert goal_text(found).endswith("within 10% of mapped area in 3 libraries. It is in 1 of 2: N.")
+    assert goal_text(found).endswith(
+        "within 10% of mapped area in 3 libraries. It is in 1 of 2: N; of all 3 areas 2 are."
+    )
 
 
 def test_rows_hold_both_counts():
