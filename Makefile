@@ -74,6 +74,10 @@ rtl: $(ALL) ## Verilog, benches and FuseSoC cores of every published unit in bui
 fpga: $(FPGA) ## measure units by synthesis, place and route: hwsim/data/units.json (hours; ONLY=lfsr KIND=xc7)
 	@$(PY) -m rtl.fpga $(if $(ONLY),--only $(ONLY)) $(if $(KIND),--kind $(KIND))
 
+.PHONY: gates
+gates: $(FPGA) ## NAND2-equivalents of the units, without a library: hwsim/data/gates.json (minutes; ONLY=lfsr)
+	@$(PY) -m tests.verification.gate_counts $(if $(ONLY),--only $(ONLY))
+
 .PHONY: fpga-gemv
 fpga-gemv: $(FPGA) ## GEMV units placed and routed, counted beside SeedLM's: reports/gemv_fpga.md (an hour)
 	@$(PY) -m tests.verification.gemv_fpga

@@ -2,8 +2,8 @@
 
 energy = sum bytes x pJ/B + sum unit operations x NAND2-equivalents x activity x pJ per toggle + static power x seconds;
 area = units x NAND2-equivalents x um2 / utilisation + buffer bits x um2, of the whole machine: as many units of each
-pair of formats as its rate needs, none shared between pairs, whatever the run uses. Gates are those of
-`hwsim/data/units.json`, which `make fpga` measures on the units in `rtl`. A term without a source is None and says what
+pair of formats as its rate needs, none shared between pairs, whatever the run uses. NAND2-equivalents are those of
+`hwsim/data/gates.json`, which `make gates` counts in the units in `rtl`. A term without a source is None and says what
 is missing; then the total is None too.
 """
 
@@ -67,11 +67,16 @@ def cost_table(arch: TileMachine) -> CostTable:
 
 @cache
 def _units() -> Mapping[str, Unit]:
-    rows = json.loads((files("hwsim") / "data" / "units.json").read_text(encoding="utf-8"))["units"]
-    return {
-        name: Unit(row["gates"] and row["gates"]["nand2"], row["per_cycle"], row["netlist_sha256"])
-        for name, row in rows.items()
-    }
+    data = files("hwsim") / "data"
+    rows, counts = (
+        json.loads((data / name).read_text(encoding="utf-8"))["units"] for name in ("units.json", "gates.json")
+    )
+    found = {}
+    for name, row in rows.items():
+        sha, count = row["netlist_sha256"], counts.get(name)
+        gates = count["nand2"] if count and count["netlist_sha256"] == sha else None
+        found[name] = Unit(gates, row["per_cycle"], sha)
+    return found
 
 
 def cost(table: CostTable, arch: TileMachine, work: Work) -> Cost:
@@ -108,7 +113,7 @@ def machine_area(table: CostTable, arch: TileMachine) -> tuple[Term, ...]:
     if arch.regenerate:
         formats = [name.removeprefix(_DECODER) for name in table.units if name.startswith(_DECODER)]
         found = [_regenerate(table, arch, seeds, arch.regenerate.feeds, 0)[1] for seeds in formats]
-        none = Term(f"regenerate to {arch.regenerate.feeds}", None, "no seed decoder is measured in units.json")
+        none = Term(f"regenerate to {arch.regenerate.feeds}", None, "no seed decoder is measured in gates.json")
         area.append(max(found, key=lambda term: term.value or 0, default=none))
     servers = ("vector", arch.vector), ("dequantise", arch.dequantise), ("sort", arch.sort), ("round", arch.round)
     return (*area, *(_unmeasured(name) for name, server in servers if server))
@@ -162,7 +167,7 @@ def _dot(table: CostTable, arch: TileMachine, pair: tuple[str, str], macs: int) 
     dot, accumulator = (unit for _, unit in parts)
     if dot is None or dot.nand2 is None or accumulator is None or accumulator.nand2 is None:
         lacking = next(n for n, unit in parts if unit is None or unit.nand2 is None)
-        missing = f"{lacking} is not measured in units.json"
+        missing = f"{lacking} is not measured in gates.json"
         known = tech.mac(pair)
         joules = _moved(name, macs, known, "") if known else Term(name, None, missing)
         return joules, Term(name, None, missing)
@@ -182,7 +187,7 @@ def _regenerate(table: CostTable, arch: TileMachine, seeds: str, fed: str, block
     one, group = table.units.get(decoder), table.units.get(requantizer)
     if one is None or one.nand2 is None or group is None or group.nand2 is None:
         lacking = requantizer if one and one.nand2 is not None else decoder
-        missing = Term(name, None, f"{lacking} is not measured in units.json")
+        missing = Term(name, None, f"{lacking} is not measured in gates.json")
         return missing, missing
     assert arch.regenerate is not None, "weights were made from seeds"
     gathered = group.per_cycle // one.per_cycle
@@ -194,7 +199,7 @@ def _regenerate(table: CostTable, arch: TileMachine, seeds: str, fed: str, block
 def _switched(
     tech: Technology, name: str, units: list[str], gates: int, operations: float, count: int
 ) -> tuple[Term, Term]:
-    what = f"{' + '.join(units)}: {gates:,} NAND2-equivalents (units.json)"
+    what = f"{' + '.join(units)}: {gates:,} NAND2-equivalents (gates.json)"
     toggle, active, cell, used = tech.toggle_pj, tech.activity, tech.nand2_um2, tech.utilisation
     assert active.value is not None and used.value is not None, "a technology file gives every share a value"
     joules, square = Term(name, None, toggle.source), Term(name, None, cell.source)

@@ -180,18 +180,18 @@ def test_one_line_each_for_energy_and_area_unless_terms_are_asked_for():
 
 
 def test_the_area_is_that_of_the_machine_whatever_the_run_uses():
-    """Every pair that edge-mx lists, and its regenerators, of the units in units.json at 7 nm."""
+    """Every pair that edge-mx lists, and its regenerators, of the units in units.json and gates.json at 7 nm."""
     machine = load_arch("edge-mx", [("technology", "7nm")])
     runs = [hwsim.run(machine, "mamba2-130m", context=64, weights=form) for form in ("mxfp4", "mxint8", "mxfp6")]
     terms = {term.name: term.value for term in runs[0].cost.area}
     assert all(run.cost.area == runs[0].cost.area for run in runs)
-    units = json.loads((Path(hwsim.__file__).parent / "data/units.json").read_text())["units"]
+    data = Path(hwsim.__file__).parent / "data"
+    units, counts = (json.loads((data / f"{name}.json").read_text())["units"] for name in ("units", "gates"))
     um2 = 0.0583 / 0.7  # ASAP7's NAND2, utilisation 0.7
     for rate in machine.dot.rates:
         name = "_".join(dict.fromkeys((rate.weights, rate.activations)))
-        dot, sums = (units[f"{kind}_{name}"] for kind in ("block_dot", "accumulator"))
-        count = -(-rate.macs_per_cycle // dot["per_cycle"])
-        square = count * (dot["gates"]["nand2"] + sums["gates"]["nand2"]) * um2 / 1e6
+        count = -(-rate.macs_per_cycle // units[f"block_dot_{name}"]["per_cycle"])
+        square = count * sum(counts[f"{kind}_{name}"]["nand2"] for kind in ("block_dot", "accumulator")) * um2 / 1e6
         assert terms[f"dot {rate.weights} x {rate.activations}"] == pytest.approx(square, rel=1e-3)
     unknown = {name for name, value in terms.items() if value is None}
     assert unknown == {"vector", "dequantise", "round"}

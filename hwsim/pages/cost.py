@@ -6,10 +6,8 @@ This program measures nothing; a value that was not measured is shown as `-`.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from hwsim.files.figure import pyplot, save
 from hwsim.files.tables import table
 from hwsim.files.whole import write_whole
 from hwsim.formats.names import layout
-from hwsim.pages.asic import Library, both_table, libraries
+from hwsim.pages.asic import Library, both_table, goal_text, libraries, measured_rows
 
 TARGETS = {
     "block_dot_mxfp4_e2m1": (640, 180), "block_dot_mxfp6_e2m3": (1750, 180), "block_dot_mxfp6_e3m2": (1900, 150),
@@ -50,8 +48,8 @@ Rows = Mapping[str, dict[str, Any]]
 
 
 def read_rows() -> Rows:
-    """The measured units."""
-    return json.loads((files("hwsim") / "data" / "units.json").read_text(encoding="utf-8"))["units"]
+    """The measured units, with their NAND2-equivalents."""
+    return measured_rows()
 
 
 def cell(value: float | None, digits: int = 0) -> str:
@@ -165,7 +163,7 @@ def library_text(found: list[Library]) -> str:
 ## NAND2-equivalents and mapped area
 
 NAND2: counted without a library, as above. Beside it cell area in real libraries, and that over the area of their
-smallest NAND2; delay and power are in [asic](asic.md).
+smallest NAND2; delay and power are in [asic](asic.md). {goal_text(found)}
 
 ```
 {both_table(found)}
@@ -254,15 +252,16 @@ def page_text(rows: Rows, found: list[tuple[Point, float]], vectors: int, mapped
     return f"""# Area and clock rate of the units
 
     make fpga      # measures the units (hours): hwsim/data/units.json
+    make gates     # counts their NAND2-equivalents: hwsim/data/gates.json
     make cost      # hwsim {__version__}, writes this page; {", ".join(tools)}; seeds 1 to 5; QSNR seed 0
 
 `-`: not measured. LUT: LUT1 to LUT6 after `synth_xilinx -family xc7 -nodsp -noiopad -flatten`; other cells that
 implement logic have columns of their own. All flows read the RTLIL from which the Verilog is written, and first remove
 duplicate names of signals (`opt_clean -purge`), because with them Yosys's ABC9 fails an assertion on the requantizers.
 ECP5-85F: `synth_ecp5 -nodsp`; counts are those of the unit alone, and MHz is the median of five nextpnr seeds in a
-shift-register harness. iCE40: HX8K. NAND2: `synth`, then `abc` to simple gates, transistors by `stat -tech cmos`
-divided by 4; a register counts as 4, its enable as one more multiplexer, and memories as registers. Dot units deliver a
-magnitude and a separate sign (integers: two's complement). Peer: MX-for-FPGA (arXiv 2407.01475), 32 elements,
+shift-register harness. iCE40: HX8K. NAND2: `make gates`, `synth` and `abc` to cells of published areas
+([asic](asic.md)); a register counts as 5.33, its enable as one more multiplexer, and memories as registers. Dot units
+deliver a magnitude and a separate sign (integers: two's complement). Peer: MX-for-FPGA (arXiv 2407.01475), 32 elements,
 combinational, two's complement, with the same synthesis. Target: the targets of this project.
 
 ```

@@ -1,17 +1,18 @@
 """The page of standard-cell libraries, for rows defined here."""
 
-from hwsim.pages.asic import both_table, libraries, library_table, page_text
+from hwsim.pages.asic import both_table, goal_text, held_table, libraries, library_table, measured_rows, page_text
 
 ROWS = {
-    "a": {"netlist_sha256": "x", "per_cycle": 16, "gates": {"nand2": 110}},
-    "b": {"netlist_sha256": "y", "per_cycle": 1, "gates": {"nand2": 80}},
+    "a": {"netlist_sha256": "x", "per_cycle": 16, "gates": {"nand2": 110, "registers": 32, "by_transistors": 125}},
+    "b": {"netlist_sha256": "y", "per_cycle": 1, "gates": {"nand2": 80, "registers": 0, "by_transistors": None}},
     "c": {"netlist_sha256": "z", "per_cycle": 1, "gates": None},
 }
 TOOLS = {"a-tool": "1.0"}
 
 
 def unit(sha, area, ns=2.0, mw=8.0):
-    return {"netlist_sha256": sha, "area_um2": area, "fast_um2": 1.5 * area, "delay_ns": ns, "mw": mw, "tools": TOOLS}
+    sizes = {"area_um2": area, "register_um2": 0.3 * area, "fast_um2": 1.5 * area}
+    return {"netlist_sha256": sha, **sizes, "delay_ns": ns, "mw": mw, "tools": TOOLS}
 
 
 DATA = {
@@ -48,3 +49,28 @@ def test_page_names_sources_and_tools():
     text = page_text(ROWS, libraries(ROWS, DATA), DATA)
     assert "example.org; 1.1 V; its NAND2 is ND2, 2 um2" in text and "a-tool 1.0" in text
     assert "Of 2 units 1 are within 10 %, the worst is 20% off" in text and "0.2 times per cycle" in text
+
+
+def test_how_near_the_count_is():
+    """Library N has `a` alone, 10 % too high; there 6 registers of 5.33 take 60 um2, 30 NAND2. By transistors 25 %.
+
+    With registers of 5 the count is 110 less 6 thirds, 108.
+    """
+    one = {**DATA["libraries"]["L"], "units": {"a": unit("x", 200.0)}}
+    found = libraries(ROWS, {**DATA, "libraries": {**DATA["libraries"], "N": one}})
+    lines = [line.split() for line in held_table(found).splitlines()[2:]]
+    both = ["1", "of", "2", "-20.0%"]
+    assert lines[0] == ["L", "5.00", *both, *both, *both, "0", "of", "1", "+25.0%"]
+    near = ["1", "of", "1", "+10.0%"]
+    with_its = ["1", "of", "1", "+8.0%"]
+    assert lines[1] == ["N", "5.00", *near, *near, *with_its, "0", "of", "1", "+25.0%"]
+    assert goal_text(found).endswith(
+        "within 10% of mapped area in 3 libraries. It is in 1 of 2: N; of all 3 areas 2 are."
+    )
+
+
+def test_rows_hold_both_counts():
+    rows = measured_rows()
+    gates = rows["lfsr_block_seedlm4"]["gates"]
+    # 40 registers of 16 transistors before; of 5.33 NAND2 now.
+    assert gates["registers"] == 213 and gates["by_transistors"] >= 40 * 16 / 4 and gates["nand2"] > 213

@@ -21,6 +21,7 @@ from tests.verification.sources import ROOT, closure, digest, with_data
 NOTES = ROOT / "reports" / "pages.json"
 ABOUT = "written by `make pages` alone: for each page, hashes of its sources and of its files"
 MACHINES = ("arch_configs/**/*.yaml", "hwsim/workload/models/*.yaml", "hwsim/workload/graphs/*.yaml")
+UNITS = tuple(f"hwsim/data/{name}.json" for name in ("units", "gates", "asic"))
 MEASURED = (*MACHINES, "hwsim/measured/*.yaml", "hwsim/data/groundtruth/*.csv")
 STUDIES = tuple(sorted(path.stem for path in (ROOT / "arch_configs" / "studies").glob("*.yaml")))
 
@@ -71,9 +72,9 @@ PAGES = (
     Page("regeneration", ("regeneration.md", "regeneration.svg"), "make regeneration",
          ("hwsim.pages.regeneration",), MACHINES, "make regeneration"),
     Page("cost", ("cost.md", "cost.svg"), "make cost",
-         ("hwsim.pages.cost",), ("hwsim/data/units.json", "hwsim/data/asic.json"), "make cost"),
+         ("hwsim.pages.cost",), UNITS, "make cost"),
     Page("asic", ("asic.md",), "{py} -m hwsim.pages.asic",
-         ("hwsim.pages.asic",), ("hwsim/data/units.json", "hwsim/data/asic.json"), "make asic"),
+         ("hwsim.pages.asic",), UNITS, "make asic"),
     Page("accuracy", ("accuracy.md", "accuracy.svg"), "make accuracy", ("hwsim.pages.accuracy",), (), "make accuracy"),
     Page("validation", tuple(f"{name}.{kind}" for name in ("validation", "serving") for kind in ("md", "svg", "csv")),
          "make validate", ("hwsim.measured.page", "hwsim.measured.serving"), MEASURED, "make validate"),
