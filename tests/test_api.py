@@ -170,13 +170,14 @@ def test_rows_become_a_table(result):
     """As pandas and polars take dataclasses: a column per field."""
     rows = [dataclasses.asdict(row) for row in result.by_op]
     assert sum(row["cycles"] for row in rows) == result.cycles
-    assert [*rows[0]] == ["name", "ops", "cycles", "bytes", "macs"]
+    assert [*rows[0]] == ["name", "ops", "cycles", "bytes", "macs", "limited_by"]
 
 
 def test_rows_become_a_pandas_frame(result):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(result.by_op)
-    assert list(frame.columns) == ["name", "ops", "cycles", "bytes", "macs"] and frame.cycles.sum() == result.cycles
+    assert list(frame.columns) == ["name", "ops", "cycles", "bytes", "macs", "limited_by"]
+    assert frame.cycles.sum() == result.cycles
 
 
 def test_names_and_types_agree():

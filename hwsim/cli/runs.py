@@ -69,7 +69,9 @@ def run(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Simulate a decode step, a prefill, or both.
+    """Simulate one step: a decode step, a prefill, or a decode step with part of a prompt (mixed).
+
+    --trace: a timeline with each server's tiles and what it waits for, ops, layers, bytes per second, buffer fill.
 
     \b
     Examples:
@@ -144,7 +146,7 @@ def _finish(
     """Simulate, print the result, and write the trace and the page if they were requested."""
     from hwsim.report.text import result_text
 
-    traced = None
+    traced, whole = None, True
     files = {"--trace": trace, "--html": html}
     for option, path in files.items():
         if path:
@@ -163,9 +165,9 @@ def _finish(
         library()  # before the run, in case it is not installed
     result = job.result()
     if trace and traced:
-        from hwsim.jobs.trace import write_trace
+        from hwsim.jobs.trace import EVENT_CAP, write_trace
 
-        write_trace(trace, traced, result)
+        whole = write_trace(trace, traced, result)
     if html and traced:
         from hwsim.report.run_page import write_run_page
 
@@ -175,7 +177,8 @@ def _finish(
     else:
         print(result_text(result, by, energy))
         if trace:
-            print(f"  trace       {trace}  (open it at ui.perfetto.dev)")
+            part = "" if whole else f"; the tiles end after {EVENT_CAP:,} stays, ops and counters do not"
+            print(f"  trace       {trace}  (open it at ui.perfetto.dev{part})")
         if html:
             print(f"  page        {html}  (open it in a browser)")
 

@@ -44,10 +44,13 @@ const says = el("p", { class: "soft", id: "says", role: "status" });
 const controls = el("div", { class: "controls" });
 let view = null, drawing = 0;
 
+/** The share of a span in which its tiles occupy the server. */
+const busy = (s) => (s.end > s.start ? Math.min(1, s.occupied / (s.end - s.start)) : 1);
+
 function about(d) {
-  if (d.us != null) return [[VIEWS[state.view].split(" ").at(-1), d.name], ["time, us", d.us], ["share", `${((d.us / 1e4) / data.seconds).toFixed(2)} %`], ["ops", d.ops], ["bytes", d.bytes], ["MACs", d.macs]];
+  if (d.us != null) return [[VIEWS[state.view].split(" ").at(-1), d.name], ["time, us", d.us], ["share", `${((d.us / 1e4) / data.seconds).toFixed(2)} %`], ...(d.limited ? [["limited by", d.limited]] : []), ["ops", d.ops], ["bytes", d.bytes], ["MACs", d.macs]];
   const s = spans[d.id];
-  return [["op", s.name], ["kind", s.kind.replaceAll("_", " ")], ["layer", layerName(s.layer)], ["server", s.server], ["from, us", s.start], ["to, us", s.end], ["occupied, us", s.occupied], ["tiles", s.tiles]];
+  return [["op", s.name], ["kind", s.kind.replaceAll("_", " ")], ["layer", layerName(s.layer)], ["server", s.server], ["from, us", s.start], ["to, us", s.end], ["occupied, us", s.occupied], ["busy", `${Math.round(100 * busy(s))} %`], ...Object.entries(s.waits).map(([cause, us]) => [`${cause.replaceAll("_", " ")}, us`, Number(us.toPrecision(6))]), ["tiles", s.tiles]];
 }
 
 /** The spans of the layer that is asked for, and the time that the figure shows. */
@@ -61,10 +64,10 @@ function asked() {
 function timeline(width) {
   const { some, low, high } = asked(), drawn = some.slice(0, MOST_BARS), byServer = state.rows === "server";
   const [unit, size] = high - low >= 2e4 ? ["ms", 1e-3] : ["us", 1];
-  const rows = drawn.map((s) => ({ id: s.id, row: byServer ? s.server : layerName(s.layer), kind: s.kind.replaceAll("_", " "), a: Math.max(low, s.start) * size, b: Math.min(high, s.end) * size }));
+  const rows = drawn.map((s) => ({ id: s.id, row: byServer ? s.server : layerName(s.layer), kind: s.kind.replaceAll("_", " "), busy: busy(s), a: Math.max(low, s.start) * size, b: Math.min(high, s.end) * size }));
   const present = [...new Set(drawn.map((s) => s.kind))], order = byServer ? servers : layers.map(layerName);
   return {
-    note: `${drawn.length.toLocaleString("en")} of ${spans.length.toLocaleString("en")} spans drawn, each an op on a server` + (drawn.length < some.length ? "; choose a layer to see the others" : ""),
+    note: `${drawn.length.toLocaleString("en")} of ${spans.length.toLocaleString("en")} spans drawn, each an op on a server; the paler, the less of the span the server is busy` + (drawn.length < some.length ? "; choose a layer to see the others" : ""),
     size,
     spec: {
       $schema: "https://vega.github.io/schema/vega-lite/v6.json", data: { values: rows }, width: Math.max(200, width - 110), height: { step: byServer ? 46 : layers.length > 30 ? 12 : 18 },
@@ -73,6 +76,7 @@ function timeline(width) {
       encoding: {
         x: { field: "a", type: "quantitative", title: `time, ${unit}`, scale: { domain: [low * size, high * size], nice: false }, axis: { orient: "top", tickCount: 8 } }, x2: { field: "b" },
         y: { field: "row", type: "nominal", sort: order, title: byServer ? null : "layer", axis: { grid: false } },
+        opacity: { field: "busy", type: "quantitative", scale: { domain: [0, 1], range: [0.15, 1] }, legend: null },
         color: { field: "kind", type: "nominal", scale: { domain: present.map((k) => k.replaceAll("_", " ")), range: present.map((k) => colours[k]) }, legend: { title: null, orient: "bottom", columns: Math.max(2, Math.floor(width / 140)), symbolType: "square" } },
       },
     },

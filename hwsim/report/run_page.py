@@ -9,8 +9,9 @@ from hwsim.files import html
 from hwsim.files.figure import op_style
 from hwsim.files.tables import bytes_text, seconds_text
 from hwsim.files.whole import write_whole
+from hwsim.jobs.trace import MACHINE, trace_events
 from hwsim.report.text import formats_text, unit_of
-from hwsim.result import Result, Row
+from hwsim.result import Result, Row, limits_text
 
 if TYPE_CHECKING:
     from hwsim.jobs.tile import TileJob
@@ -21,8 +22,6 @@ MOST_SPANS = 2_000_000
 
 def write_run_page(path: Path, job: TileJob, result: Result) -> None:
     """Write the page of `job`. raises: InputError if the file cannot be written; MissingExtra without vl-convert."""
-    from hwsim.jobs.trace import trace_events
-
     trace = trace_events(job, MOST_SPANS)
     script = html.script(Path(__file__).with_name("run.js"))
     title = f"{result.name} on {result.machine}"
@@ -39,21 +38,31 @@ def page_data(result: Result, trace: dict[str, Any]) -> dict[str, Any]:
     """What the page's script reads. Times are in microseconds, those of the trace.
 
     spans: one per op and server that works on it: name, kind, layer (-1: outside), start, end, number of
-    tiles, and the time for which they occupy the server, waiting included.
+    tiles, the time in which they occupy the server, and `waits`: the time in which it waits between them, by cause. A
+    write that was deferred counts in the span that it falls into.
     """
-    servers = {e["tid"]: e["args"]["name"] for e in trace["traceEvents"] if e["name"] == "thread_name"}
+    here = [e for e in trace["traceEvents"] if e["pid"] == MACHINE]
+    servers = {e["tid"]: e["args"]["name"] for e in here if e["name"] == "thread_name"}
     spans: list[dict[str, Any]] = []
     last: dict[int, dict[str, Any]] = {}
-    for e in trace["traceEvents"]:
+    waited: dict[int, dict[str, float]] = {server: {} for server in servers}
+    for e in here:
         if e["ph"] != "X":
             continue
-        layer, end = e["args"].get("layer", -1), e["ts"] + e["dur"]
-        span = last.get(e["tid"])
-        if span is None or (span["name"], span["layer"]) != (e["name"], layer):
-            span = {"server": servers[e["tid"]], "name": e["name"], "kind": e["cat"], "layer": layer, "start": e["ts"],
-                    "end": end, "occupied": 0.0, "tiles": 0}  # fmt: skip
-            last[e["tid"]] = span
+        server, waits = e["tid"], waited[e["tid"]]
+        if e["cat"] == "stall":
+            waits[e["name"]] = waits.get(e["name"], 0.0) + e["dur"]
+            continue
+        layer, end, span = e["args"].get("layer", -1), e["ts"] + e["dur"], last.get(server)
+        if span is None or ((span["name"], span["layer"]) != (e["name"], layer) and not e["args"].get("write")):
+            span = {"server": servers[server], "name": e["name"], "kind": e["cat"], "layer": layer, "start": e["ts"],
+                    "end": end, "occupied": 0.0, "tiles": 0, "waits": {}}  # fmt: skip
+            last[server] = span
             spans.append(span)
+        elif waits:  # before this stay, within the span
+            for cause, us in waits.items():
+                span["waits"][cause] = span["waits"].get(cause, 0.0) + us
+        waited[server] = {}
         span["end"], span["occupied"], span["tiles"] = (
             max(span["end"], end),
             span["occupied"] + e["dur"],
@@ -80,7 +89,17 @@ def _us(r: Result, cycles: int) -> float:
 
 
 def _rows(r: Result, rows: tuple[Row, ...]) -> list[dict[str, Any]]:
-    return [{"name": x.name, "us": _us(r, x.cycles), "ops": x.ops, "bytes": x.bytes, "macs": x.macs} for x in rows]
+    return [
+        {
+            "name": x.name,
+            "us": _us(r, x.cycles),
+            "limited": x.limited_by,
+            "ops": x.ops,
+            "bytes": x.bytes,
+            "macs": x.macs,
+        }
+        for x in rows
+    ]
 
 
 def _numbers(r: Result) -> list[tuple[str, str | int | float | None]]:
@@ -95,6 +114,7 @@ def _numbers(r: Result) -> list[tuple[str, str | int | float | None]]:
         ("bound, cycles", r.bound_cycles),
         ("over bound", f"{100 * r.over_bound:.2f} %"),
         ("limited by", r.limited_by),
+        ("ops limited by", limits_text(r.limits) if len(r.limits) > 1 else None),
         (f"{unit_of(r)}s/s", r.tokens_per_second),
         ("DRAM bytes", r.dram_bytes),
         ("MACs", r.macs),

@@ -204,7 +204,7 @@ def simulate(
         found: list[tuple[int, int, int]] | None = [] if trace else None
         state.begin(program.distance)
         run(pipeline, state, program.tiles(), program.flush, found)
-        spans += [(*span, index) for span in found or ()]
+        spans += [(*span[:3], index) for span in found or ()]
         by_op.append(state.finish - start)
         lost = [a + b for a, b in zip(lost, state.lost, strict=True)]
     flushed = by_op.pop()

@@ -7,10 +7,11 @@ largest of a few times, and the largest is the cause of the wait.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from hwsim.errors import ModelError
 from hwsim.mapping.pipeline import Pipeline
-from hwsim.mapping.program import CAUSES, DRAM, LAUNCH, Tile
+from hwsim.mapping.program import CAUSES, DRAM, LAUNCH, Step, Tile
 from hwsim.sim.refresh import stretch
 from hwsim.sim.state import Pending, State
 
@@ -20,10 +21,29 @@ FILL, INPUT, BLOCKED, REFRESH, LAUNCHING, DEPENDENCY, LATENCY = map(
 )
 
 
+class Stay(NamedTuple):
+    """One stay of a tile on a server, and why the server was idle before; in ticks.
+
+    idle: since when it was; cause: what it then waited for (a number of CAUSES), after `lag` of latencies on the way.
+    stops: of refresh, within the stay. late: for how long the last beats came late (0 or less: they did not).
+    write: the step of a deferred write; None: of a tile's own steps.
+    """
+
+    server: int
+    start: int
+    end: int
+    idle: int
+    cause: int
+    lag: int
+    stops: int
+    late: int
+    write: Step | None = None
+
+
 def walk(pipeline: Pipeline, state: State, tiles: Iterable[Tile], flush: bool = False, spans=None) -> None:
     """Run `tiles` of the op that has begun on `state`, in place.
 
-    flush: place all writes at the end. spans: a list that receives (server, start, end) of every stay on a server.
+    flush: place all writes at the end. spans: a list that receives every `Stay` on a server, in program order.
     raises: ModelError if a tile needs more of a buffer than will ever be free.
     """
     q, latency, period, stall = pipeline.q, pipeline.latency, pipeline.period, pipeline.stall
@@ -73,7 +93,7 @@ def walk(pipeline: Pipeline, state: State, tiles: Iterable[Tile], flush: bool = 
             for buffer, amount in gives:
                 credits[buffer].release(amount, end)
             if spans is not None:
-                spans.append((server, begin, end))
+                spans.append(Stay(server, begin, end, idle, cause, lag, stops, late))
             if stops:
                 begin += stretch(begin, beat, period, stall) - beat
             wait = latency[server]
@@ -111,7 +131,7 @@ def _place(pipeline: Pipeline, state: State, spans) -> None:
     for buffer, amount in step.gives:
         state.credits[buffer].release(amount, end)
     if spans is not None:
-        spans.append((DRAM, begin, end))
+        spans.append(Stay(DRAM, begin, end, idle, INPUT, lag, stops, late, step))
 
 
 def _account(state: State, idled: int, cause: int, lag: int, stops: int, late: int) -> None:

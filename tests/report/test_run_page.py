@@ -36,18 +36,22 @@ class TestData:
     def test_spans_hold_every_tile_of_the_trace_once(self, job, result):
         trace = trace_events(job)
         found = page_data(result, trace)
-        events = [e for e in trace["traceEvents"] if e["ph"] == "X"]
+        events = [e for e in trace["traceEvents"] if e["ph"] == "X" and e["pid"] == 1 and e["cat"] != "stall"]
         assert sum(s["tiles"] for s in found["spans"]) == len(events) > len(found["spans"])
         busy = sum(e["dur"] for e in events)
         assert sum(s["occupied"] for s in found["spans"]) == pytest.approx(busy, rel=1e-12)
         assert max(s["end"] for s in found["spans"]) == max(e["ts"] + e["dur"] for e in events)
 
-    def test_time_on_the_memory_is_its_utilization(self, job, result):
+    def test_time_on_each_server_is_its_utilization(self, job, result):
         found = page_data(result, trace_events(job))
         busy = {s: sum(x["occupied"] for x in found["spans"] if x["server"] == s) for s in found["servers"]}
-        share = result.utilization
-        assert busy["dram"] == pytest.approx(1e6 * result.seconds * share["dram"], rel=1e-5)
-        assert all(busy[s] >= 1e6 * result.seconds * share[s] for s in ("regenerate", "dot"))  # they also wait
+        expected = {server: 1e6 * result.seconds * share for server, share in result.utilization.items()}
+        assert busy == pytest.approx(expected, rel=1e-5)
+
+    def test_spans_hold_their_busy_time_and_the_waits_within(self, job, result):
+        for span in page_data(result, trace_events(job))["spans"]:
+            inside = span["occupied"] + sum(span["waits"].values())
+            assert inside == pytest.approx(span["end"] - span["start"], abs=1e-5 * (span["tiles"] + 1)), span
 
     def test_parts_sum_to_the_time(self, job, result):
         found = page_data(result, trace_events(job))["by"]
