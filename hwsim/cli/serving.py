@@ -182,9 +182,12 @@ def _under_load(
     energy: bool,
 ) -> None:
     """Serve a load, print the figures, write the files that were asked for."""
+    from dataclasses import asdict
+
     from hwsim.files.whole import check_writable
     from hwsim.jobs.serving.capacity import find_rate, with_rate
     from hwsim.jobs.serving.load import Traffic
+    from hwsim.report.progress import counted, progress_bar, spoken
     from hwsim.report.traffic import capacity_text, traffic_text
 
     if out and out.suffix not in (".csv", ".jsonl"):
@@ -195,13 +198,14 @@ def _under_load(
     for path in (out, timeline):
         if path:
             check_writable(path)
-    capacity = find_rate(traffic) if find else None
+    capacity = find_rate(traffic, said=spoken("find-rate")) if find else None
     if capacity:
-        traffic.load = with_rate(load, capacity.rate)
-    run = traffic.run(capacity.rate if capacity else None)
+        traffic.load = with_rate(load, capacity)
+    with progress_bar("requests") as advance:
+        run = traffic.run(capacity.rate if capacity else None, watch=counted(advance, traffic.total))
     _write(run, out, timeline)
     if as_json:
-        more = {"capacity": {"rates": capacity.rates, "runs": capacity.runs}} if capacity else {}
+        more = {"capacity": asdict(capacity)} if capacity else {}
         print(json.dumps(run.served.to_dict() | more, indent=2))
         return
     print(traffic_text(run.served, energy))

@@ -1,4 +1,4 @@
-"""Progress with the time left: a bar on a terminal, a line per tenth where the error stream is a file or a pipe."""
+"""Progress on the error stream: a bar with the time left on a terminal, a line per tenth in a file or a pipe."""
 
 from __future__ import annotations
 
@@ -40,3 +40,29 @@ def _lines(what: str) -> Callable[[int, int], None]:
         print(f"{what}: {done:,} of {total:,}, about {left:,.0f} s left", file=sys.stderr, flush=True)
 
     return advance
+
+
+def counted(advance: Callable[[int, int], None], total: int) -> Callable[[object], None]:
+    """Counts what ends, and shows it every hundred; a run of hundreds of thousands is not slowed by its bar."""
+    done = 0
+
+    def one(_: object) -> None:
+        nonlocal done
+        done += 1
+        if done % 100 == 0:
+            advance(done, max(done, total))
+
+    return one
+
+
+def spoken(what: str, quiet: float = 2.0) -> Callable[[str], None]:
+    """Names the step that begins, at most once in `quiet` seconds, and not in the first of them."""
+    last = time.monotonic()
+
+    def say(text: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= quiet:
+            last = time.monotonic()
+            print(f"{what}: {text}", file=sys.stderr, flush=True)
+
+    return say

@@ -8,8 +8,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from hwsim.files.tables import bytes_text, seconds_text, table
-from hwsim.report.serving import energy_lines
-from hwsim.report.text import formats_text
+from hwsim.jobs.serving.capacity import SPAN
+from hwsim.report.serving import energy_lines, stack_line
+from hwsim.report.text import formats_text, provenance_text
 
 if TYPE_CHECKING:
     from hwsim.jobs.serving.capacity import Capacity
@@ -32,6 +33,8 @@ def traffic_text(s: Served, energy: bool = False) -> str:
             "step times",
             f"simulated parts between knots, within {100 * (s.step_error or 0):.2g} % of whole simulated passes",
         ),
+        ("kernels", f"{provenance_text(s.provenance)}: shares of the device's time, by how it is known"),
+        ("stack", stack_line(s.stack)),
         *(("assumed", note) for note in s.notes),
         (
             "requests",
@@ -126,11 +129,13 @@ def _cells(spread: Spread | None) -> list[str]:
 
 
 def capacity_text(found: Capacity, slo: str | None) -> str:
-    """The rate, and how far the seeds are apart."""
+    """The rate, how far the seeds are apart, and what it rests on."""
     low, high = min(found.rates), max(found.rates)
     return (
         f"  capacity    {found.rate:.4g} requests/s meet {slo} in 99 % ({low:.4g} to {high:.4g} over "
-        f"{len(found.rates)} seeds, {len(found.runs)} runs)"
+        f"{len(found.rates)} seeds, {len(found.runs)} runs of up to {found.requests:,} requests: arrivals last "
+        f"{SPAN} times the p99 of E2E or longer)\n"
+        f"  saturated   {found.saturated:.4g} requests/s of a backlog that never ends; no capacity exceeds it"
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hwsim.files.tables import markdown, markdown_text, seconds_text
+from hwsim.result import known_text
 from hwsim.study import loads_figures as draw
 from hwsim.study.grid import Choice, Grid, plain
 from hwsim.study.loads import curves, pareto, pressure
@@ -18,7 +19,7 @@ Add = Callable[[str, str, Any], None]
 MOST_POINTS = 2_000
 COLUMNS = (
     "tokens/s per chip", "tokens/s per user", "TTFT p50", "TTFT p99", "TPOT p50", "TPOT p99", "good requests/s", "met",
-    "J per token",
+    "J per token", "kernels",
 )  # fmt: skip
 
 
@@ -50,6 +51,12 @@ _USERS = (
 )
 
 
+_KERNELS = (
+    "`kernels`: how the times of the passes are known, as shares of the device's time: measured on this chip, transferred "
+    "from another chip or format, or ideal, at the machine's peaks."
+)
+
+
 def _said(grid: Grid) -> str:
     """Engines, limits and assumptions that all points share; in the words of the command."""
     lines = list(grid.lines.values())
@@ -60,10 +67,19 @@ def _said(grid: Grid) -> str:
         f"Engine: {'; '.join(engines)}.",
         f"Limits of a good request: {'; '.join(slo)}.",
         f"Requests: {', '.join(dict.fromkeys(_requests(line) for line in lines))}.",
+        *(f"Software: {text}." for text in dict.fromkeys(_software(line) for line in lines if "stack" in line)),
         f"Step times: parts between knots, within {100 * max(errors, default=0.0):.2g} % of whole simulated passes.",
         *(f"Assumed: {note}." for note in _shared(grid)),
     ]
     return "\n".join(f"- {markdown_text(row)}" for row in rows)
+
+
+def _software(line: Line) -> str:
+    """The stack's times, which are in every figure."""
+    stack = line["stack"]
+    times = ((stack["step_seconds"], "step"), (stack["sequence_seconds"], "sequence"), (stack["layer_seconds"], "layer"))
+    parts = [f"{seconds_text(seconds)} per {what}" for seconds, what in times if seconds] or ["no time"]
+    return f"stack {stack['name']}, {', '.join(parts)}"
 
 
 def _shared(grid: Grid) -> list[str]:
@@ -91,7 +107,7 @@ def _table(grid: Grid) -> str:
     text = markdown(head, rows).split("\n")
     text[1] = "|" + " --- |" * len(axes) + " ---: |" * (len(head) - len(axes))
     less = f"{len(rows):,} of {len(order):,} points shown.\n\n" if len(rows) < len(order) else ""
-    return f"{less}In bold: the Pareto front.\n\n" + "\n".join(text)
+    return f"{less}In bold: the Pareto front. {_KERNELS}\n\n" + "\n".join(text)
 
 
 def _row(grid: Grid, axes: list[Any], choice: Choice, best: bool, rate: bool) -> list[str]:
@@ -104,6 +120,7 @@ def _row(grid: Grid, axes: list[Any], choice: Choice, best: bool, rate: bool) ->
         "-" if good is None else f"{good:.4g}",
         "-" if good is None else f"{100 * line['attained']:.1f} %",
         "-" if joules is None else f"{joules:.3g}",
+        known_text(line["provenance"]),
     ]
     if best:
         cells[:2] = [f"**{cell}**" for cell in cells[:2]]

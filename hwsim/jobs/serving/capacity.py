@@ -1,69 +1,183 @@
-"""Capacity: the highest rate of requests that meets the limits, by bisection of whole runs."""
+"""Capacity: the highest rate of requests that the engines sustain and that meets the limits, by bisection of runs.
+
+Two things make a rate that was found in short runs too high, and both are excluded here. A run that ends before its
+queue has grown meets every limit: so arrivals of every run that counts last `SPAN` times the p99 of its end-to-end
+times, and a run is lengthened until they do. And limits that leave the queue free (TPOT alone) are met at any rate: so
+the search goes no higher than the throughput of a backlog that never ends.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import ceil
 
 from hwsim.errors import InputError
-from hwsim.jobs.serving.load import Load, Traffic
+from hwsim.jobs.serving import figures
+from hwsim.jobs.serving.figures import Spread
+from hwsim.jobs.serving.fleet import Stopped
+from hwsim.jobs.serving.load import AT_ONCE, Load, Traffic
+from hwsim.jobs.serving.requests import TICKS, Sequence
 
 #: Share of requests that must meet the limits at the rate that `--find-rate` finds.
 ATTAINED = 0.99
+#: Arrivals of a run that counts last at least so many times the p99 of its end-to-end times.
+SPAN = 5
+#: A run that is lengthened gets so many times the requests that it lacked: longer queues take longer.
+ROOM = 1.1
+#: Requests of one run above which the search asks before it goes on.
+MOST_REQUESTS = 200_000
 #: Requests per second at which the search for a rate gives up.
-LEAST_RATE, MOST_RATE = 1e-4, 1e6
+LEAST_RATE = 1e-4
+#: A backlog is at least so many times as long as what runs at once, and of so many requests.
+BACKLOG, LEAST_BACKLOG = 3, 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A run at one rate: its seed, its requests, whether 99 % of them meet the limits.
+
+    e2e: the p99 of its end-to-end times in seconds; 0 where it ended early, as more than 1 % had missed the limits.
+    """
+
+    rate: float
+    seed: int
+    requests: int
+    met: bool
+    e2e: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """The highest rate at which 99 % of the requests meet the limits: of each seed, and the runs that were made."""
+    """The highest rate at which 99 % of the requests meet the limits: of each seed, and the runs that were made.
+
+    saturated: requests/s of an endless backlog, which no rate exceeds.
+    """
 
     rates: tuple[float, ...]
-    runs: tuple[tuple[float, float], ...]
+    saturated: float
+    runs: tuple[Trial, ...]
 
     @property
     def rate(self) -> float:
         """Mean over the seeds."""
         return sum(self.rates) / len(self.rates)
 
+    @property
+    def requests(self) -> int:
+        """Those of the longest run at a rate that was found."""
+        return max(run.requests for run in self.runs if run.met)
 
-def find_rate(traffic: Traffic, seeds: int = 3, within: float = 0.02) -> Capacity:
-    """By bisection for each of `seeds` seeds. raises: InputError where not even a request alone meets the limits."""
+
+def find_rate(
+    traffic: Traffic, seeds: int = 3, within: float = 0.02, said: Callable[[str], None] = lambda text: None
+) -> Capacity:
+    """By bisection for each of `seeds` seeds. said: is told of each run before it begins.
+
+    raises: InputError where not even a request alone meets the limits, and where a run would be too long.
+    """
     if not traffic.slo.limits or traffic.load.trace or traffic.load.users:
         raise InputError(
             "--find-rate: needs limits and drawn arrivals; write --slo, and --rate as the rate to begin at"
         )
-    runs: list[tuple[float, float]] = []
+    runs: list[Trial] = []
 
     def good(rate: float, seed: int) -> bool:
-        share = traffic.run(rate, seed, check=False).served.attained
-        runs.append((rate, share))
-        return share >= ATTAINED
+        runs.append(trial(traffic, rate, seed, max((run.e2e for run in runs if run.rate <= rate), default=0.0), said))
+        return runs[-1].met
 
+    most = saturated(traffic, said)
     found: list[float] = []
     for seed in range(traffic.load.seed, traffic.load.seed + seeds):
-        low = found[-1] if found else traffic.rate or 1.0
-        while not good(low, seed):
-            low /= 2
-            if low < LEAST_RATE:
-                raise InputError(
-                    f"--find-rate: fewer than {ATTAINED:.0%} of the requests meet {traffic.load.slo} even where each "
-                    "is alone; raise these limits in --slo"
-                )
-        high = 2 * low
-        while good(high, seed):
-            low, high = high, 2 * high
-            if high > MOST_RATE:
-                raise InputError(
-                    f"--find-rate: {ATTAINED:.0%} of the requests meet {traffic.load.slo} even where all come at once; "
-                    "lower these limits in --slo, or ask for more --requests"
-                )
+        step = 1.05 if found else 2.0
+        low = min(found[-1] if found else traffic.rate or 1.0, most)
+        high = most
+        if good(low, seed):
+            while low < most:
+                high = min(step * low, most)
+                if not good(high, seed):
+                    break
+                low = high
+        else:
+            high, low = low, low / step
+            while not good(low, seed):
+                step *= step
+                high, low = low, low / step
+                if low < LEAST_RATE:
+                    raise InputError(
+                        f"--find-rate: fewer than {ATTAINED:.0%} of the requests meet {traffic.load.slo} even where "
+                        "each is alone; raise these limits in --slo"
+                    )
         while high / low > 1 + within:
             middle = (low * high) ** 0.5
             low, high = (middle, high) if good(middle, seed) else (low, middle)
         found.append(low)
-    return Capacity(tuple(found), tuple(runs))
+    return Capacity(tuple(found), most, tuple(runs))
 
 
-def with_rate(load: Load, rate: float) -> Load:
-    """The same load at another rate."""
-    return replace(load, rate=f"{rate:g}/s")
+def trial(
+    traffic: Traffic, rate: float, seed: int, e2e: float = 0.0, said: Callable[[str], None] = lambda text: None
+) -> Trial:
+    """Whether the limits are met at a rate, in a run that is as long as `SPAN` asks; one that misses ends early.
+
+    e2e: the p99 of end-to-end times at a lower rate, from which the length is guessed.
+    raises: InputError where that takes more requests than the load has and than `MOST_REQUESTS`.
+    """
+    count = max(traffic.count, ceil(ROOM * SPAN * rate * e2e))
+    while True:
+        said(f"seed {seed}, {rate:.4g} requests/s, {count:,} requests")
+        left = count - ceil(ATTAINED * count)
+
+        def watch(seq: Sequence) -> None:
+            nonlocal left
+            left -= bool(traffic.slo.missed(seq))
+            if left < 0:
+                raise Stopped
+
+        try:
+            outcome = traffic.serve(traffic.drawn(count, traffic.gaps, rate, seed), seed, watch=watch)
+        except Stopped:
+            return Trial(rate, seed, count, False)
+        whole = Spread.of(map(figures.e2e, outcome.sequences))
+        needed = ceil(SPAN * rate * whole.p99) if whole else 0
+        if count >= needed:
+            return Trial(rate, seed, count, bool(whole), whole.p99 if whole else 0.0)
+        if needed > max(MOST_REQUESTS, traffic.count):
+            raise InputError(
+                f"--find-rate: {count:,} requests at {rate:.4g}/s end before the queue has grown: arrivals must last "
+                f"{SPAN} times the p99 of E2E, {whole.p99 if whole else 0:.4g} s; write --requests {ceil(ROOM * needed)}, "
+                "which takes long, or tighter limits in --slo"
+            )
+        count = ceil(ROOM * needed)
+
+
+def saturated(traffic: Traffic, said: Callable[[str], None] = lambda text: None) -> float:
+    """Requests/s of a backlog that never ends: the second half of one that is twice as long as another.
+
+    The difference of two backlogs has neither the start of the one nor the end of the other. Replicas that share nothing
+    are one of them, times their number.
+    """
+    replicas = None if traffic.prefills else 1
+    count = max(traffic.count, LEAST_BACKLOG)
+
+    def backlog(count: int) -> tuple[int, int]:
+        """(ticks to the last token, most that ran at once)."""
+        said(f"backlog of {count:,} requests")
+        outcome = traffic.serve(traffic.drawn(count, AT_ONCE), replicas=replicas)
+        if not outcome.sequences:
+            number, why = outcome.refused[0]
+            raise InputError(f"every request is refused; request {number.number}: {why}")
+        ends = max(seq.last or 0 for seq in outcome.sequences)
+        return ends, max(1, figures.mean_running(outcome.replicas, ends)[1])
+
+    ends, running = backlog(count)
+    while count < BACKLOG * running:  # until more wait than run; whole waves of those that run at once
+        count = BACKLOG * running
+        ends, running = backlog(count)
+    twice, _ = backlog(2 * count)
+    return count * TICKS / (twice - ends) * (1 if traffic.prefills else traffic.decodes)
+
+
+def with_rate(load: Load, found: Capacity) -> Load:
+    """The same load at the rate that was found, as long as the runs that found it."""
+    return replace(load, rate=f"{found.rate:g}/s", requests=found.requests)

@@ -1,4 +1,4 @@
-"""Energy of a run under load: what the parts of its passes spend, by `cost`.
+"""Energy of a run under load, what the parts of its passes spend, by `cost`; and how its times are known.
 
 Bytes and operations of a part are nearly straight lines in its tokens, sequences and contexts, with none of the steps
 that times have. So a run is counted on a coarse grid: how often each part counts at each of few knots, which alone are
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from hwsim.jobs.serving.replica import Passes, Replica
 from hwsim.jobs.serving.simulated import Knot, Simulated
+from hwsim.mapping.gpu.kernels import MARKS
 from hwsim.result import Term
 
 #: Knots of each number: 0, and powers of two, with one, two or four per octave.
@@ -35,13 +36,8 @@ def _around(x: float, knots: list[int]) -> list[tuple[int, float]]:
 
 def spent(steps: Simulated, replicas: Sequence[Replica], chips: int, seconds: float, tokens: int) -> tuple[Term, ...]:
     """Joules per token on all chips, term by term as in `cost`, of a run of `seconds` that made so many tokens."""
-    often: dict[Knot, float] = {}
-    for one in replicas:
-        for passes in one.log.passes:
-            for knot, times in _counted(steps, passes):
-                often[knot] = often.get(knot, 0.0) + times
     found: dict[str, Term] = {}
-    for knot, times in often.items():
+    for knot, times in _often(steps, replicas).items():
         for term in steps.terms(knot):
             sofar = found.get(term.name, Term(term.name, 0.0, term.source)).value
             known = None if sofar is None or term.value is None else sofar + times * term.value
@@ -50,6 +46,28 @@ def spent(steps: Simulated, replicas: Sequence[Replica], chips: int, seconds: fl
     found[static.name] = static
     scale = chips / tokens
     return tuple(Term(t.name, t.value and t.value * scale, t.source) for t in found.values())
+
+
+def provenance(steps: Simulated, replicas: Sequence[Replica]) -> dict[str, float]:
+    """Shares of the device's time by how it is known, as in a `Result`; the software's time is none of it."""
+    if steps.arch.cores is None:
+        return {mark: float(mark == "ideal") for mark in MARKS}
+    found = dict.fromkeys(MARKS, 0.0)
+    for knot, times in _often(steps, replicas).items():
+        for mark, seconds in steps.known(knot).items():
+            found[mark] += times * seconds
+    whole = sum(found.values())
+    return {mark: seconds / whole for mark, seconds in found.items()} if whole else {}
+
+
+def _often(steps: Simulated, replicas: Sequence[Replica]) -> dict[Knot, float]:
+    """How often each part counts at each knot over a run."""
+    often: dict[Knot, float] = {}
+    for one in replicas:
+        for passes in one.log.passes:
+            for knot, times in _counted(steps, passes):
+                often[knot] = often.get(knot, 0.0) + times
+    return often
 
 
 def _counted(steps: Simulated, passes: Passes) -> Iterable[tuple[Knot, float]]:

@@ -35,11 +35,16 @@ class Outcome:
     replicas: list[Replica]
 
 
+class Stopped(Exception):
+    """Whoever watches a run has seen enough of it."""
+
+
 class Fleet:
     """Engines of one kind.
 
     scheduler: makes the scheduler of one engine. transfer: prefill replicas are apart, `prefills` of them.
     users: requests come when an earlier one ends, so many at a time, and their own arrival times do not count.
+    watch: called with each request as it ends; raises `Stopped` to end the run there.
     """
 
     def __init__(
@@ -54,7 +59,9 @@ class Fleet:
         seed: int = 0,
         prefills: int = 0,
         transfer: Transfer | None = None,
+        watch: Callable[[Sequence], None] = lambda seq: None,
     ):
+        self.watch = watch
         self.env = simpy.Environment(initial_time=0)
         more: dict[str, Any] = {"stretch": stretch, "acceptance": acceptance}
         self.decoding = [
@@ -71,7 +78,7 @@ class Fleet:
         self._users = False
 
     def run(self, requests: Many[Request], users: int | None = None) -> Outcome:
-        """Serve every request that can ever run; the others are refused, each with its reason."""
+        """Serve every request that can ever run; the others are refused, each with its reason. raises: Stopped."""
         served, refused = [], []
         largest = min(one.scheduler.largest() for one in (*self.decoding, *self.prefilling))
         for request in requests:
@@ -106,6 +113,7 @@ class Fleet:
 
     def _done(self, seq: Sequence) -> None:
         """A user sends the next request when one ends."""
+        self.watch(seq)
         if self._next:
             request = self._next.pop()
             now = int(self.env.now)

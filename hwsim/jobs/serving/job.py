@@ -41,7 +41,6 @@ def serve_point(arch: Arch, model: Workload, options: ServeOptions) -> dict[str,
         "hypothetical": getattr(traffic.arch, "hypothetical", False),
         "phase": "serve",
         "memory": None,
-        "provenance": {},
         "limited_by": "-",
         "config": config,
     }

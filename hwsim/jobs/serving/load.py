@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,12 +12,13 @@ from typing import Any
 
 from hwsim import __version__
 from hwsim.arch import Arch
+from hwsim.arch.stack import ServingStack
 from hwsim.errors import InputError, collect
 from hwsim.jobs.serve import Deployment
 from hwsim.jobs.serve import Request as Steady
 from hwsim.jobs.serving import checks, figures
 from hwsim.jobs.serving.arrivals import Gaps, Lengths, read_rate
-from hwsim.jobs.serving.energy import spent
+from hwsim.jobs.serving.energy import provenance, spent
 from hwsim.jobs.serving.engines import ENGINES, limits
 from hwsim.jobs.serving.figures import Slo, Spread
 from hwsim.jobs.serving.fleet import Fleet, Outcome, Transfer
@@ -34,6 +36,11 @@ from hwsim.jobs.tile import TileJob
 from hwsim.result import Cost, Term
 from hwsim.workload.language.model import Model
 from hwsim.workload.op import Workload
+
+#: Requests of a load that does not say how many.
+REQUESTS = 1000
+#: No gaps: every request has arrived as the run begins.
+AT_ONCE = Gaps("at-once", 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,8 @@ class Served:
     first_token: mean seconds of each kind before the first token; they sum to the mean TTFT.
     formats: names, as in a result of `hwsim run`.
     energy: joules per output token on all chips, prompts included, term by term with its source; as in steady state.
+    stack: the software around the kernels; its times are in every figure.
+    provenance: shares of the device's time by how it is known, as in a `Result`; {} where passes were not checked.
     """
 
     machine: str
@@ -114,6 +123,8 @@ class Served:
     formats: dict[str, Any]
     energy: tuple[Term, ...]
     energy_joules_per_token: float | None
+    stack: ServingStack
+    provenance: dict[str, float]
     notes: tuple[str, ...]
     version: str = __version__
 
@@ -230,42 +241,73 @@ class Traffic:
         seconds = self.room.token_bytes / float(link.bytes_per_cycle * self.arch.clock_hz)
         return Transfer(ticks(seconds), ticks(float(link.latency_cycles / self.arch.clock_hz)))
 
+    @property
+    def count(self) -> int:
+        """Requests that are drawn where no trace says how many."""
+        return self.load.requests or REQUESTS
+
+    @property
+    def total(self) -> int:
+        """Requests of a run."""
+        return len(self.trace.rows[: self.load.requests]) if self.trace else self.count
+
     def requests(self, rate: float | None = None, seed: int | None = None) -> list[Request]:
         """The requests of the load; rate and seed: instead of its own."""
-        load = self.load
         if self.trace is not None:
-            return self.trace.requests(self.room.size, load.requests)
-        assert self.lengths is not None, "lengths were read"
-        gaps = self.gaps if load.users is None else Gaps("at-once", 0.0)
-        count = load.requests or 1000
-        return self.lengths.requests(count, gaps, rate or self.rate or 1.0, seed or load.seed, self.room.size)
+            return self.trace.requests(self.room.size, self.load.requests)
+        return self.drawn(self.count, self.gaps if self.load.users is None else AT_ONCE, rate, seed)
 
-    def run(self, rate: float | None = None, seed: int | None = None, stretch: bool = True, check: bool = True) -> Run:
-        """Serve the load. stretch: as in `Replica`; check: compare passes with whole simulated ones."""
-        requests, too_long = [], []
+    def drawn(self, count: int, gaps: Gaps, rate: float | None = None, seed: int | None = None) -> list[Request]:
+        """So many requests of the load's lengths. rate and seed: instead of the load's own."""
+        assert self.lengths is not None, "lengths were read"
+        return self.lengths.requests(count, gaps, rate or self.rate or 1.0, seed or self.load.seed, self.room.size)
+
+    def run(
+        self,
+        rate: float | None = None,
+        seed: int | None = None,
+        stretch: bool = True,
+        check: bool = True,
+        watch: Callable[[Sequence], None] = lambda seq: None,
+    ) -> Run:
+        """Serve the load. stretch: as in `Replica`; check: compare passes with whole simulated ones; watch: `Fleet`."""
+        outcome = self.serve(self.requests(rate, seed), seed, stretch, watch=watch)
+        return Run(self.answer(outcome, check), outcome)
+
+    def serve(
+        self,
+        requests: Many[Request],
+        seed: int | None = None,
+        stretch: bool = True,
+        replicas: int | None = None,
+        watch: Callable[[Sequence], None] = lambda seq: None,
+    ) -> Outcome:
+        """Serve these requests. replicas: instead of the load's, where no prefill is apart. raises: Stopped."""
+        allowed, too_long = [], []
         most = self.model.max_context
-        for request in self.requests(rate, seed):
+        for request in requests:
             whole = request.input_tokens + request.output_tokens
             if most is not None and whole > most:
                 too_long.append((request, f"{whole:,} tokens are more than the {most:,} that {self.model.name} takes"))
             else:
-                requests.append(request)
+                allowed.append(request)
         load, room = self.load, self.room
         caching = load.prefix_cache and self.engine.caching
         fleet = Fleet(
             lambda: self.engine.scheduler(self.limits, Pool(room.blocks, room.size, room.fixed, room.paged, caching)),
             self.steps,
             lambda: ROUTERS[load.router](seed or load.seed),
-            self.decodes,
+            replicas or self.decodes,
             stretch=stretch,
             acceptance=self.acceptance,
             seed=seed or load.seed,
             prefills=self.prefills,
             transfer=self.transfer,
+            watch=watch,
         )
-        outcome = fleet.run(requests, load.users)
+        outcome = fleet.run(allowed, load.users)
         outcome.refused[:0] = too_long
-        return Run(self.answer(outcome, check), outcome)
+        return outcome
 
     def answer(self, outcome: Outcome, check: bool = True) -> Served:
         """The figures of a run. check: compare passes with whole simulated ones."""
@@ -316,6 +358,8 @@ class Traffic:
             formats=self.formats,
             energy=terms,
             energy_joules_per_token=Cost.total(terms) if terms else None,
+            stack=self.deployment.stack,
+            provenance=provenance(self.steps, replicas) if check and found else {},
             notes=tuple(dict.fromkeys([*self._notes(outcome), *(self._beside(found, seconds) if check else ())])),
         )
 

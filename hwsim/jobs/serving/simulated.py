@@ -13,6 +13,7 @@ from hwsim.jobs.options import RunOptions
 from hwsim.jobs.serving.curve import Cell, Curve, Stairs
 from hwsim.jobs.serving.steptimes import StepTimes
 from hwsim.jobs.tile import TileJob
+from hwsim.mapping.gpu.kernels import MARKS
 from hwsim.result import Term
 from hwsim.workload.language.lowering import Op, own_parts, shared_parts
 from hwsim.workload.language.model import Model
@@ -60,6 +61,7 @@ class Simulated(StepTimes):
         self._prompts: dict[int, Stairs] = {}
         self._drafts: dict[int, float] = {}
         self._terms: dict[Knot, tuple[Term, ...]] = {}
+        self._known: dict[Knot, dict[str, float]] = {}
         self._tokens = Stairs(self._shared, self.tolerance)
 
     @cached_property
@@ -103,6 +105,19 @@ class Simulated(StepTimes):
             terms = self._job(ops).spent(0.0).energy if ops else ()
             self._terms[knot] = tuple(term for term in terms if term.name != STATIC)
         return self._terms[knot]
+
+    def known(self, knot: Knot) -> dict[str, float]:
+        """Seconds of a part by how they are known, as in a `Result`; worked out once."""
+        if knot not in self._known:
+            found, ops = dict.fromkeys(MARKS, 0.0), self.ops(knot)
+            if ops:
+                job = self._job(ops)
+                outcome, (_, tiled) = job.simulate(), job.choice
+                tick = self.arch.seconds(1) / job.pipeline.q
+                for one, ticks in zip(tiled, outcome.by_op, strict=True):
+                    found[one.kernel.mark if one.kernel else "ideal"] += ticks * tick
+            self._known[knot] = found
+        return self._known[knot]
 
     def static(self, seconds: float) -> Term:
         """Static power of one chip."""

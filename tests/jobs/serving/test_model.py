@@ -1,14 +1,18 @@
 """Loads on machines: the steady state, same bytes, parts against whole steps, and what more hardware never worsens."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from hwsim.errors import InputError
 from hwsim.jobs.serve import Request as Steady
 from hwsim.jobs.serve import serve
-from hwsim.jobs.serving.capacity import find_rate
+from hwsim.jobs.serving import capacity
+from hwsim.jobs.serving.capacity import find_rate, with_rate
 from hwsim.jobs.serving.load import Load, Traffic
 from hwsim.jobs.serving.timeline import occupancy, perfetto
+from hwsim.report.serving import served_text
 from hwsim.report.traffic import requests_text, traffic_text
 
 
@@ -61,9 +65,75 @@ def test_a_row_per_request_and_every_slice_inside_the_run():
     assert all(0 <= e["ts"] and e["ts"] + e["dur"] <= end + 1 for e in trace["traceEvents"] if e["ph"] == "X")
 
 
-def test_the_rate_that_is_found_meets_the_limits_and_twice_of_it_does_not():
-    load = Load(rate="8/s", requests=120, lengths="512/32", slo="ttft=300ms,tpot=20ms")
+@pytest.fixture(scope="module")
+def steps():
+    """Step times of one deployment, which its loads share."""
+    return {}
+
+
+def served_by(steps, load):
     traffic = Traffic("h100-sxm", Steady("llama3-8b", 1, 1), load)
-    found = find_rate(traffic, seeds=2, within=0.05)
-    assert traffic.run(min(found.rates), 1, check=False).served.attained >= 0.99
-    assert traffic.run(2 * max(found.rates), 1, check=False).served.attained < 0.99
+    traffic.steps = steps.setdefault((load.scheduler, load.max_seqs), traffic.steps)
+    return traffic
+
+
+def test_the_rate_that_is_found_meets_the_limits_and_twice_of_it_does_not(steps):
+    load = Load(rate="8/s", requests=120, lengths="512/32", slo="ttft=300ms,tpot=20ms")
+    found = find_rate(served_by(steps, load), seeds=2, within=0.05)
+    long = served_by(steps, with_rate(load, found))
+    assert long.run(min(found.rates), 1, check=False).served.attained >= 0.99
+    assert long.run(2 * max(found.rates), 1, check=False).served.attained < 0.99
+
+
+LOADS = [
+    ("512/32", "ttft=300ms,tpot=20ms", "vllm", 64),
+    ("512/32", "tpot=500ms", "vllm", 16),  # the queue is free: any rate would meet it
+    ("200..800/16..64", "ttft=60s", "trtllm", 16),  # a short run ends before a request waits so long
+    ("512/32", "e2e=2s", "sglang", 16),
+    ("256/8", "ttft=20s", "static", 8),
+]
+
+
+@pytest.mark.parametrize("lengths, slo, scheduler, seats", LOADS)
+@pytest.mark.parametrize("requests", [40, 400])
+def test_no_capacity_exceeds_what_users_who_never_pause_get_served(steps, lengths, slo, scheduler, seats, requests):
+    """The throughput of 4 users per seat, each with a next request when one ends, counted between its quarters."""
+    load = Load(rate="8/s", requests=requests, lengths=lengths, slo=slo, scheduler=scheduler, max_seqs=seats)
+    found = find_rate(served_by(steps, load), seeds=2)
+    users = replace(load, rate=None, users=4 * seats, requests=max(800, 40 * seats))
+    rows = requests_text(served_by(steps, users).run(check=False), True).splitlines()
+    ends = sorted(json.loads(row)["last_token_s"] for row in rows)
+    first, last = len(ends) // 4, 3 * len(ends) // 4
+    assert found.rate <= 1.03 * (last - first) / (ends[last] - ends[first])
+    assert found.rate <= found.saturated
+    whole = served_by(steps, with_rate(load, found)).run(found.rate, check=False).served
+    assert whole.requests / whole.seconds > 0.8 * found.rate  # arrivals last long enough for the run to be at that rate
+
+
+def test_a_run_that_would_be_too_long_is_refused_with_the_requests_to_write(steps, monkeypatch):
+    monkeypatch.setattr(capacity, "MOST_REQUESTS", 100)
+    load = Load(rate="40/s", requests=30, lengths="512/32", slo="ttft=2s", max_seqs=64)
+    with pytest.raises(InputError, match=r"30 requests at .*/s end before the queue has grown.* write --requests \d+"):
+        find_rate(served_by(steps, load))
+
+
+def test_each_run_of_a_search_for_a_rate_is_said_before_it_begins(steps):
+    said = []
+    load = Load(rate="8/s", requests=60, lengths="512/32", slo="ttft=300ms,tpot=20ms")
+    found = find_rate(served_by(steps, load), seeds=1, within=0.2, said=said.append)
+    runs = [text for text in said if text.startswith("seed 1, ")]
+    assert len(runs) >= len(found.runs) and said[:2] == ["backlog of 1,000 requests", "backlog of 2,000 requests"]
+
+
+@pytest.mark.parametrize("machine, mark", [("h200-sxm", "ideal"), ("h100-sxm", "measured"), ("rtx4090", "transferred")])
+def test_under_load_kernels_and_stack_are_said_as_in_the_steady_state(machine, mark):
+    """An ideal machine is declared, and shares are near those of the steady state of as many sequences."""
+    request = Steady("llama3-8b", 512, 64)
+    steady = serve(machine, request, 8)
+    served = Traffic(machine, request, Load(users=8, requests=24, max_seqs=8)).run().served
+    assert served.stack == steady.stack and sum(served.provenance.values()) == pytest.approx(1)
+    assert max(served.provenance, key=served.provenance.get) == mark
+    assert served.provenance == pytest.approx(steady.provenance, abs=0.03)
+    shown, before = traffic_text(served).splitlines(), served_text(steady).splitlines()
+    stack = next(line for line in before if line.startswith("  stack "))
+    assert stack in shown and any(line.startswith("  kernels ") and mark in line for line in shown)
