@@ -13,9 +13,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from hwsim.arch.scalars import FormatName, MacRate, Size, Tile, cycles_text, size_text, tile_text
+from hwsim.arch.scalars import MacRate, OwnFormat, Size, Tile, cycles_text, size_text, tile_text
 from hwsim.arch.units import DotLatency, latency_cycles
+from hwsim.errors import InputError
 from hwsim.files.fields import FilePart
+from hwsim.files.yaml import short
+from hwsim.formats.layout import Layout
+from hwsim.formats.names import layout
 from hwsim.quantities import write
 
 DATAFLOWS = ("weight_stationary", "output_stationary")
@@ -25,8 +29,13 @@ _KIND = "dot_array: any tile at full rate; tensor_cores: tiles of a native shape
 class RateFile(FilePart):
     """Speed of the dot array for one pair of formats."""
 
-    weights: FormatName = Field(description="Format of the weights as they enter the array.", examples=["bf16"])
-    activations: FormatName = Field(description="Format of the activations.", examples=["bf16"])
+    weights: OwnFormat = Field(
+        description="Format of the weights as they enter the array: a name, or the path of a format's file.",
+        examples=["bf16"],
+    )
+    activations: OwnFormat = Field(
+        description="Format of the activations: a name, or the path of a format's file.", examples=["bf16"]
+    )
     rate: MacRate = Field(
         description="Multiply-adds of the whole chip (1 MAC = 2 operations), dense.",
         examples=["16384 MAC/cycle", "495 TMAC/s"],
@@ -35,7 +44,7 @@ class RateFile(FilePart):
 
 @dataclass(frozen=True, slots=True)
 class DotRate:
-    """Multiply-adds per cycle for one (weights, activations) format pair, the whole chip."""
+    """Multiply-adds per cycle for one (weights, activations) format pair, the whole chip; formats by name."""
 
     weights: str
     activations: str
@@ -44,7 +53,7 @@ class DotRate:
     @classmethod
     def of(cls, file: RateFile, clock: Fraction) -> DotRate:
         """The file's rate per cycle of the clock, exact."""
-        return cls(file.weights, file.activations, file.rate.per_cycle(clock))
+        return cls(file.weights.name, file.activations.name, file.rate.per_cycle(clock))
 
     def file(self) -> dict[str, Any]:
         """The rate as a machine file states it."""
@@ -71,13 +80,14 @@ class DotFile(FilePart):
 
 @dataclass(frozen=True, slots=True)
 class DotArray:
-    """Dot-product units that any tile fills."""
+    """Dot-product units that any tile fills. own: the formats of the rates that have no name in hwsim."""
 
     KIND: ClassVar[str] = "dot_array"
 
     latency_cycles: int
     rates: tuple[DotRate, ...]
     accumulator_bytes: int = 4
+    own: tuple[Layout, ...] = ()
 
     @classmethod
     def of(cls, file: DotFile, clock: Fraction) -> DotArray:
@@ -85,7 +95,9 @@ class DotArray:
         unit = UNITS[file.kind]
         geometry = {name: getattr(file, name) for name in unit.geometry()}
         rates = tuple(DotRate.of(rate, clock) for rate in file.rates)
-        return unit(latency_cycles(file.latency, clock), rates, file.accumulator, **geometry)
+        formats = (form for rate in file.rates for form in (rate.weights, rate.activations))
+        own = tuple(dict.fromkeys(form for form in formats if form.definition))
+        return unit(latency_cycles(file.latency, clock), rates, file.accumulator, own, **geometry)
 
     def file(self) -> dict[str, Any]:
         """The unit as a machine file states it."""
@@ -93,7 +105,12 @@ class DotArray:
             "kind": self.KIND,
             "latency": cycles_text(self.latency_cycles),
             "accumulator": size_text(self.accumulator_bytes),
-            "rates": [rate.file() for rate in self.rates],
+            "rates": [
+                rate.file()
+                | {"weights": self.form(rate.weights).resolved()}
+                | {"activations": self.form(rate.activations).resolved()}
+                for rate in self.rates
+            ],
         }
         for name in self.geometry():
             value = getattr(self, name)
@@ -112,6 +129,20 @@ class DotArray:
                 return r.macs_per_cycle
         return None
 
+    def form(self, name: str) -> Layout:
+        """The format of that name in the rates: an own one, or one that hwsim knows."""
+        return next((own for own in self.own if own.name == name), None) or layout(name)
+
+    def check(self, *formats: Layout | None) -> None:
+        """raises: InputError for a format of a run that has the name of another one in the rates."""
+        for form in formats:
+            for own in self.own:
+                if form and form.name == own.name and form != own:
+                    raise InputError(
+                        f"{form.name}: the machine's format of that name is another one: {_defined(own)} there, "
+                        f"{_defined(form)} here; write the same definition, or another name"
+                    )
+
     def problem(self, rate: DotRate) -> str:
         """What is wrong with a rate on this unit; empty if nothing is."""
         return ""
@@ -124,6 +155,11 @@ class DotArray:
     def slots(self, m: int, n: int, k: int, rate: Fraction) -> int:
         """MACs at `rate` in the time of an m x n x k tile, idle ones included."""
         return m * n * k
+
+
+def _defined(form: Layout) -> str:
+    """An own format's definition without its name, on one line."""
+    return ", ".join(f"{key} {short(value, 40)}" for key, value in form.definition if key != "name")
 
 
 class TensorCoresFile(DotFile):

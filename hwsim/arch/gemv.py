@@ -10,18 +10,20 @@ from pydantic import Field
 
 from hwsim.arch.machine import Machine, MachineFile, Summary
 from hwsim.arch.memory import Dram, DramFile
-from hwsim.arch.scalars import FormatName
+from hwsim.arch.scalars import FormatName, OwnFormat
 from hwsim.errors import InputError
 from hwsim.files.fields import FilePart, validate
 from hwsim.files.yaml import Document, raise_problems
+from hwsim.formats.lfsr import CODECS
 from hwsim.specs import Gemm, Gemv
 
 
 class GemvFile(FilePart):
     """The units that multiply. Their beat is the memory's; their latencies are those of their specs."""
 
-    weights: FormatName = Field(
-        description="Format of the weight stream: blocks of at most 32 elements of at most 8 bits, or seeds.",
+    weights: OwnFormat = Field(
+        description="Format of the weight stream: blocks of at most 32 elements of at most 8 bits, or seeds; a name "
+        "or the path of a format's file.",
         examples=["mxint8"],
     )
     activations: FormatName = Field("mxint8", description="MX format of x.", examples=["mxint8"])
@@ -95,10 +97,19 @@ class GemvMachine(Machine):
         if dram.latency_cycles < 1:
             message = "a memory with a clocked port needs at least one; write 1 cycle or more"
             problems.append(document.problem(("dram", "latency"), message))
+        part = getattr(file, cls.KEY)
+        sizes = {key: getattr(part, key) for key in type(part).model_fields}
+        if part.weights.definition and part.weights.kind == "seed":
+            message = f"{part.weights.name}: the unit decodes {' and '.join(CODECS)} alone; write one of them"
+            problems.append(document.problem((cls.KEY, "weights"), message))
+            raise_problems(problems)
+        # The spec takes an own format itself where it takes a name: no file is read after this.
+        sizes["weights"] = part.weights if part.weights.definition else part.weights.name
         try:
-            gemv = cls.SPEC(beat_bytes=dram.beat_bytes, **getattr(file, cls.KEY).model_dump())
+            gemv = cls.SPEC(beat_bytes=dram.beat_bytes, **sizes)
         except InputError as error:
-            raise_problems([*problems, *(_placed(problem, document, cls.KEY) for problem in error.problems)])
+            said = [problem.replace(str(part.weights), part.weights.name) for problem in error.problems]
+            raise_problems([*problems, *(_placed(problem, document, cls.KEY) for problem in said)])
         if problems:
             raise_problems(problems)
         return cls(
@@ -114,6 +125,7 @@ class GemvMachine(Machine):
     def file(self) -> dict[str, Any]:
         """The whole machine as its file states it, defaults filled in."""
         spec = {field.name: getattr(self.gemv, field.name) for field in fields(self.gemv)}
+        spec["weights"] = self.gemv.layout.resolved()
         return self.head() | {self.KEY: {key: value for key, value in spec.items() if key != "beat_bytes"}}
 
     def summary(self) -> Summary:
@@ -123,7 +135,7 @@ class GemvMachine(Machine):
             self.clock_hz,
             self.dram.bytes_per_cycle * self.clock_hz,
             self.gemv.dot_units * self.gemv.tile * self.gemv.dot.lanes * self.clock_hz,
-            ((self.gemv.weights, self.gemv.activations),),
+            ((self.gemv.layout.name, self.gemv.activations),),
             "rtl",
         )
 

@@ -13,6 +13,7 @@ from typing import Any, get_args
 from hwsim.arch.builtin import arch_folder, arch_names
 from hwsim.arch.gemv import GemmMachine, GemvMachine
 from hwsim.arch.machine import TileMachine
+from hwsim.arch.own_formats import with_formats
 from hwsim.errors import InputError, nearest
 from hwsim.files import fields
 from hwsim.files.yaml import Document, Loc, Mark, Placed, parse, raise_problems, read, short
@@ -124,6 +125,7 @@ def arch_of(document: Document, overrides: Overrides = ()) -> Arch:
             problems += error.problems
     if problems:
         raise_problems(problems)
+    document = with_formats(document)
     document, tuned, note = _with_cores(document, before, {path for path, _ in overrides})
     kind = next((kind for kind in _KINDS if kind.KEY in document.data), _KINDS[-1])
     arch = kind.read(document)

@@ -217,7 +217,8 @@ class TileMachine(Machine):
         """The file in cycles of its clock; `source`: where it lies, as it names its kernel library's files."""
         clock = file.clock.value
         dot, dram, buffers = DotArray.of(file.dot, clock), Dram.of(file.dram, clock), Buffers.of(file.buffers)
-        integer = all(name.startswith("int") for r in dot.rates for name in (r.weights, r.activations))
+        names = {name for r in dot.rates for name in (r.weights, r.activations)} - {own.name for own in dot.own}
+        integer = bool(names) and all(name.startswith("int") for name in names)
         tiles = tuple(file.tiles)
         cores = None
         if file.cores:
@@ -345,6 +346,9 @@ def _format_problems(machine: TileMachine, document: Document) -> Iterator[str]:
     """Pairs of formats that the dot array cannot have, and formats that a part of the machine cannot take."""
     say, dot, regenerate = document.problem, machine.dot, machine.regenerate
     seen: set[tuple[str, str]] = set()
+    names = [own.name for own in dot.own]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield say(("dot", "rates"), f"two different formats are called {name}; write two names")
     for i, r in enumerate(dot.rates):
         here = ("dot", "rates", i)
         if (r.weights, r.activations) in seen:
@@ -352,12 +356,12 @@ def _format_problems(machine: TileMachine, document: Document) -> Iterator[str]:
         seen.add((r.weights, r.activations))
         if wrong := dot.problem(r):
             yield say((*here, "rate"), wrong)
-        if layout(r.activations).kind == "seed":
+        if dot.form(r.activations).kind == "seed":
             message = f"{r.activations} holds weights only; write a dense format, for example fp16"
             yield say((*here, "activations"), message)
-        if layout(r.weights).kind == "seed" and regenerate is None:
+        if dot.form(r.weights).kind == "seed" and regenerate is None:
             yield say((*here, "weights"), f"{r.weights} needs the units that decode it; add `regenerate:`")
-    dense = sorted({r.weights for r in dot.rates if layout(r.weights).kind != "seed"})
+    dense = sorted({r.weights for r in dot.rates if dot.form(r.weights).kind != "seed"})
     if regenerate and regenerate.feeds not in dense:
         listed = ", ".join(dense) or "add one"
         message = f"the dot array lists no rate for {regenerate.feeds} weights; write one of: {listed}"

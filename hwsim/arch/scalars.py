@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from math import ceil
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeGuard
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -14,6 +14,7 @@ from pydantic_core import CoreSchema, core_schema
 from hwsim.errors import InputError
 from hwsim.files.fields import asked
 from hwsim.files.yaml import short
+from hwsim.formats.layout import Layout
 from hwsim.formats.names import ALIASES, NAMES, layout
 from hwsim.quantities import DURATION, Quantity, pattern, quantity, rate, write
 
@@ -58,6 +59,17 @@ def _read_format(name: Any) -> str:
     return layout(name).name
 
 
+def _read_layout(given: Any) -> Layout:
+    if isinstance(given, Mapping):
+        return layout(given)
+    return layout(_read_format(given))
+
+
+def is_file(given: object) -> TypeGuard[str]:
+    """Whether what stands in the place of a format is the path of a file that defines one."""
+    return isinstance(given, str) and given.endswith((".yaml", ".yml"))
+
+
 def _read_state(name: Any) -> str:
     plain = name.removesuffix("_sr") if isinstance(name, str) else name
     return _read_format(plain) + ("_sr" if plain != name else "")
@@ -86,6 +98,13 @@ WeightRate = Annotated[Quantity, _in(*rate("weight"))]
 BlockRate = Annotated[Quantity, _in(*rate("block"))]
 Size = Annotated[int, Read(_read_size, {"type": "string", "pattern": pattern("B")})]
 FormatName = Annotated[str, Read(_read_format, {"type": "string", "enum": _FORMATS})]
+OwnFormat = Annotated[
+    Layout,
+    Read(
+        _read_layout,
+        {"anyOf": [{"enum": _FORMATS}, {"type": "string", "pattern": r"\.ya?ml$"}, {"type": "object"}]},
+    ),
+]
 StateName = Annotated[
     str, Read(_read_state, {"type": "string", "enum": [f + s for s in ("", "_sr") for f in _FORMATS]})
 ]

@@ -16,9 +16,18 @@ from hwsim.sim.beats import check, run_gemv
 
 if TYPE_CHECKING:
     from hwsim.arch import GemvMachine
+    from hwsim.formats.layout import Layout
     from hwsim.jobs.options import RunOptions
     from hwsim.mapping.operands import Formats
     from hwsim.workload.op import Workload
+
+
+def _other(arch: GemvMachine, what: str, given: list[Layout], own: Layout) -> str:
+    """The problem of a format that the machine does not take."""
+    names = ", ".join(form.name for form in given)
+    if [form.name for form in given] == [own.name]:
+        return f"{arch.name}: {what} {names}: the machine's format of that name is another one; write its definition"
+    return f"{arch.name}: {what} {names}: the machine takes {own.name}; write that"
 
 
 class GemvJob:
@@ -49,12 +58,12 @@ class GemvJob:
             problems.append(
                 f"{arch.name}: engine: this machine is simulated beat by beat and has no choice of engine; leave it out"
             )
-        given = dict.fromkeys(rule.format.name for rule in formats.weights.rules)
-        if list(given) != [spec.layout.name]:
-            problems.append(f"{arch.name}: weights {', '.join(given)}: the machine takes {spec.weights}; write that")
-        acts = formats.activations
-        if acts is not None and acts.name != layout(spec.activations).name:
-            problems.append(f"{arch.name}: activations {acts.name}: the machine takes {spec.activations}; write that")
+        own, acts = layout(spec.activations), formats.activations
+        given = dict.fromkeys(rule.format for rule in formats.weights.rules)
+        if list(given) != [spec.layout]:
+            problems.append(_other(arch, "weights", list(given), spec.layout))
+        if acts is not None and acts != own:
+            problems.append(_other(arch, "activations", [acts], own))
         if problems:
             raise InputError(*problems)
         return cls(arch, m, n, k)
@@ -114,8 +123,8 @@ class GemvJob:
                 "n": self.n,
                 "k": self.k,
                 "formats": {
-                    "weights": spec.layout.name,
-                    "activations": layout(spec.activations).name,
+                    "weights": spec.layout.resolved(),
+                    "activations": layout(spec.activations).resolved(),
                     "kv": None,
                     "state": None,
                 },
@@ -134,7 +143,7 @@ class GemvJob:
         held = f"the vector ({row_bytes} B) is"
         if spec.tile > 1:
             held = f"{spec.tile} rows of x ({spec.tile} x {row_bytes} B) are"
-        yield f"{spec.weights} x {spec.activations}; {held} on chip; cycles as in the RTL"
+        yield f"{spec.layout.name} x {layout(spec.activations).name}; {held} on chip; cycles as in the RTL"
         yield f"{shape.padding_bytes} B of the stream are padding (blocks, groups of {spec.group_rows} rows, beats)"
         if missing := -self.m % spec.tile:
             yield f"{missing} of the {spec.tile} rows of x in the last tile are padding"

@@ -196,6 +196,7 @@ class Operands:
     stochastic: values that the op writes into its cache pass the rounding units.
     notes:      formats that were chosen or converted, and what the cache holds, for the notes of the Result.
     held:       rows of tables that the op finds in the cache.
+    multiplied: the activations as the dot array multiplies them (None: no dot work).
     """
 
     weights: Layout | None
@@ -208,11 +209,12 @@ class Operands:
     pair: tuple[str, str] | None = None
     notes: tuple[str, ...] = ()
     held: int = 0
+    multiplied: Layout | None = None
 
     def unrated(self, dot: bool) -> Operands:
         """Without what no plan depends on: notes and rates; dot: keep that of the dot array, else it is 1."""
         rate = self.rate if dot or not self.rate else Fraction(1)
-        return replace(self, rate=rate, converter_rate=None, pair=None, notes=())
+        return replace(self, rate=rate, converter_rate=None, pair=None, multiplied=None, notes=())
 
 
 def activation_format(arch: TileMachine, weights: Layout, given: Layout | None) -> Layout:
@@ -224,9 +226,9 @@ def activation_format(arch: TileMachine, weights: Layout, given: Layout | None) 
         return given
     pairs = [r for r in arch.dot.rates if r.weights == weights.name]
     if pairs:
-        best = max(pairs, key=lambda r: (r.macs_per_cycle, layout(r.activations).bits_per_value))
-        return layout(best.activations).by_rows()
-    return (weights if weights.activations == "same" else layout(wide(arch))).by_rows()
+        best = max(pairs, key=lambda r: (r.macs_per_cycle, arch.dot.form(r.activations).bits_per_value))
+        return arch.dot.form(best.activations).by_rows()
+    return (weights if weights.activations == "same" else arch.dot.form(wide(arch))).by_rows()
 
 
 def operands(arch: TileMachine, op: Op, formats: Formats) -> Operands:
@@ -235,7 +237,7 @@ def operands(arch: TileMachine, op: Op, formats: Formats) -> Operands:
     moving = stored if stored and (op.gemms or op.weights in WEIGHT_CLASSES) else formats.weights.default
     acts = activation_format(arch, moving, formats.activations)
     if op.link and not op.weights:  # partial sums and logits are exchanged in the wide format
-        acts = layout(wide(arch))
+        acts = arch.dot.form(wide(arch))
     if (op.vector or op.vector_macs) and arch.vector is None:
         raise InputError(f"{arch.name}: {op.name} needs a `vector` server, which this machine lacks")
     path = FormatPath()
@@ -251,6 +253,7 @@ def operands(arch: TileMachine, op: Op, formats: Formats) -> Operands:
     if path.pair and rate is None:
         raise InputError(f"{arch.name}: {op.name}: no dot rate for {' x '.join(path.pair)}{pairs_text(arch)}")
     cache = formats.of_cache(op.cache.role, arch) if op.cache else None
+    arch.dot.check(stored, acts, cache)
     stochastic = op.cache is not None and op.cache.role == "ssm" and formats.state_on(arch)[1]
     held, found = _held(arch, op, stored)
     notes = [path.note, found]
@@ -267,6 +270,7 @@ def operands(arch: TileMachine, op: Op, formats: Formats) -> Operands:
         path.pair,
         tuple(note for note in notes if note),
         held=held,
+        multiplied=arch.dot.form(path.pair[1]) if path.pair else None,
     )
 
 

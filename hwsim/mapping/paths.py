@@ -14,7 +14,6 @@ from hwsim.arch.machine import TileMachine
 from hwsim.errors import InputError
 from hwsim.formats.exactness import loss
 from hwsim.formats.layout import Layout
-from hwsim.formats.names import layout
 from hwsim.mapping.program import DEQUANTISE, REGENERATE
 
 WIDE = ("bf16", "fp16", "int8")
@@ -78,7 +77,7 @@ def _widened(arch: TileMachine, weights: Layout, activations: Layout) -> tuple[t
     """
     stored, acts, found = weights.name, activations.name, []
     for r in arch.dot.rates:
-        lost = _lost(weights, activations, r.weights, r.activations)
+        lost = _lost(weights, activations, arch.dot.form(r.weights), arch.dot.form(r.activations))
         if not lost or lost in _UNDERFLOW:
             found.append(((r.macs_per_cycle, not lost, r.activations == acts, r.weights == stored), r, lost))
     if not found:
@@ -98,13 +97,14 @@ def _approximate(arch: TileMachine, weights: Layout, activations: Layout) -> tup
         raise InputError(
             f"{arch.name}: no dot rate for {stored} x {acts} and no pair to dequantise to{pairs_text(arch)}"
         )
-    return (target, target), _lost(weights, activations, target, target)
+    form = arch.dot.form(target)
+    return (target, target), _lost(weights, activations, form, form)
 
 
 @lru_cache(maxsize=1024)  # the points of a study ask for the same pairs again and again
-def _lost(weights: Layout, activations: Layout, to_weights: str, to_activations: str) -> str:
+def _lost(weights: Layout, activations: Layout, to_weights: Layout, to_activations: Layout) -> str:
     """What of a pair of formats another one does not hold, an underflow last; "" where nothing is lost."""
-    pairs = (weights, layout(to_weights)), (activations, layout(to_activations).by_rows())
+    pairs = (weights, to_weights), (activations, to_activations.by_rows())
     lost = [lost_text(loss(source, target), source, target) for source, target in pairs]
     return max(lost, key=lambda what: (bool(what), what not in _UNDERFLOW))
 

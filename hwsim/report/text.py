@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 def formats_text(formats: dict[str, Any]) -> str:
     """`weights experts=nvfp4, default=fp8, activations bf16`."""
     weights = formats["weights"]
-    if isinstance(weights, dict):
-        weights = ", ".join(f"{c}={f}" for c, f in weights.items())
-    return f"weights {weights}, activations {formats['activations']}"
+    if isinstance(weights, dict) and "name" not in weights:
+        weights = ", ".join(f"{c}={_name(f)}" for c, f in weights.items())
+    return f"weights {_name(weights)}, activations {_name(formats['activations'])}"
+
+
+def _name(form: Any) -> str:
+    """The name of a format in a config: an own one is there with its whole definition."""
+    return str(form["name"] if isinstance(form, dict) else form)
 
 
 def result_text(result: Result, by: str | None = None, energy: bool = False) -> str:

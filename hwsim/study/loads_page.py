@@ -52,8 +52,8 @@ _USERS = (
 
 
 _KERNELS = (
-    "`kernels`: how the times of the passes are known, as shares of the device's time: measured on this chip, transferred "
-    "from another chip or format, or ideal, at the machine's peaks."
+    "`kernels`: how the times of the passes are known, as shares of the device's time: measured on this chip, "
+    "transferred from another chip or format, or ideal, at the machine's peaks."
 )
 
 
@@ -77,7 +77,7 @@ def _said(grid: Grid) -> str:
 def _software(line: Line) -> str:
     """The stack's times, which are in every figure."""
     stack = line["stack"]
-    times = ((stack["step_seconds"], "step"), (stack["sequence_seconds"], "sequence"), (stack["layer_seconds"], "layer"))
+    times = [(stack[f"{what}_seconds"], what) for what in ("step", "sequence", "layer")]
     parts = [f"{seconds_text(seconds)} per {what}" for seconds, what in times if seconds] or ["no time"]
     return f"stack {stack['name']}, {', '.join(parts)}"
 

@@ -93,8 +93,7 @@ def test_the_good_one_is_good():
         (
             "- weights: fp16",
             "- weights: ../x.yaml",
-            "f.yaml:19:16: dot.rates.0.weights: `../x.yaml` is not the name of a format; "
-            "write for example bf16, fp8_e4m3 or int8",
+            "f.yaml:19:16: dot.rates.0.weights: ../x.yaml: no such file; write the path of a YAML file",
         ),
         (
             "feeds: fp16",

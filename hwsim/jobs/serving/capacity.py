@@ -145,8 +145,8 @@ def trial(
         if needed > max(MOST_REQUESTS, traffic.count):
             raise InputError(
                 f"--find-rate: {count:,} requests at {rate:.4g}/s end before the queue has grown: arrivals must last "
-                f"{SPAN} times the p99 of E2E, {whole.p99 if whole else 0:.4g} s; write --requests {ceil(ROOM * needed)}, "
-                "which takes long, or tighter limits in --slo"
+                f"{SPAN} times the p99 of E2E, {whole.p99 if whole else 0:.4g} s; "
+                f"write --requests {ceil(ROOM * needed)}, which takes long, or tighter limits in --slo"
             )
         count = ceil(ROOM * needed)
 
@@ -154,8 +154,8 @@ def trial(
 def saturated(traffic: Traffic, said: Callable[[str], None] = lambda text: None) -> float:
     """Requests/s of a backlog that never ends: the second half of one that is twice as long as another.
 
-    The difference of two backlogs has neither the start of the one nor the end of the other. Replicas that share nothing
-    are one of them, times their number.
+    The difference of two backlogs has neither the start of the one nor the end of the other. Replicas that share
+    nothing are one of them, times their number.
     """
     replicas = None if traffic.prefills else 1
     count = max(traffic.count, LEAST_BACKLOG)

@@ -15,7 +15,6 @@ from typing import NamedTuple
 from hwsim.arch.cores import Cores, ExpertKernel, ExpertRates, Family
 from hwsim.arch.stack import STATIC
 from hwsim.formats.layout import Layout
-from hwsim.formats.names import layout
 from hwsim.mapping.gpu.kernels import Provenance
 from hwsim.mapping.operands import Operands
 from hwsim.mapping.program import REGENERATE
@@ -59,7 +58,7 @@ def bits(form: Layout) -> float:
 
 def multiplied(opd: Operands) -> Layout:
     """The activations as the tensor path multiplies them."""
-    return layout(opd.pair[1]) if opd.pair else opd.activations
+    return opd.multiplied or opd.activations
 
 
 def family_for(cores: Cores, opd: Operands) -> GemmChoice:
