@@ -101,7 +101,7 @@ def serve(
     energy: Annotated[bool, typer.Option("--energy", help="print each term of the energy with its source")] = False,
     as_json: Json = False,
 ) -> None:
-    """Serve a model in steady state, or under load.
+    """Serve a model in steady state or under load.
 
     Steady state prints tokens/s per chip and per user, the time per output token, and how many sequences fit in memory.
     Requests do not queue: the time to first token is that of a prefill alone. With --rate, --trace or --concurrency,

@@ -119,8 +119,8 @@ class TestResults:
         events = [e for e in json.loads(path.read_text())["traceEvents"] if e["ph"] == "X"]
         end = max(e["ts"] + e["dur"] for e in events)
         assert end <= cycles / 1000 and end > 0.99 * cycles / 1000  # m0 runs at 1 GHz: 1000 cycles per us
-        for track in {e["tid"] for e in events}:
-            spans = sorted((e["ts"], e["ts"] + e["dur"]) for e in events if e["tid"] == track)
+        for track in {(e["pid"], e["tid"]) for e in events}:
+            spans = sorted((e["ts"], e["ts"] + e["dur"]) for e in events if (e["pid"], e["tid"]) == track)
             assert all(a[1] <= b[0] + 1e-6 for a, b in zip(spans, spans[1:], strict=False))
 
     def test_lists(self):
