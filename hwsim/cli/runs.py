@@ -69,9 +69,10 @@ def run(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Simulate one step: a decode step, a prefill, or a decode step with part of a prompt (mixed).
+    """Simulate a decode, prefill or mixed step.
 
-    --trace: a timeline with each server's tiles and what it waits for, ops, layers, bytes per second, buffer fill.
+    A mixed step decodes, and takes in part of a prompt as well. --trace: a timeline with each server's tiles and what it
+    waits for, ops, layers, bytes per second, buffer fill.
 
     \b
     Examples:
