@@ -82,6 +82,10 @@ gates: $(FPGA) ## NAND2-equivalents of the units, without a library: hwsim/data/
 fpga-gemv: $(FPGA) ## GEMV units placed and routed, counted beside SeedLM's: reports/gemv_fpga.md (an hour)
 	@$(PY) -m tests.verification.gemv_fpga
 
+.PHONY: fpga-accel
+fpga-accel: $(FPGA) ## the AXI4 accelerator counted for Xilinx 7: reports/accel_fpga.md (minutes)
+	@$(PY) -m tests.verification.accel_fpga
+
 .PHONY: cost
 cost: $(SIM) ## area and clock rate of the measured units: reports/cost.md
 	@$(PY) -m hwsim.pages.cost

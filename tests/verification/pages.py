@@ -87,6 +87,8 @@ PAGES = (
          ("tests.verification.cosim",), ("arch_configs/gemv-engine.yaml",), "make cosim"),
     Page("gemv_fpga", ("gemv_fpga.md",), "make fpga-gemv",
          ("tests.verification.gemv_fpga",), (), "make fpga-gemv", long=True),
+    Page("accel_fpga", ("accel_fpga.md",), "make fpga-accel",
+         ("tests.verification.accel_fpga",), (), "make fpga-accel", long=True),
     Page("verification", ("verification.md",), "make verification",
          ("tests.verification.verify", "tests.verification.verification_page"),
          ("tests/verification/independent.json",), "make verification", long=True),
