@@ -71,8 +71,8 @@ def run(
 ) -> None:
     """Simulate a decode, prefill or mixed step.
 
-    A mixed step decodes, and takes in part of a prompt as well. --trace: a timeline with each server's tiles and what it
-    waits for, ops, layers, bytes per second, buffer fill.
+    A mixed step decodes, and takes in part of a prompt as well. --trace: a timeline with each server's tiles and what
+    it waits for, ops, layers, bytes per second, buffer fill.
 
     \b
     Examples:

@@ -1,12 +1,15 @@
 """docs/examples/: each script runs, and its answer agrees with arithmetic of another kind."""
 
+import os
 import re
+import shlex
 import subprocess
 import sys
 
 import pytest
 
 from tests.docs.blocks import ROOT
+from tests.rtl.simulator import icarus_version
 
 EXAMPLES = ROOT / "docs" / "examples"
 SCRIPTS = sorted(path.stem for path in EXAMPLES.glob("*.py"))
@@ -33,6 +36,27 @@ def run(tmp_path_factory):
 def test_the_page_lists_every_script():
     page = (EXAMPLES / "README.md").read_text()
     assert SCRIPTS and sorted(re.findall(r"\((\w+)\.py\)", page)) == SCRIPTS
+
+
+@pytest.mark.slow
+def test_the_bench_of_accel_finds_y_right_and_what_is_wrong(tmp_path):
+    """The two commands of the page; then the same unit under x in another format of as many bytes."""
+    pytest.importorskip("cocotb_tools", reason="pip install -e '.[rtl]'")
+    if icarus_version() < 11:
+        pytest.skip("the bench takes Icarus unless SIM names another simulator")
+    page = (EXAMPLES / "README.md").read_text()
+    write, bench = re.findall(r"^    python (.+)$", page.split("## accel")[1], re.M)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def ran(command):
+        words = shlex.split(command.replace("build/rtl", str(tmp_path)))
+        words = [str(next(tmp_path.glob(word.split("/")[-1]))) if "*" in word else word for word in words]
+        return subprocess.run([sys.executable, *words], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+    assert ran(write).returncode == 0
+    right = ran(bench)
+    assert right.returncode == 0 and "50 x 200: 0 of 50 results are wrong" in right.stdout, right.stdout + right.stderr
+    assert ran(f"{bench} --activations mxfp8").returncode == 1
 
 
 @pytest.mark.slow

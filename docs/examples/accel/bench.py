@@ -1,0 +1,90 @@
+"""One product on hwsim_accel in your simulator: a RAM behind its AXI4 port, the host at its registers, y checked.
+
+    python -m rtl accel --format mxfp4 --dot-units 2 --k-max 512 -o build/rtl
+    python docs/examples/accel/bench.py build/rtl/hwsim_accel_mxfp4*.v --weights mxfp4
+
+SIM=verilator takes another simulator than Icarus; WAVES=1 keeps the waveform. This file is the runner and the bench.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.task import bridge, resume
+from cocotb.triggers import ClockCycles
+from cocotb_tools.runner import get_results, get_runner
+from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
+
+from hwsim.formats import get_format, matmul, stream
+from rtl.driver import Accel
+
+ROWS, K = 50, 200
+
+
+class Registers:
+    """The registers by number, for the driver, which does not await."""
+
+    def __init__(self, host: AxiLiteMaster):
+        self.read, self.write = resume(host.read_dword), resume(host.write_dword)
+
+    def __getitem__(self, number: int) -> int:
+        return self.read(4 * number)
+
+    def __setitem__(self, number: int, value: int) -> None:
+        self.write(4 * number, value)
+
+
+@cocotb.test()
+async def product(dut):
+    """y = W x, against `formats.matmul`, bit by bit."""
+    Clock(dut.clk, 2, "ns").start()
+    host = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
+    ram = AxiRam(AxiBus.from_prefix(dut, "m_axi"), dut.clk, dut.rst, size=1 << 20)
+    dut.rst.value = 1
+    await ClockCycles(dut.clk, 3)
+    dut.rst.value = 0
+    draw = np.random.default_rng(1)
+    w = get_format(os.environ["WEIGHTS"]).encode(draw.standard_normal((ROWS, K), np.float32))
+    x = get_format(os.environ["ACTIVATIONS"]).encode(draw.standard_normal((1, K), np.float32))
+
+    @bridge
+    def multiply():
+        driver = Accel(os.environ["HEADER"], Registers(host), ram.mem, 0)
+        beats = stream(w, driver.unit["group_rows"], 1, driver.unit["beat_bytes"])
+        return driver.multiply(x.to_bytes(), beats, ROWS, K)
+
+    y, counters = await multiply()
+    wrong = int((np.array(y, np.float32) != matmul(x, w, tensor_scale=False)[0]).sum())
+    print(f"{ROWS} x {K}: {wrong} of {ROWS} results are wrong; {counters}")
+    assert not wrong
+
+
+def main() -> int:
+    """Build the unit and run the bench on it; 1 where it failed."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("verilog", type=Path, help="the unit's .v; its .h lies beside it")
+    parser.add_argument("--weights", default="mxint8", help="its --format; default mxint8")
+    parser.add_argument("--activations", default="mxint8", help="its --activations; default mxint8")
+    asked = parser.parse_args()
+    verilog = asked.verilog.absolute()
+    env = {"HEADER": str(verilog.with_suffix(".h")), "WEIGHTS": asked.weights, "ACTIVATIONS": asked.activations}
+    env["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env |= {"COCOTB_LOG_LEVEL": "WARNING", "PYTHONWARNINGS": "ignore"}  # cocotbext-axi uses names of cocotb 1
+    name, folder, waves = verilog.stem, verilog.with_suffix(".sim"), os.environ.get("WAVES") == "1"
+    runner = get_runner(os.environ.get("SIM", "icarus"))
+    runner.build(
+        sources=[verilog], hdl_toplevel=name, build_dir=folder, always=True, waves=waves, timescale=("1ns", "1ps")
+    )
+    results = runner.test(
+        hdl_toplevel=name, test_module="bench", build_dir=folder, test_dir=folder, waves=waves, extra_env=env
+    )
+    ran, failed = get_results(results)
+    return int(failed or not ran)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
