@@ -68,8 +68,9 @@ def run(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Simulate one step: a decode step, a prefill, or a decode step with part of a prompt (mixed).
+    """Simulate one step of a model.
 
+    A decode step, a prefill, or (mixed) a decode step that also computes part of a prompt.
     --trace: a timeline with each server's tiles and what it waits for, ops, layers, bytes per second, buffer fill.
 
     \b
