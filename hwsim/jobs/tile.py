@@ -29,6 +29,9 @@ from hwsim.sim.engine import Outcome, simulate, simulator
 from hwsim.workload.language.presets import released_note
 from hwsim.workload.op import CACHES, KINDS, Gemm, Op, StepOptions, Stored, Workload
 
+#: A share of the time from which a note explains it.
+_NOTED = 0.02
+
 
 class TileJob:
     """Ops on one machine with formats resolved: choose a tiling, simulate it, make the Result.
@@ -208,6 +211,10 @@ class TileJob:
         idle = 1 - total(op.dot_macs for op in self.distinct.ops) / least if least else 0
         if idle >= 0.01:
             notes[f"the bound counts the {100 * idle:.0f} % of the array that GEMMs of these shapes leave idle"] = None
+        by_op = self._rows(outcome, cycles, attrgetter("kind"), KINDS)
+        for router in (row for row in by_op if row.name == "router" and row.cycles >= _NOTED * cycles):
+            share = f"{100 * router.cycles / cycles:.1f} %"
+            notes[f"routers, {share} of the time, multiply in FP32 on the vector unit: no dot array takes FP32"] = None
         if self.chips > 1:
             notes["bytes, MACs and memory are those of the chip with the most work"] = None
         return Result(
@@ -228,7 +235,7 @@ class TileJob:
             macs=total(op.dot_macs + op.vector_macs for op in self.distinct.ops),
             utilization={s: b / outcome.ticks for s, b in zip(SERVERS, busy, strict=True) if b},
             stalls=self._causes(outcome, cycles),
-            by_op=self._rows(outcome, cycles, attrgetter("kind"), KINDS),
+            by_op=by_op,
             by_layer=self._rows(outcome, cycles, attrgetter("layer")),
             memory=memory,
             notes=tuple(notes),

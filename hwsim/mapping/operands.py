@@ -18,7 +18,7 @@ from hwsim.arch.scalars import size_text
 from hwsim.errors import InputError, collect
 from hwsim.formats.layout import Layout
 from hwsim.formats.names import FormatSource, layout
-from hwsim.mapping.paths import FormatPath, pairs_text, path_of, wide
+from hwsim.mapping.paths import FormatPath, cache_pair, converted, how_exact, pairs_text, path_of, wide
 from hwsim.mapping.popular import found_share
 from hwsim.workload.formatmap import DEFAULT, FormatMap
 from hwsim.workload.language.presets import preset, released
@@ -243,12 +243,13 @@ def operands(arch: TileMachine, op: Op, formats: Formats) -> Operands:
     path = FormatPath()
     if op.gemms and stored:
         path = path_of(arch, stored, acts)
-        if not path.note and stored != acts and not formats.activations:
-            path = path._replace(
-                note=f"{stored.name} weights times {acts.name} activations, a pair that {arch.name} lists"
-            )
+        if not path.note and not formats.activations:
+            path = path._replace(note=_chosen_note(arch, stored, acts))
     elif op.macs:
-        path = FormatPath((acts.name, acts.name) if arch.dot.rate(acts.name, acts.name) else (wide(arch), wide(arch)))
+        pair = (acts.name, acts.name) if arch.dot.rate(acts.name, acts.name) else (wide(arch), wide(arch))
+        if op.cache and op.cache.role == "kv" and formats.kv_on(arch).name not in _NATIVE:
+            pair = cache_pair(arch, formats.kv_on(arch), pair)
+        path = FormatPath(pair)
     rate = arch.dot.rate(*path.pair) if path.pair else None
     if path.pair and rate is None:
         raise InputError(f"{arch.name}: {op.name}: no dot rate for {' x '.join(path.pair)}{pairs_text(arch)}")
@@ -258,7 +259,7 @@ def operands(arch: TileMachine, op: Op, formats: Formats) -> Operands:
     held, found = _held(arch, op, stored)
     notes = [path.note, found]
     if op.cache and cache:
-        notes.append(_cache_note(arch, op.cache.role, cache, path.pair, stochastic))
+        notes.append(_cache_note(arch, op.cache.role, cache, acts, path.pair, stochastic))
     return Operands(
         stored,
         acts,
@@ -286,8 +287,20 @@ def _held(arch: TileMachine, op: Op, stored: Layout | None) -> tuple[int, str]:
     return held, f"{op.name}: {share} of the rows ({rows.distribution}) are found in a warm cache of {size}"
 
 
-def _cache_note(arch: TileMachine, role: str, form: Layout, pair: tuple[str, str] | None, stochastic: bool) -> str:
-    """The note on the conversion of a cache in this format on its way to the units.
+def _chosen_note(arch: TileMachine, weights: Layout, acts: Layout) -> str:
+    """The note on activations that were chosen: in another format than the weights, or at the cost of bits."""
+    listed = [layout(r.activations) for r in arch.dot.rates if r.weights == weights.name]
+    finer = [form.name for form in listed if form.bits_per_value > acts.bits_per_value]
+    if weights == acts and not finer:
+        return ""
+    note = f"{weights.name} weights times {acts.name} activations, a pair that {arch.name} lists"
+    return note + (f": the fastest of these weights; slower and finer: {', '.join(finer)}" if finer else "")
+
+
+def _cache_note(
+    arch: TileMachine, role: str, form: Layout, acts: Layout, pair: tuple[str, str] | None, stochastic: bool
+) -> str:
+    """The note on the conversion of a cache in this format on its way to the units, or on the pair that it decided.
 
     raises: InputError where the machine can neither multiply the format nor convert it, or cannot round to it.
     """
@@ -295,6 +308,8 @@ def _cache_note(arch: TileMachine, role: str, form: Layout, pair: tuple[str, str
         if arch.round is None:
             raise InputError(f"{arch.name}: state {form.name}_sr needs a `round` server, which this machine lacks")
         return f"state rounded stochastically to {form.name}"
+    if role == "kv" and pair == (form.name, form.name) and acts.name != form.name and not arch.cores:
+        return f"attention multiplies {' x '.join(pair)}, the format of the KV cache, and not that of the activations"
     if form.name in _NATIVE or form.name in (pair or ()):
         return ""
     if pair and (arch.dot.rate(form.name, pair[1]) or arch.dot.rate(pair[1], form.name)):
@@ -305,6 +320,7 @@ def _cache_note(arch: TileMachine, role: str, form: Layout, pair: tuple[str, str
     if arch.dequantise is None and role == "kv":
         raise InputError(
             f"{arch.name}: kv {form.name} times {target} needs a `dequantise` server, which this machine lacks; "
-            f"write --kv {wide(arch)}"
+            f"write --kv {target}"
         )
-    return f"{what} {form.name} is converted to {target} where it is used; the conversion takes no time here"
+    how = how_exact(converted(form, target))
+    return f"{what} {form.name} is converted to {target} where it is used ({how}); the conversion takes no time here"

@@ -58,15 +58,38 @@ def path_of(arch: TileMachine, weights: Layout, activations: Layout) -> FormatPa
     pair, lost = _widened(arch, weights, activations) or _approximate(arch, weights, activations)
     if arch.dequantise is None:
         raise InputError(f"{arch.name}: no dot rate for {stored} x {acts} and no `dequantise` server{pairs_text(arch)}")
-    if not lost:
-        how = "exact"
-    else:
-        how = f"exact but for numbers {lost}" if lost in _UNDERFLOW else f"not exact: {lost}"
+    how = how_exact(lost)
     if pair[0] == stored:
         note = f"activations {acts} converted to {pair[1]} for {stored} weights ({how}); it takes no time here"
         return FormatPath(pair, note=note)
     note = f"{stored} x {acts} dequantised to {' x '.join(pair)} ({how})"
     return FormatPath(pair, DEQUANTISE, arch.dequantise.weights_per_cycle, note)
+
+
+@lru_cache(maxsize=1024)
+def converted(source: Layout, target: str) -> str:
+    """What values of one format lose in another, for a reader; "" where it holds them all."""
+    found = layout(target).by_rows()
+    return lost_text(loss(source, found), source, found)
+
+
+def how_exact(lost: str) -> str:
+    """`exact`, or what is lost, as `converted` gives it."""
+    if not lost:
+        return "exact"
+    return f"exact but for numbers {lost}" if lost in _UNDERFLOW else f"not exact: {lost}"
+
+
+def cache_pair(arch: TileMachine, cache: Layout, pair: tuple[str, str]) -> tuple[str, str]:
+    """The pair that attention multiplies, where that of the activations is `pair`.
+
+    That, but for a cache that it does not hold: then the pair of the cache's own format, if the machine lists it. A
+    library's attention kernels (`cores:`) convert caches themselves.
+    """
+    if arch.cores or cache.name in pair or not arch.dot.rate(cache.name, cache.name):
+        return pair
+    lost = converted(cache, pair[1])
+    return (cache.name, cache.name) if lost and lost not in _UNDERFLOW else pair
 
 
 def _widened(arch: TileMachine, weights: Layout, activations: Layout) -> tuple[tuple[str, str], str] | None:

@@ -89,6 +89,41 @@ def summary(found: list[Point]) -> str:
     return table(header, rows, left=4)
 
 
+#: What the columns of the table mean, and why some rows are equal.
+LEGEND = """step        one step of all 52 layers, batch x context: tokens in the cache, or in the prompt of a prefill
+weights     formats of four bits and fewer hold the routed experts; FP8 the rest
+kernels     how the times are known, at the weakest: ideal kernels run at the machine's peaks
+tokens/s    tokens that the step makes in its time; of a prefill, those of the prompt
+time        of the step; the bound is the work of the busiest server, which `limited by` names: no schedule is faster
+over %      time above the bound
+GB moved    bytes between the memory and the chip in the step, each read counted
+GB held     bytes that must be in the memory at the same time: weights, caches, state, activations
+over bound  causes of the time above the bound, as docs/glossary.md describes them, each a share of the bound"""
+
+
+def remarks(found: list[Point]) -> str:
+    """Which pair each format is multiplied in where the machine lacks its own, and which rows are equal for it."""
+    pairs: dict[str, list[str]] = {}
+    for p in found:
+        for note in p.result.notes:
+            if "dequantised to" in note or "regenerated to" in note:
+                text = note.partition(" to ")[2].partition(" (")[0]
+                names = pairs.setdefault(text, [])
+                names += [] if p.weights in names else [p.weights]
+    said = [f"Experts in {', '.join(names)} are multiplied as {text}." for text, names in pairs.items()]
+    for phase in dict.fromkeys(p.result.phase for p in found):
+        times: dict[tuple[float, str], list[str]] = {}
+        for p in found:
+            if p.result.phase == phase:
+                times.setdefault((p.result.seconds, p.result.limited_by), []).append(p.weights)
+        said += [
+            f"The rows of {phase} with {', '.join(names)} are equal: the pair is the same, and {server} limits, not bytes."
+            for (_, server), names in times.items()
+            if len(names) > 1 and server != "dram"
+        ]
+    return "\n".join(said)
+
+
 def draw(found: list[Point], path: Path) -> None:
     """Decoding speed as a multiple of FP8's at the same batch, with the bound; and the time of a decode step by op."""
     plt = canvas()
@@ -164,8 +199,8 @@ def main(out: Path = Path("build/sim")) -> None:
         task = bar.add_task("runs", total=len(STEPS) * len(SYSTEMS))
         found = points(lambda done, _: bar.update(task, completed=done))
     text = summary(found)
-    print(f"Nemotron 3 Nano 30B-A3B, all 52 layers simulated in every row\n\n{text}\n")
-    write_whole(out / "table.txt", text + "\n")
+    print(f"Nemotron 3 Nano 30B-A3B, all 52 layers simulated in every row\n\n{text}\n\n{LEGEND}\n\n{remarks(found)}\n")
+    write_whole(out / "table.txt", f"{text}\n\n{LEGEND}\n\n{remarks(found)}\n")
     write_whole(out / "results.jsonl", "".join(json.dumps(p.result.to_dict()) + "\n" for p in found))
     draw(found, out / "sim.svg")
     name, phase, batch = TRACED
@@ -199,6 +234,13 @@ do, not what a serving stack reaches.
 ```
 {summary(found)}
 ```
+
+```
+{LEGEND}
+```
+
+{remarks(found)} The H200 lists no pair with 4-bit weights. Its dot array multiplies BF16 at half the rate of FP8,
+which is why the bound of those rows is above that of the FP8 row.
 """,
     )
     print(f"written: {folder / 'nano_h200.md'}, {folder / 'nano_h200.svg'}")

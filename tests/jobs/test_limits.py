@@ -68,3 +68,16 @@ def test_what_confuses_beside_the_bound_is_explained(machine):
         shown = result_text(result)
         assert ("count as busy, and not in the bound" in shown) == (busiest != result.limited_by)
         assert ("ops overlap, so the run can be faster" in shown) == (result.cycles < result.roofline_cycles)
+
+
+def test_routers_that_take_time_are_explained():
+    """Their multiply-adds pass the vector unit, at a rate that the machine's file gives; a note from 2 % of the time on."""
+    result = hwsim.run("h200-sxm", "nemotron3-nano-30b-a3b", phase="prefill", context=2048, weights="fp8")
+    (router,) = (row for row in result.by_op if row.name == "router")
+    passes = 2048 * 128 * 2688 * 23  # tokens, experts, width, layers
+    rate = 132 * 128  # SMs, FP32 lanes of each
+    assert router.limited_by == "vector" and router.cycles >= passes / rate > 0.02 * result.cycles
+    (note,) = (note for note in result.notes if note.startswith("routers"))
+    assert note.startswith(f"routers, {100 * router.cycles / result.cycles:.1f} % of the time, multiply in FP32")
+    decode = hwsim.run("h200-sxm", "nemotron3-nano-30b-a3b", context=2048, weights="fp8")
+    assert not [note for note in decode.notes if note.startswith("routers")]

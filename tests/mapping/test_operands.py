@@ -134,7 +134,11 @@ def test_a_class_or_a_layer_that_the_model_lacks_is_an_error():
 @pytest.mark.parametrize(
     ("machine", "kv", "note"),
     [
-        ("h200-sxm", "fp8", "kv fp8_e4m3 is converted to bf16 where it is used; the conversion takes no time here"),
+        (
+            "h200-sxm",
+            "fp8",
+            "kv fp8_e4m3 is converted to bf16 where it is used (exact); the conversion takes no time here",
+        ),
         ("h200-sxm", "bf16", None),
         ("h100-sxm", "fp8", None),
         ("h100-sxm", "mxfp4", "kv mxfp4_e2m1 uses the 8-bit attention kernel, with its own bytes"),
@@ -154,3 +158,65 @@ def test_a_context_beyond_the_models_limit_is_noted():
     for context, said in ((8192, False), (8193, True)):
         notes = hwsim.run("h200-sxm", "llama3-8b", context=context, engine="walk").notes
         assert any("beyond the 8,192 tokens" in note for note in notes) == said
+
+
+def npu(tmp_path, rates, **changes):
+    """edge-mx with other pairs: `W X MACs per cycle`."""
+    import yaml
+
+    from hwsim.arch import arch_config, load_arch
+
+    data = arch_config(load_arch("edge-mx")) | changes
+    data["dot"]["rates"] = [
+        {"weights": w, "activations": x, "rate": f"{rate} MAC/cycle"}
+        for w, x, rate in (pair.split() for pair in rates.split(", "))
+    ]
+    path = tmp_path / "npu.yaml"
+    path.write_text(yaml.safe_dump({k: v for k, v in data.items() if v is not None}, sort_keys=False))
+    return str(path)
+
+
+FAST_FP4 = "int8 int8 4096, mxfp4 mxfp4 16384, mxfp4 mxfp8 8192"
+
+
+def test_attention_multiplies_the_format_of_a_cache_that_the_activations_cannot_hold(tmp_path):
+    """An FP4 pair listed beside int8 x int8 does not put an int8 cache in FP4: attention runs on the int8 units."""
+    machine = npu(tmp_path, FAST_FP4, regenerate=None)
+    results = {
+        kv: hwsim.run(machine, "llama3-8b", weights="mxfp4", kv=kv, batch=2, context=256) for kv in ("int8", "mxfp4")
+    }
+    said = "attention multiplies int8 x int8, the format of the KV cache, and not that of the activations"
+    assert said in results["int8"].notes and not [n for n in results["mxfp4"].notes if "attention" in n or "kv" in n]
+    (chosen,) = (note for note in results["int8"].notes if "mxfp4_e2m1 weights times mxfp4_e2m1" in note)
+    assert chosen.endswith("the fastest of these weights; slower and finer: mxfp8_e4m3")
+    macs = 2 * 257 * 32 * 2 * 32 * 128  # sequences, positions, layers, scores and values, heads, elements per head
+    rows = {kv: {row.name: row for row in result.by_op} for kv, result in results.items()}
+    assert rows["int8"]["attention"].macs == macs
+    spent = {kv: result.utilization["dot"] * result.cycles for kv, result in results.items()}
+    slower = macs / 4096 - macs / 16384  # without what the array's tiles leave idle, alike in both
+    assert spent["int8"] - spent["mxfp4"] >= slower * 0.99
+
+
+@pytest.mark.parametrize(
+    ("rates", "kv", "note"),
+    [
+        # A cache that the activations' format holds is converted, as before.
+        ("bf16 bf16 4096, int8 int8 8192", "int8", "kv int8 is converted to bf16 where it is used (exact)"),
+        # Neither held nor multiplied: converted with loss, and the note says what is lost.
+        ("mxfp4 mxfp4 4096", "int8", "kv int8 is converted to mxfp4_e2m1 where it is used (not exact: "),
+    ],
+)
+def test_a_cache_is_converted_where_it_must_and_the_note_says_how_exactly(tmp_path, rates, kv, note):
+    weights = rates.split()[0]
+    result = hwsim.run(
+        npu(tmp_path, rates, regenerate=None), "llama3-8b", weights=weights, activations=weights, kv=kv, context=128
+    )
+    assert [said for said in result.notes if said.startswith(note)], result.notes
+
+
+def test_what_the_error_on_a_cache_tells_to_write_works(tmp_path):
+    machine = npu(tmp_path, "int8 mxfp4 2048, mxfp4 mxfp4 4096", regenerate=None, dequantise=None)
+    with pytest.raises(InputError, match="kv mxint8 times mxfp4_e2m1 needs a `dequantise` server") as caught:
+        hwsim.run(machine, "llama3-8b", weights="mxfp4", kv="mxint8", context=128)
+    advice = str(caught.value).rpartition("--kv ")[2].strip()
+    assert hwsim.run(machine, "llama3-8b", weights="mxfp4", kv=advice, context=128).cycles > 0
