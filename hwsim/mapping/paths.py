@@ -14,6 +14,7 @@ from hwsim.arch.machine import TileMachine
 from hwsim.errors import InputError
 from hwsim.formats.exactness import loss
 from hwsim.formats.layout import Layout
+from hwsim.formats.names import layout
 from hwsim.mapping.program import DEQUANTISE, REGENERATE
 
 WIDE = ("bf16", "fp16", "int8")

@@ -117,7 +117,7 @@ def remarks(found: list[Point]) -> str:
             if p.result.phase == phase:
                 times.setdefault((p.result.seconds, p.result.limited_by), []).append(p.weights)
         said += [
-            f"The rows of {phase} with {', '.join(names)} are equal: the pair is the same, and {server} limits, not bytes."
+            f"The rows of {phase} with {', '.join(names)} are equal: one pair for all, and {server} limits, not bytes."
             for (_, server), names in times.items()
             if len(names) > 1 and server != "dram"
         ]

@@ -71,7 +71,7 @@ def test_what_confuses_beside_the_bound_is_explained(machine):
 
 
 def test_routers_that_take_time_are_explained():
-    """Their multiply-adds pass the vector unit, at a rate that the machine's file gives; a note from 2 % of the time on."""
+    """Their multiply-adds pass the vector unit, at a rate of the machine's file; a note from 2 % of the time on."""
     result = hwsim.run("h200-sxm", "nemotron3-nano-30b-a3b", phase="prefill", context=2048, weights="fp8")
     (router,) = (row for row in result.by_op if row.name == "router")
     passes = 2048 * 128 * 2688 * 23  # tokens, experts, width, layers

@@ -25,7 +25,7 @@ def test_each_column_is_explained(found):
 
 
 def test_equal_rows_say_why_and_others_are_not_called_equal(found):
-    """Formats of four bits are multiplied in BF16 on an H200; its dot array then decides a prefill, whatever the bytes."""
+    """Formats of four bits are multiplied in BF16 on an H200; its dot array then decides a prefill, not the bytes."""
     said = main_job.remarks(found).splitlines()
     assert said[0] == "Experts in nvfp4, mxfp4, seedlm4 are multiplied as bf16 x bf16."
     seconds = {p.weights: p.result.seconds for p in found if p.result.phase == "prefill"}
