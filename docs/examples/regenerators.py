@@ -1,7 +1,7 @@
 """How many weight regenerators does each TB/s of memory need, so that the memory is the limit again?
 
-The rule of docs/machines.md, bandwidth / record / clock x (1 - refresh) x share of weights, beside the least number that
-simulation finds for 99 % of the speed.
+The rule of docs/machines.md, bandwidth / record / clock x (1 - refresh) x share of weights, beside the least number
+that simulation finds for 99 % of the speed.
 """
 
 import sys
