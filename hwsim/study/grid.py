@@ -184,7 +184,9 @@ class Grid:
         some = list(self.lines.values())
         models = dict.fromkeys(line["config"]["model"].get("name", "model") for line in some)
         machines = dict.fromkeys(line["machine"] for line in some)
-        parts = [f"{_few(list(models), 'models')} on {_few(list(machines), 'machines')}"]
+        invented = {bool(line.get("hypothetical")) for line in some}
+        mark = " (hypothetical)" if invented == {True} else " (some hypothetical)" if True in invented else ""
+        parts = [f"{_few(list(models), 'models')} on {_few(list(machines), 'machines')}{mark}"]
         phases = dict.fromkeys(line["phase"] for line in some)
         parts.append(" and ".join(phases))
         for name in ("batch", "context"):

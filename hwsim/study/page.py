@@ -32,6 +32,14 @@ _COLUMNS = (
     "largest share among the points of the row."
 )
 
+_NOT_DRAWN = (
+    " Points that do not fit in memory are not drawn; a panel with fewer than three others on its front is left out."
+)
+_ACCURACY = (
+    "Speed and bytes only: what a format of weights costs in accuracy is measured, not simulated; `hwsim format NAME "
+    "--qsnr` gives its error, and reports/accuracy.md of hwsim that of models at work."
+)
+
 #: The tables of a page have every point of a study up to this size.
 MOST_POINTS = 2_000
 
@@ -90,6 +98,8 @@ def _add_steps(grid: Grid, folder: Path, parts: list[str], figure: Add) -> None:
             caption = f"{speed} as a multiple of {first}, by {plain(grid.x.name)}.{less}"
             figure("relative", caption, draw.lines_figure(grid, relative=True))
     parts.append(_tables(grid, folder))
+    if any(axis.path == "run.weights" and len(axis.values) > 1 for axis in grid.axes):
+        parts.append(_ACCURACY)
     if trained(grid):
         parts.append(train_table(grid))
     parts.append(notes_list(grid))
@@ -108,7 +118,7 @@ def _add_steps(grid: Grid, folder: Path, parts: list[str], figure: Add) -> None:
     elif draw.traded(grid):  # elsewhere there is no trade-off to show
         cost = draw.cost_of(grid)[0].partition(",")[0]
         fewer = len(draw.traded(grid)), len(grid.panels())
-        where = "" if fewer[0] == fewer[1] else " A panel with fewer than three points on its front is left out."
+        where = "" if fewer[0] == fewer[1] else _NOT_DRAWN
         caption = f"Speed of one sequence against {cost}; the joined marks are the Pareto front."
         figure("pareto", caption + less + where, draw.pareto_figure(grid))
 
