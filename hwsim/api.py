@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from hwsim.formats import Format
     from hwsim.formats.names import FormatSource
     from hwsim.formats.quality import Qsnr
+    from hwsim.jobs.serving.load import Served as UnderLoad
 
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
@@ -50,13 +52,16 @@ def typed(function: Callable[Arguments, Answer]) -> Callable[Arguments, Answer]:
         name = function.__name__
         unknown = [key for key in kwargs if key not in signature.parameters]
         if unknown:
-            hints = "; ".join(f"{key}{nearest(key, signature.parameters)}" for key in unknown)
-            raise TypeError(f"hwsim.{name} has no argument {hints}")
+            hints = [
+                f"{key}{hint if 'did you' in (hint := nearest(key, signature.parameters)) else ''}" for key in unknown
+            ]
+            known = "" if all("did you" in hint for hint in hints) else f"; known: {', '.join(signature.parameters)}"
+            raise TypeError(f"hwsim.{name} has no argument {', '.join(hints)}{known}")
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"hwsim.{name}: {error}") from None
-        hints_of = typing.get_type_hints(function)
+        hints_of = _hints(function)
         for key, value in bound.arguments.items():
             if signature.parameters[key].kind is inspect.Parameter.VAR_POSITIONAL:
                 continue
@@ -69,6 +74,12 @@ def typed(function: Callable[Arguments, Answer]) -> Callable[Arguments, Answer]:
         return function(*bound.args, **bound.kwargs)
 
     return checked
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """The hints of the arguments; that of the answer may name what is imported only where it is made."""
+    arguments = {name: hint for name, hint in function.__annotations__.items() if name != "return"}
+    return typing.get_type_hints(types.SimpleNamespace(__annotations__=arguments), function.__globals__)
 
 
 def accepted(hint: Any, value: object) -> bool:
@@ -231,8 +242,30 @@ def serve(
     acceptance: Sequence[float] = (),
     mla: str = "",
     overrides: Overrides | None = None,
-) -> Served:
-    """Serve a model in steady state, as `hwsim serve` does; requests do not queue.
+    rate: str | None = None,
+    trace: str | Path | None = None,
+    concurrency: int | None = None,
+    load: str | Path | None = None,
+    requests: int | None = None,
+    lengths: str | None = None,
+    arrivals: str | None = None,
+    scheduler: str | None = None,
+    budget: int | None = None,
+    max_seqs: int | None = None,
+    block: int | None = None,
+    kv_tokens: int | None = None,
+    prefix_cache: bool | None = None,
+    replicas: int | None = None,
+    router: str | None = None,
+    disaggregate: str | None = None,
+    slo: str | None = None,
+    seed: int | None = None,
+    find_rate: bool = False,
+) -> Served | UnderLoad:
+    """Serve a model in steady state, or under load, as `hwsim serve` does.
+
+    In steady state requests do not queue, and the answer is a `Served`. With `rate`, `trace`, `concurrency` or `load`,
+    requests arrive over time and queue; the answer is then a `hwsim.jobs.serving.load.Served`, with distributions.
 
     isl, osl: input and output tokens per request.
     batch: the number of sequences; None: as many as fit in memory.
@@ -241,13 +274,44 @@ def serve(
     keep_windows: whether the KV cache keeps every position of sliding-window layers; None: the stack's rule.
     drafts: draft tokens per step, from the model's multi-token-prediction block.
     acceptance: probability that each draft token is accepted, given that the earlier ones are.
-    raises: InputError, as in `run`, and if not one sequence fits in memory.
+    rate, trace, concurrency: requests that arrive ("8/s"); a file of them; or so many users. One of the three.
+    load: a load's name or YAML file; the options beside it go over it.
+    find_rate: at the highest rate that meets the limits of `slo` in 99 %, which is the answer's `capacity`.
+    requests, lengths, arrivals, scheduler, budget, max_seqs, block, kv_tokens, prefix_cache, replicas, router,
+        disaggregate, slo, seed: of a load, as the options of the command; None: of the load's file, else the default.
+    raises: InputError, as in `run`, if not one sequence fits in memory, and for options of a load without one.
     """
     request = Request(
         model, isl, osl, weights, activations, kv, state, chips, parallel, skew,
         drafts=drafts, acceptance=tuple(acceptance), keep_windows=keep_windows, stack=stack, mla=mla,
     )  # fmt: skip
-    return serve_request(arch, request, batch, pairs(overrides), _for_a_name(arch, overrides))
+    given = {
+        "rate": rate, "trace": trace and str(trace), "concurrency": concurrency, "requests": requests,
+        "lengths": lengths, "arrivals": arrivals, "scheduler": scheduler, "budget": budget, "max_seqs": max_seqs,
+        "block": block, "kv_tokens": kv_tokens, "prefix_cache": prefix_cache, "replicas": replicas, "router": router,
+        "disaggregate": disaggregate, "slo": slo, "seed": seed,
+    }  # fmt: skip
+    problems = _for_a_name(arch, overrides)
+    if load is None and rate is None and trace is None and concurrency is None:
+        from hwsim.jobs.serving.answer import without_load
+
+        problems += without_load(given | {"find_rate": find_rate}, "rate, trace, concurrency or load", str)
+        return serve_request(arch, request, batch, pairs(overrides), problems)
+    from hwsim.jobs.serving.answer import asked_load, under_load
+    from hwsim.jobs.serving.load import Traffic
+
+    if batch is not None:
+        problems.append("batch: under load, sequences come and go; write max_seqs for the most at once")
+    try:
+        asked = asked_load(str(load) if load is not None else None, given, problems)
+        return under_load(Traffic(arch, request, asked, pairs(overrides), problems), find_rate).served
+    except InputError as error:
+        raise InputError(*map(_as_argument, error.problems)) from None
+
+
+def _as_argument(problem: str) -> str:
+    """A problem with the options of the command as the arguments of a function: `max_seqs` for `--max-seqs`."""
+    return re.sub(r"--([a-z][a-z-]*)", lambda found: found[1].replace("-", "_"), problem)
 
 
 @typed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from html import escape
 from typing import Any, TypeVar
@@ -155,8 +155,7 @@ class Result:
         return tuple(rows)
 
     def __repr__(self) -> str:
-        lines = [f"{self.name}, {self.machine}", *(f"  {key:<11} {value}" for key, value in self.summary())]
-        return "\n".join([*lines, *(f"  note        {note}" for note in self.notes)])
+        return shown(f"{self.name}, {self.machine}", self.summary(), self.notes)
 
     def _repr_html_(self) -> str:
         """The summary and the time by op as tables, for notebooks."""
@@ -176,6 +175,12 @@ class Result:
 def limits_text(limits: Mapping[str, float]) -> str:
     """`dram 68.1 %, dot 31.4 %`: shares of the time; what is below a tenth of a percent is left out."""
     return ", ".join(f"{server} {100 * share:.1f} %" for server, share in limits.items() if share >= 0.0005)
+
+
+def shown(head: str, rows: Iterable[tuple[str, str]], notes: Iterable[str]) -> str:
+    """An answer as Python shows it: a head, a line per figure, a line per note."""
+    every = [*rows, *(("note", note) for note in notes)]
+    return "\n".join([head, *(f"  {key:<11} {value}" for key, value in every)])
 
 
 #: How a time may be known, as in `Result.provenance`, the best first.

@@ -60,6 +60,27 @@ def test_gemm_is_the_command():
     assert json.loads(json.dumps(found.to_dict())) == command(*words)
 
 
+def test_serve_under_load_is_the_command():
+    words = {"rate": "20/s", "requests": 30, "lengths": "128/16", "slo": "ttft=100ms", "max_seqs": 8, "seed": 3}
+    found = hwsim.serve("h200-sxm", MODEL, weights="fp8", prefix_cache=False, find_rate=True, **words)
+    options = [text for name, value in words.items() for text in (f"--{name.replace('_', '-')}", value)]
+    asked = ["serve", "h200-sxm", "--model", MODEL, "--weights", "fp8", "--no-prefix-cache", "--find-rate", *options]
+    assert json.loads(json.dumps(found.to_dict())) == command(*asked, "--json")
+    assert found.capacity.rate <= found.capacity.saturated
+
+
+def test_answers_are_shown_as_figures_by_name():
+    load = hwsim.serve("h200-sxm", MODEL, rate="20/s", requests=20, lengths="128/16", slo="ttft=100ms")
+    steady = hwsim.serve("h200-sxm", MODEL, isl=128, osl=64, batch=4)
+    step = hwsim.train("h100-sxm", "llama3-8b", 8, 1024, parallel="dp=8")
+    assert f"{100 * step.mfu:.1f} % of 989 TFLOP/s" in repr(step)
+    assert f"{steady.tokens_per_second_per_chip:,.0f} per chip" in repr(steady)
+    assert f"{load.good:.4g} requests/s meet ttft=100ms" in repr(load)
+    for answer in (load, steady, step):
+        assert all(len(line) < 160 for line in repr(answer).splitlines())
+        assert "kernels" in repr(answer) and set(answer.notes) <= {x[14:] for x in repr(answer).splitlines()}
+
+
 def test_serve_is_the_command():
     found = hwsim.serve("h200-sxm", MODEL, isl=128, osl=64, batch=4, weights="fp8")
     words = [
@@ -125,6 +146,7 @@ def test_qsnr_is_its_definition():
         (lambda: hwsim.run("m0", MODEL, batch=2.5), "batch is a whole number, and 2.5 is a float"),
         (lambda: hwsim.run("m0", MODEL, batch=True), "batch is a whole number, and True is a bool"),
         (lambda: hwsim.run("m0", MODEL, contxt=5), "run has no argument contxt; did you mean context?"),
+        (lambda: hwsim.serve("m0", MODEL, foo=1, bar=2, sede=3), "foo, bar, sede; did you mean seed.; known: [^:]*$"),
         (lambda: hwsim.run("m0"), "run: missing a required argument: 'model'"),
         (lambda: hwsim.run(3, MODEL), "arch is a machine or a text, and 3 is an int"),
         (lambda: hwsim.run("m0", 3), "model is a workload or a text, and 3 is an int"),

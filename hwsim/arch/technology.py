@@ -70,21 +70,38 @@ class TechnologyFile(FilePart):
     """A process: what its gates and its on-chip memory cost."""
 
     name: Annotated[str, StringConstraints(max_length=64)] = Field(description="Short name.", examples=["7nm"])
-    buffer: ByteEnergyFile = Field(description="One byte written to or read from an on-chip buffer.", examples=[{}])
-    toggle: EnergyFile = Field(description="A NAND2-equivalent that switches.", examples=[{}])
-    activity: ShareFile = Field(description="Gates that switch in an operation.", examples=[{}])
+    buffer: ByteEnergyFile = Field(
+        description="One byte written to or read from an on-chip buffer.",
+        examples=[{"value": "1.75 pJ/B", "source": "ISCA 2021"}],
+    )
+    toggle: EnergyFile = Field(
+        description="A NAND2-equivalent that switches.", examples=[{"value": "0.000229 pJ", "source": "ISCA 2021"}]
+    )
+    activity: ShareFile = Field(
+        description="Gates that switch in an operation.", examples=[{"value": 0.5, "source": "assumed"}]
+    )
     multiply_adds: list[MultiplyAddFile] = Field([], description="Where no unit is measured.", examples=[[]])
-    vector: EnergyFile = Field(description="One element pass of the vector unit.", examples=[{}])
-    nand2: AreaFile = Field(description="Cell area of a NAND2-equivalent.", examples=[{}])
-    utilisation: ShareFile = Field(description="Cell area over the area that placed cells take.", examples=[{}])
-    bit: AreaFile = Field(description="One bit cell of an on-chip buffer.", examples=[{}])
+    vector: EnergyFile = Field(
+        description="One element pass of the vector unit.", examples=[{"value": "1.69 pJ", "source": "ISCA 2021"}]
+    )
+    nand2: AreaFile = Field(
+        description="Cell area of a NAND2-equivalent.", examples=[{"value": "0.0583 um2", "source": "ASAP7"}]
+    )
+    utilisation: ShareFile = Field(
+        description="Cell area over the area that placed cells take.", examples=[{"value": 0.7, "source": "assumed"}]
+    )
+    bit: AreaFile = Field(
+        description="One bit cell of an on-chip buffer.", examples=[{"value": "0.027 um2", "source": "IEDM 2016"}]
+    )
 
 
 class DramKindFile(FilePart):
     """A kind of DRAM: what moving a byte costs, its interface included."""
 
     name: Annotated[str, StringConstraints(max_length=64)] = Field(description="Short name.", examples=["hbm2"])
-    moved: ByteEnergyFile = Field(description="One byte read or written.", examples=[{}])
+    moved: ByteEnergyFile = Field(
+        description="One byte read or written.", examples=[{"value": "31.2 pJ/B", "source": "MICRO 2017"}]
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hwsim.cli.options import Acts, ArchName, Json, Set, Weights, app, read_options
-from hwsim.errors import InputError, collect
 
 if TYPE_CHECKING:
     from hwsim.jobs.serve import Request
@@ -118,6 +117,7 @@ def serve(
     """
     from hwsim.jobs.serve import Request
     from hwsim.jobs.serve import serve as steady
+    from hwsim.jobs.serving.answer import without_load
     from hwsim.report.serving import served_text
 
     problems: list[str] = []
@@ -145,26 +145,17 @@ def serve(
         "kv_tokens": kv_tokens, "prefix_cache": prefix_cache, "replicas": replicas, "router": router,
         "disaggregate": disaggregate, "slo": slo, "seed": seed,
     }  # fmt: skip
-    given = {name: value for name, value in given.items() if value is not None}
     if load or rate is not None or trace is not None or concurrency is not None:
-        from hwsim.jobs.serving.file import load_of, over, read_load
+        from hwsim.jobs.serving.answer import asked_load
 
         if batch != "max":
             problems.append("--batch: under load, sequences come and go; write --max-seqs for the most at once")
-        below: dict[str, Any] = {}
-        with collect(problems):
-            below = read_load(load) if load else {}
-        if load and not below and problems:
-            raise InputError(*problems)
-        asked = load_of(over(below, given))
+        asked = asked_load(load, given, problems)
         _under_load(arch, request, asked, settings, problems, find_rate, out, timeline, as_json, energy)
         return
-    others = {"out": out, "timeline": timeline, "find_rate": find_rate or None}
-    problems += [
-        f"--{name.replace('_', '-')}: needs requests that arrive; write --rate, --trace, --concurrency or --load too"
-        for name, value in (given | others).items()
-        if value is not None
-    ]
+    others = {"out": out, "timeline": timeline, "find_rate": find_rate}
+    sources = "--rate, --trace, --concurrency or --load"
+    problems += without_load(given | others, sources, lambda name: f"--{name.replace('_', '-')}")
     found = steady(arch, request, sequences, settings, problems)
     print(json.dumps(found.to_dict(), indent=2) if as_json else served_text(found, energy))
 
@@ -182,10 +173,8 @@ def _under_load(
     energy: bool,
 ) -> None:
     """Serve a load, print the figures, write the files that were asked for."""
-    from dataclasses import asdict
-
     from hwsim.files.whole import check_writable
-    from hwsim.jobs.serving.capacity import find_rate, with_rate
+    from hwsim.jobs.serving.answer import under_load
     from hwsim.jobs.serving.load import Traffic
     from hwsim.report.progress import counted, progress_bar, spoken
     from hwsim.report.traffic import capacity_text, traffic_text
@@ -198,19 +187,15 @@ def _under_load(
     for path in (out, timeline):
         if path:
             check_writable(path)
-    capacity = find_rate(traffic, said=spoken("find-rate")) if find else None
-    if capacity:
-        traffic.load = with_rate(load, capacity)
     with progress_bar("requests") as advance:
-        run = traffic.run(capacity.rate if capacity else None, watch=counted(advance, traffic.total))
+        run = under_load(traffic, find, spoken("find-rate"), lambda total: counted(advance, total))
     _write(run, out, timeline)
     if as_json:
-        more = {"capacity": asdict(capacity)} if capacity else {}
-        print(json.dumps(run.served.to_dict() | more, indent=2))
+        print(json.dumps(run.served.to_dict(), indent=2))
         return
     print(traffic_text(run.served, energy))
-    if capacity:
-        print(capacity_text(capacity, load.slo))
+    if run.served.capacity:
+        print(capacity_text(run.served.capacity, load.slo))
 
 
 def _write(run: Run, out: Path | None, timeline: Path | None) -> None:

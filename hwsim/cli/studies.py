@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,6 +58,7 @@ def study(
 
     from hwsim.report.progress import progress_bar
     from hwsim.study import load_study, run_study, study_names
+    from hwsim.study.early import failures
     from hwsim.study.text import merged_text, sampled_text, studies_text, summary_text
 
     if not file:
@@ -82,6 +84,8 @@ def study(
         merged = merge_shards(asked, folder)
         print(json.dumps({"schema": 1} | asdict(merged), indent=2) if as_json else merged_text(merged))
         return
+    for why, count in failures(asked):
+        print(f"{asked.name}: {count:,} of {len(asked.points):,} points will fail: {why}", file=sys.stderr)
     part = None
     if shard:
         from hwsim.study.shards import parse_shard

@@ -20,10 +20,11 @@ from typing import Any
 from hwsim.arch import Arch, GemvMachine, TileMachine, load_arch
 from hwsim.arch.stack import ServingStack, stack_of
 from hwsim.errors import InputError, collect
+from hwsim.files.tables import bytes_text, seconds_text
 from hwsim.jobs.options import RunOptions
 from hwsim.jobs.tile import TileJob, resident
 from hwsim.mapping.gpu.kernels import MARKS
-from hwsim.result import Cost, Memory, Term
+from hwsim.result import Cost, Memory, Term, known_text, shown
 from hwsim.workload import load_model
 from hwsim.workload.op import Workload
 
@@ -103,6 +104,27 @@ class Served:
     energy_joules_per_token: float | None = None
     provenance: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def summary(self) -> tuple[tuple[str, str], ...]:
+        """(name, value) of the figures that a reader looks at first; the command prints more."""
+        each = self.time_per_output_token
+        m = self.memory
+        chip, user = self.tokens_per_second_per_chip, self.tokens_per_second_per_user
+        return (
+            ("tokens/s", f"{chip:,.0f} per chip, {user:,.1f} per user"),
+            ("first token", f"{seconds_text(self.time_to_first_token)}, without queueing"),
+            ("per token", seconds_text(each) if each is not None else "-"),
+            ("batch", f"{self.batch:,} (memory allows {self.batch_by_memory:,})"),
+            ("memory", f"{bytes_text(m.total)} of {bytes_text(m.capacity)} per chip"),
+            ("limited by", self.limited_by),
+            ("kernels", known_text(self.provenance)),
+            ("stack", self.stack.name),
+        )
+
+    def __repr__(self) -> str:
+        r = self.request
+        head = f"serve, {r.isl:,} tokens in, {r.osl:,} out, {r.model}, {self.machine}"
+        return shown(head, self.summary(), self.notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

@@ -252,7 +252,8 @@ def operands(arch: TileMachine, op: Op, formats: Formats) -> Operands:
         path = FormatPath(pair)
     rate = arch.dot.rate(*path.pair) if path.pair else None
     if path.pair and rate is None:
-        raise InputError(f"{arch.name}: {op.name}: no dot rate for {' x '.join(path.pair)}{pairs_text(arch)}")
+        of = f"weights {stored.name} as " if stored and stored.name != path.pair[0] else ""
+        raise InputError(f"{arch.name}: {op.name}: no dot rate for {of}{' x '.join(path.pair)}{pairs_text(arch)}")
     cache = formats.of_cache(op.cache.role, arch) if op.cache else None
     arch.dot.check(stored, acts, cache)
     stochastic = op.cache is not None and op.cache.role == "ssm" and formats.state_on(arch)[1]

@@ -52,7 +52,12 @@ def path_of(arch: TileMachine, weights: Layout, activations: Layout) -> FormatPa
             raise InputError(f"{arch.name}: {stored} needs a `regenerate` server, which this machine lacks")
         pair = (stored, acts) if arch.dot.rate(stored, acts) else (unit.feeds, acts)
         if arch.dot.rate(*pair) is None:
-            raise InputError(f"{arch.name}: no dot rate for {unit.feeds} x {acts}{pairs_text(arch)}")
+            beside = [r.activations for r in arch.dot.rates if r.weights == unit.feeds]
+            hint = f"write activations {' or '.join(beside)}, or" if beside else "write"
+            raise InputError(
+                f"{arch.name}: weights {stored} are regenerated to {unit.feeds} (`regenerate.feeds`), and there is no "
+                f"dot rate for {unit.feeds} x {acts}; {hint} another `regenerate.feeds`{pairs_text(arch)}"
+            )
         return FormatPath(pair, REGENERATE, unit.blocks_per_cycle, f"{stored} regenerated to {unit.feeds} x {acts}")
     if arch.dot.rate(stored, acts) is not None:
         return FormatPath((stored, acts))

@@ -149,7 +149,9 @@ of them. It is small where few experts are read and most bytes are weights in fp
 outweigh the weights. With {few} decoders per TB/s seeds are slower
 ({span(starved, "seedlm4")}; {span(starved, "seedlm3")}): a decoder makes at most 8 or 12 weights per cycle, so
 decoding is slower than the memory's peak rate below 137 decoders per TB/s (4 B per block, seedlm4) or 121 (4.5 B,
-seedlm3). Refresh takes {100 * float(load_arch(MACHINE).dram.refresh.share):.1f} % of that rate.
+seedlm3). Refresh and what is no weights lower that (docs/machines.md, "How many regenerators?"); the numbers here are
+a quarter, half, one and two times 137.5.
+Refresh takes {100 * float(load_arch(MACHINE).dram.refresh.share):.1f} % of that rate.
 
 Tokens/s (in parentheses: the server with the most work):
 

@@ -161,13 +161,15 @@ def by_table(rows: Sequence[Row], by: str, result: Result) -> str:
 
 
 def arch_table(machines: Sequence[Arch]) -> str:
-    """One line per machine."""
+    """One line per machine; those that cannot be bought are marked."""
     rows = []
-    for s in (machine.summary() for machine in machines):
+    for machine in machines:
+        s = machine.summary()
         ghz, gbps = float(s.clock_hz) / 1e9, float(s.bytes_per_second) / 1e9
         pairs = ", ".join(w if w == x else f"{w} x {x}" for w, x in s.formats)
         tmacs = f"{float(s.macs_per_second) / 1e12:,.4g}"
-        rows.append([s.name, s.kernels, f"{ghz:.4g}", f"{gbps:,.5g}", tmacs, pairs])
+        known = f"{s.kernels} (hypothetical)" if machine.hypothetical else s.kernels
+        rows.append([s.name, known, f"{ghz:.4g}", f"{gbps:,.5g}", tmacs, pairs])
     widest = max(len(row[-1]) for row in rows)
     rows = [[*row[:-1], row[-1].ljust(widest)] for row in rows]
     heads = ["machine", "kernels", "GHz", "GB/s", "TMAC/s", "formats, or weights x activations".ljust(widest)]

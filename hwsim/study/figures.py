@@ -20,6 +20,7 @@ from hwsim.study.panels import (
     series_labels,
     series_title,
     style,
+    titled,
 )
 from hwsim.study.roofs import cap, machine_roof
 
@@ -63,7 +64,7 @@ def lines_figure(grid: Grid, relative: bool = False) -> Any:
         scale_x(ax, grid)
         if not relative:
             ax.set_yscale("log")
-        ax.set_title(grid.title(panel), fontsize=9)
+        titled(ax, grid.title(panel))
     for ax in bottom_of(axes):
         ax.set_xlabel(axis.name)
     for ax in left_of(axes):
@@ -118,7 +119,7 @@ def by_op_figure(grid: Grid) -> Any:
         ax.set_xticks([0, 50, 100])
         ax.grid(axis="y", visible=False)
         at = f"{plain(grid.x.name)} {grid.x.labels[x]}" if grid.x else ""
-        ax.set_title("\n".join(part for part in (grid.title(panel), at) if part), fontsize=9)
+        titled(ax, "\n".join(part for part in (grid.title(panel), at) if part))
     for ax in axes[-1]:
         ax.set_xlabel("time, % of the slowest")
     axes[0][0].set_yticks(range(len(bars)), [labels[s] for s in bars])
@@ -177,7 +178,7 @@ def roofline_figure(grid: Grid) -> Any:
             if limit:
                 (bar,) = ax.plot(x, limit / 1e12, marker="_", markersize=9, color="black", linestyle="none", zorder=1.9)
             (handles[s],) = ax.plot(x, _macs(line) / 1e12, **look, markersize=4, alpha=0.75)
-        ax.set_title(grid.title(panel), fontsize=9)
+        titled(ax, grid.title(panel))
         plain_log(ax.xaxis)
         plain_log(ax.yaxis)
     for ax in bottom_of(axes):
@@ -280,7 +281,7 @@ def pareto_figure(grid: Grid) -> Any:
         ax.set_xscale("log")
         ax.set_yscale("log")
         ax.margins(x=0.42, y=0.12)
-        ax.set_title(grid.title(panel), fontsize=9)
+        titled(ax, grid.title(panel))
     for ax in axes:
         plain_log(ax.xaxis)
         plain_log(ax.yaxis)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
@@ -88,6 +89,9 @@ class Grid:
     lines, failed, predicted: by choice (an index on each axis): a result; an error; predicted numbers by metric, of
     points without a result. missing: points with none of the three. stated: by metric, the error of the predictions.
     searched: a search chose the points, few of all combinations; they have no panels, and are listed one by one.
+    asked: of a search, what was asked: command, sampler, seed, objectives as (metric, whether more is better), and the
+        keys of its front; None of a study, and of a search by an earlier version.
+    idle: paths of the axes along which no figure changes by `ALIKE` or more; no panel is drawn of them.
     x: the axis along x (None: no axis has numbers); series: the axis of the lines or bars; panels: the other axes.
     """
 
@@ -102,6 +106,8 @@ class Grid:
     predicted: dict[Choice, dict[str, float]] = field(default_factory=dict)
     stated: dict[str, dict[str, float]] = field(default_factory=dict)
     searched: bool = False
+    asked: dict[str, Any] | None = None
+    idle: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -142,11 +148,14 @@ class Grid:
         """Choices on the other axes, all of them if they are at most `most`.
 
         Else first, middle and last of an axis, or its middle alone, axes of numbers before axes of names, until they
-        are few enough.
+        are few enough. Of an axis that changes nothing, the value that most points have.
         """
         if self.searched:
             return [{}]
         kept = {a.path: list(range(len(a.values))) for a in self.others}
+        for at, axis in enumerate(self.axes):
+            if axis.path in self.idle and axis.path in kept:
+                kept[axis.path] = [Counter(choice[at] for choice in self.lines).most_common(1)[0][0]]
         for axis in sorted(self.others, key=lambda a: (a.numbers is None, -len(a.values))):
             for few in (3, 2, 1):
                 if prod(map(len, kept.values())) <= most:
@@ -162,9 +171,11 @@ class Grid:
             for chosen in product(*(range(len(a.values)) for a in rest))
         ]
 
-    def title(self, panel: Panel) -> str:
-        """The title of a panel: its choice on the axes that vary."""
-        chosen = [(a, a.values[panel[a.path]]) for a in self.axes if a.path in panel and len(a.values) > 1]
+    def title(self, panel: Panel, whole: bool = False) -> str:
+        """The title of a panel: its choice on the axes that vary and change something; whole: on all that vary."""
+        left = () if whole else self.idle
+        axes = [a for a in self.axes if a.path in panel and len(a.values) > 1 and a.path not in left]
+        chosen = [(a, a.values[panel[a.path]]) for a in axes]
         return ", ".join(f"{plain(a.name)} {a.label(v)}" for a, v in chosen)
 
     def heading(self) -> str:
@@ -173,7 +184,9 @@ class Grid:
         some = list(self.lines.values())
         models = dict.fromkeys(line["config"]["model"].get("name", "model") for line in some)
         machines = dict.fromkeys(line["machine"] for line in some)
-        parts = [f"{_few(list(models), 'models')} on {_few(list(machines), 'machines')}"]
+        invented = {bool(line.get("hypothetical")) for line in some}
+        mark = " (hypothetical)" if invented == {True} else " (some hypothetical)" if True in invented else ""
+        parts = [f"{_few(list(models), 'models')} on {_few(list(machines), 'machines')}{mark}"]
         phases = dict.fromkeys(line["phase"] for line in some)
         parts.append(" and ".join(phases))
         for name in ("batch", "context"):
@@ -284,7 +297,45 @@ def read_grid(folder: Path) -> Grid:
     if not lines:
         raise InputError(f"{folder}: no point of the study has a result yet; run `hwsim study {data['source']}`")
     return Grid(data["name"], data["description"], data["source"], data["version"], axes, lines, failed, missing,
-                predicted, stated, searched)  # fmt: skip
+                predicted, stated, searched, data.get("asked"), _idle(axes, lines))  # fmt: skip
+
+
+#: What a change of an axis may change: a run's figures, a training step's, or those of a load.
+_FIGURES = (
+    "machine", "chips", "seconds", "tokens_per_second", "dram_bytes", "macs", "memory", "energy_joules", "area_mm2",
+    "mfu", "exposed_seconds", "ttft", "tpot", "itl", "e2e", "goodput", "highest_rate",
+)  # fmt: skip
+#: A change of a figure that no eye sees, as a share of it.
+ALIKE = 1e-3
+
+
+def _idle(axes: tuple[Axis, ...], lines: dict[Choice, Line]) -> tuple[str, ...]:
+    """The axes along which points that differ in nothing else have the same figures, within `ALIKE`."""
+    figures = {choice: list(_flat([line.get(name) for name in _FIGURES])) for choice, line in lines.items()}
+    found = []
+    for at, axis in enumerate(axes):
+        first: dict[Choice, list[Any]] = {}
+        beside = [(first.setdefault((*c[:at], *c[at + 1 :]), numbers), numbers) for c, numbers in figures.items()]
+        if len(first) < len(figures) and all(one is other or _alike(one, other) for one, other in beside):
+            found.append(axis.path)
+    return tuple(found)
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    """The numbers and texts in nested lists and mappings, in order."""
+    if isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _flat(one)
+    else:
+        yield value
+
+
+def _alike(one: list[Any], other: list[Any]) -> bool:
+    return len(one) == len(other) and all(
+        a == b
+        or (isinstance(a, int | float) and isinstance(b, int | float) and abs(a - b) <= ALIKE * max(abs(a), abs(b)))
+        for a, b in zip(one, other, strict=True)
+    )
 
 
 def _keys(

@@ -64,8 +64,9 @@ def by_users(grid: Grid) -> bool:
 
 
 def deployments(grid: Grid) -> tuple[Axis, ...]:
-    """The axes that make another deployment."""
-    return tuple(axis for axis in grid.axes if axis.path not in PRESSURE and len(axis.values) > 1)
+    """The axes that make another deployment, one that is not served alike."""
+    left = (*PRESSURE, *grid.idle)
+    return tuple(axis for axis in grid.axes if axis.path not in left and len(axis.values) > 1)
 
 
 def curves(grid: Grid) -> dict[str, list[Line]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import Any
 
 from hwsim.jobs.serving.figures import Slo
@@ -9,6 +10,9 @@ from hwsim.study.grid import Grid
 from hwsim.study.loads import MOST_CURVES, by_users, curves, meets, pareto, pressure, speeds
 from hwsim.study.metrics import Line
 from hwsim.study.panels import canvas, plain_log, style
+
+#: Characters of a line in a legend.
+LABEL = 44
 
 
 def drawn(grid: Grid) -> dict[str, list[Line]]:
@@ -24,7 +28,8 @@ def left_out(grid: Grid) -> str:
 
 def _figure(grid: Grid, across: int, title: str) -> tuple[Any, list[Any]]:
     figure, axes = canvas().subplots(1, across, figsize=(5.2 * across + 2.4, 4.0), squeeze=False, layout="constrained")
-    figure.suptitle(f"{title}: {grid.heading()}", fontsize=10, x=0.012, ha="left")
+    # Above the figure, not in it: beside a legend as wide as these there is no room for a title.
+    figure.suptitle(f"{title}: {grid.heading()}", fontsize=10, x=0.012, y=1.0, ha="left", va="bottom")
     return figure, list(axes.flat)
 
 
@@ -32,6 +37,7 @@ def _legend(figure: Any, ax: Any) -> None:
     handles, labels = ax.get_legend_handles_labels()
     shown = [(handle, label) for handle, label in zip(handles, labels, strict=True) if label]
     if shown:
+        shown = [(handle, fill(label, LABEL)) for handle, label in shown]
         figure.legend(*zip(*shown, strict=True), loc="outside right upper", frameon=False, fontsize=8)
 
 
@@ -103,8 +109,9 @@ def users_figure(grid: Grid) -> Any:
     best = pareto(list(grid.lines.values()))
     if best:
         ax.plot(*zip(*map(speeds, best), strict=True), color="#777777", linewidth=1, zorder=0)
-    ax.set_xlim(left=0)
-    ax.set_ylim(bottom=0)
+    found = [both for lines in drawn(grid).values() for line in lines if (both := speeds(line))]
+    ax.set_xlim(0, 1.06 * max(user for user, _ in found))
+    ax.set_ylim(0, 1.06 * max(chip for _, chip in found))
     ax.set_xlabel("tokens/s per user (1 / mean TPOT)")
     ax.set_ylabel("output tokens/s per chip")
     _legend(figure, ax)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from hwsim.files.tables import markdown, markdown_text, seconds_text
 from hwsim.result import known_text
 from hwsim.study import loads_figures as draw
+from hwsim.study.found import Add, add_front, by_first, objective_cells, objectives
 from hwsim.study.grid import Choice, Grid, plain
 from hwsim.study.loads import curves, pareto, pressure
 from hwsim.study.metrics import Line
 from hwsim.study.notes import notes_list
 
-#: Adds a figure to the page: its name, its caption, what is drawn.
-Add = Callable[[str, str, Any], None]
 #: Points that a page lists.
 MOST_POINTS = 2_000
 COLUMNS = (
@@ -34,6 +32,8 @@ def add_parts(grid: Grid, parts: list[str], figure: Add) -> None:
             figure("goodput", _GOODPUT + less, draw.goodput_figure(grid))
     if any(line["tokens_per_second_per_user"] for line in lines):
         figure("users", _USERS + less, draw.users_figure(grid))
+    if grid.asked:
+        add_front(grid, figure)
     parts += [_table(grid), notes_list(grid, _shared(grid))]
 
 
@@ -77,7 +77,11 @@ def _said(grid: Grid) -> str:
 def _software(line: Line) -> str:
     """The stack's times, which are in every figure."""
     stack = line["stack"]
-    times = [(stack[f"{what}_seconds"], what) for what in ("step", "sequence", "layer")]
+    times = (
+        (stack["step_seconds"], "step"),
+        (stack["sequence_seconds"], "sequence"),
+        (stack["layer_seconds"], "layer"),
+    )
     parts = [f"{seconds_text(seconds)} per {what}" for seconds, what in times if seconds] or ["no time"]
     return f"stack {stack['name']}, {', '.join(parts)}"
 
@@ -101,13 +105,27 @@ def _table(grid: Grid) -> str:
     if grid.searched:
         order.sort(key=lambda choice: -(grid.lines[choice]["goodput"] or grid.lines[choice]["tokens_per_second"]))
     best = {line["key"] for line in pareto(list(grid.lines.values()))}
+    wanted = objectives(grid)
+    if wanted:
+        order = by_first(grid)
     rate = any("highest_rate" in line for line in grid.lines.values())
     rows = [_row(grid, axes, choice, grid.lines[choice]["key"] in best, rate) for choice in order[:MOST_POINTS]]
-    head = [*(markdown_text(plain(axis.name)) for axis in axes), "chips", *COLUMNS, *(["highest rate"] if rate else [])]
+    rows = [
+        [*row[: len(axes)], *objective_cells(grid, grid.lines[choice]), *row[len(axes) :]]
+        for choice, row in zip(order, rows, strict=False)
+    ]
+    head = [
+        *(markdown_text(plain(axis.name)) for axis in axes),
+        *wanted,
+        "chips",
+        *COLUMNS,
+        *(["highest rate"] if rate else []),
+    ]
     text = markdown(head, rows).split("\n")
     text[1] = "|" + " --- |" * len(axes) + " ---: |" * (len(head) - len(axes))
     less = f"{len(rows):,} of {len(order):,} points shown.\n\n" if len(rows) < len(order) else ""
-    return f"{less}In bold: the Pareto front. {_KERNELS}\n\n" + "\n".join(text)
+    found = " and, of the objectives, that of the search" if wanted else ""
+    return f"{less}In bold: the Pareto front of users and chips{found}. {_KERNELS}\n\n" + "\n".join(text)
 
 
 def _row(grid: Grid, axes: list[Any], choice: Choice, best: bool, rate: bool) -> list[str]:

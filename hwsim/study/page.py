@@ -13,13 +13,15 @@ from hwsim.files.whole import write_whole
 from hwsim.result import known_text
 from hwsim.study import figures as draw
 from hwsim.study.cache import cache_figure, cache_rows, crossing_table
+from hwsim.study.found import Add, add_front, by_first, objective_cells, objectives
 from hwsim.study.grid import Axis, Grid, Panel, plain, read_grid
 from hwsim.study.loads import under_load
-from hwsim.study.loads_page import Add, add_parts
+from hwsim.study.loads_page import add_parts
 from hwsim.study.metrics import METRICS, Line, fits
 from hwsim.study.notes import notes_list
 from hwsim.study.panels import canvas, left_out
 from hwsim.study.roofs import machine_roof
+from hwsim.study.trained import train_table, trained
 
 ENOUGH = 0.99
 
@@ -28,6 +30,14 @@ _COLUMNS = (
     "`kernels` says how the times of a row are known, as shares of the time of a step: measured on this chip, "
     "transferred from another chip or format, or ideal, at the machine's peaks; `a to b %` are the least and the "
     "largest share among the points of the row."
+)
+
+_NOT_DRAWN = (
+    " Points that do not fit in memory are not drawn; a panel with fewer than three others on its front is left out."
+)
+_ACCURACY = (
+    "Speed and bytes only: what a format of weights costs in accuracy is measured, not simulated; `hwsim format NAME "
+    "--qsnr` gives its error, and reports/accuracy.md of hwsim that of models at work."
 )
 
 #: The tables of a page have every point of a study up to this size.
@@ -46,7 +56,8 @@ def write_page(folder: Path, out: Path | None = None) -> list[Path]:
     except OSError as error:
         raise InputError(f"{out}: cannot be written: {error.strerror}") from error
     into = "" if out == folder else f" -o {out}"
-    commands = f"hwsim study {grid.source} --out {folder}", f"hwsim report {folder}{into}"
+    made = grid.asked["command"] if grid.asked else f"hwsim study {grid.source} --out {folder}"
+    commands = made, f"hwsim report {folder}{into}"
     written: list[Path] = []
     parts: list[str] = []
 
@@ -57,12 +68,13 @@ def write_page(folder: Path, out: Path | None = None) -> list[Path]:
         said = markdown_text(caption)
         parts.append(f"![{said}]({path.name})\n\n{said}")
 
-    drawn = "no random numbers"
+    random = [f"points are drawn by {grid.asked['sampler']} from seed {grid.asked['seed']}"] if grid.asked else []
     if under_load(grid):
-        drawn = "requests are drawn at random from the seed below"
+        random.append("requests are drawn at random from the seed below")
         add_parts(grid, parts, figure)
     else:
         _add_steps(grid, folder, parts, figure)
+    drawn = ", ".join(random) or "no random numbers"
     page = [
         markdown_text(f"# {grid.name}: {grid.description}" if grid.description else f"# {grid.name}"),
         f"    {commands[0]}\n    {commands[1]}\n    # hwsim {grid.version}, matplotlib {matplotlib}; {drawn}",
@@ -86,6 +98,10 @@ def _add_steps(grid: Grid, folder: Path, parts: list[str], figure: Add) -> None:
             caption = f"{speed} as a multiple of {first}, by {plain(grid.x.name)}.{less}"
             figure("relative", caption, draw.lines_figure(grid, relative=True))
     parts.append(_tables(grid, folder))
+    if any(axis.path == "run.weights" and len(axis.values) > 1 for axis in grid.axes):
+        parts.append(_ACCURACY)
+    if trained(grid):
+        parts.append(train_table(grid))
     parts.append(notes_list(grid))
     held = {} if grid.searched else cache_rows(grid)
     if held:
@@ -97,10 +113,12 @@ def _add_steps(grid: Grid, folder: Path, parts: list[str], figure: Add) -> None:
     if any(line["dram_bytes"] and line["macs"] for line in grid.lines.values()):
         caption = "Roofline: lines are the machine's peak rates; each mark is one whole simulated step."
         figure("roofline", caption + less, draw.roofline_figure(grid))
-    if draw.traded(grid):  # elsewhere there is no trade-off to show
+    if grid.asked:
+        add_front(grid, figure)
+    elif draw.traded(grid):  # elsewhere there is no trade-off to show
         cost = draw.cost_of(grid)[0].partition(",")[0]
         fewer = len(draw.traded(grid)), len(grid.panels())
-        where = "" if fewer[0] == fewer[1] else " A panel with fewer than three points on its front is left out."
+        where = "" if fewer[0] == fewer[1] else _NOT_DRAWN
         caption = f"Speed of one sequence against {cost}; the joined marks are the Pareto front."
         figure("pareto", caption + less + where, draw.pareto_figure(grid))
 
@@ -186,18 +204,26 @@ def _tables(grid: Grid, folder: Path) -> str:
 
 
 def _list(grid: Grid, folder: Path) -> str:
-    """The points of a search, the fastest first, one row each."""
+    """The points of a search, the best by its first objective first, one row each; the front in bold."""
     name, speed = draw.speed_of(grid)
     best = sorted(grid.lines, key=lambda choice: -speed(grid.lines[choice]))
-    head = [*(markdown_text(a.name) for a in grid.axes), name, "time of a step, s", "fits", "kernels"]
+    wanted = objectives(grid)
+    if wanted:
+        best = by_first(grid)
+    head = [*(markdown_text(a.name) for a in grid.axes), *wanted]
+    head += [] if "tokens_per_second" in wanted else [name]
+    head += [] if "seconds" in wanted else ["time of a step, s"]
     body = []
     for choice in best[:MOST_POINTS]:
         line = grid.lines[choice]
         cells = [markdown_text(a.labels[i]) for a, i in zip(grid.axes, choice, strict=True)]
-        verdict = "yes" if fits(line) else "no"
-        body.append([*cells, f"{speed(line):,.0f}", f"{line['seconds']:.4g}", verdict, known_text(line["provenance"])])
+        cells += objective_cells(grid, line)
+        cells += [] if "tokens_per_second" in wanted else [f"{speed(line):,.0f}"]
+        cells += [] if "seconds" in wanted else [f"{line['seconds']:.4g}"]
+        body.append([*cells, "yes" if fits(line) else "no", known_text(line["provenance"])])
     less = f"{len(body):,} of {len(best):,} points shown; all are in `{folder / 'points.jsonl'}`.\n\n"
-    return (less if len(body) < len(best) else "") + markdown(head, body)
+    bold = "In bold: the front, points that no other one beats in every objective.\n\n" if wanted else ""
+    return (less if len(body) < len(best) else "") + bold + markdown([*head, "fits", "kernels"], body)
 
 
 def _table(grid: Grid, panel: Panel, marks: set[str]) -> str:
@@ -238,7 +264,7 @@ def _table(grid: Grid, panel: Panel, marks: set[str]) -> str:
                 known_text(*(line["provenance"] for line in found.values())),
             ]
         )
-    chosen = grid.title(panel)
+    chosen = grid.title(panel, whole=True)
     caption = f"{name.replace('/s', ' per second').capitalize()}{f', {markdown_text(chosen)}' if chosen else ''}:"
     return f"{caption}\n\n{_right(markdown(head, body), len(head))}"
 

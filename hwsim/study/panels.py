@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import ceil, prod
+from textwrap import fill
 from typing import Any
 
 from hwsim.files.figure import COLOURS, pyplot
 from hwsim.result import weakest
-from hwsim.study.grid import Axis, Grid, Panel, ends, plain
+from hwsim.study.grid import ALIKE, Axis, Grid, Panel, ends, plain
 from hwsim.study.metrics import Line
 
 MARKERS = "osD^vPX*<>hd"
 DASHES = ("-", "--", "-.", ":")
+#: Characters of a panel's title per inch of the figure: a legend takes a part of its width.
+PER_INCH = 10
 
 
 def canvas() -> Any:
@@ -70,6 +73,13 @@ def panels_of(plt: Any, grid: Grid, n: int, height: float = 3.4, **share: Any) -
     for ax in axes.flat[:n]:
         ax.xaxis.set_tick_params(labelbottom=True)
     return figure, list(axes.flat[:n])
+
+
+def titled(ax: Any, title: str) -> None:
+    """A panel's title, in as many lines as it takes to stay above its panel."""
+    width = ax.figure.get_size_inches()[0] / ax.get_subplotspec().get_gridspec().ncols
+    most = max(24, int(PER_INCH * width))
+    ax.set_title("\n".join(fill(line, most) for line in title.split("\n")), fontsize=9)
 
 
 def legend(figure: Any, handles: Iterable[Any], labels: Iterable[str], title: str | None = None) -> None:
@@ -140,11 +150,14 @@ def bottom_of(axes: list[Any]) -> list[Any]:
 
 def left_out(grid: Grid, panels: list[Panel], axis: Axis | None = None) -> str:
     """What a figure does not draw: some of the panels, some values of `axis`, predicted points; "" if it draws all."""
-    total, said = 1 if grid.searched else prod(len(a.values) for a in grid.others), []
+    others = [a for a in grid.others if a.path not in grid.idle]
+    total, said = 1 if grid.searched else prod(len(a.values) for a in others), []
     if len(panels) < total:
-        said.append(f"{len(panels)} of {total} choices of {', '.join(plain(a.name) for a in grid.others)}")
+        said.append(f"{len(panels)} of {total} choices of {', '.join(plain(a.name) for a in others)}")
     if axis and len(ends(len(axis.values))) < len(axis.values):
         said.append(f"{len(ends(len(axis.values)))} of {len(axis.values)} values of {plain(axis.name)}")
     if grid.predicted:
         said.append(f"{len(grid.lines):,} simulated points, none of the {len(grid.predicted):,} predicted ones")
-    return f" Drawn: {'; '.join(said)}; the tables have every point." if said else ""
+    idle = [plain(a.name) for a in grid.others if a.path in grid.idle]
+    same = f" No figure changes by {ALIKE:.1%} with {', '.join(idle)}." if idle and not grid.searched else ""
+    return same + (f" Drawn: {'; '.join(said)}; the tables have every point." if said else "")

@@ -7,10 +7,10 @@ that has a line is never simulated again.
 
 from __future__ import annotations
 
-import itertools
 import json
 import operator
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -62,6 +62,9 @@ class Limit:
         if not found:
             raise InputError(f"--subject-to: {text!r}: write a metric, or a metric and a bound: 'seconds <= 0.01'")
         return cls(SHORT.get(found[1], found[1]), found[2], float(found[3] or 0))
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.test} {self.bound:.12g}" if self.test else self.metric
 
     def excess(self, line: Line) -> float:
         """How far a point is beyond the bound; 0 or less where it holds. raises: InputError."""
@@ -236,9 +239,28 @@ def run_search(
                     if progress:
                         progress(told, trials)
         lines = [record.line(key) for key in dict.fromkeys(keys) if key in record]
-    _write_grid(space, lines, folder)
+    front = goal.front(lines)
+    asked_for = {
+        "command": command(space.study.source, folder, goal, trials, sampler, seed),
+        "sampler": sampler,
+        "seed": seed,
+        "objectives": goal.objectives,
+        "front": [line["key"] for line in front],
+    }
+    _write_grid(space, lines, folder, asked_for)
     failed = sum(line["error"] is not None for line in lines)
-    return Found(space.study.name, told, ran, failed, str(folder / POINTS), tuple(goal.front(lines)))
+    return Found(space.study.name, told, ran, failed, str(folder / POINTS), tuple(front))
+
+
+def command(source: str, folder: Path, goal: Goal, trials: int, sampler: str, seed: int) -> str:
+    """The command that gives the same trials, on one worker."""
+    words = ["hwsim", "search", source]
+    for option, wanted in (("--maximize", True), ("--minimize", False)):
+        names = [name for name, more in goal.objectives if more is wanted]
+        words += [option, ",".join(names)] if names else []
+    words += [word for limit in goal.limits for word in ("--subject-to", str(limit))]
+    words += ["--trials", str(trials), "--sampler", sampler, "--seed", str(seed), "--out", str(folder)]
+    return shlex.join(words)
 
 
 def _open(space: Space, folder: Path, goal: Goal, sampler: str, seed: int) -> tuple[Any, Any]:
@@ -317,8 +339,8 @@ def _tell(optuna: Any, asked: Any, trial: Any, goal: Goal, line: Line) -> None:
     asked.tell(trial, goal.values(line))
 
 
-def _write_grid(space: Space, lines: Sequence[Line], folder: Path) -> None:
-    """The axes with the values that were tried, for reports; a search has few of the combinations."""
+def _write_grid(space: Space, lines: Sequence[Line], folder: Path, asked: Mapping[str, Any]) -> None:
+    """The axes with the values that were tried, for reports; a search has few of the combinations. asked: `Grid`'s."""
     axes: list[dict[str, Any]] = []
     for axis in space.axes:
         values: dict[str, Any] = {}
@@ -334,7 +356,8 @@ def _write_grid(space: Space, lines: Sequence[Line], folder: Path) -> None:
         "source": space.study.source,
         "version": __version__,
         "axes": axes,
-        "search": [line["key"] for line in itertools.chain(lines)],
+        "search": [line["key"] for line in lines],
+        "asked": asked,
         "keys": None,
     }
     write_whole(folder / GRID, json.dumps(data, indent=1) + "\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from hwsim.files.tables import table
@@ -31,13 +31,29 @@ def summary_text(summary: Summary) -> str:
     if len(s.errors) > 10:
         lines.append(f"  failed      ... and {len(s.errors) - 10} more kinds of error; the file has them all")
     for place, (speed, settings) in enumerate(s.best):
-        rank = "fastest" if not place else "as fast" if speed == s.best[0][0] else "then"
-        chosen = ", ".join(f"{path.rpartition('.')[2]} {_value(value)}" for path, value in settings.items())
-        lines.append(f"  {rank:<11} {speed:,.0f} {s.unit}/s: {chosen}")
+        names = short_paths(settings)
+        chosen = ", ".join(f"{names[path]} {_value(value)}" for path, value in settings.items())
+        alike = s.alike[place] if place < len(s.alike) else 0
+        more = f" (and {alike:,} more point{'s' * (alike > 1)} as fast)" if alike else ""
+        lines.append(f"  {'then' if place else 'fastest':<11} {speed:,.0f} {s.unit}/s: {chosen}{more}")
     folder = s.file.rpartition("/")[0]
     lines.append(f"  points      {s.file}  (JSON Lines, one line per point)")
     lines.append(f"  next        hwsim report {folder}")
     return "\n".join(lines)
+
+
+def short_paths(paths: Iterable[str]) -> dict[str, str]:
+    """The end of each path that no other path has: `bandwidth`; `regenerate.rate` beside `dequantise.rate`."""
+    parts = {path: path.split(".") for path in paths}
+    found = {}
+    for path, names in parts.items():
+        ends = (names[-n:] for n in range(1, len(names) + 1))
+        found[path] = next(
+            ".".join(end)
+            for end in ends
+            if len(end) == len(names) or not any(other[-len(end) :] == end for at, other in parts.items() if at != path)
+        )
+    return found
 
 
 def _value(value: object) -> str:

@@ -16,6 +16,7 @@ from hwsim.result import KNOWN
 from hwsim.study.grid import Axis, Grid
 from hwsim.study.loads import LOAD_METRICS, under_load
 from hwsim.study.metrics import METRICS, Line, fits
+from hwsim.study.trained import TRAIN_METRICS, trained
 
 #: Kinds of file, by the end of the name.
 KINDS = (".csv", ".parquet")
@@ -54,7 +55,7 @@ def rows(grid: Grid) -> Iterator[Row]:
 
     status: "simulated", "predicted" (only the predicted metrics have values) or "failed" (`error` says why).
     """
-    metrics = LOAD_METRICS if under_load(grid) else METRICS
+    metrics = LOAD_METRICS if under_load(grid) else (*METRICS, *TRAIN_METRICS) if trained(grid) else METRICS
     by_choice: dict[tuple[int, ...], tuple[str, Any]] = {c: ("simulated", line) for c, line in grid.lines.items()}
     by_choice |= {c: ("failed", line) for c, line in grid.failed.items()}
     by_choice |= {c: ("predicted", values) for c, values in grid.predicted.items()}
@@ -111,7 +112,7 @@ def _write_parquet(table: list[Row], path: Path) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    numbers = {m.name for m in (*METRICS, *LOAD_METRICS)} | {f"{mark}_share" for mark in KNOWN}
+    numbers = {m.name for m in (*METRICS, *LOAD_METRICS, *TRAIN_METRICS)} | {f"{mark}_share" for mark in KNOWN}
     types = {"fits": pa.bool_()} | dict.fromkeys(numbers, pa.float64())
     texts = dict.fromkeys(("status", "limited_by", "notes", "error", "key"), pa.string())
     columns = {name: pa.array([row[name] for row in table], (types | texts).get(name)) for name in table[0]}

@@ -24,6 +24,7 @@ from hwsim.jobs.run import run_job
 from hwsim.jobs.serving.job import serve_point
 from hwsim.jobs.serving.options import ServeOptions
 from hwsim.jobs.tile import TileJob
+from hwsim.jobs.training.account import as_line
 from hwsim.jobs.training.job import TrainJob
 from hwsim.jobs.training.options import TrainOptions
 from hwsim.result import SCHEMA
@@ -43,6 +44,7 @@ _CLOSED = 50  # points per task where none is simulated
 #: time and memory to load, and gain per point, `make bench` measures (docs/validation.md).
 COMPILED, PLAIN_FIRST = 500, 20
 _BEST = 3  # points that a summary names
+_COMPARED = 100  # points that are as fast, of which the cheapest is named
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,8 @@ class Summary:
     points: points of the grid. ran: simulated now. kept: finished earlier. failed: with errors.
     file: the JSON Lines. errors: (message, number of points), the most frequent first.
     best: (tokens per second, or samples of a graph, settings) of the fastest points that fit in memory (of the
-          fastest, where none fits); unit: which of the two.
+          fastest, where none fits); unit: which of the two. Of points that are as fast, the one with the least area,
+          energy and memory, in this order; alike: how many more there are.
     """
 
     study: str
@@ -64,6 +67,7 @@ class Summary:
     errors: tuple[tuple[str, int], ...]
     best: tuple[tuple[float, dict[str, Any]], ...] = ()
     unit: str = "tokens"
+    alike: tuple[int, ...] = ()
 
 
 def run_study(
@@ -94,6 +98,12 @@ def run_study(
             if progress:
                 progress(done, len(nodes))
     return session.summary(done - kept, kept)
+
+
+def _price(line: Mapping[str, Any]) -> tuple[float, ...]:
+    """Area, energy and memory of a point, what is not known behind what is."""
+    found = line.get("area_mm2"), line.get("energy_joules"), (line.get("memory") or {}).get("total")
+    return tuple(float("inf") if value is None else value for value in found)
 
 
 def shard_file(part: int, parts: int) -> str:
@@ -174,11 +184,24 @@ class Session:
         """The line of a point that was simulated."""
         return self.record.line(self.keys[node])
 
-    def _fastest(self, speeds: Mapping[str, float]) -> list[str]:
-        """Keys of the fastest points that fit in memory; where none fits, of the fastest."""
+    def _fastest(self, speeds: Mapping[str, float]) -> list[tuple[str, int]]:
+        """(key, how many more are as fast) of the fastest points that fit in memory; of the fastest if none does."""
         order = sorted((key for key in self.keys.values() if key in speeds), key=speeds.__getitem__, reverse=True)
-        fitting = (key for key in order if fits(self.record.line(key)))
-        return list(itertools.islice(fitting, _BEST)) or order[:_BEST]
+        found: list[tuple[str, int]] = []
+        for fitting in (True, False):
+            for _, group in itertools.groupby(order, speeds.__getitem__):
+                alike = list(dict.fromkeys(group))
+                lines = ((key, self.record.line(key)) for key in alike[:_COMPARED])
+                some = [
+                    (_price(line), place, key) for place, (key, line) in enumerate(lines) if fits(line) or not fitting
+                ]
+                if some:
+                    found.append((min(some)[2], len(some) - 1 + len(alike[_COMPARED:])))
+                if len(found) == _BEST:
+                    return found
+            if found:
+                break
+        return found
 
     def summary(self, ran: int, kept: int) -> Summary:
         """What happened, for all points that were looked at."""
@@ -193,8 +216,9 @@ class Session:
             failed=len(found),
             file=str(self.folder / self.file),
             errors=tuple(Counter(found).most_common()),
-            best=tuple((speeds[key], self.record.line(key)["point"]) for key in fast),
+            best=tuple((speeds[key], self.record.line(key)["point"]) for key, _ in fast),
             unit=self._unit(),
+            alike=tuple(more for _, more in fast),
         )
 
 
@@ -243,7 +267,11 @@ def simulate_point(study: str, point: Point, compiled: bool = False) -> str:
         if isinstance(options, ServeOptions):
             result = serve_point(arch, model, options)
         else:
-            result = replace(point_job(arch, model, options, compiled).result(), by_layer=()).to_dict()
+            job = point_job(arch, model, options, compiled)
+            if isinstance(job, TrainJob):
+                result = as_line(job)
+            else:
+                result = replace(job.result(), by_layer=()).to_dict()
             del result["by_layer"]  # half of the line; by_op is kept, and `hwsim run --by layer` shows it
         line |= result
     except Exception as error:  # any failure concerns this point only; the other points run

@@ -151,9 +151,9 @@ class TestLabels:
         assert ("on top", "another") in touching(figure)
 
     def test_titles_say_machine_model_and_step(self, asked, line):
-        assert read_grid(asked).heading() == "4 models on h200-sxm-regen, decode, context 8,192"
+        assert read_grid(asked).heading() == "4 models on h200-sxm-regen (hypothetical), decode, context 8,192"
         one = made(line, {"run.batch": [1, 2]})
-        assert one.heading() == f"{MODELS[0]} on h200-sxm-regen, decode, context 8,192"
+        assert one.heading() == f"{MODELS[0]} on h200-sxm-regen (hypothetical), decode, context 8,192"
         for figure in figures(one).values():
             said = [words for _, _, words in boxes(figure)]
             assert one.heading() in said

@@ -8,12 +8,13 @@ from collections.abc import Sequence as Many
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hwsim import __version__
 from hwsim.arch import Arch
 from hwsim.arch.stack import ServingStack
 from hwsim.errors import InputError, collect
+from hwsim.files.tables import seconds_text
 from hwsim.jobs.serve import Deployment
 from hwsim.jobs.serve import Request as Steady
 from hwsim.jobs.serving import checks, figures
@@ -33,9 +34,12 @@ from hwsim.jobs.serving.spans import before_first, in_queue, occupied
 from hwsim.jobs.serving.steptimes import graph_sizes
 from hwsim.jobs.serving.traces import Trace, read_trace
 from hwsim.jobs.tile import TileJob
-from hwsim.result import Cost, Term
+from hwsim.result import Cost, Term, known_text, shown
 from hwsim.workload.language.model import Model
 from hwsim.workload.op import Workload
+
+if TYPE_CHECKING:
+    from hwsim.jobs.serving.capacity import Capacity
 
 #: Requests of a load that does not say how many.
 REQUESTS = 1000
@@ -86,6 +90,7 @@ class Served:
     energy: joules per output token on all chips, prompts included, term by term with its source; as in steady state.
     stack: the software around the kernels; its times are in every figure.
     provenance: shares of the device's time by how it is known, as in a `Result`; {} where passes were not checked.
+    capacity: the highest rate that meets the limits, where it was asked for; the figures are those at this rate.
     """
 
     machine: str
@@ -127,11 +132,17 @@ class Served:
     provenance: dict[str, float]
     notes: tuple[str, ...]
     version: str = __version__
+    capacity: Capacity | None = None
 
     @property
     def tokens_per_second(self) -> float:
         """Output tokens, all chips."""
         return self.output_tokens / self.seconds if self.seconds else 0.0
+
+    @property
+    def tokens_per_second_per_chip(self) -> float:
+        """Output tokens."""
+        return self.tokens_per_second / self.chips
 
     @property
     def tokens_per_second_per_user(self) -> float | None:
@@ -143,15 +154,39 @@ class Served:
         """Share of requests that meet all limits."""
         return (self.good_requests or 0) / self.requests if self.requests else 0.0
 
+    def summary(self) -> tuple[tuple[str, str], ...]:
+        """(name, value) of the figures that a reader looks at first; the command prints more."""
+        out, user = self.tokens_per_second, self.tokens_per_second_per_user
+        each = f", {user:,.1f} per user" if user else ""
+        rows = [
+            ("requests", f"{self.requests:,} in {seconds_text(self.seconds)}, {len(self.refused):,} refused"),
+            ("tokens/s", f"{out:,.0f} out, {out / self.chips:,.0f} per chip{each}"),
+        ]
+        if self.good is not None:
+            rows.append(("goodput", f"{self.good:.4g} requests/s meet {self.load.slo} ({100 * self.attained:.1f} %)"))
+        if self.capacity is not None:
+            rows.append(("capacity", f"{self.capacity.rate:.4g} requests/s meet them in 99 %"))
+        for name, spread in (("TTFT", self.ttft), ("TPOT", self.tpot), ("E2E", self.e2e)):
+            if spread is not None:
+                p50, p99 = (seconds_text(x) if x else "0 s" for x in (spread.p50, spread.p99))
+                rows.append((name, f"{p50} median, {p99} p99"))
+        return (*rows, ("kernels", known_text(self.provenance)), ("stack", self.stack.name))
+
+    def __repr__(self) -> str:
+        return shown(f"serve under load, {self.model}, {self.machine}", self.summary(), self.notes)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         from dataclasses import asdict
 
+        found = asdict(self)
+        if self.capacity is None:
+            del found["capacity"]
         return {
             "schema": 2,
-            **asdict(self),
+            **found,
             "tokens_per_second": self.tokens_per_second,
-            "tokens_per_second_per_chip": self.tokens_per_second / self.chips,
+            "tokens_per_second_per_chip": self.tokens_per_second_per_chip,
             "tokens_per_second_per_user": self.tokens_per_second_per_user,
             "goodput": self.good,
             "goodput_per_chip": self.good and self.good / self.chips,

@@ -9,6 +9,7 @@ from hwsim.result import Memory, Result, Row, apportion
 
 if TYPE_CHECKING:
     from hwsim.jobs.training.job import TrainJob
+    from hwsim.jobs.training.result import TrainResult
 
 #: Rows of what is no kernel.
 EXPOSED, IDLE = "communication", "pipeline"
@@ -36,13 +37,20 @@ class Totals:
             row[2] += times * share * price.macs
 
 
-def as_result(job: TrainJob) -> Result:
+def as_line(job: TrainJob) -> dict[str, Any]:
+    """The step as a line of a study: its Result, and what only training has. exposed, idle: as in a `TrainResult`."""
+    found = job.trained()
+    only = {"mfu": found.mfu, "exposed_seconds": found.exposed_seconds, "idle_seconds": found.idle_seconds}
+    return as_result(job, found).to_dict() | only
+
+
+def as_result(job: TrainJob, found: TrainResult | None = None) -> Result:
     """The step as a Result: bytes, multiply-adds and memory of one chip of the stage with the most work.
 
     Cycles are those of the machine's clock in the step's time. Rows of `by_op` are parts of the step; `communication`
-    and `pipeline` are what collectives and waiting stages add.
+    and `pipeline` are what collectives and waiting stages add. found: what `job.trained()` gave already.
     """
-    found, arch = job.trained(), job.arch
+    found, arch = found or job.trained(), job.arch
     clock = float(arch.clock_hz)
     cycles = round(found.seconds * clock)
     stages = []

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from hwsim.files.tables import bytes_text, seconds_text
 from hwsim.jobs.training.memory import TrainMemory
+from hwsim.result import known_text, shown
 
 SCHEMA = 2
 
@@ -63,6 +65,24 @@ class TrainResult:
         for _, when, seconds in self.spent:
             found[when] = found.get(when, 0.0) + seconds
         return found
+
+    def summary(self) -> tuple[tuple[str, str], ...]:
+        """(name, value) of the figures that a reader looks at first; the command prints more."""
+        rate = f"{self.tokens_per_second_per_chip:,.0f} per chip; {self.tokens_per_second:,.0f} on {self.chips:,} chips"
+        m, verdict = self.memory, "fits" if self.memory.fits else "DOES NOT FIT"
+        return (
+            (f"{self.unit}s/s", rate),
+            ("step", seconds_text(self.seconds)),
+            ("limited by", f"{self.limited_by}, whose work takes {seconds_text(self.bound_seconds)}"),
+            ("MFU", f"{100 * self.mfu:.1f} % of {self.peak_flops / 1e12:,.0f} TFLOP/s of {self.mfu_pair}"),
+            ("exposed", f"{100 * self.exposed_seconds / self.seconds:.1f} % of the step"),
+            ("idle", f"{max(0.0, 100 * self.idle_seconds / self.seconds):.1f} % of the step"),
+            ("memory", f"{bytes_text(m.total)} of {bytes_text(m.capacity)}, {verdict}"),
+            ("kernels", known_text(self.provenance)),
+        )
+
+    def __repr__(self) -> str:
+        return shown(f"{self.name}, {self.machine}", self.summary(), self.notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON (schema 2)."""

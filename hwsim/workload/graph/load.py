@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hwsim.errors import nearest
+from hwsim.errors import InputError, nearest
 from hwsim.files.fields import validate
 from hwsim.files.yaml import Document, Loc, raise_problems, short
 from hwsim.workload.graph.graph import Graph
@@ -20,7 +20,10 @@ MOST_NODES = 20_000
 
 def graph(document: Document) -> Graph:
     """The graph that a document describes. raises: InputError with every error found."""
-    file = validate(_sized(document), GraphFile)
+    try:
+        file = validate(_sized(document), GraphFile)
+    except InputError as error:
+        raise_problems(list(dict.fromkeys([*error.problems, *_without_tensor(document)])))
     building = _Building(document)
     inputs = [Given(name, _input(each)) for name, each in file.inputs.items()]
     parameters = [Given(name, Tensor(tuple(shape), batched=False)) for name, shape in file.parameters.items()]
@@ -51,6 +54,29 @@ def graph(document: Document) -> Graph:
         published_macs=file.published.macs,
         file=document.data,
     )
+
+
+def _without_tensor(document: Document) -> list[str]:
+    """Errors of tensors that are made nowhere, in a file that is not a graph's for another reason."""
+    data, found = document.data, []
+
+    def walk(ops: Any, loc: Loc, outer: set[str]) -> None:
+        listed = [(i, op) for i, op in enumerate(ops) if isinstance(op, dict)] if isinstance(ops, list) else []
+        known = outer | {op["name"] for _, op in listed if isinstance(op.get("name"), str)}
+        for i, op in listed:
+            for j, name in enumerate(op["in"] if isinstance(op.get("in"), list) else []):
+                if isinstance(name, str) and name not in known:
+                    found.append(document.problem((*loc, i, "in", j), _no_tensor(name, sorted(known))))
+            walk(op.get("ops"), (*loc, i, "ops"), known | {ENTERS})
+
+    named = [data.get(part) for part in ("inputs", "parameters")]
+    if data.get("inputs"):
+        walk(data.get("ops"), ("ops",), {name for part in named if isinstance(part, dict) for name in part})
+    return found
+
+
+def _no_tensor(name: str, known: Iterable[str]) -> str:
+    return f"`{short(name)}` is no tensor{nearest(name[:60], known)}"
 
 
 def _input(given: list[int] | IndexFile) -> Tensor:
@@ -107,7 +133,7 @@ class _Building:
     def found(self, name: str, loc: Loc, known: dict[str, Given | None]) -> Given | None:
         """The tensor of a name; None where there is none (said) or where an earlier op has failed."""
         if name not in known:
-            self.say(loc, f"`{short(name)}` is no tensor{nearest(name[:60], known)}")
+            self.say(loc, _no_tensor(name, known))
             return None
         return known[name]
 

@@ -6,6 +6,7 @@ other is an error, as it may change the shape.
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Mapping
@@ -127,8 +128,16 @@ def _kind(outer: Mapping[str, Any], given: Mapping[str, Any], text: str, source:
         place = place_of(text, source, "model_type")
         alike = _with_the_same_keys(given)
         also = f"; every key is one that a {alike} file has" if alike else ""
+        also = f"; did you mean {misspelt}?" if (misspelt := _misspelt(kind)) else also
         raise InputError(f"{place}: model_type: unknown architecture {short(kind)}{also}; known: {known}")
     return kind
+
+
+def _misspelt(kind: str) -> str:
+    """A known type of nearly the same letters and the same digits: `qwen4` is a newer architecture, no slip; ""."""
+    digits = re.sub(r"\D", "", kind)
+    close = difflib.get_close_matches(kind, [known for known in FAMILIES if known != "state-spaces"], 3, 0.9)
+    return next((known for known in close if re.sub(r"\D", "", known) == digits), "")
 
 
 def _with_the_same_keys(given: Mapping[str, Any]) -> str:

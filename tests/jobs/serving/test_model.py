@@ -113,7 +113,7 @@ def test_no_capacity_exceeds_what_users_who_never_pause_get_served(steps, length
 def test_a_run_that_would_be_too_long_is_refused_with_the_requests_to_write(steps, monkeypatch):
     monkeypatch.setattr(capacity, "MOST_REQUESTS", 100)
     load = Load(rate="40/s", requests=30, lengths="512/32", slo="ttft=2s", max_seqs=64)
-    with pytest.raises(InputError, match=r"30 requests at .*/s end before the queue has grown.* write --requests \d+"):
+    with pytest.raises(InputError, match=r"requests at .*/s end before the queue has grown.* --requests \d{3}, which"):
         find_rate(served_by(steps, load))
 
 
@@ -122,7 +122,7 @@ def test_each_run_of_a_search_for_a_rate_is_said_before_it_begins(steps):
     load = Load(rate="8/s", requests=60, lengths="512/32", slo="ttft=300ms,tpot=20ms")
     found = find_rate(served_by(steps, load), seeds=1, within=0.2, said=said.append)
     runs = [text for text in said if text.startswith("seed 1, ")]
-    assert len(runs) >= len(found.runs) and said[:2] == ["backlog of 1,000 requests", "backlog of 2,000 requests"]
+    assert len(runs) >= len(found.runs) and said[0] == "backlog of 1,000 requests"
 
 
 @pytest.mark.parametrize("machine, mark", [("h200-sxm", "ideal"), ("h100-sxm", "measured"), ("rtx4090", "transferred")])

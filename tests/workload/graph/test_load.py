@@ -90,6 +90,16 @@ def test_every_problem_is_reported_once_and_none_that_follows_from_another():
     assert "ops.2.ops.0.in: the inner sides 7 and 6 differ" in found[1]
 
 
+def test_a_misspelt_key_hides_no_missing_tensor():
+    inner = "name: r, op: repeat, in: [b], times: 2, ops: [{name: s, op: softmax, in: [inptu]}]"
+    found = problems(ops("name: a, op: conv, in: [x], out: 4, kernl: 3", "name: b, op: softmax, in: [dww]", inner))
+    assert [line.partition(": ")[2] for line in found] == [
+        "ops.0.kernl: unknown; did you mean kernel?",
+        "ops.1.in.0: `dww` is no tensor; " + found[1].partition("no tensor; ")[2],
+        "ops.2.ops.0.in.0: `inptu` is no tensor; did you mean input?",
+    ]
+
+
 @pytest.mark.parametrize(
     "text, message",
     [

@@ -248,6 +248,13 @@ def test_an_unknown_architecture_is_refused_without_a_guess_from_its_spelling(tm
     assert "did you mean" not in problem
     (alike,) = problems(tmp_path, LLAMA3 | {"model_type": "yi"})
     assert "every key is one that a" in alike
+    for slip, meant in (("mixtrall", "mixtral"), ("deepsek_v3", "deepseek_v3"), ("qwen3_mo", "qwen3_moe")):
+        assert (
+            f"unknown architecture {slip}; did you mean {meant}?"
+            in problems(tmp_path, LLAMA3 | {"model_type": slip})[0]
+        )
+    for newer in ("qwen4", "llama5", "deepseek_v4", "qwen4_moe", "yi"):
+        assert "did you mean" not in problems(tmp_path, LLAMA3 | {"model_type": newer})[0]
     (missing,) = problems(tmp_path, {"hidden_size": 5})
     assert missing.startswith(":1:1: model_type: missing; known: ")
 
