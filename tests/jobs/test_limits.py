@@ -84,7 +84,7 @@ def test_routers_that_take_time_are_explained():
 
 
 def test_scattered_rows_that_cost_nothing_more_are_noted():
-    """Rows of tables on a machine whose file lacks `dram.scattered`; none where it is given, or where they take no time."""
+    """Rows of tables on a machine that lacks `dram.scattered`; none where it is given or they take no time."""
     results = {name: hwsim.run(name, "dlrm-v2", batch=64) for name in ("rtx4090", "h100-sxm")}
     said = {name: [n for n in r.notes if "unrelated addresses" in n] for name, r in results.items()}
     assert len(said["rtx4090"]) == 1 and "as rtx4090 has no `dram.scattered`" in said["rtx4090"][0]
