@@ -31,7 +31,7 @@ def test_equal_rows_say_why_and_others_are_not_called_equal(found):
     seconds = {p.weights: p.result.seconds for p in found if p.result.phase == "prefill"}
     assert seconds["nvfp4"] == seconds["mxfp4"] == seconds["seedlm4"] != seconds["fp8"]
     assert said[1:] == [
-        "The rows of prefill with nvfp4, mxfp4, seedlm4 are equal: the pair is the same, and dot limits, not bytes."
+        "The rows of prefill with nvfp4, mxfp4, seedlm4 are equal: one pair for all, and dot limits, not bytes."
     ]
 
 
