@@ -23,7 +23,7 @@ from hwsim.mapping.operands import RELEASED, STOCHASTIC, Formats, Operands, oper
 from hwsim.mapping.plan import Policy, Shape, Tiled
 from hwsim.mapping.program import DEQUANTISE, REGENERATE, SERVERS, Program
 from hwsim.mapping.tiling import tiler
-from hwsim.mapping.traffic import activation_bytes, dot_slots, seed_blocks, vector_passes, work_cycles
+from hwsim.mapping.traffic import activation_bytes, dot_slots, pieces, seed_blocks, vector_passes, work_cycles
 from hwsim.result import Cost, Memory, Result, Row, apportion
 from hwsim.sim.engine import Outcome, simulate, simulator
 from hwsim.workload.language.presets import released_note
@@ -211,6 +211,11 @@ class TileJob:
         idle = 1 - total(op.dot_macs for op in self.distinct.ops) / least if least else 0
         if idle >= 0.01:
             notes[f"the bound counts the {100 * idle:.0f} % of the array that GEMMs of these shapes leave idle"] = None
+        apart = self._scattered(outcome)
+        if apart >= _NOTED and arch.dram.scattered is None:
+            free = "rows at unrelated addresses are read as fast as a stream"
+            share = f"their ops, {100 * apart:.0f} % of the time, would take longer"
+            notes[f"{free}, as {arch.name} has no `dram.scattered`; {share}"] = None
         by_op = self._rows(outcome, cycles, attrgetter("kind"), KINDS)
         for router in (row for row in by_op if row.name == "router" and row.cycles >= _NOTED * cycles):
             share = f"{100 * router.cycles / cycles:.1f} %"
@@ -309,6 +314,13 @@ class TileJob:
         label = {n: "outside layers" if n == -1 else f"{n} {alone.get(n, '')}".rstrip() for n in names}
         most = {n: max(by, key=by.__getitem__) for n, by in limited.items()}
         return tuple(Row(label[n], sums[n][0], parts[n], sums[n][2], sums[n][3], most[n]) for n in names)
+
+    def _scattered(self, outcome: Outcome) -> float:
+        """Share of the time of ops that read the DRAM row by row."""
+        in_dram = self.arch.activations == "dram"
+        found = [pieces(op, opd, in_dram)[0] > 0 for op, opd in zip(self.distinct.ops, self.resolved, strict=True)]
+        spent = sum(n for number, n in zip(self.distinct.order, outcome.by_op, strict=True) if found[number])
+        return spent / outcome.ticks
 
     def _limited(self, outcome: Outcome) -> dict[str, float]:
         """Shares of the time by the server that limits each op, the largest first."""

@@ -29,7 +29,7 @@ COUNTED = 2000
 FILLED = range(3)
 #: Processes of the timeline: the machine, with a thread per server, and the step that it runs, with its ops and layers.
 MACHINE, STEP = 1, 2
-OPS, LAYERS = 0, 1
+OPS, LAYERS = len(SERVERS), len(SERVERS) + 1
 
 
 class Placed(NamedTuple):

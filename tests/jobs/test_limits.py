@@ -81,3 +81,12 @@ def test_routers_that_take_time_are_explained():
     assert note.startswith(f"routers, {100 * router.cycles / result.cycles:.1f} % of the time, multiply in FP32")
     decode = hwsim.run("h200-sxm", "nemotron3-nano-30b-a3b", context=2048, weights="fp8")
     assert not [note for note in decode.notes if note.startswith("routers")]
+
+
+def test_scattered_rows_that_cost_nothing_more_are_noted():
+    """Rows of tables on a machine that lacks `dram.scattered`; none where it is given or they take no time."""
+    results = {name: hwsim.run(name, "dlrm-v2", batch=64) for name in ("rtx4090", "h100-sxm")}
+    said = {name: [n for n in r.notes if "unrelated addresses" in n] for name, r in results.items()}
+    assert len(said["rtx4090"]) == 1 and "as rtx4090 has no `dram.scattered`" in said["rtx4090"][0]
+    assert not said["h100-sxm"]
+    assert not [n for n in hwsim.run("rtx4090", "llama3-8b", context=512).notes if "unrelated" in n]

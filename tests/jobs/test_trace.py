@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from hwsim.jobs.run import checked_job, gemm_job
-from hwsim.jobs.trace import MACHINE, STEP, trace_events
+from hwsim.jobs.trace import LAYERS, MACHINE, OPS, STEP, trace_events
 from hwsim.mapping.program import CAUSES, SERVERS
 
 ALL_BANK = (("dram.refresh.kind", "all_bank"),)
@@ -79,8 +79,8 @@ def test_stays_are_the_utilization_and_waits_the_causes_of_the_limiting_server(t
 
 
 def test_ops_and_layers_share_the_time_as_the_rows_do(traced):
-    ops, layers = traced.tracks(STEP)[0], traced.tracks(STEP)[1]
-    assert (traced.name(STEP, 0), traced.name(STEP, 1)) == ("ops", "layers")
+    ops, layers = traced.tracks(STEP)[OPS], traced.tracks(STEP)[LAYERS]
+    assert (traced.name(STEP, OPS), traced.name(STEP, LAYERS)) == ("ops", "layers")
     for slices in (ops, layers):
         assert slices[0]["ts"] == 0
         for one, after in pairwise(slices):

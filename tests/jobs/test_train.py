@@ -357,6 +357,14 @@ def test_stochastic_rounding_without_its_server():
         job(recipe="nvfp4").trained()
 
 
+@pytest.mark.parametrize("machine", ["b200", "b300", "gb200", "gb300"])
+def test_machines_that_multiply_nvfp4_train_its_recipe(machine):
+    """Their conversion rounds by random bits (PTX ISA, cvt.rs), eight elements per SM and cycle."""
+    arch = hwsim.load_arch(machine)
+    assert arch.round.elements_per_cycle == 8 * arch.cores.count
+    assert job(arch=machine, recipe="nvfp4").trained().seconds > 0
+
+
 def test_command_line():
     """The command prints the JSON of the same result as the function."""
     words = ["train", "h100-sxm", "--model", "llama3-8b", "--batch", "16", "--parallel", "dp=8", "--json"]
