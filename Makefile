@@ -27,6 +27,10 @@ export PYTHONPATH :=
 sim: $(SIM) ## main job: Nemotron 3 Nano on H200, six formats; table, figure and timeline in build/sim/
 	@$(PY) -m hwsim.pages.main_job
 
+.PHONY: setup
+setup: $(ALL) ## all that the RTL and the tests need, in .venv; then `python -m rtl` and `hwsim compress` run too
+	@echo "$(VENV) is ready: source $(VENV)/bin/activate"
+
 # Tests in as many processes as there are processors; one that has no more tests takes some of another's.
 TESTS := $(PY) -m pytest --numprocesses auto --dist worksteal
 
