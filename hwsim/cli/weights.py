@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ from hwsim.errors import InputError
 if TYPE_CHECKING:
     from hwsim.compress.table import Inspection
     from hwsim.compress.writing import Progress
+    from hwsim.formats.format import Format
 
 Include = Annotated[
     list[str] | None, typer.Option(metavar="GLOB", help="compress only the tensors with these names; may be repeated")
@@ -31,7 +32,11 @@ Axis = Annotated[
     list[str] | None,
     typer.Option(metavar="GLOB=N", help="K of these weights, where their file stores it elsewhere; may be repeated"),
 ]
-Out = Annotated[Path, typer.Option("-o", "--out", help="file to write; for a sharded model, a folder")]
+FormatOption = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="NAME=VALUE", help="of the format, e.g. scale_rule=rceil; may be repeated"),
+]
+Out = Annotated[Path, typer.Option("-o", "--out", help="file to write; for a folder or a sharded model, a folder")]
 
 
 @app.command()
@@ -52,6 +57,7 @@ def compress(
             help='instead of --format: a YAML file of lines `glob: format`; "*" is every weight of two or more axes'
         ),
     ] = None,
+    option: FormatOption = None,
     layout: Layout = "hwsim",
     include: Include = None,
     exclude: Exclude = None,
@@ -69,18 +75,48 @@ def compress(
     Examples:
       hwsim compress in.safetensors --format seedlm4 -o out.safetensors
       hwsim compress model/ --layout compressed-tensors --format nvfp4 -o served/
+      hwsim compress model/ --format nvfp4 --option four_over_six=true -o out/
       hwsim compress gpt2.safetensors --format mxfp4 --axis '*.c_fc.weight=0' -o out.safetensors
     """
     from hwsim.compress import compress as job
 
     axes = _axes(axis or ())
+    chosen = _with_options(format, option or (), map is not None, layout)
     _files(
         lambda progress: job(
-            source, out, format, map, layout=layout, include=include or (), exclude=exclude or (), axes=axes,
+            source, out, chosen, map, layout=layout, include=include or (), exclude=exclude or (), axes=axes,
             decode=decode, progress=progress,
         ),
         as_json,
     )  # fmt: skip
+
+
+def _with_options(format: str | None, given: Sequence[str], mapped: bool, layout: str) -> Format | str | None:
+    """The format with options NAME=VALUE. raises: InputError for what is not so, and options without a format."""
+    if not given:
+        return format
+    from hwsim.compress.targets import target_of
+    from hwsim.formats import get_format
+
+    if mapped:
+        raise InputError("--option: a map has its options in it; write {format: nvfp4, four_over_six: true}")
+    name = format or target_of(layout).default
+    if not name:
+        raise InputError("--option: belongs to a format; write --format, too")
+    return get_format(name, **format_options(given))
+
+
+def format_options(given: Sequence[str]) -> dict[str, Any]:
+    """{option: value} of options NAME=VALUE, values as YAML reads them. raises: InputError for one that is not so."""
+    from hwsim.files.yaml import parse
+
+    found: dict[str, Any] = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not (sign and name.isidentifier() and value):
+            raise InputError(f"--option {text}: write NAME=VALUE, for example four_over_six=true")
+        found |= parse(f"{name}: {value}", "--option").data
+    return found
 
 
 def _axes(given: Sequence[str]) -> dict[str, int]:

@@ -14,7 +14,7 @@ from hwsim.compress.checkpoint import FLOATS, narrow
 from hwsim.compress.parts import CHUNK, moved, spans
 from hwsim.compress.record import NOTE_LENGTH, Record, error_note
 from hwsim.compress.targets import Target
-from hwsim.compress.weights import PLAIN, PackedWeight, Spec, Weight
+from hwsim.compress.weights import PLAIN, PackedWeight, Spec, Weight, recorded
 from hwsim.compress.writing import Part, Piece, Tell, Write
 from hwsim.errors import InputError
 from hwsim.formats.format import Encoded, Format
@@ -56,17 +56,26 @@ class Encode(Job):
         """With the type of the original values."""
         weight = self.weight
         plain = weight.parts[0].tensor.dtype if weight.layout == PLAIN else "F32"
+        plain = plain if plain in FLOATS else "F32"  # decoded values are float32
         kind = weight.record.dtype if isinstance(weight, PackedWeight) else plain
-        return Record(self.spec, weight.shape, kind, None, weight.axis, self.target.name)
+        return Record(recorded(self.spec), weight.shape, kind, None, weight.axis, self.target.name)
 
     def make(self, tell: Tell, write: Write) -> str:
         """Encode, write, and give the relative error as text."""
         weight, sink = self.weight, self.target.sink(write)
         noise = power = 0.0
+        scale: float | None = None
         with named(weight):
             form = self.form.fitted(rows for _, rows in chunks(weight, self.form))
             for first, rows in chunks(weight, self.form):
                 encoded = self._encoded(form, rows, first * weight.k, tell)
+                if form.layout.tensor_scale_bytes and not isinstance(form, SeedFormat):
+                    scale = encoded.tensor_number if scale is None else scale
+                    if scale != encoded.tensor_number:
+                        what = "has a scale of the whole tensor that is not known before its chunks"
+                        raise InputError(
+                            f"{form.name} with these options {what}; write tensor_scale, or leave them out"
+                        )
                 sink.add(encoded)
                 more = _squares(rows, encoded.decode())
                 noise, power = noise + more[0], power + more[1]

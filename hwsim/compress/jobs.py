@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -50,9 +48,11 @@ def compress(
     in_path: a .safetensors file, an index of shards, or a folder with either.
     out_path: a file; for a sharded model, a folder for the shards and index, which keep their names (or the path
         of the new index). Files of these names are replaced when all new ones are complete; those of the input never.
-    format: one format for all selected weights; None without a map: the usual one of the layout.
+    format: one format for all selected weights, or what `get_format` returned, with its options; None without a map:
+        the usual one of the layout.
     mapping: used instead of `format`: globs to formats, as a mapping or the path of a YAML file. The first glob
-        that matches a weight wins; the format `keep` leaves the weight unchanged.
+        that matches a weight wins; the format `keep` leaves the weight unchanged. {format: ..., axis: ...} says K, and
+        its other keys are options of the format.
     layout: "hwsim" (records of any format), or what serving engines load: see `targets`.
     include, exclude: globs, see `selection.select`.
     axes: globs to the axis K of weights whose file stores it elsewhere than `orientation` knows.
@@ -83,8 +83,11 @@ def compress(
         stacks=True if target.name == "gpt-oss" else None, names=[*(h.name for h in rest), *(w.name for w in weights)],
     )  # fmt: skip
     by_name = {w.name: replace(w, axis=chosen[w.name].axis) for w in weights if w.name in chosen}
-    forms = cache(lambda text: get_format(json.loads(text), threads=threads))
-    made = {name: forms(spec_text(chosen[name].format)) for name in by_name}
+    named: dict[str, Format] = {}
+    for choice in chosen.values():
+        if (text := spec_text(choice.format)) not in named:
+            named[text] = _made(choice.format, threads)
+    made = {name: named[spec_text(chosen[name].format)] for name in by_name}
     _check_stored(target, {name: (made[name].layout, moved(w.shape, w.axis)) for name, w in by_name.items()})
     _check_finite(by_name.values())
     jobs = {name: Encode(w, chosen[name].format, made[name], target) for name, w in by_name.items()}
@@ -92,10 +95,17 @@ def compress(
         "compress": {name: [spec_text(c.format), c.axis] for name, c in sorted(chosen.items())},
         "layout": target.name, "decode": decode,
     }  # fmt: skip
-    notes = write_output(
-        source, weights, out_path, dict(jobs), plan, progress, target if target.name != HWSIM else None
+    out, notes = write_output(
+        source,
+        weights,
+        out_path,
+        dict(jobs),
+        plan,
+        progress,
+        target if target.name != HWSIM else None,
+        folder=Path(in_path).is_dir(),
     )
-    return replace(inspect(out_path), notes=notes)
+    return replace(inspect(out), notes=notes)
 
 
 def decompress(
@@ -124,8 +134,11 @@ def decompress(
     for weight in coded:
         kind = dtype or (weight.record.dtype if isinstance(weight, PackedWeight) else "F32")
         jobs[weight.name] = Decode(weight, kind)
-    write_output(source, weights, out_path, jobs, {"decompress": dtype}, progress, None)
-    return inspect(out_path)
+    out, notes = write_output(
+        source, weights, out_path, jobs, {"decompress": dtype}, progress, None,
+        folder=Path(in_path).is_dir(), plain=True,
+    )  # fmt: skip
+    return replace(inspect(out), notes=notes)
 
 
 def convert(
@@ -164,10 +177,22 @@ def convert(
     _check_stored(target, stored)
     specs = {job.weight.name: spec_text(job.spec) for job in jobs.values()}
     plan = {"convert": dict(sorted(specs.items())), "layout": target.name}
-    notes = write_output(
-        source, weights, out_path, dict(jobs), plan, progress, target if target.name != HWSIM else None
+    out, notes = write_output(
+        source,
+        weights,
+        out_path,
+        dict(jobs),
+        plan,
+        progress,
+        target if target.name != HWSIM else None,
+        folder=Path(in_path).is_dir(),
     )
-    return replace(inspect(out_path), notes=notes), how
+    return replace(inspect(out), notes=notes), how
+
+
+def _made(spec: Spec, threads: int | None) -> Format:
+    """The format of a settled specification; one with options is there already."""
+    return spec if isinstance(spec, Format) else get_format(spec, threads=threads)
 
 
 def _converted(weight: Weight, target: Target, wanted: Spec | None, threads: int | None) -> tuple[Spec, Format, str]:
@@ -178,7 +203,7 @@ def _converted(weight: Weight, target: Target, wanted: Spec | None, threads: int
         resolved = own.layout.resolved() if own is not None else target.default or "bf16"
         stored = own is not None and (not target.formats or own.name in target.formats)
         spec = resolved if stored else target.default or resolved
-    form = get_format(spec, threads=threads)
+    form = _made(spec, threads)
     if own is None or own.layout != form.layout:
         return spec, form, f"re-encoded from {weight.words}"
     divisors = (getattr(weight, "divisor", False), target.name == "compressed-tensors" and form.name == "nvfp4")

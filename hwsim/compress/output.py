@@ -33,10 +33,18 @@ def write_output(
     plan: dict[str, Any],
     progress: Callable[[Progress], None] | None,
     target: Target | None,
-) -> tuple[str, ...]:
-    """Write all files; tensors of weights without a job are copied. Returns notes for the reader."""
-    out = _targets(source, Path(out_path))
-    made_folder = source.index is not None and not any(out[0].parent.iterdir())
+    *,
+    folder: bool = False,
+    plain: bool = False,
+) -> tuple[Path, tuple[str, ...]]:
+    """Write all files; tensors of weights without a job are copied. Returns (what to open, notes for the reader).
+
+    folder: the input was named as a folder, so that a name without an ending is a folder too. plain: no weight stays
+    quantised: config.json is copied without its entry.
+    """
+    out = _targets(source, Path(out_path), folder)
+    made_folder = (folder or source.index is not None) and not any(out[0].parent.iterdir())
+    replaced_files = [path for path in out if path.exists()]
     by_name = {w.name: w for w in weights}
     replaced = {part.name for name in jobs for part in by_name[name].parts}
     homes: dict[Path, list[Job]] = {}
@@ -72,7 +80,11 @@ def write_output(
     notes: tuple[str, ...] = ()
     if target is not None:
         more, notes = _config(source, weights, jobs, target, out[0].parent)
-        texts = more + texts  # the index comes last: it says that everything is there
+    else:
+        more, notes = _plain_config(source, out[0].parent, plain, bool(replaced_files))
+    texts = more + texts  # the index comes last: it says that everything is there
+    if replaced_files:
+        notes = (*notes, f"replaced what was there: {', '.join(map(str, replaced_files[:_SHOWN]))}")
     inputs = [(str(s.path.resolve()), *s.stamp) for s in source.shards]
     digest = hashlib.sha256(json.dumps([VERSION, hwsim.__version__, plan, inputs]).encode()).hexdigest()
     first = out[0].parent / source.index.name if source.index else out[0]
@@ -83,7 +95,7 @@ def write_output(
             with contextlib.suppress(OSError):
                 out[0].parent.rmdir()
         raise
-    return notes
+    return (first if source.index else out[0]), notes
 
 
 def _kept_records(source: Checkpoint, jobs: Mapping[str, Job]) -> dict[Path, dict[str, Record]]:
@@ -123,6 +135,29 @@ def _config(
     return [], (f"{where}; a server needs this in it: {json.dumps({QUANTISED: entry})}",)
 
 
+def _plain_config(
+    source: Checkpoint, folder: Path, plain: bool, replaced: bool
+) -> tuple[list[tuple[Path, str]], tuple[str, ...]]:
+    """(texts to write beside the files, notes) where no server's layout is written: no config.json says that one is.
+
+    plain: the values are floats again, and the input's config.json is copied, without its entry.
+    replaced: files were there. raises: InputError where the config of another model would describe the new weights.
+    """
+    after, before = folder / "config.json", source.shards[0].path.parent / "config.json"
+    if after.exists() and before.exists() and after.samefile(before):
+        return [], ()
+    lies = after.exists() and f'"{QUANTISED}"' in after.read_text(encoding="utf-8", errors="replace")
+    if source.config and not _is_another(after, before, source.config) and (plain or lies):
+        text = json.dumps({k: v for k, v in source.config.items() if k != QUANTISED}, indent=2) + "\n"
+        return [(after, text)], (f"config.json beside the output is the input's, without {QUANTISED}",)
+    if not lies:
+        return [], ()
+    if replaced:
+        what = f"has a {QUANTISED}, which would be wrong for the new weights"
+        raise InputError(f"{after}: {what}; write to another folder, or remove it")
+    return [], (f"{after} is another model's: its {QUANTISED} does not describe the new file",)
+
+
 def _is_another(after: Path, before: Path, config: dict[str, Any]) -> bool:
     """Whether a config.json stays: the input's own, or that of another model, which nobody named as an output."""
     if not after.exists():
@@ -137,10 +172,15 @@ def _is_another(after: Path, before: Path, config: dict[str, Any]) -> bool:
     return {key: value for key, value in there.items() if key != QUANTISED} != mine
 
 
-def _targets(source: Checkpoint, out: Path) -> list[Path]:
-    """Output path of each shard. raises: InputError if it cannot be written, or is the input."""
+def _targets(source: Checkpoint, out: Path, folder_in: bool) -> list[Path]:
+    """Output path of each shard; folder_in: the input was named as a folder.
+
+    raises: InputError if it cannot be written, or is the input.
+    """
     if source.index is None:
         name = source.shards[0].path.with_suffix(".safetensors").name
+        if folder_in and not out.suffix and not out.exists():
+            _make_folder(out)
         out = out / name if out.is_dir() else out
         if out.suffix != ".safetensors":
             raise InputError(f"{out}: is not a safetensors file; write a name that ends in .safetensors")
@@ -149,16 +189,21 @@ def _targets(source: Checkpoint, out: Path) -> list[Path]:
         folder = out.parent if out.suffix == ".json" else out
         if folder.suffix == ".safetensors":
             raise InputError(f"{out}: the input is in shards; write a folder")
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be created: {error.strerror}") from error
+        _make_folder(folder)
         paths = [folder / shard.path.name for shard in source.shards]
     for path in paths:
         check_writable(path)
         if path.exists() and any(path.samefile(each.path) for each in source.shards):
             raise InputError(f"{path}: is the input; write another name")
     return paths
+
+
+def _make_folder(folder: Path) -> None:
+    """raises: InputError if it cannot be made."""
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be created: {error.strerror}") from error
 
 
 def _copy(shard: Shard, tensor: Tensor) -> Piece:

@@ -67,7 +67,7 @@ def find_weights(source: Checkpoint) -> tuple[list[Weight], list[Held]]:
     shapes = {name: held.tensor.shape for name, held in left.items()}
     rest = []
     for name, held in left.items():
-        if held.tensor.dtype in FLOATS and held.tensor.shape and not looks_like_a_scale(name):
+        if held.tensor.dtype in (*FLOATS, "F64") and held.tensor.shape and not looks_like_a_scale(name):
             axis = k_axis(name, shapes)
             found.append(PlainWeight(name, PLAIN, held.tensor.dtype, held.tensor.shape, axis, (held,)))
         else:

@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TypeGuard
 
 from hwsim.compress.weights import Spec, Weight, settled
 from hwsim.errors import InputError, nearest
+from hwsim.formats import get_format
+from hwsim.formats.format import Format
+from hwsim.formats.names import FormatSource
 
 KEEP = "keep"
 """The word in a map that leaves a tensor unchanged."""
@@ -25,7 +29,7 @@ common family, routers, convolutions, norms."""
 
 @dataclass(frozen=True)
 class Choice:
-    """What becomes of one weight. format: an argument of `get_format`. axis: K, counted from the front."""
+    """What becomes of one weight. format: as `settled` gives it. axis: K, counted from the front."""
 
     format: Spec
     axis: int
@@ -44,8 +48,8 @@ def select(
     """Weight's name -> format and axis, for the weights that are compressed.
 
     weights: those that may be. form: one format for all selected weights.
-    rules: used instead of `form`: globs to formats, or to {format: ..., axis: ...}. The first glob that matches a
-        weight wins; `keep` leaves the weight unchanged. Rules select among all weights of two axes or more.
+    rules: used instead of `form`: globs to formats, or to {format: ..., axis: ..., option: ...}. The first glob that
+        matches a weight wins; `keep` leaves the weight unchanged. Rules select among all weights of two axes or more.
     include: globs that replace the default selection, which is all 2-D and 3-D weights except `EXCLUDED` and what has
         one long axis alone. exclude: globs of tensors to leave out of the selection.
     axes: globs to the axis K of a weight, -2 or -1 for example, where the names do not say it.
@@ -78,7 +82,7 @@ def select(
             mine, axis = _rule(next((f for glob, f in rules.items() if fnmatchcase(name, glob)), KEEP))
         else:
             mine = KEEP if form is None or (not include and _left_alone(weight, stacks)) else form
-        if mine == KEEP:
+        if isinstance(mine, str) and mine == KEEP:
             continue
         axis = next((a for glob, a in (axes or {}).items() if fnmatchcase(name, glob)), axis)
         try:
@@ -89,6 +93,8 @@ def select(
         raise InputError(*problems)
     if not chosen:
         what = "the model has no 2-D or 3-D weights that are compressed by default; select some with include"
+        if stacks and form is not None and not include:
+            what = "the layout stores stacks of experts [E, N, K] alone, and the model has none that is compressed"
         raise InputError(f"no tensor to compress: {what}")
     return chosen
 
@@ -109,7 +115,7 @@ def _axis(weight: Weight, axis: int | None) -> int:
 
 def _rule(rule: Spec) -> tuple[Spec, int | None]:
     """(format, axis or None) of an entry of a map."""
-    if isinstance(rule, Mapping) and "format" in rule:
+    if _ruled(rule):
         axis = rule.get("axis")
         return rule["format"], axis  # type: ignore[return-value]  # `read_map` and `settled_rules` check both
     return rule, None
@@ -132,26 +138,52 @@ def settled_rules(rules: Mapping[str, Spec]) -> dict[str, Spec]:
     found: dict[str, Spec] = {}
     for glob, rule in rules.items():
         form, axis = _rule(rule)
-        form = form if form == KEEP else settled(form)
+        if not (isinstance(form, str) and form == KEEP):
+            options = (
+                {key: value for key, value in rule.items() if key not in ("format", "axis")} if _ruled(rule) else {}
+            )
+            form = settled(get_format(_named(form), **options) if options else form)
         found[glob] = form if axis is None else {"format": form, "axis": axis}
     return found
+
+
+def _ruled(rule: Spec) -> TypeGuard[Mapping[str, object]]:
+    """Whether an entry of a map is {format: ..., axis: ..., option: ...} and no format by itself."""
+    return isinstance(rule, Mapping) and "format" in rule
+
+
+def _named(form: Spec) -> FormatSource:
+    """A format without options, for `get_format`. raises: InputError for one that has its options already."""
+    if isinstance(form, Format):
+        raise InputError(f"{form.name}: the format has its options already; write them there")
+    return form
 
 
 def read_map(path: str | Path) -> dict[str, Spec]:
     """Read a YAML file of `glob: format`, in its order. raises: InputError if a format is no name or mapping.
 
     "*.q_proj.weight": mxfp8
-    "*experts*": {format: nvfp4, axis: -2}
+    "*experts*": {format: nvfp4, axis: -2, four_over_six: true}
     "*bias*": keep
     """
     from hwsim.files.yaml import read
 
     document = read(path)
     problems = [
-        document.problem((glob,), "write a format name, `keep`, a custom format, or {format: NAME, axis: N}")
+        document.problem(
+            (glob,), "write a format name, `keep`, a custom format, or {format: NAME, axis: N, OPTION: VALUE}"
+        )
         for glob, form in document.data.items()
         if not isinstance(form, str | dict) or (isinstance(form, dict) and "format" in form and not _is_rule(form))
     ]
+    if problems:
+        raise InputError(*problems)
+    for glob, rule in document.data.items():
+        if isinstance(rule, dict) and set(rule) - {"format", "axis"} and "format" in rule:
+            try:
+                settled_rules({glob: rule})
+            except InputError as error:
+                problems += [document.problem((glob,), each) for each in error.problems]
     if problems:
         raise InputError(*problems)
     return dict(document.data)
@@ -159,4 +191,4 @@ def read_map(path: str | Path) -> dict[str, Spec]:
 
 def _is_rule(rule: Mapping[str, object]) -> bool:
     whole = isinstance(rule.get("axis", -1), int) and isinstance(rule["format"], str | dict)
-    return whole and set(rule) <= {"format", "axis"}
+    return whole  # other keys are options of the format, which `settled_rules` checks

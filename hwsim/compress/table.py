@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from hwsim.compress.checkpoint import FLOATS
 from hwsim.compress.open import open_checkpoint
 from hwsim.compress.record import HWSIM
 from hwsim.compress.released import find_weights, records_of
@@ -38,8 +39,9 @@ class TensorRow:
 class Inspection:
     """The weights of a model.
 
-    nbytes: stored bytes of all tensors. original_nbytes: before compression; of weights that a released layout stores,
-    as bfloat16. file_bytes: on disk, with headers. notes: what the reader should do or know.
+    nbytes: stored bytes of all tensors. original_nbytes: before compression; of weights that a released layout stores
+    and no record describes, as bfloat16; assumed: there are such weights. file_bytes: on disk, with headers.
+    notes: what the reader should do or know.
     """
 
     path: str
@@ -48,6 +50,7 @@ class Inspection:
     original_nbytes: int
     file_bytes: int
     notes: tuple[str, ...] = ()
+    assumed: bool = False
 
 
 def inspect(path: str | Path) -> Inspection:
@@ -55,14 +58,16 @@ def inspect(path: str | Path) -> Inspection:
     source = open_checkpoint(path)
     weights, rest = find_weights(source)
     records = records_of(source)
-    rows, original = [], 0
+    rows, original, assumed = [], 0, False
     for w in weights:
         record = records.get(w.name)
         bits = w.bits_per_value
         error = record.error if record and record.layout == w.layout else None
         axis = w.axis if len(w.shape) > 1 else None
         parts = tuple(part.name for part in w.parts)
-        original += w.original_nbytes
+        known = record is not None and record.layout == w.layout
+        original += w.size * FLOATS[record.dtype].itemsize if record and known else w.original_nbytes
+        assumed = assumed or not (known or w.layout in (PLAIN, HWSIM))
         rows.append(TensorRow(w.name, w.shape, w.words, w.nbytes, bits, error, w.layout, axis, parts))
     for held in rest:
         t = held.tensor
@@ -72,7 +77,7 @@ def inspect(path: str | Path) -> Inspection:
     rows.sort(key=lambda row: row.name)
     nbytes = sum(row.nbytes for row in rows)
     notes = ("a GGUF file; hwsim reads its plain floats, Q8_0, Q4_0, MXFP4 and NVFP4",) if source.is_gguf else ()
-    return Inspection(str(path), tuple(rows), nbytes, original, sum(s.stamp[0] for s in source.shards), notes)
+    return Inspection(str(path), tuple(rows), nbytes, original, sum(s.stamp[0] for s in source.shards), notes, assumed)
 
 
 def inspect_text(found: Inspection) -> str:
@@ -87,7 +92,7 @@ def inspect_text(found: Inspection) -> str:
         lines.append([*line[:3], *([r.layout] if layouts else []), *line[3:]])
     head = ["tensor", "shape", "format", *(["layout"] if layouts else []), "bits", "error", "size"]
     share = found.nbytes / found.original_nbytes if found.original_nbytes else 1.0
-    released = ", weights of released layouts taken as 16 bits before" if layouts else ""
+    released = ", weights of released layouts taken as 16 bits before" if found.assumed else ""
     total = f"{bytes_text(found.nbytes)} of {bytes_text(found.original_nbytes)} ({share:.1%}{released})"
     text = [table(head, lines, left=4 if layouts else 3), "", f"{len(lines)} tensor{'s' * (len(lines) != 1)}, {total}"]
     together: dict[tuple[str, ...], list[str]] = {}

@@ -11,7 +11,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -23,8 +23,13 @@ from hwsim.errors import InputError
 from hwsim.formats import get_format
 from hwsim.formats.format import Encoded, Format
 from hwsim.formats.layout import Layout
+from hwsim.formats.names import NAMES, layout
 
-Spec = str | Mapping[str, object]
+Spec = str | Mapping[str, object] | Format
+"""A format as a user names it: as for `get_format`, or what that returned, with options."""
+
+Plain = str | Mapping[str, object]
+"""A format as a file records it."""
 
 PLAIN = "plain"
 """Name of the layout of one tensor of floats."""
@@ -102,7 +107,7 @@ class Weight(ABC):
 
 @dataclass(frozen=True)
 class PlainWeight(Weight):
-    """One tensor of float32, float16 or bfloat16."""
+    """One tensor of float32, float16 or bfloat16; or of float64, whose values are rounded to float32."""
 
     @property
     def original_nbytes(self) -> int:
@@ -110,9 +115,12 @@ class PlainWeight(Weight):
         return self.nbytes
 
     def rows(self, first: int, last: int) -> np.ndarray:
-        """The values as they are; bfloat16 as float32."""
+        """The values as they are; bfloat16 and float64 as float32."""
         part = self.parts[0]
         found = rows_of(part.array(), self.axis, first, last)
+        if part.tensor.dtype == "F64":
+            with np.errstate(over="ignore"):  # beyond float32: an infinity, which is refused by its name
+                return found.astype(np.float32)
         return widen(found) if part.tensor.dtype == "BF16" else np.array(found)
 
 
@@ -173,13 +181,20 @@ def packed_weight(held: Held, record: Record) -> PackedWeight:
     return PackedWeight(held.name, HWSIM, format_words(record.format), record.shape, record.k_axis, (held,), record)
 
 
-def format_words(spec: Spec) -> str:
+def format_words(spec: Plain) -> str:
     """A format's name, as tables print it."""
     return spec if isinstance(spec, str) else str(spec.get("name", "custom"))
 
 
 def settled(spec: Spec) -> Spec:
-    """A format as an output file records it: its canonical name, or the content of its YAML file."""
+    """A format as an output file records it: its canonical name, or the content of its YAML file. With options: itself.
+
+    raises: InputError for a format that does not exist, or whose options a file cannot record; TypeError for no format.
+    """
+    if isinstance(spec, Format):
+        return _storable(spec)
+    if not isinstance(spec, str | Mapping):
+        raise TypeError(f"a format must be a name, a mapping or what get_format returned, not {type(spec).__name__}")
     if isinstance(spec, str) and spec.endswith((".yaml", ".yml")):
         from hwsim.files.yaml import read
 
@@ -188,6 +203,33 @@ def settled(spec: Spec) -> Spec:
     return form.name if isinstance(spec, str) else dict(spec)
 
 
+def _storable(form: Format) -> Format:
+    """The format, if a file of its codes decodes without its options. raises: InputError."""
+    if getattr(form, "rounding", "") == "stochastic":
+        raise InputError(
+            f"{form.name}: rounding stochastic: a file is written in chunks, and each would draw the same bits again; "
+            "write another rounding"
+        )
+    tile = getattr(form, "tile", 1)
+    known = form.layout.definition or form.name in NAMES
+    if not known or form.layout != layout(recorded(form)) or (isinstance(tile, int) and tile != 1):
+        raise InputError(f"{form.name}: a file records no tile and no scales of rows; leave those options out")
+    return form
+
+
+def recorded(spec: Spec) -> Plain:
+    """What a file says of a format: how to decode its codes, whatever options made them."""
+    return spec.layout.resolved() if isinstance(spec, Format) else spec
+
+
+def options_of(form: Format) -> dict[str, object]:
+    """The options of a format that its layout does not say, by name; those at their defaults too."""
+    given = {field.name: getattr(form, field.name) for field in fields(form) if field.init}  # type: ignore[arg-type]
+    return {name: value for name, value in given.items() if name not in ("given", "threads")}
+
+
 def spec_text(spec: Spec) -> str:
-    """A format as text that two equal formats share."""
+    """A format as text that two equal formats share, options included."""
+    if isinstance(spec, Format):
+        return json.dumps([recorded(spec), options_of(spec)], sort_keys=True, default=str)
     return json.dumps(spec, sort_keys=True, default=str)

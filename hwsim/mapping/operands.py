@@ -171,7 +171,7 @@ def _weights(given: FormatSource | Mapping[str, FormatSource], problems: list[st
 
 def _is_map(given: FormatSource | Mapping[str, FormatSource]) -> TypeGuard[Mapping[str, FormatSource]]:
     """Whether this is a mapping that gives formats by class, rather than one format, defined inline or not."""
-    return isinstance(given, Mapping) and not {"element", "m", "k1"} & set(given)
+    return isinstance(given, Mapping) and not {"element", "m", "k1", "codebook", "C", "P"} & set(given)
 
 
 def _resolved(what: str, given: FormatSource | None, problems: list[str]) -> Layout | None:
@@ -179,7 +179,11 @@ def _resolved(what: str, given: FormatSource | None, problems: list[str]) -> Lay
     if given is None:
         return None
     with collect(problems, f"{what}: "):
-        found = layout(given)
+        if what == "weights" and isinstance(given, str) and "=" in given:
+            table = ", ".join(f"'{c}': '{f}'" for c, _, f in (part.partition("=") for part in given.split(",")))
+            raise InputError(f"{given!r} is a map of the command line; in Python write {{{table}}}")
+        made = getattr(given, "layout", None)  # of `get_format`, whose module needs numpy
+        found = made if isinstance(made, Layout) else layout(given)
         if found.kind == "seed" and what in ("activations", "kv", "state"):
             raise InputError(f"{found.name} is a weight format; write bf16, fp8 or int8")
         return found if what.startswith("weights") else found.by_rows()

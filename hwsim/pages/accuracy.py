@@ -2,7 +2,8 @@
 
 The models at work, weights and activations in the format: points per task. Then one of them, all-MiniLM-L6-v2, weight
 by weight: relative error and QSNR by class of tensors, cosine similarity of sentence embeddings with those of the FP32
-model. Prints the tables; `--page` writes reports/accuracy.md.
+model. Prints the tables; `--page` writes reports/accuracy.md. With names or files of formats, prints theirs alone,
+beside FP32: `python -m hwsim.pages.accuracy mine.yaml`.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from pathlib import Path
 
 import numpy as np
 
-from hwsim.errors import InputError
+from hwsim.errors import InputError, collect
 from hwsim.files.figure import pyplot, save
 from hwsim.files.tables import markdown, table
 from hwsim.files.whole import write_whole
 from hwsim.formats import get_format
 from hwsim.formats.names import NAMES
+from hwsim.formats.names import layout as layout_of
 from hwsim.formats.quality import decibels, error_ratios
 from hwsim.pages import real_models
 from hwsim.pages.layouts import read_layouts
@@ -256,6 +258,12 @@ Sans; speech is synthesised, pulses through resonators, so that truth is known; 
 {real_models.scores_text(every, found)}
 ```
 
+{STEPS}
+
+```
+{real_models.steps_text(every, next(row for row in found if row.format == "fp32"))}
+```
+
 Where MXFP8, MXINT8 or MX9 lose more than {real_models.MOST_LOST} points against FP32:
 
 {lost}
@@ -269,6 +277,10 @@ The same files, imported by `hwsim import`, one sample on two machines ({real_mo
 ```
 """
 
+
+#: What a difference of points means.
+STEPS = """Two formats whose points lie in one interval are not told apart by so few decisions. The interval is Wilson's
+for a share of independent ones; frames of one recording are not independent, so that theirs is wider."""
 
 #: Why; measured by leaving single ops of the model in FP32.
 WHY = """Why, by leaving single ops in FP32. Bytes: with the vector unit in FP32 nothing is lost in any of the three
@@ -341,8 +353,23 @@ at most {memory:.0f} MB of resident memory; {whole:.1f} MB were compressed to {s
 """
 
 
-def main(page: bool = False) -> None:
-    """Measure with a progress bar; print the tables, or write the page."""
+def of_formats(names: Sequence[str], progress: Callable[[str], None] = lambda text: None) -> str:
+    """The tables of these formats alone, by name or file, beside FP32. raises: InputError for unknown ones."""
+    problems: list[str] = []
+    for name in names:
+        with collect(problems):
+            layout_of(name)
+    if problems:
+        raise InputError(*problems)
+    every = real_models.tasks(SENTENCES)
+    found = [real_models.scored(name, every, progress) for name in ("fp32", *names)]
+    steps = real_models.steps_text(every, found[0])
+    weights = accuracy(names, lambda name, done, count: progress(name))
+    return f"{real_models.scores_text(every, found)}\n\n{STEPS}\n\n{steps}\n\n{summary(weights)}"
+
+
+def main(page: bool = False, formats: Sequence[str] = ()) -> None:
+    """Measure with a progress bar; print the tables, those of `formats` alone if there are any, or write the page."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -352,6 +379,10 @@ def main(page: bool = False) -> None:
     with Progress(
         *columns, TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal
     ) as bar:
+        if formats:
+            task = bar.add_task("formats", total=3 * len(formats) + 2)
+            print(of_formats(formats, lambda text: bar.update(task, description=text, advance=1)))
+            return
         task = bar.add_task("formats", total=len(NAMES))
         found = accuracy(NAMES, lambda name, done, _: bar.update(task, description=name, completed=done))
         task = bar.add_task("models at work", total=2 * len(NAMES) + 2)
@@ -369,4 +400,11 @@ def main(page: bool = False) -> None:
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("--page", action="store_true", help="write reports/accuracy.md, do not print the tables")
-    main(options.parse_args().page)
+    options.add_argument("formats", nargs="*", metavar="FORMAT", help="a name or a format's file; all if none")
+    given = options.parse_args()
+    if given.page and given.formats:
+        options.error("the page has all formats: write --page, or formats to print")
+    try:
+        main(given.page, given.formats)
+    except InputError as error:
+        sys.exit("\n".join(error.problems))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from hwsim.formats import get_format
+from hwsim.formats.names import layout
 from hwsim.workload.graph.graph import Graph
 from hwsim.workload.graph.values import evaluate
 from hwsim.workload.op import FIXED_CLASSES
@@ -23,6 +24,12 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 #: Formats of weights alone: activations beside them are BF16.
 WEIGHTS_ONLY = ("int4_g128", "seedlm4", "seedlm3")
+
+
+def weights_only(name: str) -> bool:
+    """Whether a format, by name or file, is one of weights alone; of own ones seeds, codebooks, INT4."""
+    form = layout(name)
+    return form.name in WEIGHTS_ONLY or (bool(form.definition) and (form.kind == "seed" or form.activations == "wide"))
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class Cast:
 
     @cached_property
     def _activations(self) -> Any:
-        return self._vector if self.alone or self.name in WEIGHTS_ONLY else self._weights
+        return self._vector if self.alone or weights_only(self.name) else self._weights
 
     @cached_property
     def _vector(self) -> Any:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from math import sqrt
 
 from hwsim.files.tables import table
+from hwsim.formats.names import layout
 from hwsim.jobs.run import run
-from hwsim.pages.direct_cast import WEIGHTS_ONLY, Cast
+from hwsim.pages.direct_cast import Cast, weights_only
 from hwsim.pages.minilm import load_encoder, tensor_class
 from hwsim.pages.onnx_models import FILES, Task, bytes_task, imported, speech_task
 from hwsim.pages.text_models import finding_task, reading_task, turning_task
@@ -18,6 +20,9 @@ DROP_IN, MOST_LOST = ("mxfp8_e4m3", "mxint8", "mx9"), 0.5
 #: Machines that the imported models are simulated on, with the formats of their weights.
 MACHINES = (("tpu-v4i", "int8"), ("h100-sxm", "fp8"))
 
+
+#: The metric that is no share of right decisions.
+COSINE = "cosine with FP32"
 
 #: What the packages are under.
 LICENCES = "magika and rapidocr-onnxruntime: Apache-2.0; silero-vad: MIT; all-MiniLM-L6-v2: Apache-2.0"
@@ -41,7 +46,7 @@ def text_task(sentences: Sequence[str]) -> Task:
         found = encoder.embed(sentences, weights, None if cast.exact else cast.quantize)
         return 100 * float((found * reference).sum(1).mean())
 
-    return Task("all-MiniLM-L6-v2", "text", "cosine with FP32", len(sentences), score)
+    return Task("all-MiniLM-L6-v2", "text", COSINE, len(sentences), score)
 
 
 def tasks(sentences: Sequence[str]) -> list[Task]:
@@ -66,7 +71,8 @@ def scored(
     for vector in ("bf16", "fp32"):
         progress(f"{name}, vector {vector}")
         found.append(tuple(task.score(Cast(name, vector, alone)) for task in every))
-    return Scored(f"{name} (w)" if alone or name in WEIGHTS_ONLY else name, *found)
+    label = layout(name).name
+    return Scored(f"{label} (w)" if alone or weights_only(name) else label, *found)
 
 
 def scores_text(every: Sequence[Task], found: Sequence[Scored]) -> str:
@@ -77,6 +83,25 @@ def scores_text(every: Sequence[Task], found: Sequence[Scored]) -> str:
         cells = [[row.format, *(f"{p:.2f}" for p in each)] for row, each in zip(found, points, strict=True)]
         sections.append(f"vector unit in {vector}\n\n{table(header, cells)}")
     return "\n\n".join(sections)
+
+
+def wilson(points: float, samples: int, z: float = 1.959964) -> tuple[float, float]:
+    """Points of the 95 % interval of a share of independent decisions. source: Wilson, JASA 22 (1927), p. 209."""
+    p, square = points / 100, z * z / samples
+    middle, half = p + square / 2, z * sqrt(p * (1 - p) / samples + square / (4 * samples))
+    return 100 * (middle - half) / (1 + square), 100 * (middle + half) / (1 + square)
+
+
+def steps_text(every: Sequence[Task], exact: Scored) -> str:
+    """What one decision of each task is in points, and the interval of FP32's own; cosines have neither."""
+    rows = []
+    for task, points in zip(every, exact.bf16, strict=True):
+        if task.metric != COSINE:
+            low, high = wilson(points, task.samples)
+            rows.append(
+                [task.kind, str(task.samples), f"{100 / task.samples:.2f}", f"{points:.2f}", f"{low:.1f} to {high:.1f}"]
+            )
+    return table(["task", "decisions", "points of one", "fp32", "95 % interval"], rows)
 
 
 def losses(every: Sequence[Task], found: Sequence[Scored]) -> list[str]:

@@ -30,6 +30,28 @@ def test_its_python_runs():
             exec(compile(text, "docs/formats.md", "exec"), {})
 
 
+def test_a_fraction_is_rounded_up_as_often_as_the_page_says():
+    """floor(256 f) / 256 of many draws, within five standard deviations; INT8 blocks with their largest value at 1."""
+    assert "floor(256 f) / 256" in PAGE
+    form = get_format("mxint8", rounding="stochastic", seed=3)
+    for f in (1 / 512, 0.3, 0.5, 511 / 512):
+        x = np.full((4096, 32), (40 + f) / 64, np.float32)
+        x[:, 0] = 1.0
+        up = form.quantize(x)[:, 1:] > 40 / 64
+        p = np.floor(256 * f) / 256
+        assert abs(up.mean() - p) <= 5 * np.sqrt(p * (1 - p) / up.size)
+
+
+def test_one_level_of_scales_loses_what_the_page_says():
+    x = (0.002 * np.random.default_rng(0).standard_normal((64, 1024))).astype(np.float32)
+    fine = {"name": "fine", "element": "E2M1", "block": 16, "scale": "e4m3"}
+    found = []
+    for options in ({}, {"tensor_scale": 1}):
+        error = x - get_format(fine, **options).quantize(x)
+        found.append(f"{10 * np.log10(np.sum(x**2) / np.sum(error**2)):.1f} dB")
+    assert f"{found[0]} under two levels and {found[1]} under one" in PAGE
+
+
 FORMATS = [text for kind, text in BLOCKS if kind == "yaml" and text.startswith("{")]
 
 
@@ -76,12 +98,10 @@ def test_its_commands_run(tmp_path, monkeypatch):
     for name, tensors in models.items():
         (tmp_path / name).mkdir()
         save_file(tensors, tmp_path / name / "model.safetensors")
-    for folder in ("out", "served", "plain", "of-modelopt"):
-        (tmp_path / folder).mkdir()
     run = CliRunner().invoke
     made = run(app, ["compress", "model", "--layout", "modelopt", "-o", "of-modelopt"])
     assert made.exit_code == 0, made.output
-    assert len(COMMANDS) == 8
+    assert len(COMMANDS) == 9
     for command in COMMANDS:
         done = run(app, shlex.split(command)[1:])
         assert done.exit_code == 0 and done.stdout, (command, done.output, done.exception)

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import hwsim
+from hwsim.errors import InputError
+from hwsim.formats import get_format
+from hwsim.pages import accuracy, real_models, text_models
 from hwsim.pages import onnx_models as models
-from hwsim.pages import real_models, text_models
 from hwsim.pages.direct_cast import Cast, Running
 from hwsim.workload import load_model_text
 from hwsim.workload.graph.values import evaluate, random_weights
@@ -137,3 +139,46 @@ def test_a_line_turned_twice_is_the_line():
 def test_pages_in_fp32_and_mx9_are_found():
     task = text_models.finding_task()
     assert task.score(Cast("fp32")) == task.score(Cast("mx9")) == 100
+
+
+def test_intervals_are_those_of_the_score_test():
+    """A bound of Wilson's interval is the share whose own deviation, z sqrt(p (1 - p) / n), reaches what was found."""
+    for points, n in ((94.52, 73), (100.0, 21), (0.0, 24), (79.17, 24)):
+        for bound in real_models.wilson(points, n):
+            p = bound / 100
+            assert (points / 100 - p) ** 2 == pytest.approx(1.959964**2 * p * (1 - p) / n, abs=1e-12)
+
+
+def test_a_task_says_what_one_of_its_decisions_is():
+    tasks = [models.Task("m", "turning", "right", 24, lambda cast: 0.0)]
+    tasks.append(models.Task("m", "text", real_models.COSINE, 40, lambda cast: 0.0))
+    text = real_models.steps_text(tasks, real_models.Scored("fp32", (83.33, 100.0), (79.17, 100.0)))
+    assert "4.17" in text and "text" not in text
+
+
+def test_own_formats_are_named_and_cast_as_what_they_are(tmp_path):
+    """A codebook is of weights alone, an MX point of both; the row has the format's name and not its file's."""
+    codebook, block = tmp_path / "c.yaml", tmp_path / "b.yaml"
+    codebook.write_text("{name: levels, codebook: [-1, -0.3, 0.3, 1], block: 32}")
+    block.write_text("{name: mine, element: E2M1, block: 16, scale: e8m0}")
+    seen = []
+    task = models.Task("m", "bytes", "right", 10, lambda cast: seen.append(cast.quantize(X, "activation")) or 0.0)
+    assert [real_models.scored(str(f), [task]).format for f in (codebook, block)] == ["levels (w)", "mine"]
+    assert np.array_equal(seen[0], get_format("bf16").quantize(X)) and np.array_equal(seen[1], X)
+    assert np.array_equal(seen[2], get_format(str(block)).quantize(X))
+
+
+def test_the_tables_of_one_format_alone(tmp_path, monkeypatch):
+    """`python -m hwsim.pages.accuracy mine.yaml`: FP32 and that format; what is no format is an error."""
+    own = tmp_path / "b.yaml"
+    own.write_text("{name: mine, element: E2M1, block: 16, scale: e8m0}")
+    monkeypatch.setattr(real_models, "tasks", lambda _: [models.Task("m", "bytes", "right", 25, lambda cast: 50.0)])
+    monkeypatch.setattr(accuracy, "accuracy", lambda names, progress: [])
+    rows = [line.split() for line in accuracy.of_formats([str(own)]).splitlines()]
+    assert [row[0] for row in rows if row[1:] == ["50.00"]] == ["fp32", "mine"] * 2
+    assert ["bytes", "25", "4.00", "50.00"] in [row[:4] for row in rows]
+    with pytest.raises(InputError, match="no such file"):
+        accuracy.of_formats([str(tmp_path / "none.yaml")])
+
+
+X = np.random.default_rng(0).standard_normal((2, 32)).astype(np.float32)
