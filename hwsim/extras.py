@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from hwsim.errors import InputError
+
 CHECKOUT = Path(__file__).parents[1]
 """The folder that holds the package: the repository's, unless hwsim was installed from a wheel."""
 
@@ -20,3 +22,8 @@ def install(*names: str) -> str:
         return f"pip install {shlex.quote(f'hwsim{extras}')}"
     folder = "." if Path.cwd() == CHECKOUT else str(CHECKOUT)
     return f"pip install -e {shlex.quote(f'{folder}{extras}')}"
+
+
+def missing(what: str, package: str, extra: str) -> InputError:
+    """The error of a command that needs a package of an extra. what: plural, as in "HTML pages"."""
+    return InputError(f"{what} need {package}: {install(extra)}")

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.errors import InputError, MissingExtra
+from hwsim.errors import InputError
+from hwsim.extras import missing
 from hwsim.files.yaml import short
 
 FLOATS: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
@@ -129,12 +130,12 @@ def narrow(values: np.ndarray, dtype: str) -> np.ndarray:
 def read_shard(path: Path) -> Shard:
     """Read the header of one file.
 
-    raises: InputError for a file that safetensors rejects; MissingExtra if that library is missing.
+    raises: InputError for a file that safetensors rejects; InputError if that library is missing.
     """
     try:
         from safetensors import SafetensorError, safe_open
     except ImportError:
-        raise MissingExtra("compressed models", "safetensors", "scale") from None
+        raise missing("compressed models", "safetensors", "scale") from None
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:

@@ -21,7 +21,8 @@ import numpy as np
 from hwsim.compress.checkpoint import Checkpoint, Shard, Tensor
 from hwsim.compress.parts import Held
 from hwsim.compress.weights import Weight
-from hwsim.errors import InputError, MissingExtra
+from hwsim.errors import InputError
+from hwsim.extras import missing
 from hwsim.files.yaml import short
 from hwsim.formats import get_format
 from hwsim.formats.elements import E2M1, E4M3, E8M0_VALUES
@@ -40,11 +41,11 @@ QUANT = "GGUF "
 
 
 def read_gguf(path: Path) -> Checkpoint:
-    """The tensors of a file. raises: InputError for a file that is no GGUF or damaged; MissingExtra without `gguf`."""
+    """The tensors of a file. raises: InputError for a file that is no GGUF or damaged; InputError without `gguf`."""
     try:
         from gguf import GGUFReader
     except ImportError:
-        raise MissingExtra("GGUF files", "gguf", "gguf") from None
+        raise missing("GGUF files", "gguf", "gguf") from None
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 from zlib import crc32
 
-from hwsim.errors import MissingExtra
+from hwsim.extras import missing
 
 #: Okabe and Ito's eight colours (jfly.uni-koeln.de/color), without yellow: the lines of a figure. They can be told
 #: apart without red and green.
@@ -75,12 +75,12 @@ def op_style(kind: str) -> tuple[str, str]:
 def pyplot(size: int = 9, **settings: Any) -> ModuleType:
     """matplotlib.pyplot, drawing SVG with letters of `size` points; settings: more of its rcParams.
 
-    raises: MissingExtra.
+    raises: InputError.
     """
     try:
         import matplotlib
     except ImportError:
-        raise MissingExtra("reports", "matplotlib", "report") from None
+        raise missing("reports", "matplotlib", "report") from None
     matplotlib.use("svg")
     matplotlib.rcdefaults()
     matplotlib.rcParams.update({"svg.hashsalt": "hwsim", "svg.fonttype": "none", "font.size": size})

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hwsim.errors import MissingExtra
+from hwsim.extras import missing
 
 #: What a page may do: run the scripts inside it. Vega evaluates its expressions by an interpreter, without eval.
 POLICY = (
@@ -43,11 +43,11 @@ def script(name: str | Path) -> str:
 
 @cache
 def library() -> str:
-    """Vega-Lite, Vega and their embedding as one script that sets `vegaEmbed`. raises: MissingExtra."""
+    """Vega-Lite, Vega and their embedding as one script that sets `vegaEmbed`. raises: InputError."""
     try:
         import vl_convert
     except ImportError:
-        raise MissingExtra("HTML pages", "vl-convert-python", "html") from None
+        raise missing("HTML pages", "vl-convert-python", "html") from None
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     # Inside a string of JavaScript `<\/` is `</`; in no other place of a script can `</script` stand. The library is
     # written as a module: the function keeps its names apart from ours.

@@ -167,7 +167,7 @@ def _gelu(x: np.ndarray) -> np.ndarray:
 def load_encoder(folder: Path | None = None) -> Encoder:
     """The encoder of a model folder; None: the folder of the package.
 
-    raises: InputError for a missing package or file; MissingExtra without safetensors.
+    raises: InputError for a missing package or file; InputError without safetensors.
     """
     from hwsim.compress.checkpoint import read_shard
 

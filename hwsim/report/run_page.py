@@ -21,7 +21,7 @@ MOST_SPANS = 2_000_000
 
 
 def write_run_page(path: Path, job: TileJob, result: Result) -> None:
-    """Write the page of `job`. raises: InputError if the file cannot be written; MissingExtra without vl-convert."""
+    """Write the page of `job`. raises: InputError if the file cannot be written; InputError without vl-convert."""
     trace = trace_events(job, MOST_SPANS)
     script = html.script(Path(__file__).with_name("run.js"))
     title = f"{result.name} on {result.machine}"

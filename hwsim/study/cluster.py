@@ -13,7 +13,8 @@ from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from typing import Any
 
-from hwsim.errors import InputError, MissingExtra
+from hwsim.errors import InputError
+from hwsim.extras import missing
 from hwsim.result import SCHEMA
 from hwsim.study.digest import code_digest
 
@@ -96,7 +97,7 @@ def cluster(address: str) -> Iterator[Executor]:
     try:
         from distributed import Client
     except ImportError:
-        raise MissingExtra("studies on a Dask cluster", "distributed", "dask") from None
+        raise missing("studies on a Dask cluster", "distributed", "dask") from None
     try:
         client = Client(address, timeout=10, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:

@@ -18,7 +18,7 @@ MOST = 20_000
 
 
 def explore_page(grid: Grid, folder: Path) -> str:
-    """The page as text. raises: InputError if the study has too many points; MissingExtra without vl-convert."""
+    """The page as text. raises: InputError if the study has too many points; InputError without vl-convert."""
     count = len(grid.lines) + len(grid.failed) + len(grid.predicted)
     if count > MOST:
         raise InputError(

@@ -47,7 +47,7 @@ MOST_POINTS = 2_000
 def write_page(folder: Path, out: Path | None = None) -> list[Path]:
     """Write the page NAME.md and its figures NAME_*.svg into `out` (None: `folder`); return the paths.
 
-    raises: InputError if `folder` has no results or `out` cannot be written; MissingExtra without matplotlib.
+    raises: InputError if `folder` has no results or `out` cannot be written; InputError without matplotlib.
     """
     grid, out = read_grid(folder), out or folder
     matplotlib = canvas().matplotlib.__version__
@@ -126,7 +126,7 @@ def _add_steps(grid: Grid, folder: Path, parts: list[str], figure: Add) -> None:
 def write_html(folder: Path, out: Path | None = None) -> Path:
     """Write the page to explore into `out`, a folder or a file that ends in .html (None: `folder`); return its path.
 
-    raises: InputError if `folder` has no results or the file cannot be written; MissingExtra without vl-convert.
+    raises: InputError if `folder` has no results or the file cannot be written; InputError without vl-convert.
     """
     from hwsim.study.explore import explore_page
 

@@ -19,7 +19,7 @@ PER_INCH = 10
 
 
 def canvas() -> Any:
-    """pyplot with the settings of these figures. raises: MissingExtra."""
+    """pyplot with the settings of these figures. raises: InputError."""
     settings: dict[str, Any] = {
         "axes.spines.top": False,
         "axes.spines.right": False,

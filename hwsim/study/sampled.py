@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim import __version__
-from hwsim.errors import InputError, MissingExtra
+from hwsim.errors import InputError
+from hwsim.extras import missing
 from hwsim.files.whole import write_whole
 from hwsim.study.design import Design
 from hwsim.study.grid import PREDICTED
@@ -211,7 +212,7 @@ def run_sampled(
     try:
         from threadpoolctl import threadpool_limits
     except ImportError:
-        raise MissingExtra("sampled studies", "scikit-learn", "sample") from None
+        raise missing("sampled studies", "scikit-learn", "sample") from None
 
     design, seen = Design.of(study.axes), 0
     with Session(study, Path(out), workers, executor) as session:

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from hwsim import __version__
-from hwsim.errors import InputError, MissingExtra, nearest
+from hwsim.errors import InputError, nearest
+from hwsim.extras import missing
 from hwsim.files.whole import write_whole
 from hwsim.quantities import EXAMPLES, quantity
 from hwsim.result import SCHEMA
@@ -270,7 +271,7 @@ def _open(space: Space, folder: Path, goal: Goal, sampler: str, seed: int) -> tu
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
     except ImportError:
-        raise MissingExtra("searches", "optuna", "search") from None
+        raise missing("searches", "optuna", "search") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     described = json.dumps(
         [space.study.digest, repr(space.axes), repr(goal), sampler, seed, __version__, code_digest()]

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.errors import InputError, MissingExtra
+from hwsim.errors import InputError
+from hwsim.extras import missing
 
 Array = NDArray[np.float64]
 
@@ -62,7 +63,7 @@ class Surface:
 
     coordinates: (fitted nodes x coordinates). values: one per fitted node, of any scale (logarithms here).
     lengths:     the correlation length along each coordinate, after the fit.
-    raises:      MissingExtra without scikit-learn.
+    raises:      InputError without scikit-learn.
     """
 
     def __init__(self, coordinates: Array, values: Array, seed: int = 0):
@@ -71,7 +72,7 @@ class Surface:
             from sklearn.gaussian_process import GaussianProcessRegressor
             from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
         except ImportError:
-            raise MissingExtra("sampled studies", "scikit-learn", "sample") from None
+            raise missing("sampled studies", "scikit-learn", "sample") from None
         self.constant = float(values[0]) if len(set(values.tolist())) == 1 else None
         self.lengths = np.ones(coordinates.shape[1])
         if self.constant is not None:

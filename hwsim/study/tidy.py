@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hwsim.errors import InputError, MissingExtra, nearest
+from hwsim.errors import InputError, nearest
+from hwsim.extras import missing
 from hwsim.files.whole import check_writable, write_whole
 from hwsim.result import KNOWN
 from hwsim.study.grid import Axis, Grid
@@ -80,7 +81,7 @@ def _number(value: float | None) -> float | None:
 
 
 def check_table(path: Path) -> None:
-    """Refuse a table that cannot be written. raises: InputError; MissingExtra without pyarrow for Parquet."""
+    """Refuse a table that cannot be written. raises: InputError; InputError without pyarrow for Parquet."""
     if path.suffix not in KINDS:
         hint = nearest(path.suffix, KINDS) if path.suffix else ""
         raise InputError(f"--table: {path} ends in neither {' nor '.join(KINDS)}{hint if 'did you' in hint else ''}")
@@ -89,11 +90,11 @@ def check_table(path: Path) -> None:
         try:
             import pyarrow.parquet  # noqa: F401
         except ImportError:
-            raise MissingExtra("tables in Parquet", "pyarrow", "table") from None
+            raise missing("tables in Parquet", "pyarrow", "table") from None
 
 
 def write_table(grid: Grid, path: Path) -> int:
-    """Write the table; return its number of rows. raises: InputError, MissingExtra."""
+    """Write the table; return its number of rows. raises: InputError, InputError."""
     check_table(path)
     table = list(rows(grid))
     if path.suffix == ".csv":

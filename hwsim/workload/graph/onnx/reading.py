@@ -8,7 +8,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from hwsim.errors import InputError, MissingExtra, collect, nearest
+from hwsim.errors import InputError, collect, nearest
+from hwsim.extras import missing
 from hwsim.files.yaml import raise_problems, short
 from hwsim.workload.graph.onnx.building import Building, Call, Skip, Unsupported
 from hwsim.workload.graph.onnx.constant import Constant, computed, stored
@@ -28,7 +29,7 @@ def read_onnx(path: str | Path, sizes: Mapping[str, int] | None = None) -> Impor
     """The file in the layout of a graph file.
 
     sizes: numbers of axes by their name in the file or as `input.axis`, and values of whole-number inputs of one
-    element. raises: InputError with every problem found; MissingExtra without the `onnx` library.
+    element. raises: InputError with every problem found; InputError without the `onnx` library.
     """
     model = _model(Path(path))
     return _Reading(short(path, 200), model, dict(sizes or {})).imported(Path(path))
@@ -39,7 +40,7 @@ def _model(path: Path) -> Any:
         import onnx
         from google.protobuf.message import DecodeError
     except ImportError:
-        raise MissingExtra("ONNX files", "onnx", "onnx") from None
+        raise missing("ONNX files", "onnx", "onnx") from None
     name = short(path, 200)
     try:
         if path.stat().st_size > MOST_BYTES:
