@@ -206,7 +206,7 @@ UNITS = (
     ),
     Unit(
         "encoder",
-        "Blocks of FP32 or BF16 numbers to records of an MX format, or of NVFP4.",
+        "Blocks of numbers, FP32 or BF16, to records of a format: MX, or NVFP4 under a given tensor scale.",
         MxEncoder,
         MxEncoderUnit,
         mx_encoder_cases,

@@ -233,7 +233,7 @@ def mx_encoder_cases(spec: MxEncoder, n: int, draw):
         at = 0 if last else at + 1
 
 
-Format = Annotated[str, typer.Option("--format", help="Format made: an MX format, or nvfp4.")]
+Format = Annotated[str, typer.Option("--format", help="Format made: MX, or your own with E8M0 scales; nvfp4.")]
 Source = Annotated[str, typer.Option("--source", help="Numbers that come in: fp32 or bf16.")]
 Rounding = Annotated[str, typer.Option("--rounding", help="rne, or stochastic (MX formats).")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Of stochastic rounding, 1 to 2^32 - 1; default 1.")]
@@ -274,5 +274,14 @@ class EncoderOptions(StageOptions, UnitOptions):
                 "add random bits to; write rne, or an MX format"
             )
         if found.options != {"element": "E2M1", "block": found.layout.block}:
-            raise InputError(f"--format {self.format}: not NVFP4's elements or recipe; write nvfp4")
+            raise InputError(
+                f"--format {self.format}: has E4M3 block scales, which the unit makes for E2M1 elements alone, by the "
+                f"exact recipe and one tensor scale; this one has {_listed(found.options)}. Write nvfp4, "
+                "element: E2M1, or scale: e8m0"
+            )
         return Nvfp4Encoder(self.source, found.layout.block)
+
+
+def _listed(options) -> str:
+    """Options of a format in words."""
+    return ", ".join(f"{name} {value}" for name, value in options.items())

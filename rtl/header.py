@@ -7,6 +7,7 @@ from amaranth.hdl import Shape
 from amaranth.lib.wiring import In
 
 from hwsim import __version__
+from hwsim.specs import BlockDot
 
 from .accel import AccelUnit
 from .axi import AxiStreamUnit
@@ -47,6 +48,7 @@ def _sentences(unit) -> Iterator[str]:
         f"Clock `clk`, rising edge. Reset `{outside.reset}`, synchronous, active {active}: it empties the unit; data "
         "registers keep what they hold, which their valid bits hide."
     )
+    yield from _unapplied(unit.spec)
     if isinstance(unit, AccelUnit):
         yield from _of_accel(unit)
         return
@@ -77,6 +79,17 @@ def _sentences(unit) -> Iterator[str]:
         )
     if outside.tkeep:
         yield "tkeep is ignored where data come in and all ones where they leave: every word is whole."
+
+
+def _unapplied(spec) -> Iterator[str]:
+    """Where a format of the unit may have scales of a tensor or a row: that they are left to the user."""
+    spec = getattr(spec, "gemv", spec)
+    dot = spec if isinstance(spec, BlockDot) else getattr(spec, "dot", None)
+    if isinstance(dot, BlockDot) and {dot.a.scale, dot.b.scale} & {"e4m3", "none"}:
+        yield (
+            "Scales of a tensor or a row (NVFP4, fp8, int8) are not applied: a sum is in units of their product. "
+            "`python -m rtl scale` makes the unit that multiplies a float32 sum by it."
+        )
 
 
 def _of_accel(unit: AccelUnit) -> Iterator[str]:

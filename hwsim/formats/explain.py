@@ -68,7 +68,7 @@ class Explanation:
             cells = [("value", "quotient", "code", "decoded", "error", "rounding")]
             for e in block.elements:
                 cells.append((
-                    number(e.value), "-" if e.quotient is None else number(float(e.quotient)),
+                    number(e.value), "-" if e.quotient is None else number(e.quotient),
                     f"{e.code:0{e.bits}b}" if e.bits <= 16 else f"{e.code:#0{e.bits // 4 + 2}x}",
                     number(e.decoded), number(e.decoded - e.value), e.rounding,
                 ))  # fmt: skip
@@ -82,9 +82,18 @@ class Explanation:
         return "\n".join(lines)
 
 
-def number(value: float) -> str:
-    """A value as explanations print it."""
-    return f"{value:.7g}"
+def number(value: float | Fraction) -> str:
+    """A value as explanations print it, so that their arithmetic comes out when it is done again by hand.
+
+    Nine digits tell all float32 numbers apart. A value that nine digits show rounder than it is has more of them: a
+    quotient just beyond 127 must not be printed as 127.
+    """
+    for digits in (9, 12, 17):
+        text = f"{float(value):.{digits}g}"
+        exact = Fraction(text) == value if isinstance(value, Fraction) else float(text) == value
+        if exact or text != f"{float(value):.{digits - 3}g}":
+            break
+    return text
 
 
 def power(exponent: int) -> str:

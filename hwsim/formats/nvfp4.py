@@ -344,7 +344,7 @@ class ScaledFormat(Format):
                     lands = Fraction(min((6, 4), key=lambda n: abs(Fraction(largest) / (n * s_t) - s_b)))
                     kind = "absolute" if self.four_over_six == "absolute" else "squared"
                     words = f"the lower {kind} error puts the maximum at {lands}: {words}"
-                quotient = number(float(Fraction(largest) / (lands * s_t)))
+                quotient = number(Fraction(largest) / (lands * s_t))
                 words = f"maximum / ({number(float(lands))} x tensor scale) = {quotient}; as E4M3: {words}"
             steps = element_steps(self, xs, [s_b * s_t] * len(xs), table, e.bits, codes, back, rs)
             blocks.append(BlockStep(largest, (words,), steps))

@@ -43,7 +43,7 @@ def check(form, row):
             scale = abs(Fraction(e.value) / e.quotient)
             back, want = abs(e.decoded), float(said(e) * scale)
             assert back == pytest.approx(want, rel=2e-6, abs=2**-149) or (math.isinf(back) and want > 3e38), e
-    assert all(len(line) <= 140 for line in told.text().splitlines())
+    assert all(len(line) <= 160 for line in told.text().splitlines())
     return told
 
 
@@ -81,6 +81,34 @@ def test_by_hand():
     (block,) = get_format("mxfp4", scale_rule="even").explain([7.0, 1.0]).blocks
     assert "rounded to 1 fraction bits is 8" in block.scale[0]
     assert block.scale[0].endswith("scale 2^1, code 128")
+
+
+def numbers(text):
+    return [Fraction(found) for found in re.findall(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e-?\d+)?(?![\w.])", text)]
+
+
+@pytest.mark.parametrize("name", ["nvfp4", "int8", "fp8", "int4_g128"])
+def test_the_printed_arithmetic_comes_out_by_hand(name):
+    """value / scale is the quotient and decoded - value the error, with the numbers that stand in the text."""
+    lines = get_format(name).explain([1.3, 0.7, -2.2]).text().splitlines()
+    (scales,) = [line for line in lines if "scale 0." in line and "float" in line]
+    scale = numbers(scales.split("scale ")[1])[0]
+    if name == "nvfp4":
+        (block,) = [line for line in lines if "as E4M3" in line]
+        assert numbers(block)[1] == pytest.approx(float(Fraction("2.2") / (6 * scale)), rel=1e-8)
+        scale *= 448
+    start = next(i for i, line in enumerate(lines) if "quotient" in line) + 1
+    for line in lines[start : start + 3]:
+        value, quotient = numbers(line)[:2]
+        assert float(value / scale) == pytest.approx(float(quotient), rel=1e-8)
+        _, _, _, decoded, error = line.split()[:5]
+        assert Fraction(decoded) - value == pytest.approx(Fraction(error), abs=6e-9)
+
+
+def test_a_quotient_just_beyond_a_number_is_not_printed_as_it():
+    lines = get_format("int8").explain([1.3, 0.7, -2.2]).text().splitlines()
+    (line,) = [line for line in lines if "beyond 127" in line]
+    assert Fraction(line.split()[1]) < -127
 
 
 def test_errors():
