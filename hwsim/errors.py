@@ -2,7 +2,6 @@
 
 HwsimError
 +-- InputError      the user's input: printed without a traceback, exit status 2
-|   +-- MissingExtra    an optional dependency is absent; the message is the install command
 +-- ModelError      hwsim's own (a result below its bound): always with a traceback
 """
 
@@ -35,13 +34,6 @@ def collect(problems: list[str], prefix: str = "") -> Iterator[None]:
         yield
     except InputError as error:
         problems += [prefix + problem for problem in error.problems]
-
-
-class MissingExtra(InputError):
-    """A command needs a package of an optional extra."""
-
-    def __init__(self, what: str, package: str, extra: str) -> None:
-        super().__init__(f"{what} need {package}: pip install 'hwsim[{extra}]'")
 
 
 class ModelError(HwsimError):

@@ -3,7 +3,8 @@
 import shlex
 import sys
 
-from hwsim.errors import InputError, MissingExtra
+from hwsim.errors import InputError
+from hwsim.extras import missing
 
 
 def deliver(options, spec, name: str) -> None:
@@ -116,7 +117,7 @@ def main() -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "amaranth":
             raise
-        print(MissingExtra("RTL units", "amaranth", "rtl"), file=sys.stderr)
+        print(missing("RTL units", "amaranth", "rtl"), file=sys.stderr)
         return 2
     return 0
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import yaml
 
 from hwsim import __version__
-from hwsim.errors import InputError, MissingExtra, nearest
+from hwsim.errors import InputError, nearest
+from hwsim.extras import missing
 
 __all__ = ["CLOCK_HZ", "TOOLS", "Project", "clock_text", "core_text"]
 
@@ -88,7 +89,7 @@ class Project:
     tool:           one of `TOOLS`.
     part:           device, for Yosys an architecture; "": the tool's example.
     out_of_context: synthesis for a place inside a design: no pin is used but the clock's.
-    raises:         InputError for a tool or part that is not known; MissingExtra without edalize. So a project that
+    raises:         InputError for a tool or part that is not known; InputError without edalize. So a project that
                     was made can be written.
     """
 
@@ -107,7 +108,7 @@ class Project:
         except ModuleNotFoundError as error:
             if (error.name or "").split(".")[0] != "edalize":
                 raise
-            raise MissingExtra("projects for FPGA tools", "edalize", "rtl") from None
+            raise missing("projects for FPGA tools", "edalize", "rtl") from None
 
     @property
     def device(self) -> str:

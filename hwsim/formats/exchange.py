@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hwsim.errors import InputError, MissingExtra
+from hwsim.errors import InputError
+from hwsim.extras import missing
 from hwsim.formats.format import Encoded, Format
 
 _CODES = {
@@ -39,7 +40,7 @@ class Typed(NamedTuple):
 def typed(encoded: Encoded) -> Typed:
     """The arrays of an `Encoded` without a copy where the bits are the same.
 
-    raises: InputError for BDR, seeds, codebooks and own elements, whose codes are no type; MissingExtra without
+    raises: InputError for BDR, seeds, codebooks and own elements, whose codes are no type; InputError without
         ml_dtypes.
     """
     layout = encoded.format.layout
@@ -100,7 +101,7 @@ def _type(name: str) -> np.dtype[np.generic]:
     try:
         import ml_dtypes
     except ImportError:
-        raise MissingExtra("arrays in small types", "ml_dtypes", "arrays") from None
+        raise missing("arrays in small types", "ml_dtypes", "arrays") from None
     found: np.dtype[np.generic] = np.dtype(getattr(ml_dtypes, name))
     return found
 
