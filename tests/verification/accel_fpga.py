@@ -38,8 +38,8 @@ def words(spec: Accel) -> str:
     return f"{described(spec.gemv)}{tile}, bursts of {spec.burst}"
 
 
-def page(stats: dict[str, Path]) -> str:
-    """reports/accel_fpga.md."""
+def page(stats: dict[str, Path], made_by: dict[str, str]) -> str:
+    """reports/accel_fpga.md. made_by: tools and their versions."""
     sums = {name: xilinx_sums(cells(stat)) for name, stat in stats.items()}
     kinds = next(iter(sums.values()))
     counts = markdown(["cells", *sums], [[kind, *(each[kind] for each in sums.values())] for kind in kinds])
@@ -49,7 +49,7 @@ def page(stats: dict[str, Path]) -> str:
     )
     return f"""# The accelerator counted for Xilinx 7
 
-`make fpga-accel`, hwsim {hwsim.__version__}, {", ".join(f"{name} {number}" for name, number in tools("xc7").items())}.
+`make fpga-accel`, hwsim {hwsim.__version__}, {", ".join(f"{name} {number}" for name, number in made_by.items())}.
 
 `hwsim_accel` with its AXI4 master and its registers: `synth_xilinx -family xc7 -noiopad -nodsp`, hierarchy kept, no
 place and route. [gemv_fpga](gemv_fpga.md) has the GEMV unit without the buses, [cost](cost.md) the parts.
@@ -67,7 +67,7 @@ def main() -> int:
     for name, spec in ACCELS.items():
         stats[name] = on_xilinx(name, spec, folder)
         print(f"{name}: {xilinx_sums(cells(stats[name]))}", flush=True)
-    write_whole(ROOT / "reports" / "accel_fpga.md", page(stats))
+    write_whole(ROOT / "reports" / "accel_fpga.md", page(stats, tools("xc7")))
     return 0
 
 
