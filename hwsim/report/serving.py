@@ -72,6 +72,8 @@ def _integration(seconds: float) -> str:
 def energy_lines(s: Served | UnderLoad, terms: bool = False) -> list[str]:
     """Joules per output token, one line; with `terms`, each term and its source below."""
     whole = terms_text(s.energy, 1, "J")
-    none = f"; no figure for {', '.join(lacking(s.energy))}" if whole == "-" else ""
-    lines = [f"{whole} per output token, prompts included{none}" + ("" if terms else " (--energy)")]
+    what = "per output token, prompts included"
+    if whole == "-":
+        whole, what = "no figure", f"for {', '.join(lacking(s.energy))}"
+    lines = [f"{whole} {what}" + ("" if terms else " (--energy)")]
     return lines + (term_lines(s.energy, 1) if terms else [])

@@ -90,7 +90,7 @@ def test_energy_per_token_is_that_of_its_steps_and_its_share_of_the_prompt():
     assert gpu.energy_joules_per_token is None and "no public energy of HBM3" in gpu.energy[0].source
     short, long = (served_text(gpu, energy).splitlines() for energy in (False, True))
     (line,) = (line for line in short if line not in long)  # the one that names the option
-    assert line.endswith("(--energy)") and line.split()[0] == "energy" and "without dram" in line
+    assert line.endswith("(--energy)") and line.split()[0] == "energy" and "no figure for dram" in line
     for term in gpu.energy:
         assert any(term.source in line for line in long) and not any(term.source in line for line in short)
 
