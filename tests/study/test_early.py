@@ -7,6 +7,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from hwsim.arch.builtin import arch_folder
 from hwsim.cli import app
 from hwsim.study import load_study, run_study
 from hwsim.study.early import failures
@@ -68,3 +69,10 @@ def test_of_points_that_are_as_fast_the_one_with_the_least_memory_is_named(tmp_p
 
 def test_a_summary_of_an_earlier_version_has_no_count():
     assert "more point" not in summary_text(Summary("t", 1, 1, 0, 0, "o/points.jsonl", (), ((5.0, {"run.batch": 1}),)))
+
+
+def test_the_list_of_machines_marks_those_that_cannot_be_bought():
+    rows = CliRunner().invoke(app, ["arch"]).stdout.splitlines()[2:]
+    marked = {row.split()[0] for row in rows if "(hypothetical)" in row}
+    files = {path.stem for path in arch_folder().glob("*.yaml") if "\nhypothetical: true" in path.read_text()}
+    assert marked == files and "h200-sxm-regen" in marked
