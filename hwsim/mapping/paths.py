@@ -18,6 +18,8 @@ from hwsim.formats.names import layout
 from hwsim.mapping.program import DEQUANTISE, REGENERATE
 
 WIDE = ("bf16", "fp16", "int8")
+#: Formats that nothing quantised: on their way to another one they are converted.
+_FLOATS = ("fp32", "bf16", "fp16")
 
 #: All that bf16 and fp32 lose of block formats with fewer bits: numbers that the least scales of blocks put below them.
 _UNDERFLOW = ("below 2^-133", "below 2^-149")
@@ -68,7 +70,8 @@ def path_of(arch: TileMachine, weights: Layout, activations: Layout) -> FormatPa
     if pair[0] == stored:
         note = f"activations {acts} converted to {pair[1]} for {stored} weights ({how}); it takes no time here"
         return FormatPath(pair, note=note)
-    note = f"{stored} x {acts} dequantised to {' x '.join(pair)} ({how})"
+    verb = "converted" if weights.name in _FLOATS else "dequantised"
+    note = f"{stored} x {acts} {verb} to {' x '.join(pair)} ({how})"
     return FormatPath(pair, DEQUANTISE, arch.dequantise.weights_per_cycle, note)
 
 
