@@ -294,7 +294,7 @@ def _held(arch: TileMachine, op: Op, stored: Layout | None) -> tuple[int, str]:
 
 def _chosen_note(arch: TileMachine, weights: Layout, acts: Layout) -> str:
     """The note on activations that were chosen: in another format than the weights, or at the cost of bits."""
-    listed = [layout(r.activations) for r in arch.dot.rates if r.weights == weights.name]
+    listed = [arch.dot.form(r.activations) for r in arch.dot.rates if r.weights == weights.name]
     finer = [form.name for form in listed if form.bits_per_value > acts.bits_per_value]
     if weights == acts and not finer:
         return ""
@@ -327,5 +327,5 @@ def _cache_note(
             f"{arch.name}: kv {form.name} times {target} needs a `dequantise` server, which this machine lacks; "
             f"write --kv {target}"
         )
-    how = how_exact(converted(form, target))
+    how = how_exact(converted(form, arch.dot.form(target)))
     return f"{what} {form.name} is converted to {target} where it is used ({how}); the conversion takes no time here"

@@ -14,7 +14,6 @@ from hwsim.arch.machine import TileMachine
 from hwsim.errors import InputError
 from hwsim.formats.exactness import loss
 from hwsim.formats.layout import Layout
-from hwsim.formats.names import layout
 from hwsim.mapping.program import DEQUANTISE, REGENERATE
 
 WIDE = ("bf16", "fp16", "int8")
@@ -76,9 +75,9 @@ def path_of(arch: TileMachine, weights: Layout, activations: Layout) -> FormatPa
 
 
 @lru_cache(maxsize=1024)
-def converted(source: Layout, target: str) -> str:
+def converted(source: Layout, target: Layout) -> str:
     """What values of one format lose in another, for a reader; "" where it holds them all."""
-    found = layout(target).by_rows()
+    found = target.by_rows()
     return lost_text(loss(source, found), source, found)
 
 
@@ -97,7 +96,7 @@ def cache_pair(arch: TileMachine, cache: Layout, pair: tuple[str, str]) -> tuple
     """
     if arch.cores or cache.name in pair or not arch.dot.rate(cache.name, cache.name):
         return pair
-    lost = converted(cache, pair[1])
+    lost = converted(cache, arch.dot.form(pair[1]))
     return (cache.name, cache.name) if lost and lost not in _UNDERFLOW else pair
 
 
