@@ -48,6 +48,9 @@ def main() -> None:
         for problem in error.problems:
             print(f"hwsim: {problem}", file=sys.stderr)
         sys.exit(2)
+    except MemoryError:
+        print("hwsim: out of memory; free some, or raise the limit of this shell (`ulimit -v`)", file=sys.stderr)
+        sys.exit(1)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)

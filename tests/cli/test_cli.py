@@ -300,3 +300,17 @@ def test_a_folder_with_letters_that_the_locale_lacks(tmp_path, locale):
 def test_several_batches_point_to_studies():
     done = hwsim("run", "m0", "--model", "llama3-8b", "--batch", "1,8")
     assert done.returncode == 2 and "hwsim study" in done.stderr
+
+
+def test_a_limit_on_memory_is_a_message_and_no_traceback(monkeypatch, capsys):
+    """As under `ulimit -v`: whatever command meets the limit."""
+
+    from hwsim.cli import main
+
+    def full():
+        raise MemoryError
+
+    monkeypatch.setattr("hwsim.cli.app", full)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1 and capsys.readouterr().err.startswith("hwsim: out of memory; ")

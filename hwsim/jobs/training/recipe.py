@@ -84,7 +84,9 @@ class RecipeFile(FilePart):
     reduction: Literal["fp32", "bf16"] = Field(
         "fp32", description="Gradients of weights between the chips.", examples=["bf16"]
     )
-    source: str = Field(description="Where the recipe is published.", examples=["arXiv 2310.10537"])
+    source: str = Field(
+        "", description="Where the recipe is published; left out for one of your own.", examples=["arXiv 2310.10537"]
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,7 @@ def family_for(cores: Cores, opd: Operands) -> GemmChoice:
     if family is None:
         return GemmChoice(None, _ideal(f"{pair}: no kernel of its kind was measured; its GEMMs are ideal"))
     where = f" of {family.chip}" if family.chip else ""
+    uncertainty = max(uncertainty, FAR) if family.chip else uncertainty  # another path or another generation of chips
     note = f"{pair} was not measured: time of {family.name}'s kernels{where}, {about(uncertainty)}"
     return GemmChoice(family, Provenance("transferred", uncertainty, note))
 

@@ -214,7 +214,7 @@ def test_a_pair_without_kernels_uses_those_of_its_path():
     result, wide = (gemm("h100-sxm", 1, 16384, 16384, w, engine="walk") for w in ("mxfp4", "bf16"))
     assert result.seconds < wide.seconds and any("dequantised" in n for n in result.notes)
     assert result.provenance == {"measured": 0, "transferred": 1, "ideal": 0}
-    assert any("int4_wo's kernels of a100-sxm, +-15 %" in n for n in result.notes)
+    assert any("int4_wo's kernels of a100-sxm, +-30 %" in n for n in result.notes)
     small = gemm("h100-sxm", 1, 64, 64, "mxfp4", engine="walk").seconds
     assert small == pytest.approx(load_arch("a100-sxm").cores.named("int4_wo").launch_seconds, rel=0.3)
 
