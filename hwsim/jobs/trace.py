@@ -8,7 +8,6 @@ second and the fill of each buffer. Nothing repeats in a timeline, so every tile
 from __future__ import annotations
 
 import json
-from array import array
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,7 +120,7 @@ class Counters:
     def __init__(self, ticks: int) -> None:
         self.ticks, self.parts = ticks, min(COUNTED, ticks)
         self.moved = [0.0] * self.parts
-        self.changes = {buffer: (array("q"), array("q")) for buffer in FILLED}
+        self.changes: dict[int, list[tuple[int, int]]] = {buffer: [] for buffer in FILLED}
         self.newest = [0] * len(BUFFERS)
 
     def count(self, found: Placed, rate: float) -> None:
@@ -144,20 +143,17 @@ class Counters:
 
     def _change(self, buffer: int, time: int, amount: int) -> None:
         if buffer in self.changes:
-            times, amounts = self.changes[buffer]
-            times.append(time)
-            amounts.append(amount)
+            self.changes[buffer].append((time, amount))  # ticks can have more than 64 bits
 
     def fill(self, buffer: int) -> list[int]:
         """The most that the buffer holds in each part of the time, in bytes."""
-        times, amounts = self.changes[buffer]
         most, held, at = [0] * self.parts, 0, 0
-        for number in sorted(range(len(times)), key=lambda i: (times[i], amounts[i])):
-            part = min(times[number] * self.parts // self.ticks, self.parts - 1)
+        for time, amount in sorted(self.changes[buffer]):  # at one time, what is given back comes first
+            part = min(time * self.parts // self.ticks, self.parts - 1)
             while at < part:
                 at += 1
                 most[at] = held
-            held += amounts[number]
+            held += amount
             most[part] = max(most[part], held)
         most[at + 1 :] = [held] * (self.parts - at - 1)
         return most

@@ -9,11 +9,13 @@ from hwsim.jobs.trace import LAYERS, MACHINE, OPS, STEP, trace_events
 from hwsim.mapping.program import CAUSES, SERVERS
 
 ALL_BANK = (("dram.refresh.kind", "all_bank"),)
+FINE = (("dram.bandwidth", "4.7999 TB/s"),)  # in so fine ticks that their number has more than 64 bits
 RUNS = {
     "seeds": lambda: checked_job("edge-mx", "mamba2-130m", context=64, weights="seedlm4"),
     "stops": lambda: checked_job("edge-mx", "mamba2-130m", ALL_BANK, context=64, weights="mxfp4", batch=4),
     "prompt": lambda: checked_job("tpu-v4i", "mamba2-130m", phase="prefill", context=300, weights="int8"),
     "kernels": lambda: checked_job("h100-sxm", "llama3-8b", context=512, weights="fp8"),
+    "ticks": lambda: checked_job("h200-sxm", "llama3-8b", FINE, phase="prefill", context=512, weights="fp8", chips=2),
     "writes": lambda: gemm_job("m0", 700, 700, 500, weights="int8"),
 }
 
