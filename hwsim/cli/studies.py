@@ -115,8 +115,10 @@ def study(
 @app.command()
 def search(
     file: Annotated[str, typer.Argument(metavar="STUDY", help="a study name or a YAML file; its axes may be ranges")],
-    maximize: Annotated[str, typer.Option(help="metrics to maximize, separated by commas")] = "",
-    minimize: Annotated[str, typer.Option(help="metrics to minimize: area, energy, a path in --json or an axis")] = "",
+    maximize: Annotated[list[str] | None, typer.Option(help="metrics to maximize; commas, or more than once")] = None,
+    minimize: Annotated[
+        list[str] | None, typer.Option(help="metrics to minimize: area, energy, a path in --json or an axis")
+    ] = None,
     subject_to: Annotated[
         list[str] | None,
         typer.Option(help="a condition: memory.fits, or 'seconds <= 0.01'; may be given more than once"),
@@ -148,7 +150,7 @@ def search(
 
     problems: list[str] = []
     with collect(problems):
-        goal = Goal.of(maximize, minimize, subject_to or ())
+        goal = Goal.of(",".join(maximize or ()), ",".join(minimize or ()), subject_to or ())
     with collect(problems):
         space = load_space(file)
     if problems:

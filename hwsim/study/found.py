@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+from hwsim.errors import InputError
 from hwsim.files.figure import COLOURS
 from hwsim.study.grid import Choice, Grid
 from hwsim.study.loads import LOAD_METRICS
 from hwsim.study.metrics import METRICS, Line
 from hwsim.study.panels import canvas, plain_log
+from hwsim.study.search import Goal, metric
 
 #: Adds a figure to the page: its name, its caption, what is drawn.
 Add = Callable[[str, str, Any], None]
@@ -21,11 +24,10 @@ def objectives(grid: Grid) -> dict[str, bool]:
 
 
 def value(line: Line, path: str) -> float | None:
-    """A metric of a point by its dotted path; None where the point has no such number."""
-    found: Any = line
-    for name in path.split("."):
-        found = found.get(name) if isinstance(found, dict) else None
-    return float(found) if isinstance(found, (int, float)) else None
+    """A metric of a point as the search read it; None where the point has no such number."""
+    with suppress(InputError):
+        return float(metric(line, path))
+    return None
 
 
 def by_first(grid: Grid) -> list[Choice]:
@@ -42,6 +44,12 @@ def objective_cells(grid: Grid, line: Line) -> list[str]:
         text = "-" if amount is None else f"{amount:,.0f}" if abs(amount) >= 1e4 else f"{amount:.5g}"
         cells.append(f"**{text}**" if grid.asked and line["key"] in grid.asked["front"] else text)
     return cells
+
+
+def bounds(grid: Grid) -> str:
+    """What the objectives that are sums lack, in sentences; "" where they lack nothing."""
+    lacking = Goal(tuple(objectives(grid).items())).lacking(list(grid.lines.values()))
+    return "".join(f" {name} is without {', '.join(terms)}: a lower bound." for name, terms in lacking.items())
 
 
 def add_front(grid: Grid, figure: Add) -> None:
@@ -73,7 +81,8 @@ def front_figure(grid: Grid, up: str, along: str) -> Any:
             plain_log(axis)
     ax.set_xlabel(_label(along))
     ax.set_ylabel(_label(up))
-    ax.legend(frameon=False, fontsize=8)
+    if known:
+        ax.legend(frameon=False, fontsize=8)
     return figure
 
 

@@ -13,7 +13,7 @@ from hwsim.files.whole import write_whole
 from hwsim.result import known_text
 from hwsim.study import figures as draw
 from hwsim.study.cache import cache_figure, cache_rows, crossing_table
-from hwsim.study.found import Add, add_front, by_first, objective_cells, objectives
+from hwsim.study.found import Add, add_front, bounds, by_first, objective_cells, objectives
 from hwsim.study.grid import Axis, Grid, Panel, plain, read_grid
 from hwsim.study.loads import under_load
 from hwsim.study.loads_page import add_parts
@@ -222,7 +222,7 @@ def _list(grid: Grid, folder: Path) -> str:
         cells += [] if "seconds" in wanted else [f"{line['seconds']:.4g}"]
         body.append([*cells, "yes" if fits(line) else "no", known_text(line["provenance"])])
     less = f"{len(body):,} of {len(best):,} points shown; all are in `{folder / 'points.jsonl'}`.\n\n"
-    bold = "In bold: the front, points that no other one beats in every objective.\n\n" if wanted else ""
+    bold = f"In bold: the front, points that no other one beats in every objective.{bounds(grid)}\n\n" if wanted else ""
     return (less if len(body) < len(best) else "") + bold + markdown([*head, "fits", "kernels"], body)
 
 

@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from hwsim.arch import arch_config, load_arch
+from hwsim.cli import app
 from hwsim.errors import InputError
 from hwsim.study import load_study, run_study
+from hwsim.study.page import write_page
 from hwsim.study.record import Record, read_points
 from hwsim.study.search import Goal, Limit, run_search
 from hwsim.study.space import Range, load_space
@@ -158,6 +161,18 @@ class TestSearch:
             _, area, joules, _ = goal.values(line)
             assert area == sum(t["value"] for t in line["cost"]["area"] if t["value"])
             assert joules == line["energy_joules"] > 0
+        page = write_page(tmp_path / "out")[0].read_text()
+        rows = [row for row in page.splitlines() if row.startswith("| 50 GB/s") or row.startswith("| 100 GB/s")]
+        assert "area_mm2 is without dequantise, round, vector: a lower bound." in page and len(rows) == len(lines)
+        for row in rows:
+            speed, area, joules, bandwidth = (cell.strip(" *") for cell in row.split("|")[3:7])
+            assert bandwidth == row.split()[1] + ",000,000,000" and min(map(float, (area, joules))) > 0
+
+    def test_objectives_of_an_option_that_is_repeated_add_up(self, tmp_path):
+        asked = ["search", str(written(tmp_path, {"run.batch": [1, 2]})), "--out", str(tmp_path / "o"), "--trials", "2"]
+        asked += ["--maximize", "tokens_per_second", "--minimize", "seconds", "--minimize", "dram_bytes", "--json"]
+        done = CliRunner().invoke(app, asked)
+        assert json.loads(done.stdout)["objectives"] == ["tokens_per_second", "seconds", "dram_bytes"]
 
     def test_another_goal_uses_the_points_that_are_there(self, tmp_path):
         asked = space(tmp_path, {"run.batch": [1, 2, 3]})
