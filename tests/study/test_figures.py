@@ -264,3 +264,10 @@ def test_metrics_by_arithmetic(line):
     assert found["dram_bytes_per_token"] == pytest.approx(line["dram_bytes"] / line["config"]["batch"])
     assert found["over_bound"] == pytest.approx(line["cycles"] / line["bound_cycles"] - 1)
     assert found["macs_per_dram_byte"] == line["macs"] / line["dram_bytes"]
+
+
+def test_a_peak_without_finite_decimals_per_cycle_is_a_roof():
+    """32 TMAC/s at 1.5 GHz are 64000/3 MAC/cycle."""
+    rates = [{"weights": "int8", "activations": "int8", "rate": "64000/3 MAC/cycle"}]
+    machine = {"clock": "1.5 GHz", "dram": {"bandwidth": "91 B/cycle"}, "dot": {"rates": rates}}
+    assert machine_roof({"config": {"machine": machine}}) == (136.5e9, {"int8": 32e12})
