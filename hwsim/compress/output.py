@@ -81,7 +81,7 @@ def write_output(
     if target is not None:
         more, notes = _config(source, weights, jobs, target, out[0].parent)
     else:
-        more, notes = _plain_config(source, out[0].parent, plain, bool(replaced_files))
+        more, notes = _plain_config(source, out[0].parent, plain or folder, bool(replaced_files))
     texts = more + texts  # the index comes last: it says that everything is there
     if replaced_files:
         notes = (*notes, f"replaced what was there: {', '.join(map(str, replaced_files[:_SHOWN]))}")
@@ -140,7 +140,7 @@ def _plain_config(
 ) -> tuple[list[tuple[Path, str]], tuple[str, ...]]:
     """(texts to write beside the files, notes) where no server's layout is written: no config.json says that one is.
 
-    plain: the values are floats again, and the input's config.json is copied, without its entry.
+    plain: the input's config.json is copied, without its entry: the values are floats again, or a folder is copied.
     replaced: files were there. raises: InputError where the config of another model would describe the new weights.
     """
     after, before = folder / "config.json", source.shards[0].path.parent / "config.json"

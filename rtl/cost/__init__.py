@@ -1,4 +1,4 @@
-"""Gates of the units of own formats: `python -m rtl.cost --format mine.yaml`, in NAND2-equivalents as on the cost page.
+"""Gates of the units of own formats: `python -m rtl.cost --format mine.yaml`, in NAND2-equivalents of four transistors.
 
 The block dot unit and its accumulator; two formats for a mixed pair. Nothing is kept: the published units are measured
 by `make fpga`.

