@@ -126,7 +126,9 @@ def article(value: object) -> str:
 
 
 def aside(value: object) -> str:
-    """Where several values are wanted at once."""
+    """What to write instead, where several values are wanted at once or a format stands for a mapping."""
+    if hasattr(value, "own_layout"):
+        return '; write {"default": ...} around it'
     several = isinstance(value, Sequence) and not isinstance(value, str)
     return "; for several values, call it in a loop or run a study (hwsim.run_study)" if several else ""
 

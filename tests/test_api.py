@@ -217,3 +217,10 @@ def test_type_checkers_see_the_functions(tmp_path):
     done = subprocess.run(line, cwd=tmp_path, env={"MYPYPATH": root}, capture_output=True, text=True, check=False)
     assert 'Revealed type is "float"' in done.stdout.replace("builtins.", "")
     assert 'use.py:3: error: Argument "batch"' in done.stdout and "use.py:4" in done.stdout
+
+
+def test_a_format_object_alone_is_told_how_to_be_written():
+    form = hwsim.get_format("int8")
+    with pytest.raises(TypeError, match='write {"default": ...} around it'):
+        hwsim.run("m0", "mamba2-130m", weights=form, context=64)
+    assert hwsim.run("m0", "mamba2-130m", weights={"default": form}, context=64).cycles > 0

@@ -96,7 +96,7 @@ class Target(ABC):
         wrong += self.shape_problems(name, shape)
         whole = layout.block if layout.kind == "block" and not layout.tile_rows else 1
         if self.formats and shape[-1] % whole:
-            wrong.append(f"K = {shape[-1]} is no multiple of {whole}, as {self.name} needs; exclude it")
+            wrong.append(f"K = {shape[-1]} is no multiple of {whole}, as {self.name} needs; see --exclude of compress")
         return wrong
 
     def shape_problems(self, name: str, shape: Sequence[int]) -> list[str]:
