@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from hwsim.compress.checkpoint import FLOATS
+from hwsim.compress.checkpoint import FLOATS, Checkpoint
 from hwsim.compress.coding import Decode, Encode, Job, Move, chunks
 from hwsim.compress.open import open_checkpoint
 from hwsim.compress.output import write_output
@@ -95,17 +96,7 @@ def compress(
         "compress": {name: [spec_text(c.format), c.axis] for name, c in sorted(chosen.items())},
         "layout": target.name, "decode": decode,
     }  # fmt: skip
-    out, notes = write_output(
-        source,
-        weights,
-        out_path,
-        dict(jobs),
-        plan,
-        progress,
-        target if target.name != HWSIM else None,
-        folder=Path(in_path).is_dir(),
-    )
-    return replace(inspect(out), notes=notes)
+    return _written(in_path, out_path, source, weights, jobs, plan, progress, target)
 
 
 def decompress(
@@ -134,10 +125,24 @@ def decompress(
     for weight in coded:
         kind = dtype or (weight.record.dtype if isinstance(weight, PackedWeight) else "F32")
         jobs[weight.name] = Decode(weight, kind)
-    out, notes = write_output(
-        source, weights, out_path, jobs, {"decompress": dtype}, progress, None,
-        folder=Path(in_path).is_dir(), plain=True,
-    )  # fmt: skip
+    return _written(in_path, out_path, source, weights, jobs, {"decompress": dtype}, progress, plain=True)
+
+
+def _written(
+    in_path: str | Path,
+    out_path: str | Path,
+    source: Checkpoint,
+    weights: Sequence[Weight],
+    jobs: Mapping[str, Job],
+    plan: dict[str, Any],
+    progress: Callable[[Progress], None] | None,
+    target: Target | None = None,
+    plain: bool = False,
+) -> Inspection:
+    """Write the files of the jobs. Returns what is there then. target, plain: as `write_output` takes them."""
+    served = target if target is not None and target.name != HWSIM else None
+    folder = Path(in_path).is_dir()
+    out, notes = write_output(source, weights, out_path, jobs, plan, progress, served, folder=folder, plain=plain)
     return replace(inspect(out), notes=notes)
 
 
@@ -177,17 +182,7 @@ def convert(
     _check_stored(target, stored)
     specs = {job.weight.name: spec_text(job.spec) for job in jobs.values()}
     plan = {"convert": dict(sorted(specs.items())), "layout": target.name}
-    out, notes = write_output(
-        source,
-        weights,
-        out_path,
-        dict(jobs),
-        plan,
-        progress,
-        target if target.name != HWSIM else None,
-        folder=Path(in_path).is_dir(),
-    )
-    return replace(inspect(out), notes=notes), how
+    return _written(in_path, out_path, source, weights, jobs, plan, progress, target), how
 
 
 def _made(spec: Spec, threads: int | None) -> Format:
