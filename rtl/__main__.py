@@ -1,10 +1,11 @@
 """`python -m rtl UNIT ... -o FOLDER`: write a unit's Verilog."""
 
 import shlex
+import shutil
 import sys
 
 from hwsim.errors import InputError
-from hwsim.extras import missing
+from hwsim.extras import install, missing
 
 
 def deliver(options, spec, name: str) -> None:
@@ -12,7 +13,7 @@ def deliver(options, spec, name: str) -> None:
     from .axi import AxiStreamUnit
     from .catalog import outside
     from .fields import streams_of
-    from .header import rows_in_turn
+    from .header import said_of
     from .vectors import write_bench
     from .written import legal_name, write
 
@@ -30,8 +31,8 @@ def deliver(options, spec, name: str) -> None:
         raise InputError(f"-o {folder}: cannot be written ({error.strerror}); name a folder") from None
     timing = spec.timing
     print(f"{path}: module {name}, latency {timing.latency}, interval {timing.interval}")
-    if rows := rows_in_turn(unit):
-        print(f"  takes {rows}")
+    for said in said_of(unit):
+        print(f"  {said}")
     for said in streams_of(unit):
         print(f"  {said}")
     if project:
@@ -40,8 +41,22 @@ def deliver(options, spec, name: str) -> None:
         run = f"iverilog -g2001 -o {name} {name}.v {name}_tb.v && vvp {name}"
         print(
             f"{folder / name}_tb.v: {vectors} inputs, {outputs} outputs, {cycles} cycles; "
-            f"run: cd {shlex.quote(str(folder))} && {run}"
+            f"run: cd {shlex.quote(str(folder))} && {run}\n  or, with Verilator: {verilator(name)}"
         )
+
+
+def verilator(name: str) -> str:
+    """The commands that build and run a unit's bench with the Verilator of the path, or with that of the extra `rtl`.
+
+    The makefile of that package was made for another compiler: GCC needs two of its settings changed.
+    """
+    own = shutil.which("verilator") is not None
+    program, flags = ("verilator", "") if own else ("verilator-cli", PACKAGED)
+    return f"{program} --binary -Wno-fatal --top {name}_tb {name}.v {name}_tb.v{flags} && obj_dir/V{name}_tb"
+
+
+PACKAGED = " -MAKEFLAGS CFG_CXXFLAGS_PCH_I=-include -MAKEFLAGS CFG_GCH_IF_CLANG="
+"""Options of `verilator-cli` with GCC."""
 
 
 def command() -> str:
@@ -60,11 +75,15 @@ def clock_of(text: str):
     from hwsim.quantities import quantity
 
     from .options import CLOCK
+    from .project import CLOCK_HZ_MAX
 
     try:
-        return quantity(text, "Hz", example=CLOCK).value
+        clock_hz = quantity(text, "Hz", example=CLOCK).value
     except InputError as error:
         raise InputError(f"--clock: {error}") from None
+    if clock_hz > CLOCK_HZ_MAX:
+        raise InputError(f"--clock {text}: faster than any FPGA; write at most {float(CLOCK_HZ_MAX / 10**9):g} GHz")
+    return clock_hz
 
 
 def application():
@@ -107,6 +126,15 @@ def application():
     return app
 
 
+WITHOUT_AMARANTH = """\
+Usage: python -m rtl UNIT [OPTIONS]
+
+  Write the Verilog of a hardware unit. `units` lists the published ones, `all` writes them, and UNIT --help shows the
+  options of one; docs/rtl-units.md has the same. All of this needs amaranth, which is not installed here:
+  {}"""
+"""What `--help` prints where the units cannot be loaded."""
+
+
 def main() -> int:
     """Run the command; a user's error is printed without a traceback, status 2."""
     try:
@@ -117,6 +145,9 @@ def main() -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "amaranth":
             raise
+        if sys.argv[1:] in ([], ["--help"]):
+            print(WITHOUT_AMARANTH.format(install("rtl")))
+            return 0
         print(missing("RTL units", "amaranth", "rtl"), file=sys.stderr)
         return 2
     return 0

@@ -46,8 +46,8 @@ class AdapterUnit(wiring.Component):
     """
 
     about = (
-        "A narrower word passes in every cycle in which both sides can. tready and tvalid come from registers: "
-        "no path leads from the output's tready to the input's.",
+        "A narrower word passes in every cycle in which both sides can, and each packet takes one cycle more. tready "
+        "and tvalid come from registers: no path leads from the output's tready to the input's.",
         "tlast ends a packet. Every word but the last of a packet is whole; of the last one, tkeep names the low bytes "
         "that count. A packet begins in a new word, and waits until the one before has left.",
     )

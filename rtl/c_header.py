@@ -98,7 +98,7 @@ def c_header(spec: Accel, name: str) -> str:
         "#endif",
         "",
         f"static const struct hwsim_accel {name} = {{",
-        *(f"    .{field} = {value}," for field, value in known.items()),
+        *(f"    /* .{field} = */ {value}," for field, value in known.items()),
         "};",
     ]
     return "\n".join([*lines, ""])

@@ -25,7 +25,7 @@ class Accel:
     def __init__(self, header: str, registers, memory, base: int):
         text = Path(header).read_text()
         self.at = {name: int(at, 16) // 4 for name, at in re.findall(r"define HWSIM_ACCEL_(\w+) (0x\w+)", text)}
-        self.unit = {name: int(value) for name, value in re.findall(r"\.(\w+) = (\d+),", text)}
+        self.unit = {name: int(value) for name, value in re.findall(r"\.(\w+) = \*/ (\d+),", text)}
         self.registers, self.memory, self.base = registers, memory, base
         if registers[self.at["ID"]] != self.unit["id"]:
             raise RuntimeError(f"{header} is not the header of this unit")

@@ -83,8 +83,12 @@ class MxEncoderUnit(wiring.Component):
     block   in, stream:  `numbers_layout`; `last` ends a tensor.
     record  out, stream: `record_layout`.
 
+    notes: what the header of the Verilog says of what it is given.
+
     source: OCP MX v1.0, section 6.3 (conversion); equals `formats.encode`.
     """
+
+    notes = ("NaN or an infinity among the numbers makes scale 0xff, which is NaN, and elements 0.",)
 
     def __init__(self, spec: MxEncoder):
         self.spec = spec

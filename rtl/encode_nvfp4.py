@@ -34,8 +34,16 @@ class Nvfp4EncoderUnit(wiring.Component):
     block   in, stream:  `numbers_layout`, with the tensor scale, a float32 above 0; `last` ends a tensor.
     record  out, stream: `record_layout`.
 
+    notes: what the header of the Verilog says of what it is given.
+
     source: arXiv 2509.25149; equals `formats.encode` with a given tensor scale.
     """
+
+    notes = (
+        "The tensor scale is a factor above 0, as amax / 2688: a value is element x scale x tensor scale. It is not "
+        "checked: its sign is ignored; 0 makes scale 0x7e and elements of 6; NaN or an infinity makes zeros.",
+        "NaN or an infinity among the numbers makes scale 0x7f, which is NaN, and elements 0.",
+    )
 
     def __init__(self, spec: Nvfp4Encoder):
         self.spec = spec

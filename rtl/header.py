@@ -7,7 +7,7 @@ from amaranth.hdl import Shape
 from amaranth.lib.wiring import In
 
 from hwsim import __version__
-from hwsim.specs import BlockDot
+from hwsim.specs import BlockDot, Gemv
 
 from .accel import AccelUnit
 from .axi import AxiStreamUnit
@@ -15,7 +15,7 @@ from .catalog import interleave, row
 from .fields import Stream, streams_of
 from .registers import registers
 
-__all__ = ["IDENTITY", "above", "macros", "rows_in_turn"]
+__all__ = ["IDENTITY", "above", "macros", "said_of"]
 
 IDENTITY = "Made from:"
 """Begins the line that says which unit a file holds: two files with the same one are versions of one unit."""
@@ -40,6 +40,17 @@ def rows_in_turn(unit) -> str:
     )
 
 
+def said_of(unit) -> Iterator[str]:
+    """What a user has to know of a unit when it is written, beside its fields."""
+    if rows := rows_in_turn(unit):
+        yield f"takes {rows}"
+    gemv = getattr(unit.spec, "gemv", unit.spec)
+    if isinstance(gemv, Gemv):
+        yield f"W is {gemv.weights}, x is {gemv.activations}: --format and --activations"
+    if about := getattr(unit.unit, "about", ()):
+        yield about[0]
+
+
 def _sentences(unit) -> Iterator[str]:
     """Clock, reset, time, back-pressure, tlast."""
     outside, timing = unit.outside, unit.spec.timing
@@ -58,6 +69,7 @@ def _sentences(unit) -> Iterator[str]:
     yield f"Latency {timing.latency} cycles from an input to its output if nothing waits{per}."
     if rows := rows_in_turn(unit):
         yield f"Takes {rows}."
+    yield from getattr(unit.unit, "notes", ())
     if about:
         yield from about
     elif isinstance(unit, AxiStreamUnit):
@@ -146,7 +158,7 @@ To place it:
 def _fields(unit, name: str) -> Iterator[str]:
     """A heading, then the fields of the streams, or the registers."""
     if not isinstance(unit, AccelUnit):
-        yield f"Fields (bits high:low; {name}.vh has them as macros):"
+        yield f"Fields (bits high:low, element 0 of a vector in the lowest; {name}.vh has them as macros):"
         yield from map(str, streams_of(unit))
         return
     yield f"Registers (offset in bytes; {name}.h has them for C, with functions that start the unit):"

@@ -118,7 +118,9 @@ class StageOptions:
         chosen = [stage.strip() for stage in self.stages.split(",")]
         for stage in chosen:
             if stage not in spec.cuts:
-                raise InputError(f"--stages: no {stage!r}{nearest(stage, spec.cuts)}; write of {','.join(spec.cuts)}")
+                near = nearest(stage, spec.cuts)
+                hint = "" if near.startswith("; known") else near
+                raise InputError(f"--stages: no {stage!r}{hint}; write of {','.join(spec.cuts)}")
         spec = replace(spec, stages=tuple(chosen))
         mask = sum(1 << place for place, cut in enumerate(spec.cuts) if cut in spec.stages)
         return spec, name if spec.stages == spec.default_stages else f"{name}_s{mask:x}"

@@ -15,10 +15,13 @@ from hwsim import __version__
 from hwsim.errors import InputError, nearest
 from hwsim.extras import missing
 
-__all__ = ["CLOCK_HZ", "TOOLS", "Project", "clock_text", "core_text"]
+__all__ = ["CLOCK_HZ", "CLOCK_HZ_MAX", "TOOLS", "Project", "clock_text", "core_text"]
 
 CLOCK_HZ = Fraction(150_000_000)
 """Of the constraints where none is asked for."""
+
+CLOCK_HZ_MAX = Fraction(1_500_000_000)
+"""Above the clock networks of all FPGAs."""
 
 # What the beginning of a device's name says of its family, as Quartus calls it.
 FAMILIES = {
