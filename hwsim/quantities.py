@@ -1,4 +1,4 @@
-"""Quantities with units, exact: `819 GB/s`, `64 B/cycle`, `7.8 us`, `1 MiB`, `4096 MAC/cycle`.
+"""Quantities with units, exact: `819 GB/s`, `64 B/cycle`, `7.8 us`, `1 MiB`, `64000/3 MAC/cycle`.
 
 A unit is a prefix and a base unit, or two of them with `/` between; its dimension is the same without
 prefixes (`GB/s` has dimension `B/s`). k M G T P are powers of ten, Ki Mi Gi Ti powers of two; `b` is bit and
@@ -61,7 +61,7 @@ EXAMPLES = {
 #: Either unit is accepted; the machine's clock turns one into the other.
 DURATION = ("cycle", "s")
 
-_NUMBER = r"[0-9]{1,20}(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,2})?"
+_NUMBER = r"(?:[0-9]{1,40}/0*[1-9][0-9]{0,39}|[0-9]{1,20}(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,2})?)"
 _TEXT = re.compile(rf"(?P<number>[+-]?{_NUMBER}) *(?P<unit>[^\s0-9+.,-][^\s]*)?")
 _LIMIT = Fraction(10) ** 24
 _LEAST = Fraction(1, 10**24)
@@ -130,8 +130,8 @@ def write(value: int | Fraction, dimension: str) -> str:
     """The exact text of a quantity: `64 B/cycle`, `4.8 TB/s`, `1 MiB`, `141 GB`.
 
     Rates per cycle have no prefix; the others have the largest that keeps the number at 1 or more, decimal or
-    (sizes only) binary, whichever is shorter. A number without finite decimals is written as a fraction,
-    which `quantity` does not read back.
+    (sizes only) binary, whichever is shorter. A number without finite decimals is written as a fraction:
+    `64000/3 MAC/cycle`. `quantity` reads it back.
     """
     base = dimension.split("/")[0]
     known = {p: f for p, f in _PREFIXES[base].items() if p.isascii() and not (p and dimension.endswith("cycle"))}

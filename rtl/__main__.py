@@ -91,7 +91,7 @@ def application():
     import typer
 
     from .catalog import COMPOSITE_UNITS, LEAF_UNITS, UNITS, module_name
-    from .options import OUT, Folder, Options, Vectors
+    from .options import OUT, Folder, Options, Vectors, in_options
     from .table import ports_table
 
     published = {**LEAF_UNITS, **COMPOSITE_UNITS}
@@ -99,7 +99,11 @@ def application():
     def written(options) -> None:
         """Write what the options of a unit's command ask for; `units` and `all` return None."""
         if options is not None:
-            deliver(options, *options.unit())
+            try:
+                unit = options.unit()
+            except InputError as error:
+                raise InputError(*map(in_options, error.problems)) from None
+            deliver(options, *unit)
 
     app = typer.Typer(
         no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,

@@ -18,7 +18,7 @@ from .project import Project
 
 __all__ = [
     "CLOCK", "OUT", "Activations", "DotOptions", "Folder", "Interleave", "Options", "SeedOptions", "StageOptions",
-    "SumOptions", "Target", "UnitOptions", "Vectors", "formats_name",
+    "SumOptions", "Target", "UnitOptions", "Vectors", "formats_name", "in_options",
 ]  # fmt: skip
 
 LANES_MAX = 1024
@@ -193,6 +193,19 @@ class DotOptions(UnitOptions):
     def name(self) -> str:
         """Formats and lanes, for the unit's name."""
         return formats_name(*self.format) + (f"_l{self.lanes}" if self.lanes is not None else "")
+
+
+def in_options(problem: str) -> str:
+    """A problem of a spec in the words of the command: `--beat 3; write 4` for `Gemv: beat_bytes 3; write 4`."""
+    found = re.match(rf"[A-Z]\w+: ({'|'.join(OPTION_OF)})\b", problem)
+    return f"--{OPTION_OF[found[1]]}{problem[found.end() :]}" if found else problem
+
+
+OPTION_OF = {name: name.replace("_", "-") for name in (
+    "activations", "address_bits", "burst", "decoders", "dot_units", "fifo", "interleave", "k_max", "results",
+    "rounding", "seed", "source", "target", "tile",
+)} | {"beat_bytes": "beat", "weights": "format"}  # fmt: skip
+"""The option that gives each field of a spec."""
 
 
 def formats_name(*sources: str) -> str:

@@ -39,6 +39,8 @@ DECIMAL = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
         ("2.5e-1 GHz", 25 * 10**7, "Hz"),
         ("64B", 64, "B"),
         ("2 B/ns", 2 * 10**9, "B/s"),
+        ("64000/3 MAC/cycle", Fraction(64000, 3), "MAC/cycle"),
+        ("1/3GHz", Fraction(10**9, 3), "Hz"),
     ],
 )
 def test_value_and_dimension_are_exact(text, value, dimension):
@@ -82,7 +84,11 @@ def test_every_example_has_its_dimension(dimension):
         ("1e-30 Hz", ("Hz",), "too small to be meant"),
         ("9" * 5000 + " B", ("B",), "is not a number and a unit"),
         ("1e999999999 B", ("B",), "is not a number and a unit"),
-        ("1/3 GHz", ("Hz",), "is not a number and a unit"),
+        ("1/0 GHz", ("Hz",), "is not a number and a unit"),
+        ("1/3/5 GHz", ("Hz",), "is not a number and a unit"),
+        ("1.5/3 GHz", ("Hz",), "is not a number and a unit"),
+        ("-1/3 GHz", ("Hz",), "is negative"),
+        ("1/3", ("Hz",), "has no unit"),
         ("3 GHz + 1", ("Hz",), "is not a number and a unit"),
         ("1\nB\x07", ("B",), "`1 B ` is not a number and a unit"),
         ("", ("B",), "is not a number and a unit"),
@@ -130,9 +136,9 @@ def test_any_decimal_is_exact(digits, places, prefix, base):
     assert quantity(f"{text} {prefix}{dimension}", dimension).value == asked
 
 
-@given(st.integers(1, 10**15), st.integers(0, 9), st.integers(0, 9), st.sampled_from(DIMENSIONS))
-def test_written_quantities_read_back(numerator, twos, fives, dimension):
-    value = Fraction(numerator, 2**twos * 5**fives)
+@given(st.integers(1, 10**15), st.integers(0, 9), st.integers(0, 9), st.integers(1, 999), st.sampled_from(DIMENSIONS))
+def test_written_quantities_read_back(numerator, twos, fives, others, dimension):
+    value = Fraction(numerator, 2**twos * 5**fives * others)
     text = write(value, dimension)
     assert quantity(text, dimension) == Quantity(value, dimension)
     assert re.search(pattern(dimension), text)

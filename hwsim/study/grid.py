@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from fractions import Fraction
+from dataclasses import dataclass, field
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -250,13 +248,10 @@ def ends(n: int, most: int = 3) -> list[int]:
 
 
 def measured(value: Any) -> Quantity | None:
-    """The quantity that a text is, or None. A result writes a number without finite decimals as `64000/3 MAC/cycle`."""
+    """The quantity that a text is, or None."""
     if not isinstance(value, str):
         return None
     try:
-        if broken := re.fullmatch(r"(\d+/[1-9]\d*) (\D.*)", value):
-            unit = quantity(f"1 {broken[2]}", *EXAMPLES)
-            return replace(unit, value=unit.value * Fraction(broken[1]))
         return quantity(value, *EXAMPLES, zero=True)
     except InputError:
         return None

@@ -149,7 +149,9 @@ def test_units_by_name(args, module, latency, tmp_path):
         (("encoder", "--rounding", "stochastic", "--k", "100"), "write a multiple of 32"),
         (("encoder", "--rounding", "stochastic", "--seed", "0"), "from 1 to 4294967295"),
         (("encoder", "--seed", "5"), "write rounding stochastic, or no seed"),
-        (("encoder", "--source", "fp16"), "write fp32 or bf16"),
+        (("encoder", "--source", "fp16"), "--source: 'fp16'; write fp32 or bf16"),
+        (("accel", "--beat", "3"), "--beat 3; write 4, 8, 16, 32 or 64"),
+        (("accel", "--address-bits", "70"), "--address-bits 70; write 13 to 64"),
         (("adapter", "--bytes-in", "0", "--bytes-out", "300"), "300 bytes; write 1 to 256"),
         (("adapter", "--bytes-in", "8", "--bytes-out", "8"), "take a skid buffer"),
         (("skid-buffer", "--bytes", "257"), "write 1 to 256"),
@@ -158,9 +160,9 @@ def test_units_by_name(args, module, latency, tmp_path):
         (("accumulator", "--interleave", "3"), "write 13 (the stages of its loop) to 65536, or 1"),
         (("accumulator", "--interleave", "100000"), "to 65536, or 1"),
         (("gemv", "--interleave", "1"), "write 13 or more"),
-        (("gemm", "--tile", "65"), "tile 65; write 1 to 64 rows of x"),
+        (("gemm", "--tile", "65"), "--tile 65; write 1 to 64 rows of x"),
         (("gemm", "--dot-units", "64", "--tile", "32"), "tile 32 x dot_units 64; write a tile of 16 rows or less"),
-        (("gemm", "--k-max", "2000000"), "Gemm: k_max 2000000; write 32 to 1048576"),
+        (("gemm", "--k-max", "2000000"), "--k-max 2000000; write 32 to 1048576"),
         (("gemm", "--format", "int4_g128"), "Gemm: blocks of 128 weights; write a format with blocks of at most 32"),
         (("gemm", "--format", "nvfp4", "--activations", "nvfp4"), "activations nvfp4; write an MX format"),
         (("block-dot", "--stages", "product,tree9"), "did you mean tree"),
@@ -207,7 +209,8 @@ def test_ports_of_a_gemm_unit(tmp_path):
     small = ["--format", "mxfp4", "--activations", "mxfp4", "--beat", "4", "--fifo", "4", "--k-max", "64"]
     said = [rtl(*unit, *small, "-o", str(tmp_path)) for unit in (["gemv"], ["gemm", "--tile", "3"])]
     assert [done.returncode for done in said] == [0, 0], said
-    gemv, gemm = (done.stdout.splitlines()[2:] for done in said)
+    assert all("W is mxfp4, x is mxfp4: --format and --activations" in done.stdout for done in said)
+    gemv, gemm = ([line for line in done.stdout.splitlines() if "_tdata" in line] for done in said)
     assert [line.split("_tdata")[0] for line in gemm] == [line.split("_tdata")[0] for line in gemv]
     fields = [line.split(": ", 1)[1] for line in gemv], [line.split(": ", 1)[1] for line in gemm]
     assert fields[1][0] == f"{fields[0][0]}, row 138:137" and fields[1][1] == f"{fields[0][1]}, m 94:93", fields
