@@ -71,11 +71,12 @@ def scored(
     name: str, every: Sequence[Task], progress: Callable[[str], None] = lambda text: None, alone: bool = False
 ) -> Scored:
     """A format on every task. alone: weights only."""
-    found = []
-    for vector in ("bf16", "fp32"):
+
+    def points(vector: str) -> tuple[float, ...]:
         progress(f"{name}, vector {vector}")
-        found.append(tuple(task.score(Cast(name, vector, alone)) for task in every))
-    return Scored(layout(name).name, *found, alone or weights_only(name))
+        return tuple(task.score(Cast(name, vector, alone)) for task in every)
+
+    return Scored(layout(name).name, points("bf16"), points("fp32"), alone or weights_only(name))
 
 
 def scores_text(every: Sequence[Task], found: Sequence[Scored]) -> str:
