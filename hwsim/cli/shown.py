@@ -134,7 +134,9 @@ def _values(
     from hwsim.formats import get_format
 
     if explain:
-        shown = [get_format(each).explain(values) for each in layouts]
+        from hwsim.report.explained import explained
+
+        shown = [explained(get_format(each), values) for each in layouts]
         text = "\n\n".join(e.text() for e in shown)
         data = {"explained": [asdict(e) for e in shown]}
     else:

@@ -164,24 +164,30 @@ def convert(
     layout: Layout,
     format: Annotated[
         str | None,
-        typer.Option(help="of all weights that are quantised already; default: their own, where the layout stores it"),
+        typer.Option(help="of all weights that are quantised already; default: their own"),
+    ] = None,
+    fallback: Annotated[
+        str | None,
+        typer.Option(metavar="FORMAT", help="of the weights whose own format the layout does not store"),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a quantised model in another layout.
 
-    Says of every weight whether its values stay exactly the same or are encoded anew.
+    Says of every weight whether its values stay exactly the same or are encoded again. A weight whose own format the
+    layout does not store is refused, unless --fallback or --format says which format to encode it in.
 
     \b
-    Example:
+    Examples:
       hwsim convert nvfp4-of-modelopt/ --layout compressed-tensors -o served/
+      hwsim convert model.gguf --layout compressed-tensors --fallback fp8_row -o served.safetensors
     """
     from hwsim.compress import convert as job
 
     how: dict[str, str] = {}
 
     def run(progress: Callable[[Progress], None]) -> Inspection:
-        found, said = job(source, out, layout, format, progress=progress)
+        found, said = job(source, out, layout, format, fallback=fallback, progress=progress)
         how.update(said)
         return found
 

@@ -68,7 +68,7 @@ def compress(
     if format is not None and mapping is not None:
         raise InputError("compress: both are given; write either a format or a map of globs to formats")
     if format is None and mapping is None and not target.default:
-        raise InputError("compress: no format is given; write either a format or a map of globs to formats")
+        raise InputError("compress: no format is given; write a format (--format) or a map of globs to formats (--map)")
     source = open_checkpoint(in_path)
     weights, rest = find_weights(source)
     coded = [w for w in weights if w.layout != PLAIN]
@@ -152,29 +152,36 @@ def convert(
     layout: str,
     format: Spec | None = None,
     *,
+    fallback: Spec | None = None,
     threads: int | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> tuple[Inspection, dict[str, str]]:
     """Write the quantised weights of a model in another layout: (the new table, how each weight was converted).
 
-    layout: as in `compress`. format: of all quantised weights; None: each keeps its own where the layout stores it,
-        else the usual one of the layout.
+    layout: as in `compress`. format: of all quantised weights; None: each keeps its own.
+    fallback: the format of those weights whose own the layout does not store; None: such weights are an error.
     how: "exact" (every value is the same), "exact codes, tensor scale rounded" (a factor becomes a divisor or the
         other way round: values differ by one part in 2^23 at most), or "re-encoded from FORMAT".
-    raises: InputError as `compress`, and for a model without quantised weights.
+    raises: InputError as `compress`, for a model without quantised weights, and for weights that would need another
+        format than their own where neither `format` nor `fallback` says which.
     """
+    if format is not None and fallback is not None:
+        raise InputError("convert: both are given; write either a format of all weights or a fallback")
     target = target_of(layout)
     source = open_checkpoint(in_path)
     weights, _ = find_weights(source)
     coded = [w for w in weights if w.layout != PLAIN]
     if not coded:
         raise InputError(f"{in_path}: no weight is quantised, so nothing is converted; use `hwsim compress`")
-    wanted = None if format is None else settled(format)
+    wanted, other = (None if spec is None else settled(spec) for spec in (format, fallback))
+    if wanted is None and other is None and (lacking := [w for w in coded if not _stores(target, w)]):
+        raise InputError(*_unasked(in_path, target, lacking))
     jobs: dict[str, Encode] = {}
     how: dict[str, str] = {}
     stored: dict[str, tuple[FormatLayout, tuple[int, ...]]] = {}
     for weight in coded:
-        spec, form, words = _converted(weight, target, wanted, threads)
+        spec = wanted if wanted is not None else other if not _stores(target, weight) else None
+        spec, form, words = _converted(weight, target, spec, threads)
         stored[weight.name] = form.layout, moved(weight.shape, weight.axis)
         how[weight.name] = words
         kind = Encode if words.startswith("re-encoded") else Move
@@ -190,14 +197,32 @@ def _made(spec: Spec, threads: int | None) -> Format:
     return spec if isinstance(spec, Format) else get_format(spec, threads=threads)
 
 
-def _converted(weight: Weight, target: Target, wanted: Spec | None, threads: int | None) -> tuple[Spec, Format, str]:
-    """(format's name or definition, the format, how) of a weight in another layout."""
+def _stores(target: Target, weight: Weight) -> bool:
+    """Whether the layout stores a weight in the weight's own format; the shape is another question."""
     own = weight.format
-    spec: Spec = wanted or ""
-    if wanted is None:
-        resolved = own.layout.resolved() if own is not None else target.default or "bf16"
-        stored = own is not None and (not target.formats or own.name in target.formats)
-        spec = resolved if stored else target.default or resolved
+    return own is not None and (not target.formats or (not own.layout.definition and own.name in target.formats))
+
+
+def _unasked(path: str | Path, target: Target, lacking: Sequence[Weight]) -> list[str]:
+    """The errors for weights that would change their format, one per layout and format."""
+    example = target.default or "mxfp8"
+    what_to_write = f"write --fallback {example}, or another format, to encode these weights again"
+    groups: dict[str, list[str]] = {}
+    for weight in lacking:
+        if weight.format is None:
+            why = f"{weight.words} of {weight.layout} is not exactly a format of hwsim, so its codes cannot be moved"
+        else:
+            why = f"the layout {target.name} has no {weight.words}; it stores {', '.join(target.formats)}"
+        groups.setdefault(why, []).append(weight.name)
+    return [f"{path}: {_few(names)}: {why}; {what_to_write}" for why, names in groups.items()]
+
+
+def _converted(weight: Weight, target: Target, spec: Spec | None, threads: int | None) -> tuple[Spec, Format, str]:
+    """(format's name or definition, the format, how) of a weight in another layout. spec: None: the weight's own."""
+    own = weight.format
+    if spec is None:
+        assert own is not None, "convert has refused weights without a format of their own"
+        spec = own.layout.resolved()
     form = _made(spec, threads)
     if own is None or own.layout != form.layout:
         return spec, form, f"re-encoded from {weight.words}"

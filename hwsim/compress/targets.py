@@ -90,13 +90,18 @@ class Target(ABC):
     def problems(self, name: str, layout: Layout, shape: Sequence[int]) -> list[str]:
         """Why a weight cannot be stored so, without its name; empty where it can. shape: K last."""
         wrong = []
-        if self.formats and (layout.definition or layout.name not in self.formats):
+        known = not self.formats or (not layout.definition and layout.name in self.formats)
+        if not known:
             what = f"the layout {self.name} has no {layout.name}"
-            wrong.append(f"{what}; it stores {', '.join(self.formats)}")
+            wrong.append(f"{what}; it stores {', '.join(self.formats)}; the layout hwsim stores any format")
         wrong += self.shape_problems(name, shape)
         whole = layout.block if layout.kind == "block" and not layout.tile_rows else 1
-        if self.formats and shape[-1] % whole:
-            wrong.append(f"K = {shape[-1]} is no multiple of {whole}, as {self.name} needs; see --exclude of compress")
+        if self.formats and known and shape[-1] % whole:
+            what = f"K = {shape[-1]} is no multiple of {whole}, the block of {layout.name}"
+            wrong.append(
+                f"{what}, and {self.name} stores whole blocks only; leave the weight out with --exclude (compress), "
+                "or write the layout hwsim, which stores partial blocks"
+            )
         return wrong
 
     def shape_problems(self, name: str, shape: Sequence[int]) -> list[str]:

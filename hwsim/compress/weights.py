@@ -210,10 +210,13 @@ def _storable(form: Format) -> Format:
             f"{form.name}: rounding stochastic: a file is written in chunks, and each would draw the same bits again; "
             "write another rounding"
         )
+    if getattr(form, "row_scaled", False):
+        name = form.name.removesuffix("_row")  # as the user wrote it
+        raise InputError(f"{name}: option row_scaled: a file records no scales of rows; leave the option out")
     tile = getattr(form, "tile", 1)
     known = form.layout.definition or form.name in NAMES
     if not known or form.layout != layout(recorded(form)) or (isinstance(tile, int) and tile != 1):
-        raise InputError(f"{form.name}: a file records no tile and no scales of rows; leave those options out")
+        raise InputError(f"{form.name}: option tile: a file records no tile; leave the option out")
     return form
 
 

@@ -56,32 +56,43 @@ def tasks(sentences: Sequence[str]) -> list[Task]:
 
 @dataclass(frozen=True)
 class Scored:
-    """One format: points by task, with the vector unit in BF16 and in FP32."""
+    """One format: points by task, with the vector unit in BF16 and in FP32.
+
+    alone: weights only; activations are in the format of the vector unit.
+    """
 
     format: str
     bf16: tuple[float, ...]
     fp32: tuple[float, ...]
+    alone: bool = False
 
 
 def scored(
     name: str, every: Sequence[Task], progress: Callable[[str], None] = lambda text: None, alone: bool = False
 ) -> Scored:
     """A format on every task. alone: weights only."""
-    found = []
-    for vector in ("bf16", "fp32"):
+
+    def points(vector: str) -> tuple[float, ...]:
         progress(f"{name}, vector {vector}")
-        found.append(tuple(task.score(Cast(name, vector, alone)) for task in every))
-    label = layout(name).name
-    return Scored(f"{label} (w)" if alone or weights_only(name) else label, *found)
+        return tuple(task.score(Cast(name, vector, alone)) for task in every)
+
+    return Scored(layout(name).name, points("bf16"), points("fp32"), alone or weights_only(name))
 
 
 def scores_text(every: Sequence[Task], found: Sequence[Scored]) -> str:
-    """Two tables with a row per format: the vector unit in BF16, and in FP32."""
+    """Tables with a row per format: both operands in it, and the weights alone; each with the vector unit in BF16 and
+    in FP32. FP32 has a row in all of them; a kind of table without another format is left out.
+    """
     header = ["format", *(task.kind for task in every)]
     sections = []
-    for vector, points in (("BF16", [row.bf16 for row in found]), ("FP32", [row.fp32 for row in found])):
-        cells = [[row.format, *(f"{p:.2f}" for p in each)] for row, each in zip(found, points, strict=True)]
-        sections.append(f"vector unit in {vector}\n\n{table(header, cells)}")
+    for alone, what in ((False, "weights and activations in the format"), (True, "weights in the format, activations")):
+        rows = [row for row in found if row.alone == alone or row.format == "fp32"]
+        if all(row.format == "fp32" for row in rows) and any(row.format != "fp32" for row in found):
+            continue
+        for vector, points in (("BF16", [row.bf16 for row in rows]), ("FP32", [row.fp32 for row in rows])):
+            said = f"{what} and vector unit in {vector}" if alone else f"{what}, vector unit in {vector}"
+            cells = [[row.format, *(f"{p:.2f}" for p in each)] for row, each in zip(rows, points, strict=True)]
+            sections.append(f"{said}\n\n{table(header, cells)}")
     return "\n\n".join(sections)
 
 
@@ -113,7 +124,7 @@ def losses(every: Sequence[Task], found: Sequence[Scored]) -> list[str]:
             lines += [
                 f"* {row.format} on {task.kind}, vector unit in {vector}: {have:.2f} against {want:.2f}"
                 for task, have, want in zip(every, mine, wanted, strict=True)
-                if row.format in DROP_IN and want - have > MOST_LOST
+                if row.format in DROP_IN and not row.alone and want - have > MOST_LOST
             ]
     return lines
 

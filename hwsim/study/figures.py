@@ -6,7 +6,6 @@ from collections.abc import Callable
 from math import log10
 from typing import Any
 
-from hwsim.files.figure import op_style
 from hwsim.study.grid import Grid, Panel, ends, plain
 from hwsim.study.metrics import Line, fits, per_token, step_unit
 from hwsim.study.panels import (
@@ -23,8 +22,6 @@ from hwsim.study.panels import (
     titled,
 )
 from hwsim.study.roofs import cap, machine_roof
-
-SMALL_PART = 0.02
 
 
 def speed_of(grid: Grid) -> tuple[str, Callable[[Line], float]]:
@@ -79,69 +76,6 @@ def lines_figure(grid: Grid, relative: bool = False) -> Any:
         shown, words = [*shown, misfit], [*words, "does not fit in memory"]
     legend(figure, shown, words, series_title(grid))
     return figure
-
-
-def by_op_figure(grid: Grid) -> Any:
-    """Time of a step by op kind: one bar per series, stacked; a row of panels per choice on the other axes, one panel
-    for each of some x. The lengths are shares of the slowest bar of their panel; each bar ends in its time.
-    """
-    plt = canvas()
-    panels = grid.panels(4)
-    xs = ends(len(grid.x.values)) if grid.x else [0]
-    cells = {(p, s, x): line for p, panel in enumerate(panels) for s, x, line in grid.at(panel) if x in xs}
-    time = {place: _times(line) for place, line in cells.items()}
-    kinds = list(dict.fromkeys(kind for parts in time.values() for kind in parts))
-    large = [k for k in kinds if any(t.get(k, 0) >= SMALL_PART * sum(t.values()) for t in time.values())]
-    labels = series_labels(grid)
-    bars = list(reversed(labels))
-    size = max(8.4, 3.2 + 3.1 * len(xs)), 0.9 + len(panels) * (0.75 + 0.27 * len(bars))
-    figure, axes = plt.subplots(
-        len(panels), len(xs), figsize=size, sharey=True, sharex=True, squeeze=False, layout="constrained"
-    )
-    figure.suptitle(grid.heading(), fontsize=10, x=0.012, ha="left")
-    for (p, panel), (i, x) in ((a, b) for a in enumerate(panels) for b in enumerate(xs)):
-        ax, some = axes[p][i], {s: time.get((p, s, x), {}) for s in bars}
-        slowest = max((sum(t.values()) for t in some.values()), default=0) or 1
-        base = dict.fromkeys(bars, 0.0)
-        for kind in [*large, "other"]:
-            values = [100 * _part(some[s], kind, large) / slowest for s in bars]
-            colour, hatch = op_style(kind)
-            hatch = hatch.replace("....", "..")  # the tile of four dots has a circle each, 250 kB of them
-            label = kind.replace("_", " ") if (p, i) == (0, 0) else None
-            ax.barh(range(len(bars)), values, 0.74, left=[base[s] for s in bars], color=colour, hatch=hatch,
-                    edgecolor="white", linewidth=0.3, label=label)  # fmt: skip
-            base = {s: base[s] + v for s, v in zip(bars, values, strict=True)}
-        for y, s in enumerate(bars):
-            if some[s]:
-                ax.annotate(_short(sum(some[s].values())), (base[s], y), xytext=(3, 0), textcoords="offset points",
-                            va="center", fontsize=7.5)  # fmt: skip
-        ax.set_xlim(0, 134)
-        ax.set_xticks([0, 50, 100])
-        ax.grid(axis="y", visible=False)
-        at = f"{plain(grid.x.name)} {grid.x.labels[x]}" if grid.x else ""
-        titled(ax, "\n".join(part for part in (grid.title(panel), at) if part))
-    for ax in axes[-1]:
-        ax.set_xlabel("time, % of the slowest")
-    axes[0][0].set_yticks(range(len(bars)), [labels[s] for s in bars])
-    handles, words = axes[0][0].get_legend_handles_labels()
-    legend(figure, handles, words)
-    return figure
-
-
-def _short(seconds: float) -> str:
-    for name, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {name}"
-    return f"{seconds / 1e-9:.3g} ns"
-
-
-def _times(line: Line) -> dict[str, float]:
-    """Seconds by op kind."""
-    return {row["name"]: row["cycles"] / line["cycles"] * line["seconds"] for row in line["by_op"]}
-
-
-def _part(times: dict[str, float], kind: str, large: list[str]) -> float:
-    return sum(t for k, t in times.items() if k not in large) if kind == "other" else times.get(kind, 0.0)
 
 
 def roofline_figure(grid: Grid) -> Any:

@@ -12,6 +12,7 @@ from hwsim.files.tables import markdown, markdown_text
 from hwsim.files.whole import write_whole
 from hwsim.result import known_text
 from hwsim.study import figures as draw
+from hwsim.study.by_op import by_op_caption, by_op_figure
 from hwsim.study.cache import cache_figure, cache_rows, crossing_table
 from hwsim.study.found import Add, add_front, bounds, by_first, objective_cells, objectives
 from hwsim.study.grid import Axis, Grid, Panel, plain, read_grid
@@ -108,8 +109,7 @@ def _add_steps(grid: Grid, folder: Path, parts: list[str], figure: Add) -> None:
         figure("cache", "Bytes of KV cache and SSM state per sequence.", cache_figure(grid, held))
         parts.append(crossing_table(grid, held))
     if not grid.searched:
-        caption = "Time of a step by op kind; kinds below 2 % in every bar are summed as other."
-        figure("by_op", caption + left_out(grid, grid.panels(4), grid.x), draw.by_op_figure(grid))
+        figure("by_op", by_op_caption(grid), by_op_figure(grid))
     if any(line["dram_bytes"] and line["macs"] for line in grid.lines.values()):
         caption = "Roofline: lines are the machine's peak rates; each mark is one whole simulated step."
         figure("roofline", caption + less, draw.roofline_figure(grid))

@@ -9,7 +9,7 @@ from typing import Any
 
 from hwsim.files.figure import COLOURS, pyplot
 from hwsim.result import weakest
-from hwsim.study.grid import ALIKE, Axis, Grid, Panel, ends, plain
+from hwsim.study.grid import ALIKE, Axis, Grid, Panel, plain
 from hwsim.study.metrics import Line
 
 MARKERS = "osD^vPX*<>hd"
@@ -148,14 +148,17 @@ def bottom_of(axes: list[Any]) -> list[Any]:
     return list(lowest.values())
 
 
-def left_out(grid: Grid, panels: list[Panel], axis: Axis | None = None) -> str:
-    """What a figure does not draw: some of the panels, some values of `axis`, predicted points; "" if it draws all."""
+def left_out(grid: Grid, panels: list[Panel], axis: Axis | None = None, drawn: int = 0) -> str:
+    """What a figure does not draw: some of the panels, some values of `axis`, predicted points; "" if it draws all.
+
+    drawn: of the values of `axis`, how many are drawn.
+    """
     others = [a for a in grid.others if a.path not in grid.idle]
     total, said = 1 if grid.searched else prod(len(a.values) for a in others), []
     if len(panels) < total:
         said.append(f"{len(panels)} of {total} choices of {', '.join(plain(a.name) for a in others)}")
-    if axis and len(ends(len(axis.values))) < len(axis.values):
-        said.append(f"{len(ends(len(axis.values)))} of {len(axis.values)} values of {plain(axis.name)}")
+    if axis and drawn < len(axis.values):
+        said.append(f"{drawn} of {len(axis.values)} values of {plain(axis.name)}")
     if grid.predicted:
         said.append(f"{len(grid.lines):,} simulated points, none of the {len(grid.predicted):,} predicted ones")
     idle = [plain(a.name) for a in grid.others if a.path in grid.idle]

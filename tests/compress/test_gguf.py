@@ -103,6 +103,31 @@ def test_codes_move_to_other_layouts_exactly(model, tmp_path):
         compress(only, tmp_path / "x.safetensors", "mxint8")
 
 
+def test_a_fallback_is_for_the_weights_that_need_one(model, tmp_path):
+    """Q8_0 and Q4_0 are refused until a fallback says their format; MXFP4 and NVFP4 keep their codes beside them."""
+    path, tensors = model
+    out = tmp_path / "out.safetensors"
+    with pytest.raises(InputError) as raised:
+        convert(path, out, "compressed-tensors")
+    assert len(raised.value.problems) == 2 and not out.exists()
+    for problem, kind in zip(raised.value.problems, ("Q4_0", "Q8_0"), strict=True):
+        assert f"blk.0.{kind}.weight: {kind.lower()} of gguf is not exactly a format of hwsim" in problem
+        assert "write --fallback nvfp4, or another format" in problem
+    _, how = convert(path, out, "compressed-tensors", fallback="fp8_row")
+    assert how == {
+        "blk.0.Q8_0.weight": "re-encoded from q8_0", "blk.0.Q4_0.weight": "re-encoded from q4_0",
+        "blk.0.MXFP4.weight": "exact", "blk.0.NVFP4.weight": "exact",
+    }  # fmt: skip
+    t = read(out)
+    mxfp4 = oracles.mxfp4(t["blk.0.MXFP4.weight_packed"], t["blk.0.MXFP4.weight_scale"])
+    np.testing.assert_array_equal(mxfp4, gguf.dequantize(tensors["blk.0.MXFP4.weight"][0], Kind.MXFP4))
+    want = gguf.dequantize(tensors["blk.0.Q8_0.weight"][0], Kind.Q8_0)
+    got = t["blk.0.Q8_0.weight"].astype(np.float32) * t["blk.0.Q8_0.weight_scale"]
+    assert (np.abs(got - want) <= np.abs(want).max(1, keepdims=True) / 16).all() and (got != want).any()
+    with pytest.raises(InputError, match="convert: both are given"):
+        convert(path, out, "compressed-tensors", "nvfp4", fallback="nvfp4")
+
+
 def test_types_that_are_not_read(tmp_path):
     data = np.random.default_rng(0).integers(0, 256, (2, 144), np.uint8)
     write(tmp_path / "m.gguf", {"k.weight": (data, Kind.Q4_K), "m.weight": (blocks("MXFP4", 2, 1), Kind.MXFP4)})

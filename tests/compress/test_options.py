@@ -71,8 +71,9 @@ def test_a_released_layout_takes_them_too(model, tmp_path):
     ("form", "message"),
     [
         (lambda: get_format("mxfp4", rounding="stochastic", seed=1), "mxfp4_e2m1: rounding stochastic: "),
-        (lambda: get_format("nvfp4", tile=16), "nvfp4: a file records no tile"),
-        (lambda: get_format("nvfp4", row_scaled=True), "a file records no tile and no scales of rows"),
+        (lambda: get_format("nvfp4", tile=16), "nvfp4: option tile: a file records no tile"),
+        (lambda: get_format("fp8_block", tile=(1, 128)), "fp8_block: option tile: a file records no tile"),
+        (lambda: get_format("nvfp4", row_scaled=True), "nvfp4: option row_scaled: a file records no scales of rows"),
         (lambda: {"*": {"format": "nvfp4", "four_over_sixx": True}}, "unknown option 'four_over_sixx'; did you mean"),
     ],
 )

@@ -143,7 +143,7 @@ def test_names_of_formats_and_globs(source, tmp_path, refused):
     refused(lambda: compress(source, out, "mxfp4", include=["layer.0.weight"]), "did you mean layers.0.weight?")
     refused(lambda: compress(source, out, "mxfp4", exclude=["embed*"]), "exclude: 'embed*'")
     refused(lambda: compress(source, out, "mxfp4", exclude=["*"]), "no tensor to compress")
-    refused(lambda: compress(source, out), "write either a format or a map")
+    refused(lambda: compress(source, out), "write a format (--format) or a map")
     refused(lambda: compress(source, out, "mxfp4", mapping={"*": "mxfp4"}), "write either a format or a map")
     refused(lambda: compress(source, out, tmp_path.name + ".yaml"), "no such file")
     (tmp_path / "map.yaml").write_text('"*": 3\n')
@@ -297,3 +297,18 @@ def test_damaged_compressed_files(source, tmp_path, refused):
     damaged(lambda t: None, "layers.0.weight: seedlm4: a record has seed 0", zeros)
     save_file(stored, bad, metadata={"hwsim": "{"})
     refused(lambda: inspect(bad), "damaged")
+
+
+def test_a_refusal_speaks_of_the_format_that_was_written(tmp_path, refused):
+    """A format that the layout does not store is the only error: its block is nobody's concern then."""
+    path, out = tmp_path / "in.safetensors", tmp_path / "out.safetensors"
+    save_file({"a.weight": np.ones((4, 100), np.float32), "b.weight": np.ones((4, 96), np.float32)}, path)
+    own = {"name": "mine", "element": "E3M1", "block": 24, "scale": "e4m3"}
+    for form, name in ((own, "mine"), ("mx9", "mx9"), ("mxfp6", "mxfp6_e2m3")):
+        message = refused(lambda form=form: compress(path, out, form, layout="compressed-tensors"))
+        assert message.startswith(f"a.weight, b.weight: the layout compressed-tensors has no {name}; it stores nvfp4, ")
+        assert "K = " not in message and "block of" not in message
+    message = refused(lambda: compress(path, out, layout="compressed-tensors"), "a.weight: K = 100 is no multiple")
+    assert "b.weight" not in message and "--exclude" in message and "the layout hwsim, which stores partial" in message
+    compress(path, out, layout="compressed-tensors", exclude=["a.weight"])
+    compress(path, out, own)  # what the message advises

@@ -259,9 +259,14 @@ def test_written_and_read_by_another_reader(tmp_path, layout, form, monkeypatch)
     ],
 )
 def test_convert_says_what_is_exact(path, tmp_path, case, layout, how):
+    """A format that the layout does not store changes only where a fallback says into which."""
     _, name, want, _, _ = CASES[case]
     out = tmp_path / "out.safetensors"
-    _, said = convert(path(case), out, layout)
+    if how.startswith("re-encoded"):
+        with pytest.raises(InputError, match=f"{name}: .*; write --fallback"):
+            convert(path(case), out, layout)
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["in.safetensors"]
+    _, said = convert(path(case), out, layout, fallback="nvfp4")
     assert said == {name: how}
     got = read_after(decompress, out, tmp_path / "back.safetensors", dtype="F32")[name]
     if how == "exact":
@@ -349,7 +354,7 @@ def test_fp8_without_a_scale_is_named(tmp_path):
         (dict(layout="modelopt", format="mxfp4"), "modelopt has no mxfp4_e2m1; it stores nvfp4, fp8_e4m3"),
         (dict(layout="gpt-oss", include=["*"]), r"2 axes; gpt-oss stores stacks of experts"),
         (dict(layout="compressed-tensors", include=["*"]), "3 axes; compressed-tensors stores matrices"),
-        (dict(layout="modelopt", include=["q.weight"]), "K = 40 is no multiple of 16"),
+        (dict(layout="modelopt", include=["q.weight"]), "K = 40 is no multiple of 16, the block of nvfp4,"),
         (dict(layout="modlopt"), "did you mean modelopt"),
         (dict(layout="modelopt", format={"element": "E2M1", "block": 32, "scale": "e8m0"}), "modelopt has no"),
     ],

@@ -52,6 +52,49 @@ def test_one_level_of_scales_loses_what_the_page_says():
     assert f"{found[0]} under two levels and {found[1]} under one" in PAGE
 
 
+def stored(form, row) -> tuple[int, int]:
+    """(The bytes of a row's records as one number, bit 0 first; how many bytes) without a tensor's scale."""
+    data = get_format(form).encode(np.asarray([row], np.float32)).to_bytes()
+    data = data[: len(data) - layout(form).tensor_scale_bytes]
+    return int.from_bytes(data, "little"), len(data)
+
+
+def test_a_partial_block_is_stored_as_the_page_says():
+    """Bit by bit, for rows that end within their second block."""
+    draw = np.random.default_rng(3)
+    own = {"name": "odd", "element": "E2M0", "block": 7, "scale": "e8m0"}  # a record of 8 + 7 x 3 = 29 bits
+    codebook = {"name": "levels", "codebook": [-1, -0.3, 0.3, 1], "block": 8}
+    shapes = {"mxfp4": (8, 32, 4), "nvfp4": (8, 16, 4), "int4_g128": (16, 128, 4), "mxfp8": (8, 32, 8)}
+    for form, (scale, block, bits) in (*shapes.items(), (own, (8, 7, 3)), (codebook, (32, 8, 2))):
+        row = draw.standard_normal(block + 3)
+        record = scale + block * bits
+        number, nbytes = stored(form, row)
+        assert nbytes == -(-2 * record // 8) and number >> (record + scale + 3 * bits) == 0
+        scale_alone = stored(form, row[block:])[0] & ((1 << scale) - 1)
+        if form != "nvfp4":  # whose tensor scale is that of the row
+            assert number >> record & ((1 << scale) - 1) == scale_alone
+    for form, m in (
+        ("mx9", 7),
+        ("mx6", 4),
+        ("mx4", 2),
+    ):  # scale 8, shifts 8, 16 of sign and m bits
+        number, nbytes = stored(form, draw.standard_normal(19))
+        record = 16 + 16 * (m + 1)
+        assert nbytes == 2 * record // 8 and number >> (record + 16 + 3 * (m + 1)) == 0
+        assert number >> (record + 8 + 2) & 0b111111 == 0b111111  # the six sub-blocks of two beyond the third value
+    for form, each in (("fp8_block", 1), ("fp8_row", 1), ("bf16", 2)):
+        assert stored(form, draw.standard_normal(19))[1] == 19 * each + (0 if form == "bf16" else 4)
+
+
+def test_a_seed_fits_the_weights_that_exist_alone():
+    """Its error is below that of a block filled with zeros, whose search has to fit these too."""
+    x = np.random.default_rng(0).standard_normal((1, 3)).astype(np.float32)
+    with_zeros = np.concatenate([x, np.zeros((1, 5), np.float32)], axis=1)
+    seeds = get_format("seedlm4")
+    alone, padded = (seeds.quantize(each)[:, :3] for each in (x, with_zeros))
+    assert np.sum((alone - x) ** 2) < np.sum((padded - x) ** 2)
+
+
 FORMATS = [text for kind, text in BLOCKS if kind == "yaml" and text.startswith("{")]
 
 

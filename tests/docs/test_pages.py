@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,26 @@ def test_every_link_leads_somewhere():
             if not path.exists() or (anchor and anchor not in anchors(path)):
                 bad.append(f"{page.relative_to(ROOT)}: {target}")
     assert bad == [] and found > 100
+
+
+#: What a command needs -> the extra that brings it.
+NEEDS = {
+    "--html": "html", "hwsim report": "report", "hwsim (compress|decompress|inspect|convert)": "scale",
+    "python -m rtl": "rtl", "hwsim search": "search", "--table .*parquet": "table",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "tutorial" in page])
+def test_a_tutorial_names_the_extras_of_its_commands(page):
+    """By name, and with `make setup` and the command of `extras.install`; the lock of `make setup` has the packages."""
+    text = (ROOT / page).read_text()
+    run = [line for line in text.splitlines() if line.startswith("    ") or "`hwsim run --html" in line]
+    needed = {extra for words, extra in NEEDS.items() if re.search(words, "\n".join(run))}
+    named = set(",".join(re.findall(r"pip install -e '\.\[([\w,]+)\]'", text)).split(","))
+    named |= set(re.findall(r"extra `(\w+)`", text))
+    assert needed and needed <= named and "`make setup`" in text
+    lock = (ROOT / "requirements" / "all.txt").read_text()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    locked = set(re.findall(r"^([\w-]+)(?:\[[\w,-]+\])?==", lock, re.MULTILINE))
+    wanted = {re.match(r"[\w-]+", requirement)[0] for extra in named for requirement in extras[extra]}
+    assert wanted <= locked

