@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hwsim.specs import BlockDot
 
-from .arith import add, booth_digits, booth_row, extend
+from .arith import add, booth_digits, extend
 from .lane import Fields, lookup, operand_layout, product_cuts, scale_fields, shift_high, shift_low, shift_onehot
 from .options import DotOptions, StageOptions
 from .pipe import Pipe
@@ -223,7 +223,7 @@ class BlockDotUnit(wiring.Component):
         return (a.steps + b.steps)[:width]
 
     def _scale_factor(self, pipe: Pipe, scales):
-        """The product of the scales' significands, carried to the end; None where all are 1."""
+        """The product of the scales' significands as `scale_digits`, carried to the end; None where all are 1."""
         significands = [scale[0] for scale in scales if scale[0] is not None]
         if not significands:
             return None
@@ -232,7 +232,7 @@ class BlockDotUnit(wiring.Component):
         def product(bits: Value) -> Value:
             return bits if len(significands) == 1 else bits[:n] * bits[n:]
 
-        return pipe.carry(Cat(*significands), product, lambda factor: Cat(*booth_digits(factor)[:rows]))
+        return pipe.carry(Cat(*significands), product, lambda factor: scale_digits(factor, rows))
 
     def _scaled(self, pipe: Pipe, total: Value, digits) -> Value:
         """total times the scales' significands: radix-4 rows."""
@@ -241,12 +241,37 @@ class BlockDotUnit(wiring.Component):
         held = pipe.carry(total)
         result = Const(0, 1).as_signed()
         for j in range(self.spec.scale_rows):
-            digit = pipe.wire(digits.value.word_select(j, 3))
-            row = booth_row(held.value.as_signed(), digit)
+            digit = pipe.wire(digits.value[2 * j : 2 * j + 2])
+            row, carry = scale_row(held.value, digit)
             low, high = result[: 2 * j], result[2 * j :].as_signed() if j else 0
-            upper = add(high, row, len(row) + 1, digit[2])
+            upper = add(high, row, len(row) + 1, carry)
             (result,) = pipe.cut(f"scale{j + 1}", Cat(low, upper).as_signed())
         return result.as_signed()
+
+
+def scale_digits(factor: Value, rows: int) -> Value:
+    """The radix-4 digits of an unsigned number, from -1 to 2, each as two bits: below 1, and -1 or 2.
+
+    Where a digit and what is carried into it are 3 or more, 1 is carried on. The last digit is one bit, the last carry.
+    """
+    digits, carry = [], Const(0, 1)
+    for j in range(rows - 1):
+        low, high = factor[2 * j], factor[2 * j + 1]
+        upper = high ^ (low & carry)
+        digits += [~(low ^ carry ^ upper), upper]
+        carry = high & (low | carry)
+    return Cat(*digits, carry)
+
+
+def scale_row(x: Value, digit: Value) -> tuple[Value, Value | int]:
+    """(row, carry) with row + carry = x times one of `scale_digits`: four inputs per bit, one LUT4; 0 is -1 + 1."""
+    width = len(x) + 1
+    x1 = extend(x.as_signed(), width)
+    if len(digit) == 1:
+        return (x1 & digit.replicate(width)).as_signed(), 0
+    x2 = Cat(Const(0, 1), x1)[:width]
+    below, outer = (bit.replicate(width) for bit in digit)
+    return ((outer & (x1 & below | x2 & ~below)) ^ (below | x1 & ~outer)).as_signed(), digit[0]
 
 
 def _parted(bits: Value, sizes: list[int]) -> list[Value]:
