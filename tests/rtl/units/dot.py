@@ -10,7 +10,7 @@ from tests.rtl.mutation import Line
 from tests.rtl.pipeline_changes import NEVER_WAITS, STOPS_EMPTY
 from tests.rtl.tested import Tested, bdr, mx
 from tests.verification.formal.blocks import node_model, product_model
-from tests.verification.formal.enumeration import every_pair
+from tests.verification.formal.enumeration import every_pair, every_scale
 from tests.verification.formal.proof import Enumeration, Proof, handshake
 
 
@@ -25,9 +25,11 @@ THREE = {name: dot(f"dot3_{name.lower()}", mx(element), mx(element), lanes=3) fo
 ONE_E5M2_INT8 = dot("dot1_e5m2_int8", mx(E5M2), mx(INT8), lanes=1)
 UNSIGNED_SCALE = dot("dot4_nvfp4_e5m2", NVFP4, mx(E5M2), lanes=4)
 
+PACKED_SCALES = dot("dot_nvfp4", NVFP4, NVFP4, lanes=16)
+
 TOGETHER = [
     PUBLISHED,
-    dot("dot_nvfp4", NVFP4, NVFP4, lanes=16),
+    PACKED_SCALES,
     dot("dot_mx4", bdr(2), bdr(2), lanes=16),
     *(dot(f"dot4_{name.lower()}", mx(element), mx(element), lanes=4) for name, element in ELEMENTS.items()),
     dot("dot4_e2m1_e4m3", mx(E2M1), mx(E4M3), lanes=4),
@@ -69,6 +71,8 @@ ENTRY = Line("dot", "b.element.integers[i >> wa]", "(b.element.integers[i >> wa]
 ROW_CARRY = Line("lane", "upper = add(total[2 * j :].as_signed(), row, len(row) + 1, digits[j][2])",
                  "upper = add(total[2 * j :].as_signed(), row, len(row) + 1, 0)")  # fmt: skip
 INF_SIGN = Line("dot", "Mux(inf, negative, sign)", "Mux(inf, ~negative, sign)")
+SCALE_CARRY = Line("dot", "carry = high & (low | carry)", "carry = high & low")
+MINUS_ONE = Line("dot", "as_signed(), digit[0]", "as_signed(), 0")
 NODE_SIGN = Line("tree", "y if self.spec.both_integer else x ^ y", "y")
 
 MUTANTS = [
@@ -84,6 +88,8 @@ MUTANTS = [
     Mutant(THREE["INT8"], "pending carry of a product lost", "data", NODE_PENDING),
     Mutant(THREE["E5M2"], "carry between the halves of a sum lost", "data", HALF_CARRY),
     Mutant(THREE["E2M1"], "last level one bit too narrow", "rounding", NODE_WIDTH),
+    Mutant(PACKED_SCALES, "carry between digits of the scales lost", "data", SCALE_CARRY),
+    Mutant(PACKED_SCALES, "digit -1 of the scales taken as 0", "data", MINUS_ONE),
     Mutant(UNSIGNED_SCALE, "bit 7 of the scale taken as a sign", "special",
            Line("dot", "products = self._shifted(pipe, lanes)",
                 "first = pipe.carry(first.value ^ pair.a.scale[7])\n"
@@ -129,6 +135,9 @@ PROOFS = [
     every_product("E4M3", 0, NAN_UNSEEN), every_product("E4M3", 1, SUBNORMAL),
     every_product("E5M2", 0, INF_SIGN), every_product("E5M2", 1, SUBNORMAL),
     every_product("E4M3", 0, SUBNORMAL, "E2M1"), every_product("E5M2", 0, LEAST_IS_ZERO, "INT8"),
+    Enumeration("scales_nvfp4", "E2M1 under E4M3 scales: the total is the product, every pair of scales, NaN, and "
+                "every pair of codes under every pair of significands",
+                partial(every_scale, spec=BlockDot(NVFP4, NVFP4, 1)), SCALE_CARRY),
     nodes("E2M1", NODE_PENDING), nodes("E2M3", NODE_SIGN), nodes("E3M2", NODE_WIDTH),
     nodes("E4M3", NODE_PENDING), nodes("E5M2", HALF_CARRY), nodes("INT8", NODE_PENDING),
     handshake(PUBLISHED, NEVER_WAITS),
