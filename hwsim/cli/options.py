@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -89,6 +90,10 @@ Size = Annotated[
 By = Annotated[str | None, typer.Option(help="op or layer: also print where the time is spent")]
 Trace = Annotated[Path | None, typer.Option(help="write a timeline to this file, for ui.perfetto.dev")]
 Energy = Annotated[bool, typer.Option("--energy", help="print each term of energy and area with its source")]
+FormatOption = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="NAME=VALUE", help="of the format, e.g. scale_rule=rceil; may be repeated"),
+]
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 
 
@@ -142,3 +147,16 @@ def read_options(
     if by not in (None, "op", "layer"):
         problems.append(f"--by: unknown {by!r}; expected op or layer")
     return formats, changes
+
+
+def format_options(given: Sequence[str]) -> dict[str, Any]:
+    """{option: value} of options NAME=VALUE, values as YAML reads them. raises: InputError for one that is not so."""
+    from hwsim.files.yaml import parse
+
+    found: dict[str, Any] = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not (sign and name.isidentifier() and value):
+            raise InputError(f"--option {text}: write NAME=VALUE, for example four_over_six=true")
+        found |= parse(f"{name}: {value}", "--option").data
+    return found

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwsim.cli.options import Json, Set, Size, app, model_sizes, overrides
+from hwsim.cli.options import FormatOption, Json, Set, Size, app, format_options, model_sizes, overrides
 from hwsim.errors import InputError, collect
 
 if TYPE_CHECKING:
-    from hwsim.formats import Layout
+    from hwsim.formats import Format, Layout
     from hwsim.formats.quality import Qsnr
 
 
@@ -83,6 +84,7 @@ def format_(
         Path | None,
         typer.Option(metavar="NPZ", help="with --qsnr of a file: weights of the columns' squared errors, by name"),
     ] = None,
+    option: FormatOption = None,
     as_json: Json = False,
 ) -> None:
     """List, explain or measure number formats.
@@ -91,6 +93,7 @@ def format_(
     Examples:
       hwsim format
       hwsim format mxfp4 --explain 0.3 -1.7 2.4
+      hwsim format nvfp4 --option four_over_six=true --explain 0.3 -1.7 2.4
       hwsim format mx9 nvfp4 mxfp4 --qsnr
     """
     from hwsim.formats.names import NAMES, layout
@@ -103,6 +106,12 @@ def format_(
         raise InputError(f"format: {files[0]} is a file; add --qsnr to measure formats on its tensors")
     if values and not explain:
         raise InputError(f"format: {values[0]:g} is a value; add --explain to see how it is encoded")
+    if explain and qsnr:
+        raise InputError("format: --explain and --qsnr are both given; write one of them")
+    if importance and not files:
+        raise InputError("format: --importance belongs to the tensors of a file; name a .safetensors file, with --qsnr")
+    if option and not (explain or qsnr):
+        raise InputError("format: --option changes codes; write --explain or --qsnr, too")
     layouts: list[Layout] = []
     problems: list[str] = []
     for name in wanted or NAMES:
@@ -112,8 +121,9 @@ def format_(
         raise InputError(*problems)
     if explain or qsnr:
         if not wanted:
-            raise InputError("format: name a format, for example `hwsim format mxfp4 --explain 0.3 -1.7`")
-        _values(layouts, values, files, explain, importance, as_json)
+            example = "mxfp4 --explain 0.3 -1.7" if explain else "mxfp4 nvfp4 --qsnr"
+            raise InputError(f"format: name a format, for example `hwsim format {example}`")
+        _values(layouts, values, files, explain, importance, option or (), as_json)
     elif as_json:
         print(json.dumps({"schema": 1, "formats": [layout_dict(f) for f in layouts]}, indent=2))
     else:
@@ -126,6 +136,7 @@ def _values(
     files: list[str],
     explain: bool,
     importance: Path | None,
+    option: Sequence[str],
     as_json: bool,
 ) -> None:
     """Print explanations or QSNR, which need the values of formats, and so numpy."""
@@ -133,18 +144,24 @@ def _values(
 
     from hwsim.formats import get_format
 
+    options = format_options(option)
+    forms: list[Format] = []
+    problems: list[str] = []
+    for each in layouts:
+        with collect(problems, "format: "):
+            forms.append(get_format(each, **options))
+    if problems:
+        raise InputError(*problems)
     if explain:
         from hwsim.report.explained import explained
 
-        shown = [explained(get_format(each), values) for each in layouts]
+        shown = [explained(form, values) for form in forms]
         text = "\n\n".join(e.text() for e in shown)
         data = {"explained": [asdict(e) for e in shown]}
     else:
         from hwsim.formats.quality import by_class, class_text, qsnr_table, qsnr_text
 
-        if importance and not files:
-            raise InputError("format: --importance belongs to the tensors of a file; name a .safetensors file")
-        results = _qsnr_of_files(layouts, files, importance) if files else qsnr_table(layouts)
+        results = _qsnr_of_files(forms, files, importance) if files else qsnr_table(forms)
         text, data = qsnr_text(results), {"qsnr": [asdict(r) for r in results]}
         if files:
             classes = by_class(results)
@@ -152,13 +169,13 @@ def _values(
     print(json.dumps({"schema": 1} | data, indent=2, default=str) if as_json else text)
 
 
-def _qsnr_of_files(layouts: list[Layout], files: list[str], importance: Path | None) -> list[Qsnr]:
+def _qsnr_of_files(forms: list[Format], files: list[str], importance: Path | None) -> list[Qsnr]:
     """QSNR on the weights of model files, quantised ones decoded first, with one of them in memory at a time."""
     from hwsim.compress.values import matrices, read_importance
     from hwsim.formats.quality import qsnr_of_arrays
 
     weights = read_importance(importance) if importance else None
-    return qsnr_of_arrays(layouts, (matrix for file in files for matrix in matrices(file)), weights)
+    return qsnr_of_arrays(forms, (matrix for file in files for matrix in matrices(file)), weights)
 
 
 def numbers_apart(words: list[str]) -> tuple[list[str], list[float]]:
@@ -169,7 +186,9 @@ def numbers_apart(words: list[str]) -> tuple[list[str], list[float]]:
             values.append(float(word))
         except ValueError:
             if word.startswith("-"):
-                raise InputError(f"format: unknown option {word}; known: --explain, --qsnr, --json") from None
+                raise InputError(
+                    f"format: unknown option {word}; known: --explain, --qsnr, --importance, --option, --json"
+                ) from None
             names.append(word)
     return names, values
 

@@ -6,11 +6,11 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwsim.cli.options import Json, app
+from hwsim.cli.options import FormatOption, Json, app, format_options
 from hwsim.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,10 +31,6 @@ Layout = Annotated[
 Axis = Annotated[
     list[str] | None,
     typer.Option(metavar="GLOB=N", help="K of these weights, where their file stores it elsewhere; may be repeated"),
-]
-FormatOption = Annotated[
-    list[str] | None,
-    typer.Option("--option", metavar="NAME=VALUE", help="of the format, e.g. scale_rule=rceil; may be repeated"),
 ]
 Out = Annotated[Path, typer.Option("-o", "--out", help="file to write; for a folder or a sharded model, a folder")]
 
@@ -104,19 +100,6 @@ def _with_options(format: str | None, given: Sequence[str], mapped: bool, layout
     if not name:
         raise InputError("--option: belongs to a format; write --format, too")
     return get_format(name, **format_options(given))
-
-
-def format_options(given: Sequence[str]) -> dict[str, Any]:
-    """{option: value} of options NAME=VALUE, values as YAML reads them. raises: InputError for one that is not so."""
-    from hwsim.files.yaml import parse
-
-    found: dict[str, Any] = {}
-    for text in given:
-        name, sign, value = text.partition("=")
-        if not (sign and name.isidentifier() and value):
-            raise InputError(f"--option {text}: write NAME=VALUE, for example four_over_six=true")
-        found |= parse(f"{name}: {value}", "--option").data
-    return found
 
 
 def _axes(given: Sequence[str]) -> dict[str, int]:

@@ -264,7 +264,7 @@ def _quantised(path: str | Path, coded: Sequence[Weight]) -> list[str]:
     found = []
     for (layout, words), names in groups.items():
         if layout == HWSIM:
-            what = f"already compressed by hwsim ({words}): {_few(names)}; decompress it first"
+            what = f"is compressed by hwsim already ({words}): {_few(names)}"
         else:
             what = f"is quantised already ({words} of {layout}): {_few(names)}"
         found.append(f"{path}: {what}; decode its weights first with --decode, or name others with --include")

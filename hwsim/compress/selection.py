@@ -179,11 +179,10 @@ def read_map(path: str | Path) -> dict[str, Spec]:
     if problems:
         raise InputError(*problems)
     for glob, rule in document.data.items():
-        if isinstance(rule, dict) and set(rule) - {"format", "axis"} and "format" in rule:
-            try:
-                settled_rules({glob: rule})
-            except InputError as error:
-                problems += [document.problem((glob,), each) for each in error.problems]
+        try:
+            settled_rules({glob: rule})
+        except InputError as error:
+            problems += [document.problem((glob,), each) for each in error.problems]
     if problems:
         raise InputError(*problems)
     return dict(document.data)

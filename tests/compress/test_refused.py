@@ -264,7 +264,7 @@ def test_damaged_compressed_files(source, tmp_path, refused):
     out, bad = tmp_path / "o.safetensors", tmp_path / "bad.safetensors"
     refused(lambda: decompress(source, bad), "contains no tensor that hwsim compressed")
     compress(source, out, "seedlm4")
-    refused(lambda: compress(out, bad, "mxfp4"), "already compressed")
+    refused(lambda: compress(out, bad, "mxfp4"), "is compressed by hwsim already")
     refused(lambda: decompress(out, tmp_path / "b.safetensors", dtype="fp32"), "dtype")
     stored = load_file(out)
     text = json.loads(
@@ -312,3 +312,11 @@ def test_a_refusal_speaks_of_the_format_that_was_written(tmp_path, refused):
     assert "b.weight" not in message and "--exclude" in message and "the layout hwsim, which stores partial" in message
     compress(path, out, layout="compressed-tensors", exclude=["a.weight"])
     compress(path, out, own)  # what the message advises
+
+
+def test_a_map_says_where_its_formats_are_wrong(source, tmp_path, refused):
+    (tmp_path / "m.yaml").write_text('"*.0.*": nvfp5\n"*.1.*": {element: E2M1, block: 8}\n"*": keep\n')
+    message = refused(lambda: compress(source, tmp_path / "out.safetensors", mapping=tmp_path / "m.yaml"))
+    first, second = message.splitlines()
+    assert first.endswith("m.yaml:1:10: *.0.*: unknown format 'nvfp5'; did you mean nvfp4?")
+    assert "m.yaml:2:10: *.1.*: " in second and "scale: missing" in second

@@ -52,6 +52,19 @@ def test_the_words_name_every_value_that_is_rounded_last_and_no_other(name):
     assert bool(rounded) == (name in ("nvfp4", "fp8", "fp8_e5m2", "fp8_row", "int8"))
 
 
+@pytest.mark.parametrize(
+    "options", [{"row_scaled": True}, {"recipe": "te"}, {"four_over_six": True}, {"tensor_scale": 0.001}]
+)
+def test_nvfp4_with_options(options):
+    """The product that the words name rounds to what is decoded: no float32 lies between the two."""
+    form = get_format("nvfp4", **options)
+    steps = [step for block in explained(form, VALUES).blocks for step in block.elements]
+    assert [step.decoded for step in steps] == form.encode(np.array([VALUES])).decode()[0].tolist()
+    for step in filter(said, steps):
+        half = abs(np.spacing(np.float32(step.decoded))) / 2
+        assert abs(float(said(step)[1]) - step.decoded) <= half * 1.01
+
+
 def test_nvfp4_by_hand():
     """s_t = fl32(5 / 2688) and s_b = 448: 6 s_b s_t is a little above 5, and its float32 is 5."""
     s_t = fl32(F(5, 2688))

@@ -1,0 +1,52 @@
+"""`hwsim format`: what it refuses and with which advice, and options of formats in what it shows."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from typer.testing import CliRunner
+
+from hwsim.cli import app
+from hwsim.errors import InputError
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("mxfp4 1.5", "add --explain"),
+        ("mxfp4 --bogus", "unknown option --bogus"),
+        ("--explain", "`hwsim format mxfp4 --explain 0.3 -1.7`"),
+        ("--qsnr", "`hwsim format mxfp4 nvfp4 --qsnr`"),
+        ("mxfp4 --explain --qsnr 1", "write one of them"),
+        ("mxfp4 --importance x.npz", "name a .safetensors file, with --qsnr"),
+        ("mxfp4 --option scale_rule=rceil", "write --explain or --qsnr, too"),
+        ("nvfp4 mxfp4 --option recipe=te --qsnr", "mxfp4_e2m1: unknown option 'recipe'"),
+    ],
+)
+def test_what_is_refused(line, said):
+    done = CliRunner().invoke(app, ["format", *line.split()])
+    assert isinstance(done.exception, InputError)
+    assert str(done.exception).startswith("format: ") and said in str(done.exception)
+
+
+def test_an_option_changes_how_values_are_explained():
+    """1.4 lies between 1 and 1.5 under 2^0, the scale of a block whose maximum is 4: nearest is 1.5, cut is 1."""
+    told = {}
+    for words in ("rounding=rne", "rounding=zero"):
+        done = CliRunner().invoke(app, ["format", "mxfp4", "--option", words, "--explain", "1.4", "4", "--json"])
+        (block,) = json.loads(done.stdout)["explained"][0]["blocks"]
+        told[words] = [step["decoded"] for step in block["elements"]]
+    assert told == {"rounding=rne": [1.5, 4.0], "rounding=zero": [1.0, 4.0]}
+
+
+def test_an_option_changes_what_is_measured(tmp_path):
+    """The same block of 32: an error of 0.1 or 0.4 in 31 values of 1.4, beside a 4 that is exact."""
+    x = np.full((1, 32), 1.4, np.float32)
+    x[0, 0] = 4
+    save_file({"w.weight": np.concatenate([x, x])}, tmp_path / "w.safetensors")
+    for words, error in (("rounding=rne", 0.1), ("rounding=zero", 0.4)):
+        line = ["format", "mxfp4", "--option", words, "--qsnr", str(tmp_path / "w.safetensors"), "--json"]
+        found = json.loads(CliRunner().invoke(app, line).stdout)["qsnr"]
+        want = -10 * np.log10(31 * error**2 / (31 * 1.4**2 + 16))
+        assert {round(row["db"], 3) for row in found} == {round(want, 3)}
