@@ -96,7 +96,7 @@ def format_(
       hwsim format nvfp4 --option four_over_six=true --explain 0.3 -1.7 2.4
       hwsim format mx9 nvfp4 mxfp4 --qsnr
     """
-    from hwsim.formats.names import NAMES, layout
+    from hwsim.formats.names import ALIASES, NAMES, layout
     from hwsim.report.text import format_table, layout_dict
 
     wanted, values = numbers_apart(names or [])
@@ -128,6 +128,10 @@ def format_(
         print(json.dumps({"schema": 1, "formats": [layout_dict(f) for f in layouts]}, indent=2))
     else:
         print(format_table(layouts))
+        if not wanted:
+            short = ", ".join(f"{name} is {whole}" for name, whole in ALIASES.items())
+            print(f"\nshort names: {short}\nSM7: a sign and 7 bits of magnitude, under the shifts of sub-blocks")
+            print("a YAML file is a format, too: `hwsim schema format` prints what it holds")
 
 
 def _values(

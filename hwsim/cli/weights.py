@@ -233,4 +233,6 @@ def _files(
     print(inspect_text(found))
     for words in dict.fromkeys((how or {}).values()):
         names = [name for name, said in (how or {}).items() if said == words]
-        print(f"{words}: {len(names)} weight{'s' * (len(names) > 1)} ({names[0]}{', ...' * (len(names) > 1)})")
+        against = "; the error is that against the decoded values, and adds to what they had lost"
+        rest = against if words.startswith("re-encoded") else ""
+        print(f"{words}: {len(names)} weight{'s' * (len(names) > 1)} ({names[0]}{', ...' * (len(names) > 1)}){rest}")

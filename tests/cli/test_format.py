@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from hwsim.cli import app
 from hwsim.errors import InputError
+from hwsim.formats import get_format
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,19 @@ def test_what_is_refused(line, said):
     done = CliRunner().invoke(app, ["format", *line.split()])
     assert isinstance(done.exception, InputError)
     assert str(done.exception).startswith("format: ") and said in str(done.exception)
+
+
+def test_the_list_says_what_short_names_mean():
+    """Each `SHORT is NAME` of the list, encoded: both names give the same bytes."""
+    text = CliRunner().invoke(app, ["format"]).stdout
+    (line,) = [line for line in text.splitlines() if line.startswith("short names: ")]
+    pairs = [part.split(" is ") for part in line.removeprefix("short names: ").split(", ")]
+    x = np.random.default_rng(0).standard_normal((2, 64))
+    assert {"mxfp4", "mxfp8", "fp8"} <= {short for short, _ in pairs}
+    for short, name in pairs:
+        assert f"\n{name} " in text
+        assert get_format(short).encode(x).to_bytes() == get_format(name).encode(x).to_bytes()
+    assert "short names" not in CliRunner().invoke(app, ["format", "nvfp4"]).stdout
 
 
 def test_an_option_changes_how_values_are_explained():

@@ -171,3 +171,18 @@ def test_float64_is_read(tmp_path):
 def test_gpt_oss_of_a_dense_model_says_what_it_stores(model, tmp_path):
     with pytest.raises(InputError, match=r"stores stacks of experts \[E, N, K\] alone, and the model has none"):
         compress(model, tmp_path / "o", layout="gpt-oss")
+
+
+def test_the_error_of_a_weight_that_is_encoded_again(model, tmp_path):
+    """`convert` says what the error is against, where codes change, and nothing of it where they move."""
+    compress(model, tmp_path / "first", "mxfp4")
+    before = decoded(tmp_path / "first", tmp_path)
+    line = ["convert", str(tmp_path / "first"), "--layout", "modelopt", "--fallback", "nvfp4", "-o"]
+    done = CliRunner().invoke(app, [*line, str(tmp_path / "second")])
+    assert "re-encoded from mxfp4_e2m1: 1 weight (" in done.stdout
+    assert done.stdout.rstrip().endswith("the error is that against the decoded values, and adds to what they had lost")
+    after = decoded(tmp_path / "second", tmp_path)
+    error = np.linalg.norm(after - before) / np.linalg.norm(before)
+    assert f" {error:.4f} " in done.stdout
+    line = ["convert", str(tmp_path / "second"), "--layout", "hwsim", "-o", str(tmp_path / "third")]
+    assert "the error is" not in CliRunner().invoke(app, line).stdout
