@@ -20,6 +20,14 @@ GROUPS = {
     "Measurements": ("validate", "calibrate"),
 }
 
+#: What a user may take for a command: the names of functions and packages, and what to write.
+ELSEWHERE = {
+    "qsnr": "hwsim format NAME --qsnr",
+    "explain": "hwsim format NAME --explain X",
+    "formats": "hwsim format",
+    "rtl": "python -m rtl",
+}
+
 EXAMPLES = """\b
 Examples:
   hwsim run h200-sxm --model nemotron3-nano-30b-a3b --weights nvfp4
@@ -39,6 +47,12 @@ class Commands(TyperGroup):
             found = [(name, self.get_command(ctx, name)) for name in names]
             with formatter.section(heading):
                 formatter.write_dl([(name, one.get_short_help_str(60)) for name, one in found if one])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command of the first word. raises: InputError for one of `ELSEWHERE`."""
+        if args and args[0] in ELSEWHERE:
+            raise InputError(f"{args[0]}: no command of hwsim; write `{ELSEWHERE[args[0]]}`")
+        return super().resolve_command(ctx, args)
 
 
 app = typer.Typer(

@@ -1,5 +1,6 @@
 """`hwsim format`: what it refuses and with which advice, and options of formats in what it shows."""
 
+import importlib.util
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from hwsim.cli import app
+from hwsim.cli.options import ELSEWHERE
 from hwsim.errors import InputError
 from hwsim.formats import get_format
 
@@ -29,6 +31,19 @@ def test_what_is_refused(line, said):
     done = CliRunner().invoke(app, ["format", *line.split()])
     assert isinstance(done.exception, InputError)
     assert str(done.exception).startswith("format: ") and said in str(done.exception)
+
+
+@pytest.mark.parametrize("word", ELSEWHERE)
+def test_what_is_no_command_says_what_to_write(word):
+    """The advice is a command that exists."""
+    done = CliRunner().invoke(app, [word, "nvfp4"])
+    advice = str(done.exception).partition("`")[2].rstrip("`").replace("NAME", "nvfp4").replace("X", "0.5").split()
+    assert isinstance(done.exception, InputError) and word in str(done.exception)
+    if advice[0] == "hwsim":
+        advised = CliRunner().invoke(app, [word for word in advice[1:] if word != "--qsnr"])
+        assert advised.exit_code == 0 and "nvfp4" in advised.stdout
+    else:
+        assert importlib.util.find_spec(f"{advice[2]}.__main__")
 
 
 def test_the_list_says_what_short_names_mean():
