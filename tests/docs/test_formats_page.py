@@ -126,6 +126,14 @@ def test_its_layouts_are_those_of_the_code(target):
         assert {layout(name).name for name in names} == set(target.formats)
 
 
+def test_its_usual_formats_are_those_of_the_code():
+    (said,) = re.findall(r"the usual format of the layout: (.*?)\. ", PAGE.replace("\n", " "))
+    found = {
+        layout: form for form, layouts in re.findall(r"`(\w+)` of ([\w -]+)", said) for layout in layouts.split(" and ")
+    }
+    assert found == {target.name: target.default for target in TARGETS if target.default}
+
+
 def test_its_commands_run(tmp_path, monkeypatch):
     """Each command of the page, on small models of the kinds that it names."""
     monkeypatch.chdir(tmp_path)
