@@ -44,8 +44,8 @@ def compress(
     format: Annotated[
         str | None,
         typer.Option(
-            help="a format or a YAML file, for all 2-D and 3-D weights but embeddings, heads, routers and convolutions; "
-            "default: the usual one of --layout, where it has one"
+            help="a format or a YAML file, for all 2-D and 3-D weights but embeddings, heads, routers and "
+            "convolutions; default: the usual one of --layout, where it has one"
         ),
     ] = None,
     map: Annotated[

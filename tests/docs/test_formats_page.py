@@ -128,9 +128,8 @@ def test_its_layouts_are_those_of_the_code(target):
 
 def test_its_usual_formats_are_those_of_the_code():
     (said,) = re.findall(r"the usual format of the layout: (.*?)\. ", PAGE.replace("\n", " "))
-    found = {
-        layout: form for form, layouts in re.findall(r"`(\w+)` of ([\w -]+)", said) for layout in layouts.split(" and ")
-    }
+    pairs = re.findall(r"`(\w+)` of ([\w -]+)", said)
+    found = {name: form for form, names in pairs for name in names.split(" and ")}
     assert found == {target.name: target.default for target in TARGETS if target.default}
 
 
