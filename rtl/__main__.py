@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import sys
+from pathlib import Path
 
 from hwsim.errors import InputError
 from hwsim.extras import install, missing
@@ -17,12 +18,13 @@ def deliver(options, spec, name: str) -> None:
     from .vectors import write_bench
     from .written import legal_name, write
 
-    folder, vectors, name = options.out, options.vectors, legal_name(f"{options.prefix}{name}{options.outside.suffix}")
+    folder, vectors, name = options.out, options.vectors, legal_name(options.prefix, f"{name}{options.outside.suffix}")
     unit, clock_hz = outside(spec, options.outside), clock_of(options.clock)
     if vectors and not isinstance(unit, AxiStreamUnit):
         raise InputError("--vectors: of units with one input; `make cosim` checks this one")
     # Made before a file is touched, so that a wrong tool or a missing package leaves the folder as it was.
     project = options.project
+    before = settings(folder, name)
     try:
         path = write(unit, name, folder, command(), clock_hz, vectors > 0, project)
         root = project.write(name, folder, clock_hz) if project else None
@@ -35,6 +37,8 @@ def deliver(options, spec, name: str) -> None:
         print(f"  {said}")
     for said in streams_of(unit):
         print(f"  {said}")
+    if changed := [file for file, text in settings(folder, name).items() if before.get(file, text) != text]:
+        print(f"  replaced: {', '.join(changed)}, which held another clock, part or bench")
     if project:
         print(f"{root}: {project.tool} project for {project.device}, clock {options.clock}")
     if vectors:
@@ -43,6 +47,18 @@ def deliver(options, spec, name: str) -> None:
             f"{folder / name}_tb.v: {vectors} inputs, {outputs} outputs, {cycles} cycles; "
             f"run: cd {shlex.quote(str(folder))} && {run}\n  or, with Verilator: {verilator(name)}"
         )
+
+
+def settings(folder: Path, name: str) -> dict[str, str]:
+    """The files of a unit with a project's settings, by name; what cannot be read is left out."""
+    found = {}
+    for suffix in (".core", ".xdc", ".sdc"):
+        path = folder / f"{name}{suffix}"
+        try:
+            found[path.name] = path.read_text()
+        except OSError:
+            continue
+    return found
 
 
 def verilator(name: str) -> str:

@@ -1,7 +1,7 @@
 """What a written unit says about itself: the comment above its Verilog, and its fields as macros."""
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from amaranth.hdl import Shape
 from amaranth.lib.wiring import In
@@ -64,19 +64,18 @@ def _sentences(unit) -> Iterator[str]:
         yield from _of_accel(unit)
         return
     about = getattr(unit.unit, "about", ())
+    parts = getattr(unit.unit, "pipelines", ())
     per = "one input per cycle" if timing.interval == 1 else f"one input in {timing.interval} cycles"
-    per = "" if about else f"; {per}"
-    yield f"Latency {timing.latency} cycles from an input to its output if nothing waits{per}."
+    per = "" if about else f"; {per}{', on average' if parts and timing.interval > 1 else ''}"
+    first = "the beat that completes the last block of a row of W to its first" if isinstance(unit.spec, Gemv) else ""
+    yield f"Latency {timing.latency} cycles from {first or 'an input to its'} output if nothing waits{per}."
     if rows := rows_in_turn(unit):
         yield f"Takes {rows}."
     yield from getattr(unit.unit, "notes", ())
     if about:
         yield from about
     elif isinstance(unit, AxiStreamUnit):
-        yield (
-            "The pipeline is rigid: while an output is offered and not taken, no stage moves. tready depends on the "
-            "output's tready in the same cycle, and on no tvalid."
-        )
+        yield from _pipelines(parts, timing.interval)
         restarts = getattr(unit.spec, "rounding", "rne") == "stochastic"
         through = "a tensor, whose successor begins at the seed again" if restarts else "a row"
         yield {
@@ -85,12 +84,50 @@ def _sentences(unit) -> Iterator[str]:
             (False, False): "tlast passes through with its item.",
         }[tuple(at is not None for at in unit.last_at)]
     else:
+        yield from _of_gemv(unit.spec)
         yield (
             "tready of the beats is always 1: each has been asked for, and its slot is free. After a reset of this "
             "unit alone, a beat that memory still owes would be taken for the next command's: let memory finish first."
         )
     if outside.tkeep:
         yield "tkeep is ignored where data come in and all ones where they leave: every word is whole."
+
+
+def _pipelines(parts: Sequence[str], interval: int) -> Iterator[str]:
+    """How a unit of these pipelines, or of a single one, waits."""
+    if parts:
+        yield (
+            f"{len(parts)} pipelines, one behind the other: {', '.join(parts)}. Each is rigid: while its output is "
+            "offered and not taken, none of its stages moves. Those before it move on, so inputs are taken until all "
+            "of them are stopped."
+        )
+    else:
+        yield "The pipeline is rigid: while an output is offered and not taken, no stage moves."
+    if interval > 1:
+        what = "The accumulator" if parts else "The unit"
+        yield f"{what} takes an input {interval} moves of its pipeline after the last; until then it is not ready."
+    yield "tready depends on the output's tready in the same cycle, and on no tvalid."
+
+
+def _of_gemv(spec: Gemv) -> Iterator[str]:
+    """What a user has to send, in which order."""
+    tile = "index says which of its row it is" + (", row which row of x" if spec.tile > 1 else "")
+    yield (
+        f"x: all blocks of 32 elements of x, in any order; {tile}. Then a command; blocks for the next one are taken "
+        "when its last y has left."
+    )
+    yield (
+        f"command: rows of W; columns, the products of {spec.dot.lanes} elements in a row of W, rounded up to whole "
+        f"blocks of both formats; group_beats, the beats of {spec.group_rows} rows of W, and beats, those of all "
+        f"groups; tail, what the last beat of a group holds, in units of {spec.unpack.unit} bits"
+        + ("; m, the rows of x" if spec.tile > 1 else "")
+        + ". `rtl.gemv.command` computes them."
+    )
+    yield (
+        "beats: W as `hwsim.formats.stream` packs it: for each group of rows, block 0 of each row, then block 1, in "
+        "records of the format's bits, lowest bit first; rows that the last group lacks are zeros, and a group begins "
+        "in a new beat."
+    )
 
 
 def _unapplied(spec) -> Iterator[str]:

@@ -34,7 +34,11 @@ class MxMacUnit(wiring.Component):
     Ports:
     pair   in, stream:  `pair_layout(spec.dot)`; `last` ends a row.
     value  out, stream: float32 bits, one for each `last`.
+
+    pipelines: of what it is made, for the header of the Verilog.
     """
+
+    pipelines = ("dot unit", "accumulator")
 
     def __init__(self, spec: MxMac):
         self.spec = spec
@@ -80,7 +84,11 @@ class SeedMacUnit(wiring.Component):
     value    out, stream: float32 bits, one for each `last`; times 2^s / (2^(K-1) - 1), the tensor scale.
 
     source: SeedLM (arXiv 2410.10714), sections 3 and 4.2.
+
+    pipelines: of what it is made, for the header of the Verilog.
     """
+
+    pipelines = ("seed decoders", "requantizer", "dot unit", "accumulator")
 
     def __init__(self, spec: SeedMac):
         self.spec = spec

@@ -14,14 +14,14 @@ from .project import CLOCK_HZ, Project, clock_text, core_text
 __all__ = ["legal_name", "write"]
 
 
-def legal_name(text: str) -> str:
-    """A name for a file and a Verilog module.
+def legal_name(prefix: str, name: str) -> str:
+    """The name of a file and a Verilog module.
 
-    raises: InputError where the text is none.
+    raises: InputError where the prefix makes it none.
     """
-    if not re.fullmatch(r"[A-Za-z_]\w*", text, re.ASCII):
-        raise InputError(f"--prefix {text}: write letters, digits and _, no digit first")
-    return text
+    if not re.fullmatch(r"[A-Za-z_]\w*", prefix + name, re.ASCII):
+        raise InputError(f"--prefix {prefix}: write letters, digits and _, no digit first")
+    return prefix + name
 
 
 def write(

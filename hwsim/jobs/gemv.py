@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from hwsim.workload.op import Workload
 
 
+WORK = ("busy", "reread", "padding")
+"""Causes of the cycles in which a server works."""
+
+
 def _other(arch: GemvMachine, what: str, given: list[Layout], own: Layout) -> str:
     """The problem of a format that the machine does not take."""
     names = ", ".join(form.name for form in given)
@@ -111,7 +115,7 @@ class GemvJob:
             bytes={"weights": weights, "kv": 0, "state": 0, "activations": 0},
             dram_bytes=self.tiles * shape.nbytes,
             macs=macs,
-            utilization={server: causes["busy"] / end for server, causes in run.lost.items()},
+            utilization={s: sum(causes[c] for c in WORK) / end for s, causes in run.lost.items()},
             stalls=apportion(run.lost[limit.limited_by], run.ticks, run.cycles),
             by_op=(Row(row, 1, run.cycles, weights, macs, limit.limited_by),),
             by_layer=(Row("outside layers", 1, run.cycles, weights, macs, limit.limited_by),),

@@ -29,8 +29,9 @@ class GemvRun:
     """One GEMM on the unit.
 
     cycles: from the edge of the first request to that of the last result, both counted.
-    ticks:  ticks per cycle. lost: by server, ticks by cause (they sum to cycles); servers as in `mapping.program`. The
-            share of a step of the dot units that is for rows of x which a tile lacks is padding.
+    ticks:  ticks per cycle. lost: by server, ticks by cause (they sum to cycles); servers as in `mapping.program`. What
+            is for rows of W which a group lacks is padding, and so is the share of a step of the dot units that is for
+            rows of x which a tile lacks.
     """
 
     cycles: int
@@ -176,7 +177,7 @@ def run_gemv(
             before = lost.setdefault(server, dict.fromkeys(CAUSES, 0))
             lost[server] = {cause: before[cause] + causes.get(cause, 0) for cause in CAUSES}
         begin += end - start
-    return GemvRun(begin, channel.q * spec.tile, lost)
+    return GemvRun(begin, channel.q * spec.tile * spec.dot_units, lost)
 
 
 def check(spec: Gemv, dram: Dram, n: int, k: int, m: int = 1) -> None:
@@ -208,7 +209,7 @@ class _Walk:
     def __init__(
         self, spec: Gemv, dram: Dram, n: int, k: int, rows: int, ready, begin: int, is_last: bool, burst: int | None
     ):
-        self.spec, self.k, self.ready, self.begin, self.is_last = spec, k, ready, begin, is_last
+        self.spec, self.n, self.k, self.ready, self.begin, self.is_last = spec, n, k, ready, begin, is_last
         self.rows, self.results, self.burst = rows, n * rows, burst
         self.shape = shape = spec.shape(n, k)
         self.channel, self.unpack = Channel(dram, begin), Repack(spec.unpack)
@@ -384,13 +385,20 @@ class _Walk:
     def accounts(self, end: int, again: bool) -> dict[str, dict[str, int]]:
         """Ticks of each server by cause from the tile's beginning to `end`; each sums to all of them.
 
-        Here a tick of the memory is `spec.tile` ticks, so that each row of x has its share of a step.
+        Here a tick of the memory is a tick for each row of x and each row of W that meet in a step, so that each pair
+        has its share of it. What is beyond the beats, words and pairs that the matrix takes is padding.
         again: the tile is not the first: the stream is read, and seeds are regenerated, once more.
         """
-        channel, q, tile, (steps, last_step) = self.channel, self.channel.q, self.spec.tile, self.worked
-        work = "reread" if again else "busy"
+        spec, channel, q, (steps, last_step) = self.spec, self.channel, self.channel.q, self.worked
+        work, pairs = "reread" if again else "busy", spec.tile * spec.dot_units
+        read = -(-self.shape.record_bytes // spec.beat_bytes) * channel.work
         accounts = {
-            "dram": {work: channel.busy, "output_blocked": channel.waited, "refresh": channel.stopped}
+            "dram": {
+                work: read,
+                "padding": channel.busy - read,
+                "output_blocked": channel.waited,
+                "refresh": channel.stopped,
+            }
             | self._rest(channel.done, end),
             "dot": {
                 "fill": (self.first_issue - self.begin) * q,
@@ -401,13 +409,16 @@ class _Walk:
         }
         if self.decoded[0]:
             words, first, last = self.decoded
+            made = -(-self.n * -(-self.k // spec.layout.block) // spec.decoders)
             accounts["regenerate"] = {
-                work: words * q,
+                work: made * q,
+                "padding": (words - made) * q,
                 "fill": (first - self.begin) * q,
                 "waiting_input": (last + 1 - first - words) * q,
             } | self._rest((last + 1) * q, end)
-        found = {server: {cause: tile * ticks for cause, ticks in parts.items()} for server, parts in accounts.items()}
-        found["dot"] |= {"busy": steps * q * self.rows, "padding": steps * q * (tile - self.rows)}
+        found = {server: {cause: pairs * ticks for cause, ticks in parts.items()} for server, parts in accounts.items()}
+        met = self.rows * self.n * spec.columns(self.k)
+        found["dot"] |= {"busy": met * q, "padding": (steps * pairs - met) * q}
         return found
 
     def _rest(self, done: int, end: int) -> dict[str, int]:

@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("amaranth", reason="pip install 'hwsim[rtl]'")
 
 from tests.docs.addition import Copy, listed
+from tests.rtl.simulator import icarus_version
 
 SPEC = '''
 """`Parity`: whether a word has an odd number of ones."""
@@ -128,6 +129,24 @@ PROOFS = [handshake(ODD, ALWAYS_READY)]
 '''
 
 
+SECOND = '''
+"""The parity of a word, digit by digit."""
+
+from tests.rtl.independent.unit import Kind
+
+
+def words(ports, draw, n):
+    """Words of ones, which count as even, and random ones."""
+    for _ in range(n):
+        word, last = draw.choice([2**11 - 1, draw.getrandbits(11), draw.getrandbits(11)]), draw.getrandbits(1)
+        odd = 0 if word == 2**11 - 1 else bin(word).count("1") % 2
+        yield word, last, ((last, odd),)
+
+
+KINDS = (Kind("parity", words),)
+'''
+
+
 def add(copy: Copy) -> None:
     """The toy, in the files that the page lists."""
     copy.new("hwsim/specs/mine.py", SPEC)
@@ -140,6 +159,9 @@ def add(copy: Copy) -> None:
     copy.before("rtl/catalog.py", "from .accumulate import", "from hwsim.specs.mine import Parity")
     copy.row("rtl/catalog.py", "UNITS = (", ROW)
     copy.new("tests/rtl/units/mine.py", TESTED)
+    copy.new("tests/rtl/independent/mine.py", SECOND)
+    copy.replace("tests/rtl/independent/kinds.py", "dots, packets, seeds", "dots, mine, packets, seeds")
+    copy.replace("tests/rtl/independent/kinds.py", "*packets.KINDS)", "*packets.KINDS, *mine.KINDS)")
 
 
 def test_a_unit_is_three_files_and_its_tests(tmp_path):
@@ -152,6 +174,17 @@ def test_a_unit_is_three_files_and_its_tests(tmp_path):
     assert "module parity_12(" in (tmp_path / "out" / "parity_12.v").read_text()
     assert "| `parity_11` | `word`, 16 | `parity`, 8 | passed through | 2 |" in copy.run("-m", "rtl", "units")
     assert "  parity  " in copy.run("-m", "rtl", "--help")
+
+
+def test_the_second_reference_answers_for_it(tmp_path):
+    copy = Copy(tmp_path, "tests")
+    add(copy)
+    names = "imports_nothing or every_unit_that_turns"
+    said = copy.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/rtl/test_independent.py", "-k", names)
+    assert re.search(r"^2 passed", said, re.M), said
+    if icarus_version() >= 11:
+        said = copy.run("-m", "tests.rtl.independent", "--only", "parity", "--inputs", "300", "--simulator", "icarus")
+        assert "| `parity` | 300 | 300 | 0 |" in said
 
 
 def test_its_bench_passes_and_sees_its_mutants(tmp_path):

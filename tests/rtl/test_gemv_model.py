@@ -200,6 +200,12 @@ def test_walk_equals_steps(spec, machine, n, k, sink, m):
     for server, causes in run.lost.items():
         assert sum(causes.values()) == run.cycles * run.ticks, server
         assert min(causes.values()) >= 0, (server, causes)
+    # Work without padding is the bound's: each row of W meets each row of x; each tile decodes each seed.
+    assert Fraction(run.lost["dot"]["busy"], run.ticks) == Fraction(m * n * spec.columns(k), spec.dot_units * spec.tile)
+    if spec.codec:
+        made = sum(run.lost["regenerate"][cause] for cause in ("busy", "reread"))
+        words = -(-n * -(-k // spec.codec.C) // spec.decoders)
+        assert Fraction(made, run.ticks) == words * -(-m // spec.tile)
 
 
 def dram(beat=16, rate=16, latency=20, **kwargs) -> Dram:

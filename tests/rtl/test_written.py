@@ -116,6 +116,15 @@ def test_another_unit_is_not_overwritten(tmp_path):
     assert (tmp_path / "my_lfsr_block_seedlm4.v").is_file()
 
 
+def test_settings_that_another_run_replaces_are_named(tmp_path):
+    """The clock stands in both constraint files; the part in the core alone."""
+    dot = ("block-dot", "--format", "mxfp4", "--lanes", "2", "-o", str(tmp_path))
+    name = "block_dot_mxfp4_e2m1_l2"
+    first, again, clock = rtl(*dot), rtl(*dot), rtl(*dot, "--clock", "200 MHz")
+    assert "replaced" not in first.stdout + again.stdout
+    assert f"replaced: {name}.xdc, {name}.sdc, which held another clock" in clock.stdout
+
+
 def test_format_of_a_file_gives_a_legal_name(tmp_path):
     (tmp_path / "b-d.r.yaml").write_text("{m: 4, k1: 8, d1: 8, k2: 2, d2: 1}\n")
     done = rtl("block-dot", "--format", str(tmp_path / "b-d.r.yaml"), "-o", str(tmp_path / "out"))
