@@ -175,7 +175,7 @@ def _under_load(
     """Serve a load, print the figures, write the files that were asked for."""
     from hwsim.files.whole import check_writable
     from hwsim.jobs.serving.answer import under_load
-    from hwsim.jobs.serving.load import Traffic
+    from hwsim.jobs.serving.traffic import Traffic
     from hwsim.report.progress import counted, progress_bar, spoken
     from hwsim.report.traffic import capacity_text, traffic_text
 

@@ -16,8 +16,9 @@ from hwsim.errors import InputError
 from hwsim.jobs.serving import figures
 from hwsim.jobs.serving.figures import Spread
 from hwsim.jobs.serving.fleet import Stopped
-from hwsim.jobs.serving.load import AT_ONCE, Load, Traffic
+from hwsim.jobs.serving.load import Load
 from hwsim.jobs.serving.requests import TICKS, Sequence
+from hwsim.jobs.serving.traffic import AT_ONCE, Traffic
 
 #: Share of requests that must meet the limits at the rate that `--find-rate` finds.
 ATTAINED = 0.99

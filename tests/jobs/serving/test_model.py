@@ -10,8 +10,9 @@ from hwsim.jobs.serve import Request as Steady
 from hwsim.jobs.serve import serve
 from hwsim.jobs.serving import capacity
 from hwsim.jobs.serving.capacity import find_rate, with_rate
-from hwsim.jobs.serving.load import Load, Traffic
+from hwsim.jobs.serving.load import Load
 from hwsim.jobs.serving.timeline import occupancy, perfetto
+from hwsim.jobs.serving.traffic import Traffic
 from hwsim.report.serving import served_text
 from hwsim.report.traffic import requests_text, traffic_text
 
