@@ -81,7 +81,11 @@ def serve(
     ] = None,
     slo: Annotated[str | None, typer.Option(help="limits that a good request meets: ttft=500ms,tpot=30ms")] = None,
     find_rate: Annotated[
-        bool, typer.Option("--find-rate", help="find the highest rate at which 99 % of the requests are good")
+        bool,
+        typer.Option(
+            "--find-rate",
+            help="find the highest rate of arrivals at which 99 % of the requests meet --slo: the capacity",
+        ),
     ] = False,
     replicas: Annotated[int | None, typer.Option(help="engines, each on --chips chips; default: 1")] = None,
     router: Annotated[

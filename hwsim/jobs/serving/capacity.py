@@ -84,7 +84,8 @@ def find_rate(
     runs: list[Trial] = []
 
     def good(rate: float, seed: int) -> bool:
-        runs.append(trial(traffic, rate, seed, max((run.e2e for run in runs if run.rate <= rate), default=0.0), said))
+        known = max((run.e2e for run in runs if run.rate <= rate), default=0.0)
+        runs.append(trial(traffic, rate, seed, known, lambda text: said(f"trial {len(runs) + 1}: {text}")))
         return runs[-1].met
 
     most = saturated(traffic, said)
@@ -125,8 +126,9 @@ def trial(
     raises: InputError where that takes more requests than the load has and than `MOST_REQUESTS`.
     """
     count = max(traffic.count, ceil(ROOM * SPAN * rate * e2e))
+    longer = ""
     while True:
-        said(f"seed {seed}, {rate:.4g} requests/s, {count:,} requests")
+        said(f"{rate:.4g} requests/s arrive, seed {seed}, {count:,} requests{longer}")
         left = count - ceil(ATTAINED * count)
 
         def watch(seq: Sequence) -> None:
@@ -149,7 +151,7 @@ def trial(
                 f"{SPAN} times the p99 of E2E, {whole.p99 if whole else 0:.4g} s; "
                 f"write --requests {ceil(ROOM * needed)}, which takes long, or tighter limits in --slo"
             )
-        count = ceil(ROOM * needed)
+        count, longer = ceil(ROOM * needed), ": longer, as the last run ended before its queue had grown"
 
 
 def saturated(traffic: Traffic, said: Callable[[str], None] = lambda text: None) -> float:
@@ -163,7 +165,7 @@ def saturated(traffic: Traffic, said: Callable[[str], None] = lambda text: None)
 
     def backlog(count: int) -> tuple[int, int]:
         """(ticks to the last token, most that ran at once)."""
-        said(f"backlog of {count:,} requests")
+        said(f"a backlog of {count:,} requests, for the ceiling: more than it serves per second cannot arrive")
         outcome = traffic.serve(traffic.drawn(count, AT_ONCE), replicas=replicas)
         if not outcome.sequences:
             number, why = outcome.refused[0]

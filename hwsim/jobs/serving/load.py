@@ -60,6 +60,7 @@ class Served:
     formats: names, as in a result of `hwsim run`.
     energy: joules per output token on all chips, prompts included, term by term with its source; as in steady state.
     stack: the software around the kernels; its times are in every figure.
+    software: where engine, stack and kernels are of different software, in words; empty where they are not.
     provenance: shares of the device's time by how it is known, as in a `Result`; {} where passes were not checked.
     capacity: the highest rate that meets the limits, where it was asked for; the figures are those at this rate.
     """
@@ -104,6 +105,7 @@ class Served:
     notes: tuple[str, ...]
     version: str = __version__
     capacity: Capacity | None = None
+    software: str = ""
 
     @property
     def tokens_per_second(self) -> float:
@@ -136,12 +138,15 @@ class Served:
         if self.good is not None:
             rows.append(("goodput", f"{self.good:.4g} requests/s meet {self.load.slo} ({100 * self.attained:.1f} %)"))
         if self.capacity is not None:
-            rows.append(("capacity", f"{self.capacity.rate:.4g} requests/s meet them in 99 %"))
+            rows.append(
+                ("capacity", f"{self.capacity.rate:.4g} requests/s can arrive and 99 % of them meet the limits")
+            )
         for name, spread in (("TTFT", self.ttft), ("TPOT", self.tpot), ("E2E", self.e2e)):
             if spread is not None:
                 p50, p99 = (seconds_text(x) if x else "0 s" for x in (spread.p50, spread.p99))
                 rows.append((name, f"{p50} median, {p99} p99"))
-        return (*rows, ("kernels", known_text(self.provenance)), ("stack", self.stack.name))
+        software = [("software", self.software)] if self.software else []
+        return (*rows, ("kernels", known_text(self.provenance)), ("stack", self.stack.name), *software)
 
     def __repr__(self) -> str:
         return shown(f"serve under load, {self.model}, {self.machine}", self.summary(), self.notes)

@@ -17,7 +17,7 @@ from hwsim.jobs.serve import Request as Steady
 from hwsim.jobs.serving import checks, figures
 from hwsim.jobs.serving.arrivals import Gaps, Lengths, read_rate
 from hwsim.jobs.serving.energy import provenance, spent
-from hwsim.jobs.serving.engines import ENGINES, limits
+from hwsim.jobs.serving.engines import ENGINES, differing, limits
 from hwsim.jobs.serving.figures import Slo, Spread
 from hwsim.jobs.serving.fleet import Fleet, Outcome, Transfer
 from hwsim.jobs.serving.load import Load, Run, Served
@@ -233,6 +233,7 @@ class Traffic:
             energy=terms,
             energy_joules_per_token=Cost.total(terms) if terms else None,
             stack=self.deployment.stack,
+            software=differing(self.arch.description, self.deployment.stack.name, self.load.scheduler),
             provenance=provenance(self.steps, replicas) if check and found else {},
             notes=tuple(dict.fromkeys([*self._notes(outcome), *(self._beside(found, seconds) if check else ())])),
         )
