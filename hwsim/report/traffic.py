@@ -68,7 +68,7 @@ def traffic_text(s: Served, energy: bool = False) -> str:
         ("energy", joules[0]),
         *(("", line) for line in joules[1:]),
     ]
-    at = "serve at the capacity that --find-rate found" if s.capacity else "serve"
+    at = "serve, at the capacity that --find-rate found" if s.capacity else "serve"
     head = f"{at}, {_load(s.load)}, {s.model}, {s.machine}{_fleet(s)}"
     lines = [head, *(f"  {name:<12}{text}" for name, text in rows), ""]
     spreads = (("TTFT", s.ttft), ("TPOT", s.tpot), ("ITL", s.itl), ("E2E", s.e2e))

@@ -140,7 +140,7 @@ def test_capacity_and_goodput_are_told_apart(steps):
     good = sum(row["ttft_s"] <= 0.3 + 1e-9 and (row["tpot_s"] is None or row["tpot_s"] <= 0.02 + 1e-9) for row in rows)
     seconds = max(row["last_token_s"] for row in rows) - min(row["arrival_s"] for row in rows)
     text = traffic_text(served)
-    assert text.startswith(f"serve at the capacity that --find-rate found, {found.rate:g}/s")
+    assert text.startswith(f"serve, at the capacity that --find-rate found, {found.rate:g}/s")
     (line,) = [line for line in text.splitlines() if line.startswith("  goodput")]
     assert float(line.split()[1]) == pytest.approx(good / seconds, rel=1e-3)
     assert f"{good:,} of {len(rows):,} (" in line
