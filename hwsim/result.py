@@ -172,9 +172,18 @@ class Result:
         return f"{title}<table>{rows}</table><table><tr>{heads}</tr>{ops}</table>{notes}"
 
 
-def limits_text(limits: Mapping[str, float]) -> str:
-    """`dram 68.1 %, dot 31.4 %`: shares of the time; what is below a tenth of a percent is left out."""
-    return ", ".join(f"{server} {100 * share:.1f} %" for server, share in limits.items() if share >= 0.0005)
+def limits_text(*limits: Mapping[str, float]) -> str:
+    """`dram 68.1 %, dot 31.4 %`: shares of the time; what is below a tenth of a percent is left out.
+
+    Of several results the least and the largest share: `dram 62.0 to 100.0 %, dot 0.0 to 38.0 %`.
+    """
+    said = []
+    for server in dict.fromkeys(server for each in limits for server in each):
+        shares = [each.get(server, 0.0) for each in limits]
+        if max(shares) >= 0.0005:
+            least, most = (f"{100 * share:.1f}" for share in (min(shares), max(shares)))
+            said.append(f"{server} {most} %" if least == most else f"{server} {least} to {most} %")
+    return ", ".join(said)
 
 
 def shown(head: str, rows: Iterable[tuple[str, str]], notes: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ import typer
 # each registers its commands
 from hwsim.cli import doctor, kernels, runs, serving, shown, studies, training, weights  # noqa: F401
 from hwsim.cli.options import app
+from hwsim.cli.settings import whole_path
 from hwsim.errors import InputError
 
 __all__ = ["app", "main"]
@@ -46,7 +47,7 @@ def main() -> None:
             sys.stdout.flush()
     except InputError as error:
         for problem in error.problems:
-            print(f"hwsim: {problem}", file=sys.stderr)
+            print(f"hwsim: {whole_path(problem)}", file=sys.stderr)
         sys.exit(2)
     except MemoryError:
         print("hwsim: out of memory; free some, or raise the limit of this shell (`ulimit -v`)", file=sys.stderr)

@@ -147,7 +147,7 @@ def _finish(
     """Simulate, print the result, and write the trace and the page if they were requested."""
     from hwsim.report.text import result_text
 
-    traced, whole = None, True
+    traced, left_out = None, ""
     files = {"--trace": trace, "--html": html}
     for option, path in files.items():
         if path:
@@ -166,22 +166,24 @@ def _finish(
         library()  # before the run, in case it is not installed
     result = job.result()
     if trace and traced:
-        from hwsim.jobs.trace import EVENT_CAP, write_trace
+        from hwsim.jobs.trace import write_trace
 
-        whole = write_trace(trace, traced, result)
+        left_out = write_trace(trace, traced, result)
     if html and traced:
         from hwsim.report.run_page import write_run_page
 
-        write_run_page(html, traced, result)
+        of_page = write_run_page(html, traced, result)
+        left_out = left_out or of_page
     if as_json:
         print(json.dumps(result.to_dict(), indent=2))
     else:
         print(result_text(result, by, energy))
         if trace:
-            part = "" if whole else f"; the tiles end after {EVENT_CAP:,} stays, ops and counters do not"
-            print(f"  trace       {trace}  (open it at ui.perfetto.dev{part})")
+            print(f"  trace       {trace}  (open it at ui.perfetto.dev)")
         if html:
             print(f"  page        {html}  (open it in a browser)")
+    if left_out:
+        print(f"hwsim: timeline: {left_out}", file=sys.stderr)
 
 
 @app.command()

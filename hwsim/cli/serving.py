@@ -81,7 +81,11 @@ def serve(
     ] = None,
     slo: Annotated[str | None, typer.Option(help="limits that a good request meets: ttft=500ms,tpot=30ms")] = None,
     find_rate: Annotated[
-        bool, typer.Option("--find-rate", help="find the highest rate at which 99 % of the requests are good")
+        bool,
+        typer.Option(
+            "--find-rate",
+            help="find the highest rate of arrivals at which 99 % of the requests meet --slo: the capacity",
+        ),
     ] = False,
     replicas: Annotated[int | None, typer.Option(help="engines, each on --chips chips; default: 1")] = None,
     router: Annotated[
@@ -175,7 +179,7 @@ def _under_load(
     """Serve a load, print the figures, write the files that were asked for."""
     from hwsim.files.whole import check_writable
     from hwsim.jobs.serving.answer import under_load
-    from hwsim.jobs.serving.load import Traffic
+    from hwsim.jobs.serving.traffic import Traffic
     from hwsim.report.progress import counted, progress_bar, spoken
     from hwsim.report.traffic import capacity_text, traffic_text
 

@@ -221,7 +221,7 @@ class Deployment:
         seconds = self.arch.seconds(1) * outcome.ticks / job.pipeline.q + extra
         terms = job.spent(seconds).energy
         self._limited_by[key] = job.bound.limited_by
-        kernels = [one.kernel.note for one in tiled if one.kernel and one.kernel.note]
+        kernels = [note for one in tiled if one.kernel for note in one.kernel.notes]
         self._said[key] = (*job.notes, *(note for operand in job.operands for note in operand.notes), *kernels)
         for one, ticks in zip(tiled, outcome.by_op, strict=True):
             self._marks[key][one.kernel.mark if one.kernel else "ideal"] += often * ticks * tick

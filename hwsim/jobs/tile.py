@@ -201,7 +201,7 @@ class TileJob:
         busy = [total(t.program.work[s] for t in tiled) for s in range(len(SERVERS))]
         seconds = arch.seconds(cycles)
         chosen = [note for o in self.resolved for note in o.notes]
-        kernels = [t.kernel.note for t in tiled if t.kernel and t.kernel.note]
+        kernels = [note for t in tiled if t.kernel for note in t.kernel.notes]
         notes = dict.fromkeys([*self.notes, *chosen, *kernels, *arch.warnings])
         if memory and not memory.fits:
             needed, there = memory.total / 1e9, memory.capacity / 1e9

@@ -2,7 +2,9 @@
 
 A track per server shows each tile's stay, and between stays what the server waits for, by the causes of the result.
 Two tracks show the ops and the layers, which share the run's time without a gap. Counters: the memory's bytes per
-second and the fill of each buffer. Nothing repeats in a timeline, so every tile is walked.
+second and the fill of each buffer. Nothing repeats in a timeline, so every tile is walked, up to
+`WALKED` stays: then ops and layers go on from the times of the run, in which equal work is simulated once, and a note
+says so.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +25,8 @@ from hwsim.sim.state import State
 from hwsim.sim.walk import Stay, walk
 
 EVENT_CAP = 200_000
+#: Stays of tiles on servers that are walked, some ten seconds; of a longer run the first.
+WALKED = 500_000
 #: Parts of the time for which counters have a value each.
 COUNTED = 2000
 #: The buffers that hold bytes; the others are queues of a few tiles.
@@ -43,39 +48,92 @@ class Placed(NamedTuple):
 class Timeline:
     """A run, tile by tile.
 
-    ticks: of the whole run. ends: when each op ends, in ticks; an op begins where the one before ends.
+    most: stays that are walked. stays: those of the whole run. walked: the ops of which every stay is walked.
+    ticks: of the whole run. until: the time at which the walk ends; that of the run, if it is not cut.
+    ends: when each op ends, in ticks; an op begins where the one before ends.
     rates: bytes that each op moves per tick in which it occupies the memory.
     free: since when each server that was used is idle at the end.
     """
 
-    def __init__(self, job: TileJob) -> None:
-        policy, tiled = job.choice
+    def __init__(self, job: TileJob, most: int = WALKED) -> None:
+        _, tiled = job.choice
+        self.most, self.walked, self.until = most, 0, 0
         self.job, self.programs = job, [one.program for one in tiled]
         self.ends: list[int] = []
         self.rates = [one.dram_bytes / (one.program.work[DRAM] or 1) for one in tiled]
         self.free: dict[int, int] = {}
         self.ticks = 0
+        programs = {id(program): program for program in self.programs}
+        each = {key: _stays(program) for key, program in programs.items()}
+        self.stays = sum(each[id(program)] for program in self.programs)
+
+    @property
+    def cut(self) -> bool:
+        """Whether the run has more stays than are walked."""
+        return self.stays > self.most
 
     def placed(self) -> Iterator[Placed]:
-        """Every stay in program order. Writes belong to the op that they are of, though later ops run then."""
+        """Every stay in program order, up to `most`.
+
+        Writes belong to the op that they are of, though later ops run then.
+        """
         state = State.initial(self.job.pipeline, self.job.limiting)
         writes: deque[tuple[int, int]] = deque()
+        left = self.most
         for index, program in enumerate((*self.programs, END)):
             state.begin(program.distance)
             spans: list[Stay] = []
-            walk(self.job.pipeline, state, program.tiles(), program.flush, spans)
+            walk(self.job.pipeline, state, _first(program.tiles(), left), program.flush, spans)
             self.ends.append(state.finish)
+            left -= _stays(program)
             for found in _steps(program, spans, index, writes):
                 self.free[found.stay.server] = found.stay.end
                 yield found
-        self.ticks = self.ends.pop()
+            if left < 0:
+                self.walked, self.until = index, state.finish
+                self.ends = list(accumulate(self.job.simulate("walk").by_op))
+                self.ticks = self.ends[-1]
+                return
+        self.walked = len(self.programs)
+        self.ticks = self.until = self.ends.pop()
         self.ends[-1] = self.ticks
+
+    def note(self, drawn: int) -> str:
+        """What a reader must know of the tiles that are not drawn; "": all are. drawn: stays that are, at most."""
+        shown = min(drawn, self.most)
+        if self.stays <= shown:
+            return ""
+        said = f"tiles are drawn for the first {shown:,} of {self.stays:,} stays on servers"
+        if not self.cut:
+            return f"{said}; ops, layers and counters are whole"
+        return (
+            f"{said}; ops and layers are whole. From op {self.walked + 1:,} of {len(self.programs):,}, memory bytes "
+            "are each op's mean, and the fill of buffers is left out"
+        )
 
     def drained(self, server: int) -> tuple[int, int]:
         """Ticks at the end in which a server idles: until its last result is out, and after that."""
         left = self.ticks - self.free[server]
         out = min(left, way_out(self.job.pipeline, self.programs, server))
         return out, left - out
+
+
+def _stays(program: Program) -> int:
+    """How often a tile of the program is on a server; each write is one."""
+    sizes = (
+        (times, program.table[number].steps, program.table[number].write)
+        for number, times in program.tree.counts.items()
+    )
+    return sum(times * (len(steps) + bool(write)) for times, steps, write in sizes)
+
+
+def _first(tiles: Iterator[Tile[Step]], most: int) -> Iterator[Tile[Step]]:
+    """The tiles up to a number of stays."""
+    for tile in tiles:
+        if most <= 0:
+            return
+        yield tile
+        most -= len(tile.steps) + bool(tile.write)
 
 
 def _steps(program: Program, spans: list[Stay], op: int, writes: deque[tuple[int, int]]) -> Iterator[Placed]:
@@ -134,6 +192,18 @@ class Counters:
             self.newest[buffer] = max(self.newest[buffer], stay.end)
             self._change(buffer, self.newest[buffer], -amount)
 
+    def rest(self, line: Timeline, moved: list[float]) -> None:
+        """Add the bytes of the ops whose stays are not all walked, evenly over the rest of each op's time.
+
+        moved: bytes of each op that are counted.
+        """
+        rates = zip(line.programs, line.rates, strict=True)
+        whole = [program.work[DRAM] * rate for program, rate in rates]
+        for op in range(line.walked, len(line.ends)):
+            start, end = max(line.until, line.ends[op - 1] if op else 0), line.ends[op]
+            if end > start and whole[op] > moved[op]:
+                self._spread(start, end, whole[op] - moved[op])
+
     def _spread(self, start: int, end: int, nbytes: float) -> None:
         """Add bytes that move at an even rate from start to end."""
         first, last = start * self.parts // self.ticks, min((end - 1) * self.parts // self.ticks, self.parts - 1)
@@ -145,8 +215,8 @@ class Counters:
         if buffer in self.changes:
             self.changes[buffer].append((time, amount))  # ticks can have more than 64 bits
 
-    def fill(self, buffer: int) -> list[int]:
-        """The most that the buffer holds in each part of the time, in bytes."""
+    def fill(self, buffer: int, until: int) -> list[int]:
+        """The most that the buffer holds in each part of the time, in bytes, up to a time."""
         most, held, at = [0] * self.parts, 0, 0
         for time, amount in sorted(self.changes[buffer]):  # at one time, what is given back comes first
             part = min(time * self.parts // self.ticks, self.parts - 1)
@@ -156,19 +226,20 @@ class Counters:
             held += amount
             most[part] = max(most[part], held)
         most[at + 1 :] = [held] * (self.parts - at - 1)
-        return most
+        return most[: -(-until * self.parts // self.ticks)]
 
 
-def trace_events(job: TileJob, cap: int = EVENT_CAP) -> dict[str, Any]:
+def trace_events(job: TileJob, cap: int = EVENT_CAP, most: int = WALKED) -> dict[str, Any]:
     """Events of the run, in microseconds: stays and stalls by server, ops, layers, counters.
 
     cap: keep at most this many stays, the earliest in program order, with their stalls; `truncated` says whether some
-    were dropped. Ops, layers and counters are always whole.
+    were dropped, and `note` what of the run is not drawn. Ops and layers are always whole. most: as in `Timeline`.
     """
-    line, tick_us = Timeline(job), 1e6 / float(job.arch.clock_hz) / job.pipeline.q
+    line, tick_us = Timeline(job, most), 1e6 / float(job.arch.clock_hz) / job.pipeline.q
     counters = Counters(job.simulate("walk").ticks)
     slices: list[dict[str, Any]] = []
     kept, seen = 0, set[int]()
+    moved = [0.0] * len(job.ops)
 
     def add(process: int, thread: int, name: str, kind: str, start: int, end: int, **said: Any) -> None:
         slices.append(
@@ -187,6 +258,7 @@ def trace_events(job: TileJob, cap: int = EVENT_CAP) -> dict[str, Any]:
     for found in line.placed():
         stay, op, rate = found.stay, job.ops[found.op], line.rates[found.op]
         counters.count(found, rate)
+        moved[found.op] += found.step.interval * rate if stay.server == DRAM else 0.0
         kept += 1
         if kept <= cap:
             for cause, start, end in stalls(stay, stay.server not in seen):
@@ -197,7 +269,9 @@ def trace_events(job: TileJob, cap: int = EVENT_CAP) -> dict[str, Any]:
             said |= {"refresh_us": round(stay.stops * tick_us, 6)} if stay.stops else {}
             add(MACHINE, stay.server, op.name, op.kind, stay.start, stay.end - max(stay.late, 0), **said)
         seen.add(stay.server)
-    if kept <= cap:
+    if line.cut:
+        counters.rest(line, moved)
+    elif kept <= cap:
         for server in sorted(seen):
             out, rest = line.drained(server)
             for cause, start, end in (("latency", 0, out), ("drain", out, out + rest)):
@@ -207,8 +281,17 @@ def trace_events(job: TileJob, cap: int = EVENT_CAP) -> dict[str, Any]:
         add(STEP, OPS, op.name, op.kind, start, end, **said)
     for start, end, layer in _layers(line):
         add(STEP, LAYERS, f"layer {layer}" if layer >= 0 else "outside layers", "layer", start, end)
-    events = [*_names(job, sorted(seen)), *sorted(slices, key=lambda e: e["ts"]), *_counted(counters, tick_us)]
-    return {"traceEvents": events, "displayTimeUnit": "ns", "truncated": kept > cap}
+    events = [
+        *_names(job, sorted(seen)),
+        *sorted(slices, key=lambda e: e["ts"]),
+        *_counted(counters, line.until, tick_us),
+    ]
+    return {
+        "traceEvents": events,
+        "displayTimeUnit": "ns",
+        "truncated": line.stays > min(cap, most),
+        "note": line.note(cap),
+    }
 
 
 def _names(job: TileJob, servers: list[int]) -> Iterator[dict[str, Any]]:
@@ -247,13 +330,13 @@ def _layers(line: Timeline) -> Iterator[tuple[int, int, int]]:
             since = end
 
 
-def _counted(counters: Counters, tick_us: float) -> Iterator[dict[str, Any]]:
+def _counted(counters: Counters, until: int, tick_us: float) -> Iterator[dict[str, Any]]:
     """A value wherever a counter changes."""
     part_us = counters.ticks * tick_us / counters.parts
     rows: list[tuple[str, str, list[Any]]] = [
         ("memory", "GB/s", [round(nbytes / part_us / 1e3, 3) for nbytes in counters.moved])
     ]
-    rows += [(f"{BUFFERS[buffer]} buffer", "bytes", counters.fill(buffer)) for buffer in FILLED]
+    rows += [(f"{BUFFERS[buffer]} buffer", "bytes", counters.fill(buffer, until)) for buffer in FILLED]
     for name, unit, values in rows:
         if not any(values):
             continue
@@ -265,8 +348,10 @@ def _counted(counters: Counters, tick_us: float) -> Iterator[dict[str, Any]]:
             before = value
 
 
-def write_trace(path: Path, job: TileJob, result: Result) -> bool:
-    """Write the timeline of `job` to `path`, with the name of the run in its metadata; whether it has every tile."""
-    data = trace_events(job) | {"otherData": {"run": result.name, "machine": result.machine}}
+def write_trace(path: Path, job: TileJob, result: Result) -> str:
+    """Write the timeline of `job` to `path`, with the name of the run in its metadata; what of the run is not drawn."""
+    data = trace_events(job)
+    note = str(data.pop("note"))
+    data |= {"otherData": {"run": result.name, "machine": result.machine} | ({"note": note} if note else {})}
     write_whole(path, json.dumps(data, separators=(",", ":")))
-    return not data["truncated"]
+    return note

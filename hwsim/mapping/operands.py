@@ -280,6 +280,21 @@ def operands(arch: TileMachine, op: Op, formats: Formats) -> Operands:
     )
 
 
+def _at_activations_rate(arch: TileMachine, cache: Layout, pair: tuple[str, str]) -> str:
+    """The note on a wide KV cache that attention multiplies at the rate of narrower activations."""
+    how, rate, own = how_exact(converted(cache, arch.dot.form(pair[1]))), arch.dot.rate(*pair), (cache.name, cache.name)
+    slower = arch.dot.rate(*own)
+    there = f"; {' x '.join(own)} has {_rate_text(slower)}" if slower and rate and slower < rate else ""
+    return (
+        f"attention multiplies {' x '.join(pair)}, the pair of the activations, at {_rate_text(rate)}{there}. The "
+        f"{cache.name} KV cache is converted where it is used ({how}); the conversion takes no time here"
+    )
+
+
+def _rate_text(rate: Fraction | None) -> str:
+    return f"{float(rate or 0):,.6g} MAC/cycle"
+
+
 def _held(arch: TileMachine, op: Op, stored: Layout | None) -> tuple[int, str]:
     """(rows of tables that the machine's cache holds already, a note that says so); each takes whole beats there."""
     rows = op.irregular
@@ -315,10 +330,10 @@ def _cache_note(
         return f"state rounded stochastically to {form.name}"
     if role == "kv" and pair == (form.name, form.name) and acts.name != form.name and not arch.cores:
         return f"attention multiplies {' x '.join(pair)}, the format of the KV cache, and not that of the activations"
-    if form.name in _NATIVE or form.name in (pair or ()):
+    if form.name in (pair or ()) or pair and (arch.dot.rate(form.name, pair[1]) or arch.dot.rate(pair[1], form.name)):
         return ""
-    if pair and (arch.dot.rate(form.name, pair[1]) or arch.dot.rate(pair[1], form.name)):
-        return ""
+    if form.name in _NATIVE:
+        return _at_activations_rate(arch, form, pair) if role == "kv" and pair and not arch.cores else ""
     if arch.cores and role == "kv":  # a library's attention kernels convert 8-bit caches themselves
         return f"kv {form.name} uses the 8-bit attention kernel, with its own bytes" if form.bits_per_value < 8 else ""
     what, target = ("kv", pair[1] if pair else wide(arch)) if role == "kv" else ("state", "fp32")

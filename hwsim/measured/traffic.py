@@ -13,11 +13,12 @@ from pathlib import Path
 from hwsim.files.tables import markdown as table
 from hwsim.jobs.serve import Request
 from hwsim.jobs.serving.fleet import Fleet
-from hwsim.jobs.serving.load import Load, Run, Traffic
+from hwsim.jobs.serving.load import Load, Run
 from hwsim.jobs.serving.pool import Pool
 from hwsim.jobs.serving.router import RoundRobin
 from hwsim.jobs.serving.steptimes import graph_sizes
 from hwsim.jobs.serving.traces import read_trace
+from hwsim.jobs.serving.traffic import Traffic
 from hwsim.jobs.serving.vllm import Vllm
 from hwsim.measured.kernelsteps import MeasuredKernels
 from hwsim.measured.sets import FOLDER

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,14 @@ Json = dict[str, Any]
 RUN, TRAIN, STEADY, LOAD = "run", "train", "serve", "serve under load"
 #: The figures of each kind of result, as dotted paths.
 FIGURES = {
-    RUN: ("cycles", "seconds", "bound_cycles", "tokens_per_second", "dram_bytes", "macs", "energy_joules"),
-    TRAIN: ("seconds", "bound_seconds", "tokens_per_second_per_chip", "mfu", "exposed_seconds", "idle_seconds"),
+    RUN: (
+        "cycles", "seconds", "bound_cycles", "tokens_per_second", "dram_bytes", "macs", "energy_joules",
+        *(f"memory.{what}" for what in ("total", "weights", "kv", "state", "activations")),
+    ),
+    TRAIN: (
+        "seconds", "bound_seconds", "tokens_per_second_per_chip", "mfu", "exposed_seconds", "idle_seconds",
+        *(f"memory.{what}" for what in ("total", "weights", "gradients", "optimiser", "activations", "buffers")),
+    ),
     STEADY: (
         "tokens_per_second_per_chip", "tokens_per_second_per_user", "time_to_first_token", "time_per_output_token",
         "step_seconds", "prefill_seconds", "batch", "energy_joules_per_token",
@@ -30,6 +37,8 @@ FIGURES = {
 }  # fmt: skip
 #: Figures that are sums of terms with a source each; a sum without some of its terms is a lower bound.
 ENERGY = ("energy_joules", "energy_joules_per_token")
+#: Shares below this are the rounding of sums: settings within it are equal, and parts of a time below it are none.
+ROUNDING = 1e-9
 #: What of each kind says how it was asked for.
 SETTINGS = {
     RUN: ("config",),
@@ -97,7 +106,8 @@ def names(results: Sequence[Json]) -> list[str]:
 
 
 def comparison(results: Sequence[Json]) -> Json:
-    """For every result: figures, with their ratio to the first; seconds by cause and by op; settings that differ.
+    """For every result: figures, with their ratio to the first; seconds by cause and by op, of a training step by part
+    of the model and by pass; settings that differ.
 
     Each list has one entry per result, null where a result has no such row. The figures of energy also have `lacking`:
     the terms without a figure, for each result. With such terms the value is a lower bound, and two values have a ratio
@@ -112,24 +122,51 @@ def comparison(results: Sequence[Json]) -> Json:
     settings = [flat(r.get(stated[0], {}) if len(stated) == 1 else {n: r.get(n) for n in stated}) for r in results]
     paths = dict.fromkeys(path for some in settings for path in some)
     differ = {path: [some.get(path) for some in settings] for path in paths}
-    differs = {path: values for path, values in differ.items() if any(v != values[0] for v in values)}
-    if kind != RUN:
-        return {"schema": 3, "results": heads, "figures": figures, "differ": differs}
-    return {
-        "schema": 3,
-        "results": heads,
-        "figures": figures,
-        "limited_by": [r["limited_by"] for r in results],
-        "provenance": [r["provenance"] for r in results],
-        "stalls_seconds": _rows([{c: _seconds(r, n) for c, n in r["stalls"].items() if n} for r in results]),
-        "by_op_seconds": _rows([{row["name"]: _seconds(r, row["cycles"]) for row in r["by_op"]} for r in results]),
-        "differ": differs,
-    }
+    differs = {path: values for path, values in differ.items() if not all(_equal(v, values[0]) for v in values)}
+    found: Json = {"schema": 3, "results": heads, "figures": figures}
+    if kind in (RUN, TRAIN):
+        found |= {
+            "limited_by": [r["limited_by"] for r in results],
+            "provenance": [r["provenance"] for r in results],
+            "fits": [at(r, "memory.fits") for r in results],
+        }
+    if kind == RUN:
+        found |= {
+            "stalls_seconds": _rows([{c: _seconds(r, n) for c, n in r["stalls"].items() if n} for r in results]),
+            "by_op_seconds": _rows([{row["name"]: _seconds(r, row["cycles"]) for row in r["by_op"]} for r in results]),
+        }
+    if kind == TRAIN:
+        found |= {
+            "by_part_seconds": _rows([_spent(r, "part") for r in results]),
+            "by_pass_seconds": _rows([_spent(r, "when") for r in results]),
+        }
+    return found | {"differ": differs}
+
+
+def _spent(result: Json, by: str) -> dict[str, float]:
+    """Seconds of a training step by part of the model or by pass, and those of no pass; they sum to the step."""
+    sums: dict[str, float] = {}
+    for one in result["spent"]:
+        sums[one[by]] = sums.get(one[by], 0.0) + one["seconds"]
+    return sums | {"exposed communication": at(result, "exposed_seconds"), "idle in the pipeline": _idle(result)}
+
+
+def _idle(result: Json) -> float:
+    """What a step waits for other stages; 0 where it is what rounding leaves of a difference."""
+    idle: float = result["idle_seconds"]
+    return idle if idle > ROUNDING * result["seconds"] else 0.0
+
+
+def _equal(x: Any, y: Any) -> bool:
+    """Whether two settings are the same; of numbers, up to rounding."""
+    if isinstance(x, float) and isinstance(y, (int, float)):
+        return isclose(x, y, rel_tol=ROUNDING)
+    return bool(x == y)
 
 
 def _figure(results: Sequence[Json], key: str) -> Json:
     """The values at a dotted path, and their ratios to the first."""
-    values = [at(r, key) for r in results]
+    values = [_idle(r) if key == "idle_seconds" else at(r, key) for r in results]
     return {"values": values, "ratios": _quotients(values)}
 
 
@@ -192,22 +229,38 @@ def compare_text(results: Sequence[Json]) -> str:
     """The comparison as tables, one column per result and one per ratio to the first."""
     found, letters = comparison(results), names(results)
     ratios = [f"{n}/{letters[0]}" for n in letters[1:]]
-    figures = {key: part for key, part in found["figures"].items() if key not in ENERGY or any(part["values"])}
+    figures = {
+        key: part
+        for key, part in found["figures"].items()
+        if not key.startswith((*ENERGY, "memory.")) or any(part["values"])
+    }
     rows = [[key, *_cells(part), *map(_ratio, part["ratios"][1:])] for key, part in figures.items()]
     if "limited_by" in found:
         rows.append(["limited_by", *found["limited_by"], *[""] * len(ratios)])
+        if any(fits is not None for fits in found["fits"]):
+            said = ["-" if fits is None else "yes" if fits else "no" for fits in found["fits"]]
+            rows.append(["fits in memory", *said, *[""] * len(ratios)])
         rows.append(["kernels, shares of the time", *map(known_text, found["provenance"]), *[""] * len(ratios)])
     parts = ["\n".join(f"{n}  {title(r)}, {r['machine']}" for n, r in zip(letters, results, strict=True))]
     bounds = [line for key, part in figures.items() for line in _bounds(key, part, letters)]
     parts.append("\n".join([table(["", *letters, *ratios], rows), *bounds]))
-    for head, name in (("time by cause, us", "stalls_seconds"), ("time by op, us", "by_op_seconds")):
+    for head, name in TABLES:
         if some := found.get(name):
-            cells = [[name, *map(_us, values), *_ratios(values)] for name, values in some.items()]
+            cells = [[name, *(_time(x, head) for x in values), *_ratios(values)] for name, values in some.items()]
             parts.append(table([head, *letters, *ratios], cells))
     if found["differ"]:
         cells = [[path, *map(_cell, values)] for path, values in found["differ"].items()]
         parts.append(table(["differs in", *letters], cells))
     return "\n\n".join(parts)
+
+
+#: Heads of the tables of times, and what of a comparison is in them.
+TABLES = (
+    ("time by cause, us", "stalls_seconds"),
+    ("time by op, us", "by_op_seconds"),
+    ("time by part, ms", "by_part_seconds"),
+    ("time by pass, ms", "by_pass_seconds"),
+)
 
 
 def _cell(x: Any) -> str:
@@ -239,8 +292,9 @@ def _bounds(key: str, part: Json, letters: Sequence[str]) -> list[str]:
     return lines
 
 
-def _us(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{1e6 * seconds:,.4g}"
+def _time(seconds: float | None, head: str) -> str:
+    """In the unit that the head of the table ends with."""
+    return "-" if seconds is None else f"{seconds * (1e3 if head.endswith('ms') else 1e6):,.4g}"
 
 
 def _ratio(x: float | None) -> str:

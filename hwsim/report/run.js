@@ -109,7 +109,7 @@ async function drawFigure() {
   view = next;
   figure.replaceChildren(node);
   figure.dataset.drawn = String(mine);
-  says.textContent = state.view !== "timeline" ? "" : `${built.note}. Drag along the time to look closer.` + (data.truncated ? " The run has more spans than are read; the last ones are missing." : "");
+  says.textContent = state.view !== "timeline" ? "" : `${built.note}. Drag along the time to look closer.` + (data.note ? ` Not all is drawn: ${data.note}.` : "");
   if (state.view !== "timeline") return;
   let timer;
   view.addSignalListener("brush", (_, range) => {

@@ -9,23 +9,24 @@ from hwsim.files import html
 from hwsim.files.figure import op_style
 from hwsim.files.tables import bytes_text, seconds_text
 from hwsim.files.whole import write_whole
-from hwsim.jobs.trace import MACHINE, trace_events
+from hwsim.jobs.trace import MACHINE, WALKED, trace_events
 from hwsim.report.text import formats_text, unit_of
 from hwsim.result import Result, Row, limits_text
 
 if TYPE_CHECKING:
     from hwsim.jobs.tile import TileJob
 
-#: Spans of single tiles that are read at most; a page says so if a run has more.
-MOST_SPANS = 2_000_000
 
+def write_run_page(path: Path, job: TileJob, result: Result) -> str:
+    """Write the page of `job`; what of the run its timeline does not show.
 
-def write_run_page(path: Path, job: TileJob, result: Result) -> None:
-    """Write the page of `job`. raises: InputError if the file cannot be written; InputError without vl-convert."""
-    trace = trace_events(job, MOST_SPANS)
+    raises: InputError if the file cannot be written; InputError without vl-convert.
+    """
+    trace = trace_events(job, WALKED)
     script = html.script(Path(__file__).with_name("run.js"))
     title = f"{result.name} on {result.machine}"
     write_whole(path, html.page(title, _intro(result), page_data(result, trace), script))
+    return str(trace["note"])
 
 
 def _intro(r: Result) -> str:
@@ -75,6 +76,7 @@ def page_data(result: Result, trace: dict[str, Any]) -> dict[str, Any]:
         "servers": list(servers.values()),
         "spans": spans,
         "truncated": trace["truncated"],
+        "note": trace["note"],
         "kinds": [{"name": kind, "colour": op_style(kind)[0]} for kind in kinds],
         "by": {
             "op": _rows(result, result.by_op),

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from hwsim.workload import Model
 
 
+#: The name of the row of ops that belong to no layer.
+OUTSIDE = "outside layers"
+#: Times of layers that differ by at most this share of the first are one line of the table.
+ALIKE = 0.001
+
+
 def formats_text(formats: dict[str, Any]) -> str:
     """`weights experts=nvfp4, default=fp8, activations bf16`."""
     weights = formats["weights"]
@@ -71,7 +77,7 @@ def result_text(result: Result, by: str | None = None, energy: bool = False) -> 
     lines += [f"  note        {note}" for note in r.notes]
     if by:
         rows = r.by_op if by == "op" else r.by_layer
-        lines += ["", by_table(rows, by, r)]
+        lines += ["", by_table(rows, by, r) if by == "op" else layers_table(rows, r)]
     return "\n".join(lines)
 
 
@@ -158,6 +164,63 @@ def by_table(rows: Sequence[Row], by: str, result: Result) -> str:
     ops, cycles, nbytes, macs = total
     body.append(["total", str(ops), f"{cycles:,}", "100.0", result.limited_by, bytes_text(nbytes), f"{macs:,}"])
     return table([by, "ops", "cycles", "%", "limited by", "bytes", "MACs"], body)
+
+
+def layers_table(rows: Sequence[Row], result: Result) -> str:
+    """Where the time is spent, by layer; layers of the same work and time share a line; the last line is the total."""
+    body = []
+    for group in alike(rows):
+        ops, cycles, nbytes, macs = (sum(getattr(r, k) for r in group) for k in ("ops", "cycles", "bytes", "macs"))
+        each = seconds_text(cycles / len(group) / result.cycles * result.seconds) if cycles else "0 s"
+        shown = [each, f"{100 * cycles / result.cycles:.1f}", group[0].limited_by or "-", bytes_text(nbytes)]
+        count = str(len(group)) if group[0].name != OUTSIDE else "-"
+        body.append([_numbers([r.name for r in group]), count, str(ops), f"{cycles:,}", *shown, f"{macs:,}"])
+    ops, cycles, nbytes, macs = (sum(getattr(r, k) for r in rows) for k in ("ops", "cycles", "bytes", "macs"))
+    whole = [str(ops), f"{cycles:,}", "", "100.0", result.limited_by, bytes_text(nbytes)]
+    body.append(["total", str(sum(r.name != OUTSIDE for r in rows)), *whole, f"{macs:,}"])
+    found = table(["layer", "layers", "ops", "cycles", "each", "%", "limited by", "bytes", "MACs"], body)
+    if len(body) <= len(rows):
+        return (
+            f"Layers of the same work whose times are within {100 * ALIKE:g} % share a line; --json has each.\n{found}"
+        )
+    return found
+
+
+def alike(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows of layers that do the same work in the same time, within `ALIKE`; in the order of the first of each group.
+
+    A layer with a name of its own is alone.
+    """
+    groups: list[list[Row]] = []
+    for row in rows:
+        for group in groups if row.name.isdecimal() else ():
+            first = group[0]
+            same = (row.ops, row.bytes, row.macs, row.limited_by) == (
+                first.ops,
+                first.bytes,
+                first.macs,
+                first.limited_by,
+            )
+            if first.name.isdecimal() and same and abs(row.cycles - first.cycles) <= ALIKE * first.cycles:
+                group.append(row)
+                break
+        else:
+            groups.append([row])
+    return groups
+
+
+def _numbers(names: Sequence[str]) -> str:
+    """`0`, `1-31`, or `0, 2, 4, ..., 50`; a name as it is."""
+    if len(names) == 1:
+        return names[0]
+    runs: list[list[int]] = []
+    for number in map(int, names):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    shown = [f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
+    return ", ".join(shown if len(shown) <= 5 else [*shown[:3], "...", shown[-1]])
 
 
 def arch_table(machines: Sequence[Arch]) -> str:

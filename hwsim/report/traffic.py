@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from hwsim.files.tables import bytes_text, seconds_text, table
-from hwsim.jobs.serving.capacity import SPAN
+from hwsim.jobs.serving.capacity import ATTAINED, SPAN
 from hwsim.report.serving import energy_lines, stack_line
 from hwsim.report.text import formats_text, provenance_text
 
@@ -28,6 +28,7 @@ def traffic_text(s: Served, energy: bool = False) -> str:
     rows = [
         ("formats", f"{formats_text(s.formats)}, KV cache {kv}"),
         ("engine", f"{s.engine}: {lim.budget:,} tokens and {lim.seats:,} sequences a pass at most{drafts}; {prefix}"),
+        *([("software", s.software)] if s.software else []),
         ("KV room", f"{_room(s)}: {s.room.said}"),
         (
             "step times",
@@ -47,7 +48,11 @@ def traffic_text(s: Served, energy: bool = False) -> str:
     if s.good is not None:
         worst = ", ".join(f"{name} by {n:,}" for name, n in sorted(s.missed.items(), key=lambda x: -x[1])) or "none"
         rows.append(
-            ("goodput", f"{s.good:.4g} requests/s meet {s.load.slo} ({100 * s.attained:.1f} %); missed: {worst}")
+            (
+                "goodput",
+                f"{s.good:.4g} requests/s: {s.good_requests:,} of {s.requests:,} ({100 * s.attained:.1f} %) meet "
+                f"{s.load.slo}, over the {seconds_text(s.seconds)} to the last token; missed: {worst}",
+            )
         )
     rows += [
         ("running", f"{_many(s.running)}: {_doing(s, 'prefill', 'decode')}"),
@@ -63,7 +68,8 @@ def traffic_text(s: Served, energy: bool = False) -> str:
         ("energy", joules[0]),
         *(("", line) for line in joules[1:]),
     ]
-    head = f"serve, {_load(s.load)}, {s.model}, {s.machine}{_fleet(s)}"
+    at = "serve, at the capacity that --find-rate found" if s.capacity else "serve"
+    head = f"{at}, {_load(s.load)}, {s.model}, {s.machine}{_fleet(s)}"
     lines = [head, *(f"  {name:<12}{text}" for name, text in rows), ""]
     spreads = (("TTFT", s.ttft), ("TPOT", s.tpot), ("ITL", s.itl), ("E2E", s.e2e))
     return "\n".join([*lines, table(["", "mean", "p50", "p90", "p99"], [[name, *_cells(x)] for name, x in spreads])])
@@ -129,14 +135,31 @@ def _cells(spread: Spread | None) -> list[str]:
 
 
 def capacity_text(found: Capacity, slo: str | None) -> str:
-    """The rate, how far the seeds are apart, and what it rests on."""
+    """The rate, how far the seeds are apart, what it rests on, and how it differs from the goodput."""
     low, high = min(found.rates), max(found.rates)
-    return (
-        f"  capacity    {found.rate:.4g} requests/s meet {slo} in 99 % ({low:.4g} to {high:.4g} over "
-        f"{len(found.rates)} seeds, {len(found.runs)} runs of up to {found.requests:,} requests: arrivals last "
-        f"{SPAN} times the p99 of E2E or longer)\n"
-        f"  saturated   {found.saturated:.4g} requests/s of a backlog that never ends; no capacity exceeds it"
+    tried = [run.rate for run in found.runs]
+    rows = (
+        (
+            "capacity",
+            f"{found.rate:.4g} requests/s can arrive, and {100 * ATTAINED:g} % of them meet {slo}: mean of "
+            f"{len(found.rates)} seeds, {low:.4g} to {high:.4g}",
+        ),
+        (
+            "trials",
+            f"{len(found.runs)}, each of one rate ({min(tried):.4g} to {max(tried):.4g} requests/s) and one seed; "
+            f"arrivals last {SPAN} times the p99 of E2E or longer, here up to {found.requests:,} requests",
+        ),
+        (
+            "ceiling",
+            f"{found.saturated:.4g} requests/s are served of a backlog that never ends: no capacity exceeds it",
+        ),
+        (
+            "figures",
+            "those above are of one run in which requests arrive at the capacity; its goodput also counts the time "
+            "from the last arrival to the last token",
+        ),
     )
+    return "\n".join(f"  {name:<12}{text}" for name, text in rows)
 
 
 #: Columns of a request's row.

@@ -73,7 +73,8 @@ function about(p) {
   if (p.status === "simulated") {
     const share = (parts) => Object.entries(parts).sort((a, b) => b[1] - a[1]).map(([k, v]) => `${k} ${(100 * v).toFixed(1)} %`).join(", ");
     const formats = Object.entries(p.formats).map(([k, v]) => `${k} ${typeof v === "object" && v ? Object.entries(v).map((e) => e.join("=")).join(",") : v}`);
-    pairs.push(["machine", p.machine], ["formats", formats.join(", ")], ["limited by", p.limit], ["busy", share(p.busy)],
+    pairs.push(["machine", p.machine], ["formats", formats.join(", ")], ["limited by", p.limit], ["op limits", p.limits],
+      ["busy", share(p.busy)],
       ["time by cause", share(p.stalls)], ["known as", share(p.provenance)], ["fits in memory", p.fits ? "yes" : "no"]);
     const total = p.ops.reduce((sum, [, t]) => sum + t, 0);
     pairs.push(["time by op", share(Object.fromEntries(p.ops.map(([k, t]) => [kinds[k].name, t / total])))]);

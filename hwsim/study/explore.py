@@ -8,7 +8,7 @@ from typing import Any
 from hwsim.errors import InputError
 from hwsim.files import html
 from hwsim.files.figure import op_style
-from hwsim.result import KNOWN
+from hwsim.result import KNOWN, limits_text
 from hwsim.study.grid import Axis, Choice, Grid
 from hwsim.study.metrics import METRICS, Line, fits, step_unit
 from hwsim.study.roofs import cap, machine_roof
@@ -71,6 +71,7 @@ def page_data(grid: Grid) -> dict[str, Any]:
                 "status": "simulated",
                 "m": [m.of(line) for m in METRICS],
                 "limit": line["limited_by"],
+                "limits": limits_text(line.get("limits") or {}),
                 "fits": fits(line),
                 "ops": [[kinds.setdefault(k, len(kinds)), t] for k, t in op_seconds(line).items()],
                 "stalls": {cause: n / line["cycles"] for cause, n in line["stalls"].items() if n},

@@ -8,6 +8,7 @@ from typing import Any
 
 from hwsim.errors import InputError
 from hwsim.files.figure import COLOURS
+from hwsim.files.tables import markdown_text
 from hwsim.study.grid import Choice, Grid
 from hwsim.study.loads import LOAD_METRICS
 from hwsim.study.metrics import METRICS, Line
@@ -42,6 +43,8 @@ def objective_cells(grid: Grid, line: Line) -> list[str]:
     for name in objectives(grid):
         amount = value(line, name)
         text = "-" if amount is None else f"{amount:,.0f}" if abs(amount) >= 1e4 else f"{amount:.5g}"
+        if isinstance(setting := line["point"].get(name), str):  # as it was asked for, with its unit
+            text = markdown_text(setting)
         cells.append(f"**{text}**" if grid.asked and line["key"] in grid.asked["front"] else text)
     return cells
 

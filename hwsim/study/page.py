@@ -10,7 +10,7 @@ from hwsim.errors import InputError
 from hwsim.files.figure import save
 from hwsim.files.tables import markdown, markdown_text
 from hwsim.files.whole import write_whole
-from hwsim.result import known_text
+from hwsim.result import known_text, limits_text
 from hwsim.study import figures as draw
 from hwsim.study.by_op import by_op_caption, by_op_figure
 from hwsim.study.cache import cache_figure, cache_rows, crossing_table
@@ -28,10 +28,14 @@ ENOUGH = 0.99
 
 _COLUMNS = (
     "`limited by` names the server with the most work at its peak rate, and from where another one has more. "
-    "`kernels` says how the times of a row are known, as shares of the time of a step: measured on this chip, "
-    "transferred from another chip or format, or ideal, at the machine's peaks; `a to b %` are the least and the "
-    "largest share among the points of the row."
+    "`over bound` is the time above the lower bound, as a share of it; `op limits` are shares of the time by the "
+    "server that limits each op, as in `hwsim run`. `kernels` says how the times of a row are known, as shares of the "
+    "time of a step: measured on this chip, transferred from another chip or format, or ideal, at the machine's "
+    "peaks. `a to b %` are the least and the largest share among the points of the row."
 )
+
+#: Columns of the list of a search that say how each point came about.
+_ABOUT = ("fits", "limited by", "over bound", "op limits", "kernels")
 
 _NOT_DRAWN = (
     " Points that do not fit in memory are not drawn; a panel with fewer than three others on its front is left out."
@@ -210,20 +214,26 @@ def _list(grid: Grid, folder: Path) -> str:
     wanted = objectives(grid)
     if wanted:
         best = by_first(grid)
-    head = [*(markdown_text(a.name) for a in grid.axes), *wanted]
+    head = [*(markdown_text(a.name) for a in grid.axes if a.path not in wanted), *wanted]
     head += [] if "tokens_per_second" in wanted else [name]
     head += [] if "seconds" in wanted else ["time of a step, s"]
     body = []
     for choice in best[:MOST_POINTS]:
         line = grid.lines[choice]
-        cells = [markdown_text(a.labels[i]) for a, i in zip(grid.axes, choice, strict=True)]
+        cells = [markdown_text(a.labels[i]) for a, i in zip(grid.axes, choice, strict=True) if a.path not in wanted]
         cells += objective_cells(grid, line)
         cells += [] if "tokens_per_second" in wanted else [f"{speed(line):,.0f}"]
         cells += [] if "seconds" in wanted else [f"{line['seconds']:.4g}"]
-        body.append([*cells, "yes" if fits(line) else "no", known_text(line["provenance"])])
+        about = [
+            "yes" if fits(line) else "no",
+            str(line.get("limited_by") or "-"),
+            *_above([line]),
+            known_text(line["provenance"]),
+        ]
+        body.append([*cells, *about])
     less = f"{len(body):,} of {len(best):,} points shown; all are in `{folder / 'points.jsonl'}`.\n\n"
     bold = f"In bold: the front, points that no other one beats in every objective.{bounds(grid)}\n\n" if wanted else ""
-    return (less if len(body) < len(best) else "") + bold + markdown([*head, "fits", "kernels"], body)
+    return (less if len(body) < len(best) else "") + bold + markdown([*head, *_ABOUT], body)
 
 
 def _table(grid: Grid, panel: Panel, marks: set[str]) -> str:
@@ -241,7 +251,7 @@ def _table(grid: Grid, panel: Panel, marks: set[str]) -> str:
     head += [f"{100 * ENOUGH:.0f} % of the maximum from"] if numeric else []
     regenerators = numeric and columns is not None and columns.path == "machine.regenerate.rate"
     head += ["per TB/s"] if regenerators else []
-    head = [*map(markdown_text, head), "limited by", "kernels"]
+    head = [*map(markdown_text, head), "limited by", "over bound", "op limits", "kernels"]
     body = []
     for s in range(len(grid.series.values) if grid.series else 1):
         found: dict[int, Line] = {}
@@ -261,6 +271,7 @@ def _table(grid: Grid, panel: Panel, marks: set[str]) -> str:
                 markdown_text(grid.series.labels[s]) if grid.series else "",
                 *cells,
                 _limits(found, columns.labels if columns else [""]),
+                *_above(list(found.values())),
                 known_text(*(line["provenance"] for line in found.values())),
             ]
         )
@@ -279,6 +290,14 @@ def _limits(found: dict[int, Line], labels: Sequence[str]) -> str:
             said.append(f"{server} from {labels[x]}" if last else server)
             last = server
     return markdown_text(", ".join(said)) if said else "-"
+
+
+def _above(lines: Sequence[Line]) -> list[str]:
+    """How far the points of a row are above their bounds, and what limits their ops; in the words of `hwsim run`."""
+    over = [f"{100 * (line['cycles'] / line['bound_cycles'] - 1):.3g}" for line in lines if line.get("bound_cycles")]
+    over.sort(key=float)
+    apart = f"{over[0]} to {over[-1]} %" if over and over[0] != over[-1] else f"{over[0]} %" if over else "-"
+    return [apart, markdown_text(limits_text(*(line.get("limits") or {} for line in lines)) or "-")]
 
 
 def _right(text: str, columns: int) -> str:

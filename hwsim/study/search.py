@@ -37,6 +37,10 @@ SHORT = {"area": "area_mm2", "energy": "energy_joules", "time": "seconds"}
 """Short names of metrics; every other one is a dotted path in a result, as in `--json`, or a setting, as in `grid:`."""
 COSTS = {"area_mm2": "area", "energy_joules": "energy"}
 """Metrics that are sums of terms, and where in `cost` their terms are."""
+MEANT = {
+    "speed": "tokens_per_second", "throughput": "tokens_per_second", "rate": "tokens_per_second", "latency": "seconds",
+}  # fmt: skip
+"""What some words for objectives mean, to suggest it."""
 _TESTS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
@@ -146,11 +150,25 @@ def metric(line: Line, path: str) -> Any:
     if value is None and "." not in path and path in line:
         raise InputError(f"search: {path} is not known on {line['machine']}")
     if value is None:
-        names = [k for k, v in line.items() if isinstance(v, (int, float))] + [*line.get("point", ())]
-        raise InputError(f"search: a result has no metric {path}{nearest(path, names)}")
+        raise InputError(f"search: a result has no metric {path}{_suggested(line, path)}")
     if not isinstance(value, (int, float)):
         raise InputError(f"search: {path} is no number")
     return value
+
+
+def _suggested(line: Line, path: str) -> str:
+    """The metric or setting that was meant, or all that this point has; not what identifies a line."""
+    numbers = [
+        k for k, v in line.items() if isinstance(v, (int, float)) and k not in ("schema", "seed", "hypothetical")
+    ]
+    names = []
+    for name in (*numbers, *(short for short, long in SHORT.items() if long in line), *line.get("point", ())):
+        with suppress(InputError):  # a format is no number, and a cost may lack a term that decides
+            metric(line, SHORT.get(name, name))
+            names.append(name)
+    meant = [name for name in names if name.startswith(MEANT.get(path.lower(), "-"))]
+    meant += [name for name in names if name.rpartition(".")[2] == path]
+    return f"; did you mean {meant[0]}? known: {', '.join(names)}" if meant else nearest(path, names)
 
 
 def _at(tree: Any, path: str) -> Any:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from hwsim.files.tables import table
 from hwsim.study.points import Study
@@ -61,6 +61,11 @@ def _value(value: object) -> str:
     return ", ".join(f"{name}={one}" for name, one in value.items()) if isinstance(value, dict) else str(value)
 
 
+def _objective(line: Mapping[str, Any], name: str, value: float) -> str:
+    """An objective; that of a setting as it is asked for, with its unit."""
+    return _value(line["point"][name]) if name in line["point"] else f"{value:.4g}"
+
+
 def found_text(found: Found, goal: Goal) -> str:
     """The front of a search, best first by its first objective; at most 20 points."""
     f = found
@@ -68,12 +73,14 @@ def found_text(found: Found, goal: Goal) -> str:
     front = sorted(f.front, key=lambda line: goal.values(line)[0], reverse=more)
     lines = [f"{f.study}: {f.trials:,} trials, {f.ran:,} points simulated now, {f.failed:,} failed"]
     if front:
-        paths = list(dict.fromkeys(path for line in front for path in line["point"]))
+        names = [metric for metric, _ in goal.objectives]
+        paths = list(dict.fromkeys(path for line in front for path in line["point"] if path not in names))
         rows = [
-            [f"{v:.4g}" for v in goal.values(line)] + [_value(line["point"].get(path, "-")) for path in paths]
+            [_objective(line, *each) for each in zip(names, goal.values(line), strict=True)]
+            + [_value(line["point"].get(path, "-")) for path in paths]
             for line in front[:20]
         ]
-        lines += ["", table([*(n for n, _ in goal.objectives), *paths], rows, left=0), ""]
+        lines += ["", table([*names, *paths], rows, left=0), ""]
     else:
         lines.append("  front       no point keeps the limits; loosen one, or try more points")
     for objective, terms in goal.lacking(front).items():

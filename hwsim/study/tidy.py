@@ -13,7 +13,7 @@ from typing import Any
 from hwsim.errors import InputError, nearest
 from hwsim.extras import missing
 from hwsim.files.whole import check_writable, write_whole
-from hwsim.result import KNOWN
+from hwsim.result import KNOWN, limits_text
 from hwsim.study.grid import Axis, Grid
 from hwsim.study.loads import LOAD_METRICS, under_load
 from hwsim.study.metrics import METRICS, Line, fits
@@ -68,6 +68,7 @@ def rows(grid: Grid) -> Iterator[Row]:
         values = found if status == "predicted" else {}
         row |= {m.name: _number(m.of(line)) if line else values.get(m.name) for m in metrics}
         row["limited_by"] = line["limited_by"] if line else None
+        row["op_limits"] = limits_text(line.get("limits") or {}) or None if line else None
         row["fits"] = fits(line) if line else None
         row |= {f"{mark}_share": _number(line["provenance"].get(mark, 0.0)) if line else None for mark in KNOWN}
         row["notes"] = "; ".join(line["notes"]) if line else None
@@ -115,7 +116,7 @@ def _write_parquet(table: list[Row], path: Path) -> None:
 
     numbers = {m.name for m in (*METRICS, *LOAD_METRICS, *TRAIN_METRICS)} | {f"{mark}_share" for mark in KNOWN}
     types = {"fits": pa.bool_()} | dict.fromkeys(numbers, pa.float64())
-    texts = dict.fromkeys(("status", "limited_by", "notes", "error", "key"), pa.string())
+    texts = dict.fromkeys(("status", "limited_by", "op_limits", "notes", "error", "key"), pa.string())
     columns = {name: pa.array([row[name] for row in table], (types | texts).get(name)) for name in table[0]}
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         parquet.write_table(pa.table(columns), file)

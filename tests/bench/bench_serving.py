@@ -17,8 +17,9 @@ from pathlib import Path
 
 from hwsim.jobs.serve import Request as Steady
 from hwsim.jobs.serving.file import read_load
-from hwsim.jobs.serving.load import Load, Traffic
+from hwsim.jobs.serving.load import Load
 from hwsim.jobs.serving.traces import read_trace
+from hwsim.jobs.serving.traffic import Traffic
 
 REQUESTS, RATE = 10_000, "4.91/s"  # the rate of Azure's conversation trace of 2023 (Patel et al., Splitwise, ISCA 2024)
 LOOP, TABLE = 2.0, 10.0  # CPU s

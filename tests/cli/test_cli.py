@@ -186,6 +186,20 @@ def test_an_error_says_what_to_write(line, first, second):
     assert first in done.stderr and second in done.stderr
 
 
+@pytest.mark.parametrize("setting", ["dram.bandwith=9 TB/s", "dramm.bandwidth=9 TB/s", "dot.rate.0.rate=64 MAC/cycle"])
+def test_what_the_error_on_a_setting_suggests_can_be_pasted(setting):
+    line = "gemm m0 --m 1 --n 64 --k 64 --weights int8 --json --set".split()
+    refused = hwsim(*line, setting)
+    assert refused.returncode == 2
+    path = refused.stderr.rpartition("did you mean ")[2].strip().removesuffix("?")
+    done = hwsim(*line, f"{path}={setting.partition('=')[2]}")
+    assert done.returncode == 0, done.stderr
+    value = json.loads(done.stdout)["config"]["machine"]
+    for name in path.split("."):
+        value = value[int(name) if name.isdecimal() else name]
+    assert str(value) == setting.partition("=")[2]
+
+
 def test_many_errors_at_once_with_places(tmp_path):
     text = (ROOT / "arch_configs" / "m0.yaml").read_text()
     text = text.replace("bandwidth: 100 GB/s", "bandwidth: 100 GB").replace("clock: 1 GHz", "clok: 1 GHz")

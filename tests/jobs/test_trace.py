@@ -136,3 +136,31 @@ def test_tiles_end_at_the_cap_and_ops_and_counters_do_not():
     assert (whole["truncated"], cut["truncated"]) == (False, True)
     assert len(some(cut, MACHINE)) == 20 < len(some(whole, MACHINE))
     assert some(cut, STEP) == some(whole, STEP) and some(cut, MACHINE, "C") == some(whole, MACHINE, "C")
+
+
+@pytest.mark.parametrize("name", ["prompt", "kernels", "writes"])
+@pytest.mark.parametrize("share", [0.1, 0.6])
+def test_a_run_with_more_stays_than_are_walked_has_whole_ops_and_bytes_and_says_so(name, share):
+    """Ops and layers are those of the whole walk; bytes add up to the result's; before the cut nothing differs."""
+    job = RUNS[name]()
+    whole = trace_events(job)
+    result = job.result()
+
+    def some(trace, process, phase="X"):
+        return [e for e in trace["traceEvents"] if e["ph"] == phase and e["pid"] == process and e.get("cat") != "stall"]
+
+    stays = len(some(whole, MACHINE))
+    most = int(share * stays)
+    cut = trace_events(job, most=most)
+    drawn = some(cut, MACHINE)
+    assert whole["note"] == "" and not whole["truncated"] and cut["truncated"]
+    assert f"the first {most:,} of {stays:,} stays" in cut["note"]
+    assert abs(len(drawn) - most) <= 2 * len(SERVERS)  # to the end of a tile; its writes may not have their place yet
+    assert [e for e in some(whole, MACHINE) if e in drawn][: most // 2] == drawn[: most // 2]
+    spans = [{(e["name"], e["ts"]): e["dur"] for e in some(trace, STEP)} for trace in (whole, cut)]
+    assert spans[0].keys() == spans[1].keys()
+    assert list(spans[1].values()) == pytest.approx(list(spans[0].values()), abs=2e-6)
+    memory = [e for e in some(cut, MACHINE, "C") if e["name"] == "memory, GB/s"]
+    ends = [*(e["ts"] for e in memory[1:]), 1e6 * result.seconds]
+    moved = sum((end - e["ts"]) * e["args"]["GB/s"] * 1e3 for e, end in zip(memory, ends, strict=True))
+    assert moved == pytest.approx(result.dram_bytes, rel=5e-3)

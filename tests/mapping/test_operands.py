@@ -179,6 +179,20 @@ def npu(tmp_path, rates, **changes):
 FAST_FP4 = "int8 int8 4096, mxfp4 mxfp4 16384, mxfp4 mxfp8 8192"
 
 
+@pytest.mark.parametrize(("weights", "kv"), [("fp8", "bf16"), ("fp8", "fp16"), ("bf16", "bf16")])
+def test_a_wide_cache_at_the_rate_of_narrower_activations_is_noted(weights, kv):
+    """The rates are those of the machine's file: 132 SMs x 4 tensor cores x 512 MACs, twice as many in 8 bits."""
+    result = hwsim.run("h200-sxm", "llama3-8b", "prefill", context=256, weights=weights, kv=kv, engine="walk")
+    said = [note for note in result.notes if note.startswith("attention multiplies")]
+    if weights == kv:
+        assert not said
+        return
+    (note,) = said
+    assert f"fp8_e4m3 x fp8_e4m3, the pair of the activations, at {132 * 4 * 1024:,} MAC/cycle" in note
+    assert f"{kv} x {kv} has {132 * 4 * 512:,} MAC/cycle" in note
+    assert f"The {kv} KV cache is converted where it is used (not exact: " in note
+
+
 def test_attention_multiplies_the_format_of_a_cache_that_the_activations_cannot_hold(tmp_path):
     """An FP4 pair listed beside int8 x int8 does not put an int8 cache in FP4: attention runs on the int8 units."""
     machine = npu(tmp_path, FAST_FP4, regenerate=None)

@@ -142,3 +142,25 @@ def test_results_of_two_kinds_are_refused(tmp_path):
         InputError, match="b.json: is a result of `hwsim serve under load`, and .*a.json of `hwsim serve`"
     ):
         read_results([one, two])
+
+
+def test_two_training_steps_have_memory_and_tables_and_no_noise(tmp_path):
+    """Memory as in the results; parts and passes sum to the step; what rounding leaves is no figure and no setting."""
+    results = [
+        json.loads(write(tmp_path, n, *words).read_text()) for n, words in zip("ab", KINDS["train"], strict=True)
+    ]
+    found = comparison(results)
+    assert found["figures"]["memory.total"]["values"] == [r["memory"]["total"] for r in results]
+    assert found["fits"] == [True, True]
+    for table in ("by_part_seconds", "by_pass_seconds"):
+        for i, r in enumerate(results):
+            assert sum(values[i] or 0 for values in found[table].values()) == pytest.approx(r["seconds"], rel=1e-6)
+    noisy = results[0] | {"idle_seconds": 2**-60 * results[0]["seconds"]}
+    noisy["config"] = noisy["config"] | {"skew": 0.1 + 0.2}
+    plain = results[0] | {"idle_seconds": 0.0, "config": results[0]["config"] | {"skew": 0.3}}
+    assert 0.1 + 0.2 != 0.3
+    both = comparison([plain, noisy])
+    assert both["figures"]["idle_seconds"] == {"values": [0.0, 0.0], "ratios": [None, None]}
+    assert both["differ"] == {}
+    text = compare_text([plain, noisy])
+    assert "memory.optimiser" in text and "time by part, ms" in text and "fits in memory" in text

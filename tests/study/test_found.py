@@ -68,6 +68,11 @@ def test_the_page_of_a_search_has_its_command_its_objectives_and_its_front(searc
     best = {p for p in pairs if not any(a >= p[0] and b <= p[1] and (a, b) != p for a, b in pairs)}
     rows = [row for row in page.splitlines() if row.startswith("|")][2:]
     assert sum("**" in row for row in rows) == sum(p in best for p in pairs) and len(rows) == len(lines)
+    assert "limited by | over bound | op limits | kernels" in page
+    for line in lines:  # in the words of `hwsim run`
+        above = f"{100 * (line['cycles'] - line['bound_cycles']) / line['bound_cycles']:.3g} %"
+        first = max(line["limits"], key=line["limits"].get)
+        assert any(f"| {line['limited_by']} | {above} | {first} " in row for row in rows)
     assert "tokens_per_second | dram_bytes" in page and "found_front.svg" in page and "pareto" not in page
 
 

@@ -162,11 +162,28 @@ class TestSearch:
             assert area == sum(t["value"] for t in line["cost"]["area"] if t["value"])
             assert joules == line["energy_joules"] > 0
         page = write_page(tmp_path / "out")[0].read_text()
-        rows = [row for row in page.splitlines() if row.startswith("| 50 GB/s") or row.startswith("| 100 GB/s")]
+        rows = [row for row in page.splitlines() if " GB/s** |" in row or " GB/s |" in row]
         assert "area_mm2 is without dequantise, round, vector: a lower bound." in page and len(rows) == len(lines)
         for row in rows:
-            speed, area, joules, bandwidth = (cell.strip(" *") for cell in row.split("|")[3:7])
-            assert bandwidth == row.split()[1] + ",000,000,000" and min(map(float, (area, joules))) > 0
+            speed, area, joules, bandwidth = (cell.strip(" *") for cell in row.split("|")[2:6])
+            assert bandwidth in ("50 GB/s", "100 GB/s") and min(map(float, (area, joules))) > 0
+            assert row.count("GB/s") == 1  # an axis that is an objective is one column
+        text = found_text(found, goal)
+        assert text.count("machine.dram.bandwidth") == 1 and " GB/s" in text
+
+    @pytest.mark.parametrize("word", ["speed", "throughput", "latency"])
+    def test_words_for_objectives_get_the_metric_that_is_meant(self, tmp_path, word):
+        """What is suggested is accepted, and what identifies a line is not suggested."""
+        folder = tmp_path / "out"
+        with pytest.raises(InputError, match=f"no metric {word}; did you mean ") as refused:
+            run_search(space(tmp_path), folder, Goal.of(word), trials=1)
+        said = str(refused.value)
+        meant = said.partition("did you mean ")[2].partition("?")[0]
+        known = said.partition("known: ")[2].split(", ")
+        assert meant == ("seconds" if word == "latency" else "tokens_per_second")
+        assert {"seconds", "dram_bytes", "run.batch"} <= set(known) and not {"seed", "schema"} & set(known)
+        (line,) = read_points(folder / "points.jsonl").values()
+        assert all(Goal.of(name).values(line) for name in known)
 
     def test_objectives_of_an_option_that_is_repeated_add_up(self, tmp_path):
         asked = ["search", str(written(tmp_path, {"run.batch": [1, 2]})), "--out", str(tmp_path / "o"), "--trials", "2"]

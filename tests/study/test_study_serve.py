@@ -13,7 +13,8 @@ from hwsim.errors import InputError
 from hwsim.jobs.serve import Request as Steady
 from hwsim.jobs.serving.capacity import find_rate
 from hwsim.jobs.serving.file import load_folder, load_names, load_of, load_schema, over, read_load
-from hwsim.jobs.serving.load import Load, Traffic
+from hwsim.jobs.serving.load import Load
+from hwsim.jobs.serving.traffic import Traffic
 from hwsim.study import load_study, run_study
 from hwsim.study.loads import pareto
 from hwsim.study.page import write_html, write_page

@@ -44,6 +44,9 @@ def test_a_csv_has_every_point_with_its_numbers(folder, lines, tmp_path):
         assert float(row["tokens_per_second"]) == line["tokens_per_second"]
         assert float(row["seconds"]) == line["seconds"] and float(row["dram_bytes"]) == line["dram_bytes"]
         assert row["limited_by"] == line["limited_by"]
+        shares = {name: float(share) for name, share, _ in (part.split() for part in row["op_limits"].split(", "))}
+        assert sum(shares.values()) == pytest.approx(100, abs=0.2)  # of the whole time
+        assert all(abs(share - 100 * line["limits"][name]) <= 0.05 for name, share in shares.items())
 
 
 def test_parquet_holds_the_same(folder, tmp_path):

@@ -9,8 +9,9 @@ from typing import Any
 from hwsim.errors import InputError, collect
 from hwsim.jobs.serving.capacity import find_rate, with_rate
 from hwsim.jobs.serving.file import load_of, over, read_load
-from hwsim.jobs.serving.load import Load, Run, Traffic
+from hwsim.jobs.serving.load import Load, Run
 from hwsim.jobs.serving.requests import Sequence
+from hwsim.jobs.serving.traffic import Traffic
 
 
 def asked_load(load: str | None, given: Mapping[str, Any], problems: list[str]) -> Load:

@@ -16,8 +16,9 @@ from hwsim.errors import InputError
 from hwsim.jobs.serving import figures
 from hwsim.jobs.serving.figures import Spread
 from hwsim.jobs.serving.fleet import Stopped
-from hwsim.jobs.serving.load import AT_ONCE, Load, Traffic
+from hwsim.jobs.serving.load import Load
 from hwsim.jobs.serving.requests import TICKS, Sequence
+from hwsim.jobs.serving.traffic import AT_ONCE, Traffic
 
 #: Share of requests that must meet the limits at the rate that `--find-rate` finds.
 ATTAINED = 0.99
@@ -83,7 +84,8 @@ def find_rate(
     runs: list[Trial] = []
 
     def good(rate: float, seed: int) -> bool:
-        runs.append(trial(traffic, rate, seed, max((run.e2e for run in runs if run.rate <= rate), default=0.0), said))
+        known = max((run.e2e for run in runs if run.rate <= rate), default=0.0)
+        runs.append(trial(traffic, rate, seed, known, lambda text: said(f"trial {len(runs) + 1}: {text}")))
         return runs[-1].met
 
     most = saturated(traffic, said)
@@ -124,8 +126,9 @@ def trial(
     raises: InputError where that takes more requests than the load has and than `MOST_REQUESTS`.
     """
     count = max(traffic.count, ceil(ROOM * SPAN * rate * e2e))
+    longer = ""
     while True:
-        said(f"seed {seed}, {rate:.4g} requests/s, {count:,} requests")
+        said(f"{rate:.4g} requests/s arrive, seed {seed}, {count:,} requests{longer}")
         left = count - ceil(ATTAINED * count)
 
         def watch(seq: Sequence) -> None:
@@ -148,7 +151,7 @@ def trial(
                 f"{SPAN} times the p99 of E2E, {whole.p99 if whole else 0:.4g} s; "
                 f"write --requests {ceil(ROOM * needed)}, which takes long, or tighter limits in --slo"
             )
-        count = ceil(ROOM * needed)
+        count, longer = ceil(ROOM * needed), ": longer, as the last run ended before its queue had grown"
 
 
 def saturated(traffic: Traffic, said: Callable[[str], None] = lambda text: None) -> float:
@@ -162,7 +165,7 @@ def saturated(traffic: Traffic, said: Callable[[str], None] = lambda text: None)
 
     def backlog(count: int) -> tuple[int, int]:
         """(ticks to the last token, most that ran at once)."""
-        said(f"backlog of {count:,} requests")
+        said(f"a backlog of {count:,} requests, for the ceiling: more than it serves per second cannot arrive")
         outcome = traffic.serve(traffic.drawn(count, AT_ONCE), replicas=replicas)
         if not outcome.sequences:
             number, why = outcome.refused[0]

@@ -56,6 +56,33 @@ ENGINES: dict[str, Engine] = {
 }
 
 
+#: The software that a scheduler imitates, by the first word of its name, as in names of stacks.
+SOFTWARE = {"vllm": "vLLM", "trtllm": "TensorRT-LLM", "sglang": "SGLang"}
+
+
+def differing(machine: str, stack: str, scheduler: str) -> str:
+    """A sentence where requests are scheduled by the rules of one software and their times are those of another.
+
+    machine: its description, which names the software whose kernels it has, if it is one. stack: its name; one that is
+    of no single software (`default`, an own file) says nothing. Static batches are nobody's rules.
+    """
+    word = scheduler.partition("-")[0]
+    if word not in SOFTWARE:
+        return ""
+    others: dict[str, str] = {}
+    if (made := stack.partition("-")[0]) in SOFTWARE and made != word:
+        others[made] = f"the stack {stack} has the times of {SOFTWARE[made]}"
+    for name, software in SOFTWARE.items():
+        if software in machine and name != word:
+            others[name] = others.get(name, f"the machine has the kernels of {software}")
+    if not others:
+        return ""
+    first = next(iter(others))
+    write = f"write --scheduler {first}" + ("" if made == first else f" --stack {first}")
+    said = " and ".join(others.values())
+    return f"{said}, but {SOFTWARE[word]} schedules the requests; {write} for {SOFTWARE[first]} throughout"
+
+
 def limits(engine: Engine, memory: int, budget: int | None, seats: int | None, drafts: int) -> Limits:
     """The engine's limits, stated or by default."""
     tokens, sequences = engine.defaults(memory)

@@ -8,9 +8,9 @@ from typing import Any
 from hwsim.arch import Arch, arch_config
 from hwsim.errors import InputError
 from hwsim.jobs.serving.capacity import find_rate
-from hwsim.jobs.serving.load import Traffic
 from hwsim.jobs.serving.options import ServeOptions
 from hwsim.jobs.serving.simulated import Simulated
+from hwsim.jobs.serving.traffic import Traffic
 from hwsim.workload.op import Workload
 
 #: Step times that are kept for the next points: neighbours differ in the load more often than in the machine.

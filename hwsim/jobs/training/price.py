@@ -89,7 +89,7 @@ def prices(arch: TileMachine, work: Iterable[Work]) -> Prices:
         for (shape, op), ticks, one in zip(ops.items(), outcome.by_op, tiled, strict=True):
             opd = operands(arch, op, formats)
             peak = {name: arch.seconds(1) * float(cycles) for name, cycles in work_cycles(arch, op, opd).items()}
-            notes |= dict.fromkeys((*opd.notes, *([one.kernel.note] if one.kernel and one.kernel.note else [])))
+            notes |= dict.fromkeys((*opd.notes, *(one.kernel.notes if one.kernel else ())))
             seconds = ticks / job.pipeline.q * arch.seconds(1)
             mark = one.kernel.mark if one.kernel else "ideal"
             macs = op.dot_macs + op.vector_macs

@@ -69,7 +69,10 @@ class Wave:
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """Launch and waves, seconds; bytes that cross the memory. mark, uncertainty, note: as in `Provenance`."""
+    """Launch and waves, seconds; bytes that cross the memory. mark, uncertainty: as in `Provenance`.
+
+    notes: what a reader must know; each is said once, though several kernels have it.
+    """
 
     launch: float
     waves: tuple[Wave, ...]
@@ -77,11 +80,11 @@ class Kernel:
     store_bytes: int = 0
     mark: str = "measured"
     uncertainty: float = 0.0
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
-    def known(self, by: Provenance) -> Kernel:
-        """The same kernel, whose time is known in this way."""
-        return replace(self, mark=by.mark, uncertainty=by.uncertainty, note=by.note)
+    def known(self, by: Provenance, *more: str) -> Kernel:
+        """The same kernel, whose time is known in this way. more: further notes; empty ones are left out."""
+        return replace(self, mark=by.mark, uncertainty=by.uncertainty, notes=tuple(filter(None, (by.note, *more))))
 
     def slowed(self, factor: float) -> Kernel:
         """The same kernel, whose waves take `factor` times as long."""

@@ -133,7 +133,7 @@ def _ideal(chip: Chip, op: Op, opd: Operands, note: str) -> Kernel:
     work = {name: chip.arch.seconds(cycles) for name, cycles in work_cycles(chip.arch, op, opd).items()}
     read = work.pop("dram", 0.0) * chip.cores.peaks.dram / chip.cores.peaks.stream
     waves = (Wave(1, read, max(work.values(), default=0.0), 0.0, 0.0),)
-    return Kernel(chip.launch, waves, int(traffic(op, opd).total), mark="ideal", note=note)
+    return Kernel(chip.launch, waves, int(traffic(op, opd).total), mark="ideal", notes=(note,))
 
 
 def _gemms(chip: Chip, op: Op, opd: Operands, warm: bool) -> Kernel:
@@ -141,8 +141,6 @@ def _gemms(chip: Chip, op: Op, opd: Operands, warm: bool) -> Kernel:
     family, known = family_for(chip.cores, opd)
     if family is None:
         return _ideal(chip, op, opd, known.note)
-    if quantising := own_quantising(chip.cores, family):
-        known = known._replace(note="; ".join(filter(None, (known.note, quantising))))
     first, weights = op.gemms[0], needed(opd.weights)
     # a convolution reads its feature map, and joined ops what they take beside it
     there = op.others or any(g.distinct for g in op.gemms)
@@ -153,7 +151,7 @@ def _gemms(chip: Chip, op: Op, opd: Operands, warm: bool) -> Kernel:
     else:
         sizes = first.m, first.n, first.k
         found = gemm(*sizes, family, chip.cores, weights, opd.activations, warm, read_bytes=reads)
-    return found.known(known)
+    return found.known(known, own_quantising(chip.cores, family))
 
 
 def _experts(chip: Chip, op: Op, opd: Operands) -> Kernel:

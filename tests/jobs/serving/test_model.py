@@ -10,10 +10,11 @@ from hwsim.jobs.serve import Request as Steady
 from hwsim.jobs.serve import serve
 from hwsim.jobs.serving import capacity
 from hwsim.jobs.serving.capacity import find_rate, with_rate
-from hwsim.jobs.serving.load import Load, Traffic
+from hwsim.jobs.serving.load import Load
 from hwsim.jobs.serving.timeline import occupancy, perfetto
+from hwsim.jobs.serving.traffic import Traffic
 from hwsim.report.serving import served_text
-from hwsim.report.traffic import requests_text, traffic_text
+from hwsim.report.traffic import capacity_text, requests_text, traffic_text
 
 
 @pytest.mark.parametrize(
@@ -121,8 +122,51 @@ def test_each_run_of_a_search_for_a_rate_is_said_before_it_begins(steps):
     said = []
     load = Load(rate="8/s", requests=60, lengths="512/32", slo="ttft=300ms,tpot=20ms")
     found = find_rate(served_by(steps, load), seeds=1, within=0.2, said=said.append)
-    runs = [text for text in said if text.startswith("seed 1, ")]
-    assert len(runs) >= len(found.runs) and said[0] == "backlog of 1,000 requests"
+    trials = [text for text in said if text.startswith("trial ")]
+    numbers = [int(text.split()[1].rstrip(":")) for text in trials]
+    assert sorted(set(numbers)) == list(range(1, len(found.runs) + 1)) and numbers == sorted(numbers)
+    for trial, text in zip(found.runs, dict(zip(numbers, trials, strict=True)).values(), strict=True):
+        assert f"{trial.rate:.4g} requests/s arrive, seed 1, {trial.requests:,} requests" in text
+    assert said[0].startswith("a backlog of 1,000 requests, for the ceiling")
+
+
+def test_capacity_and_goodput_are_told_apart(steps):
+    """Requests that arrive, against good ones over the whole run; each number is that of the test's own arithmetic."""
+    load = Load(rate="8/s", requests=60, lengths="512/32", slo="ttft=300ms,tpot=20ms")
+    found = find_rate(served_by(steps, load), seeds=2, within=0.2)
+    run = served_by(steps, with_rate(load, found)).run(found.rate, check=False)
+    served = replace(run.served, capacity=found, step_error=0.0, provenance={"ideal": 1.0})
+    rows = [json.loads(row) for row in requests_text(run, True).splitlines()]
+    good = sum(row["ttft_s"] <= 0.3 + 1e-9 and (row["tpot_s"] is None or row["tpot_s"] <= 0.02 + 1e-9) for row in rows)
+    seconds = max(row["last_token_s"] for row in rows) - min(row["arrival_s"] for row in rows)
+    text = traffic_text(served)
+    assert text.startswith(f"serve, at the capacity that --find-rate found, {found.rate:g}/s")
+    (line,) = [line for line in text.splitlines() if line.startswith("  goodput")]
+    assert float(line.split()[1]) == pytest.approx(good / seconds, rel=1e-3)
+    assert f"{good:,} of {len(rows):,} (" in line
+    said = capacity_text(found, load.slo)
+    assert f"{sum(found.rates) / 2:.4g} requests/s can arrive, and 99 % of them meet ttft=300ms" in said
+    assert f"{len(found.runs)}, each of one rate" in said and f"ceiling     {found.saturated:.4g} requests/s" in said
+
+
+@pytest.mark.parametrize(
+    ("stack", "scheduler", "said"),
+    [
+        (None, "vllm", "--scheduler trtllm --stack trtllm"),
+        ("trtllm", "vllm", "--scheduler trtllm for TensorRT-LLM throughout"),
+        ("trtllm", "trtllm", ""),
+        (None, "trtllm-max-util", ""),
+        (None, "static", ""),
+        ("sglang", "trtllm", "--scheduler sglang for SGLang throughout"),
+    ],
+)
+def test_software_that_differs_is_said_before_the_figures(stack, scheduler, said):
+    request = Steady("llama3-8b", 64, 4, stack=stack)
+    served = Traffic("h200-sxm-trtllm", request, Load(rate="8/s", requests=3, scheduler=scheduler)).run().served
+    lines = traffic_text(served).splitlines()
+    assert said in served.software
+    assert bool(served.software) == bool(said) == any(line.startswith("  software") for line in lines[:4])
+    assert served.to_dict()["software"] == served.software
 
 
 @pytest.mark.parametrize("machine, mark", [("h200-sxm", "ideal"), ("h100-sxm", "measured"), ("rtx4090", "transferred")])

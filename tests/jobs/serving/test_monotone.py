@@ -18,7 +18,8 @@ import pytest
 
 from hwsim.jobs.serve import Request as Steady
 from hwsim.jobs.serving.figures import Slo
-from hwsim.jobs.serving.load import Load, Traffic
+from hwsim.jobs.serving.load import Load
+from hwsim.jobs.serving.traffic import Traffic
 from hwsim.workload import load_model
 
 #: Machine -> twice its bandwidth.

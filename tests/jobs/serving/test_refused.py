@@ -6,9 +6,10 @@ from hwsim.errors import InputError
 from hwsim.jobs.serve import Request as Steady
 from hwsim.jobs.serving.arrivals import Gaps, Lengths, read_rate
 from hwsim.jobs.serving.figures import Slo, Spread
-from hwsim.jobs.serving.load import Load, Traffic
+from hwsim.jobs.serving.load import Load
 from hwsim.jobs.serving.requests import TICKS
 from hwsim.jobs.serving.traces import read_trace
+from hwsim.jobs.serving.traffic import Traffic
 
 PLAIN = "arrival_s,input_tokens,output_tokens\n"
 TEXTS = {

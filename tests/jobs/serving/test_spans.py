@@ -8,10 +8,11 @@ import pytest
 
 from hwsim.jobs.serve import Request as Steady
 from hwsim.jobs.serve import serve
-from hwsim.jobs.serving.load import Load, Traffic
+from hwsim.jobs.serving.load import Load
 from hwsim.jobs.serving.requests import TICKS
 from hwsim.jobs.serving.spans import KINDS, before_first, in_queue, occupied, spans
 from hwsim.jobs.serving.timeline import occupancy
+from hwsim.jobs.serving.traffic import Traffic
 
 
 def run(**changes):

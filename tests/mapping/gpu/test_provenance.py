@@ -49,6 +49,16 @@ def test_machines_say_how_their_times_are_known():
     assert gemm("gemv-engine", 1, 64, 64, "seedlm4").provenance == {"rtl": 1}
 
 
+@pytest.mark.parametrize("name", ["h100-sxm", "b200", "rtx4090"])
+def test_nothing_is_said_twice_in_the_notes_of_a_changed_machine(name):
+    """GEMMs of a family that quantises and attention share a note; no sentence of one note is in another."""
+    arch = load_arch(name, [("dram.bandwidth", "6.7 TB/s")])
+    notes = run(arch, "llama3-8b", "decode", 8, 1024, "fp8", engine="walk").notes
+    said = [part for note in notes for part in note.split("; ")]
+    assert len(said) == len(set(said))
+    assert len([note for note in notes if "quantising by kernels of its own" in note]) == 1
+
+
 @pytest.mark.parametrize("name", ["a100-sxm", "mi210", "rtx4090", "rtx-pro-6000"])
 def test_prefill_attention_is_never_free(name):
     """At least the multiply-adds of half the square at the chip's peak, on machines whose table holds no attention."""
