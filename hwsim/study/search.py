@@ -11,6 +11,7 @@ import json
 import operator
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -197,7 +198,10 @@ def _known(line: Line, path: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """trials: of this and earlier runs. ran: simulated now. failed: with errors. front: lines of the best points."""
+    """trials: of this and earlier runs. ran: simulated now. failed: with errors. front: lines of the best points.
+
+    errors: (message, points that have it), the most frequent first. points: different ones among the trials.
+    """
 
     study: str
     trials: int
@@ -205,6 +209,8 @@ class Found:
     failed: int
     file: str
     front: tuple[Line, ...]
+    errors: tuple[tuple[str, int], ...] = ()
+    points: int = 0
 
 
 def run_search(
@@ -267,8 +273,9 @@ def run_search(
         "front": [line["key"] for line in front],
     }
     _write_grid(space, lines, folder, asked_for)
-    failed = sum(line["error"] is not None for line in lines)
-    return Found(space.study.name, told, ran, failed, str(folder / POINTS), tuple(front))
+    errors = Counter(line["error"]["message"] for line in lines if line["error"])
+    counts, file = tuple(errors.most_common()), str(folder / POINTS)
+    return Found(space.study.name, told, ran, errors.total(), file, tuple(front), counts, len(lines))
 
 
 def command(source: str, folder: Path, goal: Goal, trials: int, sampler: str, seed: int) -> str:

@@ -26,10 +26,7 @@ def summary_text(summary: Summary) -> str:
     """Points simulated, kept and failed, with the errors, and the next command."""
     s = summary
     lines = [f"{s.study}: {s.points:,} points, {s.ran:,} simulated now, {s.kept:,} kept, {s.failed:,} failed"]
-    for message, count in s.errors[:10]:
-        lines.append(f"  failed      {count:,} x {message}")
-    if len(s.errors) > 10:
-        lines.append(f"  failed      ... and {len(s.errors) - 10} more kinds of error; the file has them all")
+    lines += failures(s.errors)
     for place, (speed, settings) in enumerate(s.best):
         names = short_paths(settings)
         chosen = ", ".join(f"{names[path]} {_value(value)}" for path, value in settings.items())
@@ -56,6 +53,14 @@ def short_paths(paths: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def failures(errors: Sequence[tuple[str, int]]) -> list[str]:
+    """Ten errors at most, each with how many points have it."""
+    lines = [f"  failed      {count:,} x {message}" for message, count in errors[:10]]
+    if len(errors) > 10:
+        lines.append(f"  failed      ... and {len(errors) - 10} more kinds of error; the file has them all")
+    return lines
+
+
 def _value(value: object) -> str:
     """A value of an axis on one line."""
     return ", ".join(f"{name}={one}" for name, one in value.items()) if isinstance(value, dict) else str(value)
@@ -72,6 +77,7 @@ def found_text(found: Found, goal: Goal) -> str:
     name, more = goal.objectives[0]
     front = sorted(f.front, key=lambda line: goal.values(line)[0], reverse=more)
     lines = [f"{f.study}: {f.trials:,} trials, {f.ran:,} points simulated now, {f.failed:,} failed"]
+    lines += failures(f.errors)
     if front:
         names = [metric for metric, _ in goal.objectives]
         paths = list(dict.fromkeys(path for line in front for path in line["point"] if path not in names))
@@ -82,7 +88,8 @@ def found_text(found: Found, goal: Goal) -> str:
         ]
         lines += ["", table([*names, *paths], rows, left=0), ""]
     else:
-        lines.append("  front       no point keeps the limits; loosen one, or try more points")
+        none = "no point keeps the limits; loosen one, or try more points"
+        lines.append(f"  front       {'all points have failed' if f.failed == f.points else none}")
     for objective, terms in goal.lacking(front).items():
         lines.append(f"  note        {objective} is without {', '.join(terms)}, which have no figure: a lower bound")
     if len(front) > 20:

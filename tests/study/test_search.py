@@ -171,6 +171,14 @@ class TestSearch:
         text = found_text(found, goal)
         assert text.count("machine.dram.bandwidth") == 1 and " GB/s" in text
 
+    def test_points_that_all_fail_are_said_with_their_error(self, tmp_path):
+        asked = space(tmp_path, {"run.batch": [1, 2]}, machine="m0", run={"context": 64, "weights": "seedlm4"})
+        found = run_search(asked, tmp_path / "out", SPEED, trials=6, sampler="random")
+        text = found_text(found, SPEED)
+        assert found.failed == found.points == 2 and not found.front
+        assert "all points have failed" in text and "keeps the limits" not in text
+        assert "2 x m0: seedlm4 needs a `regenerate` server" in text
+
     @pytest.mark.parametrize("word", ["speed", "throughput", "latency"])
     def test_words_for_objectives_get_the_metric_that_is_meant(self, tmp_path, word):
         """What is suggested is accepted, and what identifies a line is not suggested."""
