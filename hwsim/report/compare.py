@@ -124,10 +124,10 @@ def comparison(results: Sequence[Json]) -> Json:
     differ = {path: [some.get(path) for some in settings] for path in paths}
     differs = {path: values for path, values in differ.items() if not all(_equal(v, values[0]) for v in values)}
     found: Json = {"schema": 3, "results": heads, "figures": figures}
+    found["provenance"] = [r.get("provenance") or {} for r in results]  # of an answer without passes, none
     if kind in (RUN, TRAIN):
         found |= {
             "limited_by": [r["limited_by"] for r in results],
-            "provenance": [r["provenance"] for r in results],
             "fits": [at(r, "memory.fits") for r in results],
         }
     if kind == RUN:
@@ -240,10 +240,10 @@ def compare_text(results: Sequence[Json]) -> str:
         if any(fits is not None for fits in found["fits"]):
             said = ["-" if fits is None else "yes" if fits else "no" for fits in found["fits"]]
             rows.append(["fits in memory", *said, *[""] * len(ratios)])
-        rows.append(["kernels, shares of the time", *map(known_text, found["provenance"]), *[""] * len(ratios)])
+    rows.append(["kernels, shares of the time", *map(known_text, found["provenance"]), *[""] * len(ratios)])
     parts = ["\n".join(f"{n}  {title(r)}, {r['machine']}" for n, r in zip(letters, results, strict=True))]
     bounds = [line for key, part in figures.items() for line in _bounds(key, part, letters)]
-    parts.append("\n".join([table(["", *letters, *ratios], rows), *bounds]))
+    parts.append("\n".join([table(["", *letters, *ratios], rows), *bounds, *_unlike(found["provenance"], letters)]))
     for head, name in TABLES:
         if some := found.get(name):
             cells = [[name, *(_time(x, head) for x in values), *_ratios(values)] for name, values in some.items()]
@@ -252,6 +252,19 @@ def compare_text(results: Sequence[Json]) -> str:
         cells = [[path, *map(_cell, values)] for path, values in found["differ"].items()]
         parts.append(table(["differs in", *letters], cells))
     return "\n\n".join(parts)
+
+
+def _unlike(provenance: Sequence[Json], letters: Sequence[str]) -> list[str]:
+    """A line where some results are ideal and others are not: their ratios compare peaks with kernels."""
+    ideal = [n for n, known in zip(letters, provenance, strict=True) if known_text(known) == "ideal"]
+    others = [n for n, known in zip(letters, provenance, strict=True) if known and n not in ideal]
+    if not ideal or not others:
+        return []
+    return [
+        f"kernels: {', '.join(ideal)} {'are' if len(ideal) > 1 else 'is'} ideal, at the machine's peaks, and "
+        f"{', '.join(others)} {'have' if len(others) > 1 else 'has'} kernels that were measured or transferred: ratios "
+        "between the two are no comparison of chips"
+    ]
 
 
 #: Heads of the tables of times, and what of a comparison is in them.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _QUIET = 10  # seconds
+_STEADY = 1.5  # paces of the last part and of the whole differ by less where an estimate can be trusted
 
 
 @contextmanager
@@ -27,24 +28,45 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _lines(what: str) -> Callable[[int, int], None]:
-    """At most ten lines; none for work that is done within ten seconds."""
+    """At most ten lines; none for work that is done within ten seconds. Its time starts when nothing is done yet."""
     start, shown = time.monotonic(), 0
+    last = 0.0, 0  # when a tenth began, and what was done then
 
     def advance(done: int, total: int) -> None:
-        nonlocal shown
+        nonlocal start, shown, last
+        if done == 0:
+            start, shown, last = time.monotonic(), 0, (0.0, 0)
         spent = time.monotonic() - start
-        if spent < _QUIET or 10 * done // total == shown or done == total:
+        if 10 * done // total == shown or done == total:
             return
         shown = 10 * done // total
-        left = spent * (total - done) / done
-        print(f"{what}: {done:,} of {total:,}, about {left:,.0f} s left", file=sys.stderr, flush=True)
+        left = time_left((spent, done), last, total)
+        last = spent, done
+        if spent >= _QUIET:
+            said = "" if left is None else f", about {left:,.0f} s left"
+            print(f"{what}: {done:,} of {total:,}{said}", file=sys.stderr, flush=True)
 
     return advance
+
+
+def time_left(now: tuple[float, int], last: tuple[float, int], total: int) -> float | None:
+    """Seconds left at the pace of the last part; None where that is not yet the pace of the whole.
+
+    Work that fills a table as it goes is slow at first: its first estimates would be many times too long.
+    now, last: (seconds, done) since the start.
+    """
+    (spent, done), (before, some) = now, last
+    recent = (spent - before) / max(1, done - some)
+    whole = spent / done
+    if some == 0 or not whole / _STEADY <= recent <= whole * _STEADY:
+        return None
+    return recent * (total - done)
 
 
 def counted(advance: Callable[[int, int], None], total: int) -> Callable[[object], None]:
     """Counts what ends, and shows it every hundred; a run of hundreds of thousands is not slowed by its bar."""
     done = 0
+    advance(0, total)  # what was searched for before took time of its own
 
     def one(_: object) -> None:
         nonlocal done

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hwsim.files.tables import seconds_text
+from hwsim.report.ideal import ideal_text
 from hwsim.report.text import lacking, provenance_text, term_lines, terms_text
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ def served_text(s: Served, energy: bool = False) -> str:
     parts = ", ".join(f"{part} {n / 1e9:.2f} GB" for part, n in held.items() if n)
     step = f"{seconds_text(s.step_seconds)}, mean over context lengths, {_integration(s.step_error_seconds)}"
     lines = energy_lines(s, energy)
+    ideal = ideal_text(s.machine, s.provenance)
     rows = [
+        *([("machine", ideal)] if ideal else []),
         ("tokens/s", f"{s.tokens_per_second_per_chip:,.0f} per chip, {s.tokens_per_second_per_user:,.1f} per user"),
         ("first token", f"{seconds_text(s.time_to_first_token)}, without queueing"),
         ("per token", _per_token(s)),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.files.tables import bytes_text, seconds_text, table
 from hwsim.jobs.serving.capacity import ATTAINED, SPAN
+from hwsim.report.ideal import ideal_text
 from hwsim.report.serving import energy_lines, stack_line
 from hwsim.report.text import formats_text, provenance_text
 
@@ -25,7 +26,9 @@ def traffic_text(s: Served, energy: bool = False) -> str:
     drafts = f", {lim.drafts} draft tokens" if lim.drafts else ""
     joules = energy_lines(s, energy)
     kv = s.formats["kv"]
+    ideal = ideal_text(s.machine, s.provenance)
     rows = [
+        *([("machine", ideal)] if ideal else []),
         ("formats", f"{formats_text(s.formats)}, KV cache {kv}"),
         ("engine", f"{s.engine}: {lim.budget:,} tokens and {lim.seats:,} sequences a pass at most{drafts}; {prefix}"),
         *([("software", s.software)] if s.software else []),

@@ -127,6 +127,10 @@ def test_results_of_serve_and_train_are_compared(tmp_path, kind):
     assert found["differ"] and all(a != b for a, b in found["differ"].values())
     text = compare_text(read_results(paths))
     assert "B/A" in text and "differs in" in text
+    assert found["provenance"] == [r["provenance"] for r in (first, second)]
+    (known,) = [line for line in text.splitlines() if line.startswith("kernels, shares of the time")]
+    share = max(first["provenance"].values())
+    assert known.count(f"{100 * share:.3g} %") >= 1 and not [x for x in text.splitlines() if x.startswith("kernels: ")]
     if kind != "train":
         energy = found["figures"]["energy_joules_per_token"]
         assert energy["values"] == [sum(t["value"] or 0 for t in r["energy"]) for r in (first, second)]
@@ -164,3 +168,28 @@ def test_two_training_steps_have_memory_and_tables_and_no_noise(tmp_path):
     assert both["differ"] == {}
     text = compare_text([plain, noisy])
     assert "memory.optimiser" in text and "time by part, ms" in text and "fits in memory" in text
+
+
+def test_an_ideal_machine_beside_another_is_said_plainly(tmp_path):
+    """The H200 at its peaks, with kernels of a library, and with none of them by `--set`: which is which is known."""
+    words = ("--model", "llama3-8b", "--rate", "9/s", "--requests", "9", "--lengths", "64/16")
+    machines = [("h200-sxm",), ("h200-sxm-trtllm",), ("h200-sxm-trtllm", "--set", "cores=null")]
+    ideal, library, without = (
+        json.loads(write(tmp_path, str(i), "serve", *m, *words).read_text()) for i, m in enumerate(machines)
+    )
+    (said,) = [line for line in compare_text([library, ideal, without]).splitlines() if line.startswith("kernels: ")]
+    assert "B, C are ideal, at the machine's peaks, and A has kernels" in said
+    assert "kernels: " not in compare_text([ideal, without]) + compare_text([library, library])
+
+
+def test_serving_on_an_ideal_machine_begins_with_that(tmp_path):
+    """Of the same chip's files one has `cores:`; regenerators are no library."""
+    words = ("--model", "llama3-8b", "--rate", "9/s", "--requests", "5", "--lengths", "64/8")
+    said = {m: CliRunner().invoke(app, ["serve", m, *words]).stdout for m in ("h200-sxm", "h200-sxm-trtllm")}
+    first = said["h200-sxm"].splitlines()[1]
+    assert first.split()[:4] == ["machine", "h200-sxm", "is", "ideal"] and "h200-sxm-trtllm" in first
+    assert "regen" not in first and "is ideal" not in said["h200-sxm-trtllm"]
+    steady = CliRunner().invoke(
+        app, ["serve", "edge-mx", "--model", "mamba2-130m", "--weights", "int8", "--isl", "64", "--osl", "8"]
+    )
+    assert "edge-mx is ideal here" in steady.stdout and "same chip" not in steady.stdout

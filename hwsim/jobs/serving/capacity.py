@@ -14,6 +14,7 @@ from math import ceil
 
 from hwsim.errors import InputError
 from hwsim.jobs.serving import figures
+from hwsim.jobs.serving.checks import can_search
 from hwsim.jobs.serving.figures import Spread
 from hwsim.jobs.serving.fleet import Stopped
 from hwsim.jobs.serving.load import Load
@@ -77,10 +78,7 @@ def find_rate(
 
     raises: InputError where not even a request alone meets the limits, and where a run would be too long.
     """
-    if not traffic.slo.limits or traffic.load.trace or traffic.load.users:
-        raise InputError(
-            "--find-rate: needs limits and drawn arrivals; write --slo, and --rate as the rate to begin at"
-        )
+    can_search(traffic.load, bool(traffic.slo.limits), traffic.trace)
     runs: list[Trial] = []
 
     def good(rate: float, seed: int) -> bool:
@@ -167,9 +165,6 @@ def saturated(traffic: Traffic, said: Callable[[str], None] = lambda text: None)
         """(ticks to the last token, most that ran at once)."""
         said(f"a backlog of {count:,} requests, for the ceiling: more than it serves per second cannot arrive")
         outcome = traffic.serve(traffic.drawn(count, AT_ONCE), replicas=replicas)
-        if not outcome.sequences:
-            number, why = outcome.refused[0]
-            raise InputError(f"every request is refused; request {number.number}: {why}")
         ends = max(seq.last or 0 for seq in outcome.sequences)
         return ends, max(1, figures.mean_running(outcome.replicas, ends)[1])
 

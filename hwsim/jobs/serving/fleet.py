@@ -77,14 +77,18 @@ class Fleet:
         self._next: list[Request] = []
         self._users = False
 
+    @property
+    def largest(self) -> int:
+        """Tokens that a request may have at most."""
+        return min(one.scheduler.largest() for one in (*self.decoding, *self.prefilling))
+
     def run(self, requests: Many[Request], users: int | None = None) -> Outcome:
         """Serve every request that can ever run; the others are refused, each with its reason. raises: Stopped."""
         served, refused = [], []
-        largest = min(one.scheduler.largest() for one in (*self.decoding, *self.prefilling))
         for request in requests:
             whole = request.input_tokens + request.output_tokens
-            if whole > largest:
-                refused.append((request, f"{whole:,} tokens are more than the {largest:,} that the KV pool holds"))
+            if whole > self.largest:
+                refused.append((request, f"{whole:,} tokens are more than the {self.largest:,} that the KV pool holds"))
             else:
                 served.append(request)
         if users is None:

@@ -156,7 +156,10 @@ class Traffic:
         replicas: int | None = None,
         watch: Callable[[Sequence], None] = lambda seq: None,
     ) -> Outcome:
-        """Serve these requests. replicas: instead of the load's, where no prefill is apart. raises: Stopped."""
+        """Serve these requests. replicas: instead of the load's, where no prefill is apart.
+
+        raises: Stopped; InputError where every request is refused.
+        """
         allowed, too_long = [], []
         most = self.model.max_context
         for request in requests:
@@ -181,6 +184,8 @@ class Traffic:
         )
         outcome = fleet.run(allowed, load.users)
         outcome.refused[:0] = too_long
+        if outcome.refused and not outcome.sequences:
+            checks.none_served(load, outcome.refused, min(fleet.largest, most or fleet.largest))
         return outcome
 
     def answer(self, outcome: Outcome, check: bool = True) -> Served:

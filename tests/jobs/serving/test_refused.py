@@ -1,10 +1,13 @@
 """Traces, rates, lengths and limits: what is read, and what is refused with a message."""
 
+from dataclasses import replace
+
 import pytest
 
 from hwsim.errors import InputError
 from hwsim.jobs.serve import Request as Steady
 from hwsim.jobs.serving.arrivals import Gaps, Lengths, read_rate
+from hwsim.jobs.serving.capacity import find_rate
 from hwsim.jobs.serving.figures import Slo, Spread
 from hwsim.jobs.serving.load import Load
 from hwsim.jobs.serving.requests import TICKS
@@ -119,6 +122,40 @@ def test_requests_that_can_never_run_are_refused_each_with_its_reason(tmp_path):
     assert "8,192 that llama3-8b takes" in found.refused[0][1]
     assert "2,000 that the KV pool holds" in found.refused[1][1]
     assert model[0] == 1 and pool[0] == 1
+
+
+@pytest.mark.parametrize(
+    "steady, load, words",
+    [
+        ((8192, 16384), {}, ["24,576 tokens are more than the 8,192", "8,192 in and 16,384 out", "--lengths 1024/256"]),
+        ((1, 1), {"lengths": "9000/8"}, ["--lengths 9000/8 asks", "at most 8,192 tokens"]),
+        ((1, 1), {"lengths": "512/8", "kv_tokens": 320}, ["520 tokens", "the KV pool holds", "--lengths 128/32"]),
+    ],
+)
+def test_a_load_whose_requests_are_all_refused_is_an_error_that_says_what_to_write(steady, load, words):
+    """What it suggests is then served."""
+    whole = Load(rate="9/s", requests=3, **load)
+    with pytest.raises(InputError, match="every request is refused") as found:
+        Traffic("h100-sxm", Steady("llama3-8b", *steady), whole).run()
+    (said,) = found.value.problems
+    assert all(word in said for word in words)
+    again = replace(whole, lengths=said.rpartition("--lengths ")[2] if "example" in said else "64/8")
+    assert Traffic("h100-sxm", Steady("llama3-8b", *steady), again).run(check=False).served.requests == 3
+
+
+def test_a_search_for_a_rate_says_what_a_trace_has_instead(tmp_path):
+    """Means and rate of the rows by hand: three gaps in 2 s; a limit that was given is not asked for."""
+    path = tmp_path / "trace.csv"
+    path.write_text(PLAIN + "1,100,10\n1,300,20\n2,100,20\n3,300,30\n")
+    for slo, count in (("ttft=1s", 1), (None, 2)):
+        with pytest.raises(InputError) as found:
+            find_rate(Traffic("h100-sxm", Steady("llama3-8b", 1, 1), Load(trace=str(path), slo=slo)))
+        assert len(found.value.problems) == count
+        assert "cannot be scaled; write --rate 1.5/s --lengths 200/20 instead" in found.value.problems[-1]
+        assert f"--lengths {path}" in found.value.problems[-1]
+        assert ("--slo" in "".join(found.value.problems)) == (slo is None)
+    with pytest.raises(InputError, match="--concurrency has no rate"):
+        find_rate(Traffic("h100-sxm", Steady("llama3-8b", 1, 1), Load(users=3, lengths="8/8", slo="ttft=1s")))
 
 
 def test_a_model_that_does_not_fit_is_refused():
