@@ -224,7 +224,8 @@ class Operands:
 def activation_format(arch: TileMachine, weights: Layout, given: Layout | None) -> Layout:
     """Activation format for a weight format: the given one; else that of a pair that the machine lists; else a default.
 
-    Of several listed pairs, the fastest; of equal ones, that with the most activation bits; then the first in the file.
+    Of several listed pairs, that with the highest peak; of equal ones, that with the most activation bits; then the
+    first in the file.
     """
     if given:
         return given
@@ -308,13 +309,22 @@ def _held(arch: TileMachine, op: Op, stored: Layout | None) -> tuple[int, str]:
 
 
 def _chosen_note(arch: TileMachine, weights: Layout, acts: Layout) -> str:
-    """The note on activations that were chosen: in another format than the weights, or at the cost of bits."""
+    """The note on activations that were chosen: in another format than the weights, or at the cost of bits.
+
+    The choice is by the peak of the dot array. Where real kernels run, another pair can take less time: a decode step
+    of a small batch does not reach that peak, and activations of some formats are quantised by kernels of their own.
+    """
     listed = [arch.dot.form(r.activations) for r in arch.dot.rates if r.weights == weights.name]
     finer = [form.name for form in listed if form.bits_per_value > acts.bits_per_value]
     if weights == acts and not finer:
         return ""
     note = f"{weights.name} weights times {acts.name} activations, a pair that {arch.name} lists"
-    return note + (f": the fastest of these weights; slower and finer: {', '.join(finer)}" if finer else "")
+    if not finer:
+        return note
+    note += f": of these weights' pairs the one with the highest peak; finer, with lower peaks: {', '.join(finer)}"
+    if arch.cores is None:
+        return note
+    return f"{note}. Its kernels need not be the fastest, least of all for few sequences: see --activations {finer[0]}"
 
 
 def _cache_note(

@@ -5,7 +5,7 @@ const { axes, metrics, kinds, points } = data;
 const SERIES = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "currentColor"];
 const SHAPES = ["circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "triangle-right", "triangle-left"];
 const VIEWS = { lines: "Any axes", pareto: "Pareto front", roofline: "Roofline", ops: "Time by op" };
-const MOST_BARS = 60;
+const MOST_BARS = 60, MOST_PANELS = 12, MOST_NAMES = 24;
 
 points.forEach((p, i) => { p.id = i; });
 const varied = axes.filter((a) => a.labels.length > 1);
@@ -140,7 +140,7 @@ function panelled(layer, rows, width, extra) {
   const panels = [...new Set(rows.map((r) => r.f))].length;
   const across = panels < 2 ? 1 : width > 1000 && panels > 2 && panels !== 4 ? 3 : width > 620 ? 2 : 1;
   const inner = Math.max(180, Math.floor((width - 80) / across) - 24), height = Math.min(panels > 1 ? 280 : 440, Math.max(200, inner * 0.6));
-  const order = axisAt(state.panel) >= 0 ? axes[axisAt(state.panel)].labels.map((l) => `${plain(axes[axisAt(state.panel)].name)} ${l}`) : null;
+  const order = [...new Set([...rows].sort((a, b) => a.fi - b.fi).map((r) => r.f))]; // a stable sort: the order of the study
   const top = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", params: [{ name: "chosen", value: null }], data: { values: rows }, ...extra };
   if (panels < 2) return { ...top, width: inner, height, layer };
   return { ...top, facet: { field: "f", type: "nominal", title: null, sort: order, header: { labelAnchor: "start" } }, columns: across, spacing: 24, spec: { width: inner, height, layer } };
@@ -189,11 +189,35 @@ function roofLines(f, rows, left, right, bottom, highest) {
   return out.map((r) => ({ f, fi, ...r }));
 }
 
+/**
+ * Tell lines of one colour in one panel apart, by the axes that the figure does not show: each of their values gets panels
+ * of its own where these are few and panels are wanted, else its name at the end of its line (`end`). What is left to say.
+ */
+function tellApart(rows) {
+  const used = new Set([state.x, state.y, state.series, state.panel].map(axisAt));
+  const apart = varied.map((a) => axisAt(a.path)).filter((a) => !used.has(a) && new Set(rows.map((r) => points[r.id].at[a])).size > 1);
+  if (!apart.length) return "";
+  const of = (r) => apart.map((a) => label(points[r.id], a)).join(" · "), last = new Map();
+  if (state.panel && new Set(rows.map((r) => `${r.f}|${of(r)}`)).size <= MOST_PANELS) {
+    for (const r of rows) r.f += `, ${of(r)}`;
+    return "";
+  }
+  for (const r of rows) {
+    const key = [r.fi, r.si, r.g].join("|");
+    if (!last.has(key) || last.get(key).k < r.k) last.set(key, r);
+  }
+  if (last.size <= MOST_NAMES) for (const r of last.values()) r.end = of(r);
+  return `lines and marks of one colour differ in ${apart.map((a) => plain(axes[a].name)).join(", ")}`;
+}
+
 const BUILD = {
   lines(shownPoints, width) {
     const { rows, x, y, color, marks } = scatter(shownPoints, width, state.x, state.y);
     const line = { mark: { type: "line", strokeWidth: 1.4, clip: true }, encoding: { x, y, color, detail: { field: "g" }, order: { field: "k", type: "quantitative" } } };
-    return { rows, spec: panelled([...(axisAt(state.x) >= 0 && axes[axisAt(state.x)].numbers ? [line] : []), ...marks], rows, width) };
+    const note = tellApart(rows);
+    const names = { transform: [{ filter: "datum.end" }], mark: { type: "text", align: "right", dx: -4, dy: -8, fontSize: 11, limit: 180 }, encoding: { x, y, color, text: { field: "end" } } };
+    const drawn = axisAt(state.x) >= 0 && axes[axisAt(state.x)].numbers ? [line, ...(rows.some((r) => r.end) ? [names] : [])] : [];
+    return { rows, note, spec: panelled([...drawn, ...marks], rows, width) };
   },
   pareto(shownPoints, width) {
     const { rows, x, y, marks } = scatter(shownPoints, width, state.cost, state.gain);
@@ -299,7 +323,7 @@ async function drawFigure() {
   const mine = ++drawing, built = BUILD[state.view](kept(), figure.clientWidth);
   note = built.note || "";
   const left = state.view === "ops" ? 0 : kept().length - built.rows.length;
-  if (left) note = `${left.toLocaleString("en")} of them without a value`;
+  if (left) note = [`${left.toLocaleString("en")} of them without a value`, note].filter(Boolean).join("; ");
   if (!built.rows.length || !built.spec) {
     view?.finalize();
     view = null;

@@ -8,7 +8,7 @@ from typing import Any
 from hwsim.errors import InputError
 from hwsim.files import html
 from hwsim.files.figure import op_style
-from hwsim.result import KNOWN, limits_text
+from hwsim.result import KNOWN, known_text, limits_text
 from hwsim.study.grid import Axis, Choice, Grid
 from hwsim.study.metrics import METRICS, Line, fits, step_unit
 from hwsim.study.roofs import cap, machine_roof
@@ -38,10 +38,25 @@ def _intro(grid: Grid, folder: Path) -> str:
     counts += [f"{len(grid.failed):,} failed"] if grid.failed else []
     counts += [f"{grid.missing:,} not simulated yet"] if grid.missing else []
     words = f"{grid.heading()}. {', '.join(counts)}."
-    words += grid.hypothetical()
+    words += grid.hypothetical() + _known(grid)
     words += "".join(f" Predicted: {one}." for one in grid.statements())
     commands = f"hwsim study {grid.source} --out {folder}\nhwsim report {folder} --html\n# hwsim {grid.version}"
     return f"<p>{html.text(words)}</p>\n<details><summary>Commands</summary><pre>{html.text(commands)}</pre></details>"
+
+
+def _known(grid: Grid) -> str:
+    """A sentence, after a space, on how the times of each machine are known; machines that are known alike together."""
+    marks: dict[str, list[dict[str, float]]] = {}
+    for line in grid.lines.values():
+        marks.setdefault(line["machine"], []).append(line.get("provenance") or {})
+    alike: dict[str, list[str]] = {}
+    for machine, some in marks.items():
+        alike.setdefault(known_text(*some), []).append(machine)
+    said = "; ".join(f"{known} on {', '.join(machines)}" for known, machines in alike.items() if known != "-")
+    careful = (
+        " Compare ideal times, at a machine's peaks, with care: no software reaches them." if len(alike) > 1 else ""
+    )
+    return f" Times are {said}.{careful if 'ideal' in alike else ''}" if said else ""
 
 
 def page_data(grid: Grid) -> dict[str, Any]:

@@ -32,7 +32,13 @@ def summary_text(summary: Summary) -> str:
         chosen = ", ".join(f"{names[path]} {_value(value)}" for path, value in settings.items())
         alike = s.alike[place] if place < len(s.alike) else 0
         more = f" (and {alike:,} more point{'s' * (alike > 1)} as fast)" if alike else ""
-        lines.append(f"  {'then' if place else 'fastest':<11} {speed:,.0f} {s.unit}/s: {chosen}{more}")
+        known = f" ({s.known[place]})" if place < len(s.known) and s.known[place] != "-" else ""
+        lines.append(f"  {'then' if place else 'fastest':<11} {speed:,.0f} {s.unit}/s{known}: {chosen}{more}")
+    ideal = [known == "ideal" for known in s.known]
+    if any(ideal) and not all(ideal):
+        lines.append(
+            "  note        ideal times are at a machine's peaks, which no software reaches: compare them with care"
+        )
     folder = s.file.rpartition("/")[0]
     lines.append(f"  points      {s.file}  (JSON Lines, one line per point)")
     lines.append(f"  next        hwsim report {folder}")

@@ -27,7 +27,7 @@ from hwsim.jobs.tile import TileJob
 from hwsim.jobs.training.account import as_line
 from hwsim.jobs.training.job import TrainJob
 from hwsim.jobs.training.options import TrainOptions
-from hwsim.result import SCHEMA
+from hwsim.result import SCHEMA, known_text
 from hwsim.study.executors import EXECUTORS, fewer_collections
 from hwsim.study.metrics import fits
 from hwsim.study.points import Point, Study
@@ -56,6 +56,7 @@ class Summary:
     best: (tokens per second, or samples of a graph, settings) of the fastest points that fit in memory (of the
           fastest, where none fits); unit: which of the two. Of points that are as fast, the one with the least area,
           energy and memory, in this order; alike: how many more there are.
+    known: how the times of each of the fastest are known, in words: `ideal`, `96 % measured, 4 % ideal`.
     """
 
     study: str
@@ -68,6 +69,7 @@ class Summary:
     best: tuple[tuple[float, dict[str, Any]], ...] = ()
     unit: str = "tokens"
     alike: tuple[int, ...] = ()
+    known: tuple[str, ...] = ()
 
 
 def run_study(
@@ -219,6 +221,7 @@ class Session:
             best=tuple((speeds[key], self.record.line(key)["point"]) for key, _ in fast),
             unit=self._unit(),
             alike=tuple(more for _, more in fast),
+            known=tuple(known_text(self.record.line(key).get("provenance") or {}) for key, _ in fast),
         )
 
 

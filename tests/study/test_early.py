@@ -11,6 +11,8 @@ from hwsim.arch.builtin import arch_folder
 from hwsim.cli import app
 from hwsim.study import load_study, run_study
 from hwsim.study.early import failures
+from hwsim.study.explore import _known as explore_known
+from hwsim.study.grid import read_grid
 from hwsim.study.text import short_paths, summary_text
 from hwsim.study.work import Summary
 
@@ -65,6 +67,26 @@ def test_of_points_that_are_as_fast_the_one_with_the_least_memory_is_named(tmp_p
     speeds = sorted({line["tokens_per_second"] for line in lines}, reverse=True)
     assert [speed for speed, _ in summary.best] == speeds and summary.alike == (1, 1)
     assert "(and 1 more point as fast)" in summary_text(summary)
+
+
+def test_an_ideal_machine_is_marked_beside_a_measured_one(tmp_path):
+    """The marks are those of the lines; where all machines are ideal there is nothing to be careful about."""
+    study = {"name": "t", "model": "mamba2-130m", "run": {"context": 64}, "grid": {"machine": ["h200-sxm", "h100-sxm"]}}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(study))
+    text = summary_text(run_study(load_study(tmp_path / "s.yaml"), tmp_path / "o", workers=1))
+    lines = [json.loads(line) for line in (tmp_path / "o" / "points.jsonl").read_text().splitlines()]
+    known = {line["machine"]: line["provenance"] for line in lines}
+    (ideal, other) = (next(x for x in text.splitlines() if f"machine {m}" in x) for m in ("h200-sxm", "h100-sxm"))
+    assert known["h200-sxm"]["ideal"] == 1 and "tokens/s (ideal): " in ideal
+    assert f"{100 * known['h100-sxm']['measured']:.3g} % measured" in other
+    assert "compare them with care" in text
+    said = explore_known(read_grid(tmp_path / "o"))
+    assert "ideal on h200-sxm" in said and "measured, " in said and "with care" in said
+    study["grid"] = {"machine": ["h200-sxm", "m0"]}
+    study["run"]["weights"] = "int8"
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(study))
+    assert "with care" not in summary_text(run_study(load_study(tmp_path / "s.yaml"), tmp_path / "p", workers=1))
+    assert explore_known(read_grid(tmp_path / "p")) == " Times are ideal on h200-sxm, m0."
 
 
 def test_a_summary_of_an_earlier_version_has_no_count():

@@ -289,3 +289,20 @@ class TestBrowser:
                 )
                 page.wait_for_selector(".tip:not([hidden])")
                 assert page.locator("#owned").count() == 0 and HOSTILE in page.inner_text(".tip")
+
+
+@pytest.mark.slow
+def test_lines_of_one_colour_are_told_apart_by_panels_or_by_names(browser, tmp_path):
+    """Two machines, two models, two formats: four panels, one for each machine and model; without panels, names."""
+    grid = {
+        "machine": ["edge-mx", "m0"], "model": ["mamba2-130m", "llama3-8b"], "run.weights": ["int8", "seedlm4"],
+        "run.batch": [1, 2],
+    }  # fmt: skip
+    folder = small(tmp_path, grid)
+    with opened(browser, write_html(folder)) as page:
+        drawn = page.text_content("#figure svg")
+        assert all(f"machine {m}, {model}" in drawn for m in grid["machine"] for model in grid["model"])
+        assert "of one colour differ" not in page.inner_text("#says")
+        choose_from(page, "Panels", "")
+        assert "differ in machine, model" in page.inner_text("#says")
+        assert "edge-mx · llama3-8b" in page.text_content("#figure svg")
