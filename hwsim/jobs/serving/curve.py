@@ -89,3 +89,32 @@ class Stairs(Curve):
             line = Cell(low, high, self.exact(low), self.exact(high)).at(middle)
             self.off[low, high] = abs(self.exact(middle) - line)
         return self.off[low, high]
+
+
+class Ramps(Curve):
+    """A function that rises between multiples of a power of two and jumps at them: cells are 0 to 255, 256 to 511, ...
+
+    A line goes from the first to the last number of its cell, so that a jump is between two cells and within none. It
+    holds for all x below the next cell.
+    """
+
+    def cell(self, x: float) -> Cell:
+        """The cell of x."""
+        low, high = 0, self.start
+        while x >= high:
+            low, high = high, 2 * high
+        while high - low > self.least and self._off(low, high) > self.tolerance:
+            middle = (low + high) // 2
+            low, high = (low, middle) if x < middle else (middle, high)
+        self.error = max(self.error, self.off.get((low, high), 0.0))
+        return self._line(low, high)
+
+    def _line(self, low: int, high: int) -> Cell:
+        line = Cell(low, high - 1, self.exact(low), self.exact(high - 1))
+        return Cell(low, high, line.at_low, line.at(high))
+
+    def _off(self, low: int, high: int) -> float:
+        if (low, high) not in self.off:
+            middle, line = (low + high) // 2, self._line(low, high)
+            self.off[low, high] = max(abs(self.exact(at) - line.at(at)) for at in (middle - 1, middle))
+        return self.off[low, high]

@@ -10,7 +10,7 @@ from typing import Any
 from hwsim.arch import TileMachine
 from hwsim.arch.stack import ServingStack
 from hwsim.jobs.options import RunOptions
-from hwsim.jobs.serving.curve import Cell, Curve, Stairs
+from hwsim.jobs.serving.curve import Cell, Curve, Ramps, Stairs
 from hwsim.jobs.serving.steptimes import StepTimes
 from hwsim.jobs.tile import TileJob
 from hwsim.mapping.gpu.kernels import MARKS
@@ -31,6 +31,8 @@ CHECKED = 12
 #: A part of a pass and its numbers: ("matrices", tokens), ("head", sequences), ("decode", sequences, mixed, context),
 #: ("prompt", tokens before, chunk), ("draft", sequences).
 Knot = tuple[Any, ...]
+#: A pass with at most one chunk: (sequences, sum of their contexts, tokens of the chunk, tokens computed before it).
+Pass = tuple[int, int, int, int]
 
 
 class Simulated(StepTimes):
@@ -57,7 +59,7 @@ class Simulated(StepTimes):
         self.layers = len(model.plan)
         self._matrices: dict[int, float] = {}
         self._heads = Curve(self._head, self.tolerance / 4, 4, 16)
-        self._decodes: dict[tuple[int, bool], Curve] = {}
+        self._decodes: dict[tuple[int, bool], Ramps] = {}
         self._prompts: dict[int, Stairs] = {}
         self._drafts: dict[int, float] = {}
         self._terms: dict[Knot, tuple[Term, ...]] = {}
@@ -148,11 +150,17 @@ class Simulated(StepTimes):
         return self.seconds(self.ops(("decode", sequences, mixed, context)))
 
     def attention(self, sequences: int, context: float, mixed: bool) -> Cell:
-        """Between knots of the mean context, for each number of sequences."""
-        key = sequences, mixed
+        """Between knots of the positions that a sequence attends to, its new ones included, for each number of them.
+
+        Kernels divide these positions in blocks and among cores, so times jump at their multiples.
+        """
+        key, new = (sequences, mixed), self.new
         if key not in self._decodes:
-            self._decodes[key] = Curve(lambda c: self._decode(sequences, c, mixed), self.tolerance, 64, 512)
-        return self._decodes[key].cell(context)
+            self._decodes[key] = Ramps(
+                lambda n: self._decode(sequences, max(n - new, 0), mixed), self.tolerance, 64, 512
+            )
+        found = self._decodes[key].cell(context + new)
+        return Cell(found.low - new, found.high - new, found.at_low, found.at_high)
 
     def _chunks_after(self, done: int) -> Stairs:
         if done not in self._prompts:
@@ -201,11 +209,12 @@ class Simulated(StepTimes):
             found += self._shared(tokens) - self._shared(tokens - more)
         return found + self.software(sequences, 1)
 
-    def error(self, passes: Sequence[tuple[int, int, int, int]]) -> float:
-        """The largest error, a share, of some passes (sequences, sum of contexts, chunk, done) against whole ones."""
-        worst = 0.0
+    def error(self, passes: Sequence[Pass]) -> tuple[float, Pass | None]:
+        """The largest error, a share, of some passes against whole simulated ones; and the pass that has it."""
+        worst: tuple[float, Pass | None] = 0.0, None
         step = max(1, len(passes) // CHECKED)
-        for sequences, contexts, chunk, done in passes[::step][:CHECKED]:
+        for one in passes[::step][:CHECKED]:
+            sequences, contexts, chunk, done = one
             mean = contexts // max(sequences, 1)
             exact = self.whole(sequences, mean, chunk, done)
             if chunk:
@@ -213,5 +222,7 @@ class Simulated(StepTimes):
             else:
                 line = self.decode(sequences, mean * sequences, self.new)
                 found = (line.base + line.slope * mean * sequences) / 1e15
-            worst = max(worst, abs(found / exact - 1))
+            error = abs(found / exact - 1)
+            if error > worst[0]:
+                worst = error, one
         return worst

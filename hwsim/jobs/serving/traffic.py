@@ -26,7 +26,7 @@ from hwsim.jobs.serving.replica import Replica
 from hwsim.jobs.serving.requests import TICKS, Request, Sequence, ticks
 from hwsim.jobs.serving.room import kv_room
 from hwsim.jobs.serving.router import ROUTERS
-from hwsim.jobs.serving.simulated import Simulated
+from hwsim.jobs.serving.simulated import TOLERANCE, Pass, Simulated
 from hwsim.jobs.serving.spans import before_first, in_queue, occupied
 from hwsim.jobs.serving.steptimes import graph_sizes
 from hwsim.jobs.serving.traces import Trace, read_trace
@@ -199,6 +199,7 @@ class Traffic:
         held, most = figures.mean_used(replicas, whole)
         doing = occupied(found, whole)
         terms = self._energy(outcome, whole / TICKS) if check else ()
+        off, farthest = self.steps.error(_checked(replicas)) if check else (0.0, None)
         blocks = self.room.blocks * len(replicas)
         busy = sum(p.ticks for one in replicas for p in one.log.passes) / TICKS
         return Served(
@@ -211,7 +212,7 @@ class Traffic:
             prefills=self.prefills,
             limits=self.limits,
             room=self.room,
-            step_error=self.steps.error(_checked(replicas)) if check else None,
+            step_error=off if check else None,
             requests=len(found),
             refused=tuple((request.number, why) for request, why in outcome.refused),
             seconds=seconds,
@@ -240,7 +241,11 @@ class Traffic:
             stack=self.deployment.stack,
             software=differing(self.arch.description, self.deployment.stack.name, self.load.scheduler),
             provenance=provenance(self.steps, replicas) if check and found else {},
-            notes=tuple(dict.fromkeys([*self._notes(outcome), *(self._beside(found, seconds) if check else ())])),
+            notes=tuple(
+                dict.fromkeys(
+                    [*self._notes(outcome), *(self._beside(found, seconds) if check else ()), *_far(off, farthest)]
+                )
+            ),
         )
 
     @cached_property
@@ -291,7 +296,20 @@ class Traffic:
         return notes
 
 
-def _checked(replicas: Many[Replica]) -> list[tuple[int, int, int, int]]:
+def _far(error: float, farthest: Pass | None) -> list[str]:
+    """A note where the parts of a checked pass miss the whole by more than cells may: which pass, and by how much."""
+    if farthest is None or error <= TOLERANCE:
+        return []
+    sequences, contexts, chunk, done = farthest
+    of = f"{sequences:,} sequences of {contexts // max(1, sequences):,} tokens" if sequences else "no decode steps"
+    chunks = f" and a chunk of {chunk:,} tokens after {done:,}" if chunk else ""
+    return [
+        f"step times: a pass with {of}{chunks} is {100 * error:.2g} % from its whole simulation; parts between knots "
+        f"aim at {100 * TOLERANCE:g} %"
+    ]
+
+
+def _checked(replicas: Many[Replica]) -> list[Pass]:
     """Passes that a whole simulated pass can be compared with: at most one chunk."""
     return [
         (p.decodes, p.contexts, *(p.chunks[0] if p.chunks else (0, 0)))
