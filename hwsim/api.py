@@ -6,6 +6,8 @@ Each checks the types of its arguments first (`hwsim.arguments`). What a value o
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from hwsim.formats.names import FormatSource
     from hwsim.formats.quality import Qsnr
     from hwsim.jobs.serving.load import Served as UnderLoad
+    from hwsim.jobs.training.result import TrainResult
 
 #: Settings of the machine by their path in its file: {"dram.bandwidth": "9.6 TB/s"}.
 Overrides = Mapping[str, str | int | float | None]
@@ -42,8 +45,8 @@ def pairs(overrides: Overrides | None) -> tuple[tuple[str, str], ...]:
 
 @typed
 def run(
-    arch: Arch | str,
-    model: Workload | str,
+    arch: Arch | str | Path,
+    model: Workload | str | Path,
     phase: str = "decode",
     batch: int = 1,
     context: int = 8192,
@@ -90,20 +93,20 @@ def run(
     ).result()  # fmt: skip
 
 
-def _job(arch: Arch | str, model: Workload | str, overrides: Overrides | None, **options: Any) -> Job:
+def _job(arch: Arch | str | Path, model: Workload | str | Path, overrides: Overrides | None, **options: Any) -> Job:
     return checked_job(arch, model, pairs(overrides), _for_a_name(arch, overrides), **options)
 
 
 def _for_a_name(arch: object, overrides: Overrides | None) -> list[str]:
     """The error of overrides for a machine that was loaded already."""
-    if not overrides or isinstance(arch, str):
+    if not overrides or isinstance(arch, str | Path):
         return []
     return ["overrides: of a machine that is loaded already; give them to load_arch, or name the machine here"]
 
 
 @typed
 def gemm(
-    arch: Arch | str,
+    arch: Arch | str | Path,
     m: int,
     n: int,
     k: int,
@@ -127,8 +130,8 @@ def gemm(
 
 @typed
 def serve(
-    arch: Arch | str,
-    model: str,
+    arch: Arch | str | Path,
+    model: str | Path,
     isl: int = 8192,
     osl: int = 16384,
     batch: int | None = None,
@@ -185,8 +188,9 @@ def serve(
         disaggregate, slo, seed: of a load, as the options of the command; None: of the load's file, else the default.
     raises: InputError, as in `run`, if not one sequence fits in memory, and for options of a load without one.
     """
+    named = model if isinstance(model, str) else os.path.join(os.curdir, model)
     request = Request(
-        model, isl, osl, weights, activations, kv, state, chips, parallel, skew,
+        named, isl, osl, weights, activations, kv, state, chips, parallel, skew,
         drafts=drafts, acceptance=tuple(acceptance), keep_windows=keep_windows, stack=stack, mla=mla,
     )  # fmt: skip
     given = {
@@ -221,8 +225,8 @@ def _as_argument(problem: str) -> str:
 @typed
 def write_trace(
     path: str | Path,
-    arch: Arch | str,
-    model: Workload | str,
+    arch: Arch | str | Path,
+    model: Workload | str | Path,
     phase: str = "decode",
     batch: int = 1,
     context: int = 8192,
@@ -280,19 +284,35 @@ class Comparison:
         return compare_text(self.results)
 
 
-def compare(*results: Result | Mapping[str, Any]) -> Comparison:
+def compare(*results: Result | TrainResult | Served | UnderLoad | Mapping[str, Any]) -> Comparison:
     """Put results side by side, as `hwsim compare` does.
 
-    results: two or more, as `run` and `gemm` return them, or read from the JSON that `--json` prints.
-    raises: TypeError for what is no result; InputError for fewer than two.
+    results: two or more of one kind, as `run` and `gemm`, `train`, or `serve` return them, or read from the JSON that
+        `--json` prints.
+    raises: TypeError for what is no result; InputError for fewer than two, and for results of two kinds.
     """
-    found = []
-    for each in results:
-        if not isinstance(each, Result | Mapping):
-            raise TypeError(f"hwsim.compare: takes results, and {each!r} is {article(each)}")
-        found.append(each.to_dict() if isinstance(each, Result) else dict(each))
+    from hwsim.jobs.serving.load import Served as UnderLoad
+    from hwsim.jobs.training.result import TrainResult
+    from hwsim.report.compare import kind_of
+
+    found: list[dict[str, Any]] = []
+    for number, each in enumerate(results, 1):
+        if isinstance(each, Result | TrainResult | Served | UnderLoad):
+            found.append(json.loads(json.dumps(each.to_dict())))
+        elif isinstance(each, Mapping):
+            found.append(dict(each))
+        else:
+            raise TypeError(
+                f"hwsim.compare: takes results of run, gemm, train and serve; argument {number} is {article(each)}"
+            )
+    kinds = [kind_of(each) for each in found]
+    bad = [f"compare: argument {n} is no result of run, gemm, train or serve" for n, k in enumerate(kinds, 1) if not k]
     if len(found) < 2:
-        raise InputError("compare: one result or none; give at least two")
+        bad.append("compare: one result or none; give at least two")
+    if not bad and len(set(kinds)) > 1:
+        bad.append(f"compare: results of `{'` and `'.join(dict.fromkeys(map(str, kinds)))}`; give those of one kind")
+    if bad:
+        raise InputError(*bad)
     return Comparison(tuple(found))
 
 

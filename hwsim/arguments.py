@@ -48,9 +48,8 @@ def typed(function: Callable[Arguments, Answer]) -> Callable[Arguments, Answer]:
             if accepted(int, value) and accepted(hints_of[key], operator.index(value)):
                 bound.arguments[key] = operator.index(value)
             elif not accepted(hints_of[key], value):
-                raise TypeError(
-                    f"hwsim.{name}: {key} is {words(hints_of[key])}, and {value!r} is {article(value)}{aside(value)}"
-                )
+                given = f"{brief(value)} is {article(value)}{aside(value)}"
+                raise TypeError(f"hwsim.{name}: {key} is {words(hints_of[key])}, and {given}")
         return function(*bound.args, **bound.kwargs)
 
     return checked
@@ -84,7 +83,8 @@ def accepted(hint: Any, value: object) -> bool:
 #: What a type is called in an error.
 WORDS = {
     int: "a whole number", str: "a text", float: "a number", bool: "True or False", type(None): "None", Path: "a path",
-    Mapping: "a mapping", Sequence: "a list", Iterable: "a list", Workload: "a workload", ServingStack: "a stack",
+    Mapping: "a mapping", Callable: "a function", tuple: "a pair", Sequence: "a list", Iterable: "a list",
+    Workload: "a workload", ServingStack: "a stack",
 }  # fmt: skip
 
 
@@ -92,17 +92,30 @@ def words(hint: Any) -> str:
     """`a text, a mapping or None`."""
     kinds = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     found = [
-        "a machine" if isinstance(kind, type) and issubclass(kind, Machine) else WORDS[typing.get_origin(kind) or kind]
+        "a machine"
+        if isinstance(kind, type) and issubclass(kind, Machine)
+        else WORDS.get(of := typing.get_origin(kind) or kind) or f"{_before(of.__name__)} {of.__name__}"
         for kind in kinds
     ]
     found = list(dict.fromkeys(found))
     return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} or {found[-1]}"
 
 
+def brief(value: object, most: int = 60) -> str:
+    """A value in an error: its first line, cut where it is long (results and models print as tables)."""
+    text = repr(value)
+    line = text.partition("\n")[0][:most]
+    return line if line == text else f"{line}..."
+
+
 def article(value: object) -> str:
     """`a list`, `an int`."""
     name = type(value).__name__
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+    return f"{_before(name)} {name}"
+
+
+def _before(name: str) -> str:
+    return "an" if name[0].lower() in "aeiou" else "a"
 
 
 def aside(value: object) -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -125,8 +126,75 @@ def test_compare_is_the_command(tmp_path, result):
     assert repr(hwsim.compare(json.loads(json.dumps(result.to_dict())), other)) == repr(found)
     with pytest.raises(InputError, match="at least two"):
         hwsim.compare(result)
-    with pytest.raises(TypeError, match="takes results, and 3 is an int"):
+    with pytest.raises(TypeError, match=r"takes results of run, gemm, train and serve; argument 2 is an int$"):
         hwsim.compare(result, 3)
+
+
+@pytest.mark.parametrize("kind", ["train", "serve", "load"])
+def test_compare_takes_what_train_and_serve_return(tmp_path, kind):
+    if kind == "train":
+        results = [hwsim.train("h200-sxm", "llama3-8b", batch, 512) for batch in (1, 2)]
+    elif kind == "serve":
+        results = [hwsim.serve("h200-sxm", MODEL, 64, 16, batch) for batch in (1, 2)]
+    else:
+        results = [
+            hwsim.serve("h200-sxm", MODEL, 64, 16, rate=rate, requests=20, slo="ttft=1s") for rate in ("5/s", "9/s")
+        ]
+        good = [each.good_requests / each.seconds for each in results]
+        assert [each.goodput for each in results] == pytest.approx(good)
+        assert hwsim.compare(*results).to_dict()["figures"]["goodput"]["values"] == pytest.approx(good)
+        with pytest.raises(AttributeError, match="no attribute 'good_put'"):
+            _ = results[0].good_put
+    for name, each in zip("ab", results, strict=True):
+        (tmp_path / f"{name}.json").write_text(json.dumps(each.to_dict()))
+    done = CliRunner().invoke(app, ["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")])
+    assert repr(hwsim.compare(*results)) + "\n" == done.stdout
+
+
+def test_compare_takes_results_of_one_kind(result):
+    trained = hwsim.train("h200-sxm", "llama3-8b", 1, 512)
+    with pytest.raises(InputError, match="compare: results of `run` and `train`; give those of one kind"):
+        hwsim.compare(result, trained)
+    with pytest.raises(InputError, match="argument 2 is no result"):
+        hwsim.compare(result, {"schema": 1})
+
+
+def test_a_path_is_read_wherever_a_name_is_taken(tmp_path, monkeypatch):
+    """Also one that no suffix tells from a name."""
+    words = json.dumps(hwsim.run("m0", MODEL, weights="int8", context=CONTEXT).to_dict())
+    machine = tmp_path / "node.yaml"
+    machine.write_text((hwsim.arch.builtin.arch_folder() / "m0.yaml").read_text())
+    model = tmp_path / "model.yaml"
+    model.write_text((hwsim.workload.load.model_folder() / f"{MODEL}.yaml").read_text())
+    assert json.dumps(hwsim.run(machine, model, weights="int8", context=CONTEXT).to_dict()) == words
+    monkeypatch.chdir(tmp_path)
+    relative = Path("node.yaml")
+    assert hwsim.gemm(relative, 1, 64, 64, "int8").cycles == hwsim.gemm("m0", 1, 64, 64, "int8").cycles
+    (tmp_path / "h.yaml").write_text((hwsim.arch.builtin.arch_folder() / "h200-sxm.yaml").read_text())
+    for path in (Path("h.yaml"), "h.yaml"):
+        assert hwsim.serve(path, model, 64, 16, 1).step_seconds > 0
+        assert hwsim.train(path, Path("model.yaml"), 1, 64).seconds > 0
+
+
+@pytest.mark.parametrize("how", ["script", "stdin"])
+def test_a_plain_script_runs_a_study_with_two_workers(tmp_path, how):
+    """Workers do not run the user's module again: it writes one line, and needs no `if __name__ == "__main__"`."""
+    points = {"name": "t", "machine": "m0", "model": MODEL, "run": {"weights": "int8", "context": 64}}
+    (tmp_path / "s.yaml").write_text(json.dumps(points | {"grid": {"run.batch": [1, 2, 3]}}))
+    text = "import hwsim\nprint(hwsim.run_study('s.yaml', 'out', workers=2).ran, __name__)\n"
+    (tmp_path / "script.py").write_text(text)
+    words, given = (["script.py"], "") if how == "script" else (["-"], text)
+    environment = os.environ | {"PYTHONPATH": str(Path(hwsim.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, *words],
+        input=given,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("3 __main__\n", "")
 
 
 def test_qsnr_is_its_definition():
@@ -148,13 +216,18 @@ def test_qsnr_is_its_definition():
         (lambda: hwsim.run("m0", MODEL, contxt=5), "run has no argument contxt; did you mean context?"),
         (lambda: hwsim.serve("m0", MODEL, foo=1, bar=2, sede=3), "foo, bar, sede; did you mean seed.; known: [^:]*$"),
         (lambda: hwsim.run("m0"), "run: missing a required argument: 'model'"),
-        (lambda: hwsim.run(3, MODEL), "arch is a machine or a text, and 3 is an int"),
-        (lambda: hwsim.run("m0", 3), "model is a workload or a text, and 3 is an int"),
+        (lambda: hwsim.run(3, MODEL), "arch is a machine, a text or a path, and 3 is an int"),
+        (lambda: hwsim.run("m0", 3), "model is a workload, a text or a path, and 3 is an int"),
         (lambda: hwsim.run("m0", MODEL, weights=8), "weights is a text or a mapping, and 8 is an int"),
         (lambda: hwsim.run("m0", MODEL, kv=8), "kv is a text or None, and 8 is an int"),
         (lambda: hwsim.gemm("m0", 1, 2, "3"), "gemm: k is a whole number, and '3' is a str"),
         (lambda: hwsim.serve("m0", MODEL, acceptance="0.9"), "acceptance is a list, and '0.9' is a str"),
         (lambda: hwsim.write_trace(3, "m0", MODEL), "path is a text or a path, and 3 is an int"),
+        (lambda: hwsim.train("gb200", MODEL, "64"), "train: batch is a whole number, and '64' is a str"),
+        (lambda: hwsim.train("gb200", MODEL, 64, recipe=3), "recipe is a Recipe, a text or a path, and 3 is an int"),
+        (lambda: hwsim.run_study(3, "out"), "study is a Study, a text or a path, and 3 is an int"),
+        (lambda: hwsim.run_study("s.yaml", "out", workers="2"), "workers is a whole number or None, and '2' is a str"),
+        (lambda: hwsim.gemm("m0", 1, 2, hwsim.gemm("m0", 1, 64, 64, weights="int8")), r"\.\.\. is a Result$"),
         (lambda: hwsim.qsnr(3), "a format is a name, a path, a mapping or a Format, and 3 is an int"),
     ],
 )  # fmt: skip

@@ -121,7 +121,7 @@ def search(
     ] = None,
     subject_to: Annotated[
         list[str] | None,
-        typer.Option(help="a condition: memory.fits, or 'seconds <= 0.01'; may be given more than once"),
+        typer.Option(help="a condition: memory.fits, or 'seconds <= 10 ms'; may be given more than once"),
     ] = None,
     trials: Annotated[int, typer.Option(min=1, help="points to try, with those of earlier runs")] = 100,
     sampler: Annotated[str, typer.Option(help="tpe, nsga2 or random")] = "tpe",

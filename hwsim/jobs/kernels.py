@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from hwsim.arch import TileMachine, load_arch
@@ -96,7 +97,7 @@ def all_reduce_op(chips: int, elements: int) -> Op:
 
 
 def attention_job(
-    arch: TileMachine | str,
+    arch: TileMachine | str | Path,
     phase: str = "decode",
     batch: int = 1,
     tokens: int = 8192,
@@ -125,7 +126,7 @@ def attention_job(
 
 
 def experts_job(
-    arch: TileMachine | str,
+    arch: TileMachine | str | Path,
     tokens: int,
     hidden: int,
     intermediate: int,
@@ -157,7 +158,7 @@ def experts_job(
 
 
 def convolution_job(
-    arch: TileMachine | str,
+    arch: TileMachine | str | Path,
     phase: str = "decode",
     batch: int = 1,
     tokens: int = 8192,
@@ -177,7 +178,7 @@ def convolution_job(
     return _job(arch, (op,), Formats.of(), name, config, engine, warm)
 
 
-def all_reduce_job(arch: TileMachine | str, chips: int, elements: int, engine: str | None = None) -> TileJob:
+def all_reduce_job(arch: TileMachine | str | Path, chips: int, elements: int, engine: str | None = None) -> TileJob:
     """The sum of a vector of `elements` over `chips` chips, not yet simulated. raises: InputError."""
     check_positive(chips=chips, elements=elements)
     if chips < 2:
@@ -191,7 +192,7 @@ def all_reduce_job(arch: TileMachine | str, chips: int, elements: int, engine: s
 
 
 def attention(
-    arch: TileMachine | str,
+    arch: TileMachine | str | Path,
     phase: str = "decode",
     batch: int = 1,
     tokens: int = 8192,
@@ -207,7 +208,7 @@ def attention(
 
 
 def experts(
-    arch: TileMachine | str,
+    arch: TileMachine | str | Path,
     tokens: int,
     hidden: int,
     intermediate: int,
@@ -225,7 +226,7 @@ def experts(
 
 
 def convolution(
-    arch: TileMachine | str,
+    arch: TileMachine | str | Path,
     phase: str = "decode",
     batch: int = 1,
     tokens: int = 8192,
@@ -236,7 +237,7 @@ def convolution(
     return convolution_job(arch, phase, batch, tokens, channels, warm).result()
 
 
-def all_reduce(arch: TileMachine | str, chips: int, elements: int) -> Result:
+def all_reduce(arch: TileMachine | str | Path, chips: int, elements: int) -> Result:
     """Simulate what `all_reduce_job` describes. raises: InputError."""
     return all_reduce_job(arch, chips, elements).result()
 
@@ -291,16 +292,16 @@ def power_law(tokens: int, top_k: int, experts: int, exponent: float) -> tuple[t
     return tuple((rows.count(r), r) for r in sorted(set(rows) - {0}, reverse=True))
 
 
-def _machine(arch: TileMachine | str) -> TileMachine:
+def _machine(arch: TileMachine | str | Path) -> TileMachine:
     """The machine itself, or that of a name. raises: InputError for a machine that runs no kernels."""
-    machine = load_arch(arch) if isinstance(arch, str) else arch
+    machine = load_arch(arch) if isinstance(arch, str | Path) else arch
     if not isinstance(machine, TileMachine):
         raise InputError(f"{machine.name}: computes one GEMM at a time; use `hwsim gemm`")
     return machine
 
 
 def _job(
-    arch: TileMachine | str,
+    arch: TileMachine | str | Path,
     ops: tuple[Op, ...],
     formats: Formats,
     name: str,

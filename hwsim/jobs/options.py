@@ -70,6 +70,8 @@ class RunOptions:
         with collect(problems):
             check_positive(batch=batch, context=context, chips=chips)
         with collect(problems):
+            check_most(batch=batch, context=context)
+        with collect(problems):
             _check_chunk(phase, chunk, done)
         with collect(problems):
             check_choice("parallel", parallel, KINDS)
@@ -112,6 +114,21 @@ def check_positive(**sizes: int) -> None:
     """raises: InputError for every size that is not a positive whole number."""
     rule = "is not a positive whole number; write 1 or more"
     bad = [f"{name}: {value!r} {rule}" for name, value in sizes.items() if value < 1]
+    if bad:
+        raise InputError(*bad)
+
+
+#: Most tokens of a context, and most sequences: a hundred times the longest contexts that models are made for.
+MOST = 10**9
+
+
+def check_most(**sizes: int) -> None:
+    """raises: InputError for every size above `MOST`, as a slip of the pen."""
+    bad = [
+        f"{name}: {value:,} is more than 10^9, the most that is simulated; write less"
+        for name, value in sizes.items()
+        if value > MOST
+    ]
     if bad:
         raise InputError(*bad)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hwsim.arch import Arch, GemmMachine, GemvMachine, TileMachine, load_arch
@@ -27,8 +28,8 @@ JOBS: dict[type[Machine], type[Job]] = {
 
 
 def run(
-    arch: Arch | str,
-    model: Workload | str,
+    arch: Arch | str | Path,
+    model: Workload | str | Path,
     phase: str = "decode",
     batch: int = 1,
     context: int = 8192,
@@ -82,7 +83,7 @@ def run(
 
 
 def gemm(
-    arch: Arch | str,
+    arch: Arch | str | Path,
     m: int,
     n: int,
     k: int,
@@ -101,8 +102,8 @@ def gemm(
 
 
 def checked_job(
-    arch: Arch | str,
-    model: Workload | str,
+    arch: Arch | str | Path,
+    model: Workload | str | Path,
     overrides: Overrides = (),
     found: Sequence[str] = (),
     sizes: Overrides = (),
@@ -117,9 +118,9 @@ def checked_job(
     problems = list(found)
     machine, workload, resolved = arch, model, None
     with collect(problems):
-        machine = load_arch(arch, overrides) if isinstance(arch, str) else arch
+        machine = load_arch(arch, overrides) if isinstance(arch, str | Path) else arch
     with collect(problems):
-        workload = load_model(model, sizes) if isinstance(model, str) else model
+        workload = load_model(model, sizes) if isinstance(model, str | Path) else model
     with collect(problems):
         resolved = RunOptions.of(**options)
     if problems:
@@ -133,7 +134,7 @@ def run_job(arch: Arch, workload: Workload, options: RunOptions) -> Job:
 
 
 def gemm_job(
-    arch: Arch | str,
+    arch: Arch | str | Path,
     m: int,
     n: int,
     k: int,
@@ -148,7 +149,7 @@ def gemm_job(
     problems = list(found)
     formats, machine = Formats.of(), arch
     with collect(problems):
-        machine = load_arch(arch, overrides) if isinstance(arch, str) else arch
+        machine = load_arch(arch, overrides) if isinstance(arch, str | Path) else arch
     with collect(problems):
         check_positive(m=m, n=n, k=k)
     with collect(problems):

@@ -15,13 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from math import floor
+from pathlib import Path
 from typing import Any
 
 from hwsim.arch import Arch, GemvMachine, TileMachine, load_arch
 from hwsim.arch.stack import ServingStack, stack_of
 from hwsim.errors import InputError, collect
 from hwsim.files.tables import bytes_text, seconds_text
-from hwsim.jobs.options import RunOptions
+from hwsim.jobs.options import MOST, RunOptions, check_most
 from hwsim.jobs.tile import TileJob, resident
 from hwsim.mapping.gpu.kernels import MARKS
 from hwsim.result import Cost, Memory, Term, known_text, shown
@@ -139,7 +140,7 @@ class Deployment:
 
     def __init__(
         self,
-        arch: Arch | str,
+        arch: Arch | str | Path,
         request: Request,
         overrides: Sequence[tuple[str, str]] = (),
         found: Sequence[str] = (),
@@ -153,7 +154,7 @@ class Deployment:
         r, problems = request, list(found)
         machine, options, stack = arch, None, None
         with collect(problems):
-            machine = load_arch(arch, overrides) if isinstance(arch, str) else arch
+            machine = load_arch(arch, overrides) if isinstance(arch, str | Path) else arch
             if isinstance(machine, GemvMachine):
                 raise InputError(f"{machine.name}: computes one GEMM at a time and cannot serve a model")
         with collect(problems, "stack: "):
@@ -162,11 +163,13 @@ class Deployment:
             model = model or load_model(r.model)
         with collect(problems):
             options = RunOptions.of(
-                "decode", 1, max(r.isl, 1), r.weights, r.activations, r.kv, r.state, "walk",
+                "decode", 1, min(max(r.isl, 1), MOST), r.weights, r.activations, r.kv, r.state, "walk",
                 chips=r.chips, parallel=r.parallel, skew=r.skew, mla=r.mla,
             )  # fmt: skip
         if min(r.isl, r.osl) < 1:
             problems.append("isl, osl: a request needs input and output tokens; write whole numbers above 0")
+        with collect(problems):
+            check_most(isl=r.isl, osl=r.osl)
         if len(r.acceptance) < r.drafts or any(not 0 <= a <= 1 for a in r.acceptance):
             problems.append(f"acceptance: write {r.drafts} probabilities between 0 and 1, one per draft token")
         if problems:
@@ -365,7 +368,7 @@ def simpson(values: Sequence[float]) -> float:
 
 
 def serve(
-    arch: Arch | str,
+    arch: Arch | str | Path,
     request: Request,
     batch: int | None = None,
     overrides: Sequence[tuple[str, str]] = (),

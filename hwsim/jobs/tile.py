@@ -18,7 +18,7 @@ from hwsim.mapping.bound import bound
 from hwsim.mapping.choice import candidates, units
 from hwsim.mapping.gpu.kernels import CAUSES as KERNEL_CAUSES
 from hwsim.mapping.gpu.kernels import MARKS
-from hwsim.mapping.onchip import buffer_bytes, ends_bytes
+from hwsim.mapping.onchip import buffer_bytes, ends_bytes, stays
 from hwsim.mapping.operands import RELEASED, STOCHASTIC, Formats, Operands, operands, weights_config
 from hwsim.mapping.plan import Policy, Shape, Tiled
 from hwsim.mapping.program import DEQUANTISE, REGENERATE, SERVERS, Program
@@ -115,6 +115,7 @@ class TileJob:
                 *beyond(workload, step),
                 *(released_note(workload) if options.formats.published == RELEASED else ()),
                 *slowed(arch, step),
+                *stays(arch, workload.unit),
             ),
         )
 

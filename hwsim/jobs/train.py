@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hwsim.arch import Arch, load_arch
+from hwsim.arguments import typed
 from hwsim.errors import InputError, collect
 from hwsim.jobs.training.job import TrainJob, lacking
 from hwsim.jobs.training.options import TrainOptions
@@ -17,14 +18,15 @@ from hwsim.workload.op import Workload
 from hwsim.workload.training.options import Degrees
 
 
+@typed
 def train(
-    arch: Arch | str,
-    model: Workload | str,
+    arch: Arch | str | Path,
+    model: Workload | str | Path,
     batch: int,
     context: int = 8192,
     micro_batch: int = 1,
     recipe: Recipe | str | Path = "bf16",
-    recompute: str = "none",
+    recompute: str | int = "none",
     parallel: str | Mapping[str, int] | Degrees | None = None,
     optimizer: str = "adam-fp32",
     shard: int = 1,
@@ -60,8 +62,8 @@ def train(
 
 
 def checked_train(
-    arch: Arch | str,
-    model: Workload | str,
+    arch: Arch | str | Path,
+    model: Workload | str | Path,
     overrides: Sequence[tuple[str, str]] = (),
     found: Sequence[str] = (),
     **options: Any,
@@ -74,11 +76,11 @@ def checked_train(
     bad = list(found)
     machine, workload = arch, model
     with collect(bad):
-        machine = load_arch(arch, overrides) if isinstance(arch, str) else arch
+        machine = load_arch(arch, overrides) if isinstance(arch, str | Path) else arch
     with collect(bad):
-        workload = load_model(model) if isinstance(model, str) else model
-    known = None if isinstance(workload, str) else workload
-    if isinstance(machine, str):
+        workload = load_model(model) if isinstance(model, str | Path) else model
+    known = None if isinstance(workload, str | Path) else workload
+    if isinstance(machine, str | Path):
         TrainOptions.of(**options, model=known, found=bad)  # raises what was found
         raise InputError(*bad)
     with collect(bad):

@@ -59,3 +59,16 @@ def ends_bytes(arch: TileMachine, first: tuple[Op, Operands], last: tuple[Op, Op
     if arch.activations != "on_chip" or arch.cores:
         return 0
     return activation_bytes(first[1], first[0].inputs) + activation_bytes(last[1], last[0].outputs)
+
+
+def stays(arch: TileMachine, unit: str) -> tuple[str, ...]:
+    """A note on samples that no memory moves, on machines that keep activations on chip. unit: of the workload.
+
+    Of a language model these are the numbers of tokens, which are few bytes.
+    """
+    if arch.activations != "on_chip" or unit != "sample":
+        return ()
+    return (
+        "inputs and outputs of the network are not moved: with `activations: on_chip` they are on the chip before and "
+        "after the step; write `dram` to count them",
+    )

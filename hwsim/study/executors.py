@@ -10,10 +10,13 @@ import gc
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from multiprocessing.context import SpawnContext, SpawnProcess
+from typing import Any
 
 #: Objects made between two searches for cycles. A point makes some 10,000, few of them in cycles, and what is kept for
 #: the points to come is much: with Python's own 700, a fifth of the time went into looking through it.
@@ -33,10 +36,34 @@ def fewer_collections() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
+class _Alone(SpawnProcess):
+    """A new interpreter that leaves the user's main module alone.
+
+    Python would run that module again in each worker: a script without `if __name__ == "__main__"` would run its study
+    once more, and one from stdin could not be read. All that the workers need is in hwsim.
+    """
+
+    def start(self) -> None:
+        """Start it, while the main module says nothing of where it came from."""
+        main: dict[str, Any] = vars(sys.modules["__main__"])
+        hidden: dict[str, Any] = {name: main[name] for name in ("__spec__", "__file__") if name in main}
+        main.pop("__file__", None)
+        main["__spec__"] = None
+        try:
+            super().start()
+        finally:
+            del main["__spec__"]
+            main.update(hidden)
+
+
+class _Interpreters(SpawnContext):
+    Process = _Alone  # type: ignore[assignment]  # a subclass of the context's own
+
+
 @contextmanager
 def processes(workers: int) -> Iterator[Executor]:
     """New interpreters. Forked workers would keep open the pipes by which the others notice that this process died."""
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    pool = ProcessPoolExecutor(workers, _Interpreters(), initializer=_start_worker)
     try:
         yield pool
     finally:

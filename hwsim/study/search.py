@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hwsim import __version__
-from hwsim.errors import InputError, nearest
+from hwsim.errors import InputError, collect, nearest
 from hwsim.extras import missing
 from hwsim.files.whole import write_whole
 from hwsim.quantities import EXAMPLES, quantity
@@ -48,7 +48,7 @@ _TESTS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
-_TEST = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(?:(<=|>=|<|>)\s*([-+]?\d[\d.]*(?:[eE][-+]?\d+)?))?\s*")
+_TEST = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(?:(<=|>=|<|>)\s*([-+]?\d.*?))?\s*")
 
 Line = dict[str, Any]
 
@@ -63,11 +63,15 @@ class Limit:
 
     @classmethod
     def of(cls, text: str) -> Limit:
-        """`memory.fits`, or `seconds <= 0.01`. raises: InputError."""
+        """`memory.fits`, `seconds <= 0.01` or `seconds <= 10 ms`. raises: InputError."""
         found = _TEST.fullmatch(text)
         if not found:
             raise InputError(f"--subject-to: {text!r}: write a metric, or a metric and a bound: 'seconds <= 0.01'")
-        return cls(SHORT.get(found[1], found[1]), found[2], float(found[3] or 0))
+        name = SHORT.get(found[1], found[1])
+        problems: list[str] = []
+        with collect(problems, f"--subject-to: {text!r}: "):
+            return cls(name, found[2], _bound(name, found[3]) if found[3] else 0.0)
+        raise InputError(*problems)
 
     def __str__(self) -> str:
         return f"{self.metric} {self.test} {self.bound:.12g}" if self.test else self.metric
@@ -80,6 +84,25 @@ class Limit:
         if _TESTS[self.test](value, self.bound):
             return 0.0
         return abs(float(value) - self.bound) or 1e-9
+
+
+#: Units that a bound may have, by what the metric is called.
+_UNITS = (
+    (re.compile(r"machine\..*"), tuple(EXAMPLES)),
+    (re.compile(r"(.*_)?seconds|time_.*|(ttft|tpot|itl|e2e)(\..*)?"), ("s",)),
+    (re.compile(r"(.*_)?bytes(\..*)?|memory\..*"), ("B",)),
+    (re.compile(r"energy_joules.*"), ("J",)),
+)
+
+
+def _bound(name: str, text: str) -> float:
+    """A bound in base units: a plain number, or a quantity of the metric's unit. raises: InputError."""
+    with suppress(ValueError):
+        return float(text)
+    units = next((units for named, units in _UNITS if named.fullmatch(name)), ())
+    if not units:
+        raise InputError(f"{name} has no unit here; write a plain number, for example '{name} <= 0.01'")
+    return float(quantity(text, *units, zero=True).value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +190,9 @@ def _suggested(line: Line, path: str) -> str:
         with suppress(InputError):  # a format is no number, and a cost may lack a term that decides
             metric(line, SHORT.get(name, name))
             names.append(name)
+    if "." in path:
+        parts = {k: v for k, v in line.items() if isinstance(v, dict) and k not in ("config", "point", "cost", "error")}
+        names += [f"{k}.{n}" for k, part in parts.items() for n, v in part.items() if isinstance(v, (int, float))]
     meant = [name for name in names if name.startswith(MEANT.get(path.lower(), "-"))]
     meant += [name for name in names if name.rpartition(".")[2] == path]
     return f"; did you mean {meant[0]}? known: {', '.join(names)}" if meant else nearest(path, names)

@@ -18,6 +18,7 @@ from typing import Any
 
 from hwsim import __version__
 from hwsim.arch import Arch, arch_config
+from hwsim.arguments import typed
 from hwsim.errors import InputError, nearest
 from hwsim.jobs.options import Job, RunOptions
 from hwsim.jobs.run import run_job
@@ -29,6 +30,7 @@ from hwsim.jobs.training.job import TrainJob
 from hwsim.jobs.training.options import TrainOptions
 from hwsim.result import SCHEMA, known_text
 from hwsim.study.executors import EXECUTORS, fewer_collections
+from hwsim.study.load import load_study
 from hwsim.study.metrics import fits
 from hwsim.study.points import Point, Study
 from hwsim.study.record import Record
@@ -72,8 +74,9 @@ class Summary:
     known: tuple[str, ...] = ()
 
 
+@typed
 def run_study(
-    study: Study,
+    study: Study | str | Path,
     out: str | Path,
     workers: int | None = None,
     executor: Executor | str = "processes",
@@ -82,6 +85,7 @@ def run_study(
 ) -> Summary:
     """Simulate the points of `study` that are not in the folder `out` yet.
 
+    study:    what `load_study` returned, the name of a shipped study, or the path of a YAML file.
     workers:  number of workers (None: one per core that this process may use). One worker process is this process.
     executor: a name of `study.executors`, or any `concurrent.futures.Executor`, on one machine or many.
     progress: called with (finished points, all points).
@@ -89,6 +93,8 @@ def run_study(
               `shards.merge` reads; shards may run at the same time on machines that share the folder.
     raises:   InputError if `out` cannot be written or is in use, or if a worker dies.
     """
+    if not isinstance(study, Study):
+        study = load_study(study)
     nodes, file = range(len(study.points)), POINTS
     if shard:
         nodes, file = nodes[shard[0] - 1 :: shard[1]], shard_file(*shard)

@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import pytest
 
+import hwsim
 from hwsim import run
 from hwsim.errors import InputError
 
@@ -104,3 +105,21 @@ def test_the_result_records_all_options_and_dense_models_have_no_experts():
     assert result.config["skew"] == "zipf(0.5)" and result.config["chips"] == 1
     assert json.loads(json.dumps(result.to_dict()))["distinct_experts"] == result.distinct_experts
     assert walk(model="llama3-8b").distinct_experts is None
+
+
+def test_slips_of_the_pen_are_refused():
+    """Beyond 10^9, all at once; 10^9 itself is a context."""
+    with pytest.raises(InputError) as caught:
+        walk(batch=10**9 + 1, context=10**20)
+    assert [text.partition(";")[0] for text in caught.value.problems] == [
+        "batch: 1,000,000,001 is more than 10^9, the most that is simulated",
+        "context: 100,000,000,000,000,000,000 is more than 10^9, the most that is simulated",
+    ]
+    assert walk(context=10**9).seconds > walk(context=10**8).seconds
+    for call in (
+        lambda: hwsim.serve("h200-sxm", "llama3-8b", 10**10, 1),
+        lambda: hwsim.serve("h200-sxm", "llama3-8b", 1, 10**10),
+        lambda: hwsim.train("h200-sxm", "llama3-8b", 1, 10**10),
+    ):
+        with pytest.raises(InputError, match=r"(isl|osl|context): 10,000,000,000 is more than 10\^9"):
+            call()

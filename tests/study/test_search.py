@@ -96,7 +96,17 @@ class TestGoal:
         for text, words in (("area", "area_mm2 is not known on m"), ("sconds", "did you mean seconds")):
             with pytest.raises(InputError, match=words):
                 Limit.of(text).excess(line)
-        for text in ("", "seconds ==  3", "seconds <= fast"):
+        assert Limit.of("seconds <= 20 ms").bound == 0.02 == Limit.of("ttft.p99<20ms").bound
+        assert Limit.of("memory.total <= 1.5 GB").bound == 1.5e9 and Limit.of("cycles < 2e6").bound == 2e6
+        assert Limit.of("machine.dram.bandwidth >= 2 TB/s").bound == 2e12
+        for text, words in (
+            ("memry.fits", "did you mean memory.fits"),
+            ("cycles <= 10 ms", "cycles has no unit here; write a plain number"),
+            ("seconds <= 10 GB", "10 GB"),
+        ):
+            with pytest.raises(InputError, match=words):
+                Limit.of(text).excess(line)
+        for text in ("", "seconds ==  3", "seconds <= fast", "seconds <= 3 parsec"):
             with pytest.raises(InputError, match="--subject-to"):
                 Limit.of(text)
 

@@ -123,6 +123,16 @@ class Served:
         return 1 / self.tpot.mean if self.tpot and self.tpot.mean else None
 
     @property
+    def goodput(self) -> float | None:
+        """Requests per second, on all chips, that meet all limits; None without limits (`slo`). The same as `good`."""
+        return self.good
+
+    @property
+    def goodput_per_chip(self) -> float | None:
+        """Requests per second per chip that meet all limits."""
+        return None if self.good is None else self.good / self.chips
+
+    @property
     def attained(self) -> float:
         """Share of requests that meet all limits."""
         return (self.good_requests or 0) / self.requests if self.requests else 0.0
@@ -164,8 +174,8 @@ class Served:
             "tokens_per_second": self.tokens_per_second,
             "tokens_per_second_per_chip": self.tokens_per_second_per_chip,
             "tokens_per_second_per_user": self.tokens_per_second_per_user,
-            "goodput": self.good,
-            "goodput_per_chip": self.good and self.good / self.chips,
+            "goodput": self.goodput,
+            "goodput_per_chip": self.goodput_per_chip,
             "attained": self.attained if self.good is not None else None,
         }
 

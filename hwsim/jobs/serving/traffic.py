@@ -46,7 +46,7 @@ class Traffic:
 
     def __init__(
         self,
-        arch: Arch | str,
+        arch: Arch | str | Path,
         steady: Steady,
         load: Load,
         overrides: Many[tuple[str, str]] = (),

@@ -19,6 +19,7 @@ from hwsim.jobs.training.options import OPTIMISERS, TrainOptions
 from hwsim.jobs.training.pipeline import ItemTimes, Plan
 from hwsim.jobs.training.price import Prices, added, busiest, prices, training_machine
 from hwsim.jobs.training.recipe import Recipe
+from hwsim.jobs.training.repeats import step_end
 from hwsim.jobs.training.result import TrainResult
 from hwsim.jobs.training.work import RECOMPUTE, Work, Works, optimiser, works
 from hwsim.mapping.paths import path_of
@@ -306,14 +307,13 @@ class TrainJob:
         return total
 
     def trained(self) -> TrainResult:
-        """Simulate and account. raises: ModelError if the simulated time is below the bound."""
+        """Simulate and account. raises: ModelError for a time below the bound; InputError: see `step_end`."""
         step, d, plan = self.step, self.step.degrees, self.plan
-        line, free = plan.run(), plan.free.run()
+        seconds, free = step_end(plan), step_end(plan.free)
         rows, marks, stages = self._spent()
         for stage, servers in enumerate(stages):
             servers["link"] = self._link_bound(stage)
         name, bound = max((busiest(servers) for servers in stages), key=lambda found: found[1])
-        seconds = float(line.end)
         if seconds < bound * (1 - 1e-9):
             raise ModelError(f"{self.name}: {seconds} s beat the bound of {bound} s")
         tokens = step.batch * step.context
@@ -337,8 +337,8 @@ class TrainJob:
             peak_flops=peak,
             micro_batches=step.micro_batches,
             spent=tuple((part, when, each) for (part, when), each in spent.items()),
-            exposed_seconds=seconds - float(free.end),
-            idle_seconds=float(free.end) - working,
+            exposed_seconds=seconds - free,
+            idle_seconds=free - working,
             memory=memory,
             provenance={mark: each / whole for mark, each in marks.items()},
             notes=notes_of(self, memory),

@@ -80,9 +80,13 @@ def encoded_bytes(block: Block, recipe: Recipe, layers: int) -> int:
 
 
 def peak(stage: int, stages: int, chunks: int, micro_batches: int, sizes: dict[int, int]) -> int:
-    """The most bytes of activations at once on a stage. sizes: of a micro-batch, by chunk of the model."""
+    """The most bytes of activations at once on a stage. sizes: of a micro-batch, by chunk of the model.
+
+    It is reached in the first rounds of as many micro-batches as stages: less than three fill the pipeline, the next
+    one has each chunk in turn, and those behind it are as that one.
+    """
     held = most = 0
-    for turn in order(stage, stages, chunks, micro_batches):
+    for turn in order(stage, stages, chunks, min(micro_batches, 6 * stages)):
         held += sizes[turn.chunk] if turn.forward else -sizes[turn.chunk]
         most = max(most, held)
     return most

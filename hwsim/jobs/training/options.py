@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hwsim.errors import InputError, collect
-from hwsim.jobs.options import check_choice
+from hwsim.jobs.options import check_choice, check_most
 from hwsim.jobs.training.recipe import Recipe, load_recipe
 from hwsim.workload.language.model import Model
 from hwsim.workload.language.routing import skew_exponent
@@ -76,6 +76,8 @@ class TrainOptions:
             given = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
         with collect(bad):
             degrees = Degrees.of(parallel)
+        with collect(bad):
+            check_most(batch=batch, context=context, micro_batch=micro_batch)
         with collect(bad):
             check_choice("optimizer", optimizer, tuple(OPTIMISERS))
         with collect(bad):

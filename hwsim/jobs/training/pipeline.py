@@ -36,7 +36,9 @@ class ItemTimes:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """chunks: items of each chunk, chunk i on stage i mod stages. sent: seconds of a hand-over between stages.
+    """Passes of the chunks of a model over micro-batches, on the stages of a pipeline.
+
+    chunks: items of each chunk, chunk i on stage i mod stages. sent: seconds of a hand-over between stages.
 
     once: seconds of each stage per step, behind all its gradients. every: whether each pass gathers weights (shard 3).
     """
@@ -55,10 +57,10 @@ class Plan:
 
     def run(self) -> Timeline:
         """The step over time; server 2 s is the compute of stage s, server 2 s + 1 its links."""
-        return _Build(self).run()
+        return Build(self).run()
 
 
-class _Build:
+class Build:
     """The task list of a step: every pass of every stage, then what the links carry, then the optimiser."""
 
     def __init__(self, plan: Plan):
@@ -67,6 +69,7 @@ class _Build:
         self.turns = [order(stage, plan.stages, each, plan.micro_batches) for stage in range(plan.stages)]
         self.pieces = [[(turn, piece) for turn in turns for piece in self._pieces(turn)] for turns in self.turns]
         self.tasks: list[Task] = []
+        self.turn_of: list[tuple[int, int]] = []  # of each task: its stage and the place of its pass there; -1: of none
         self.orders: list[list[int]] = [[] for _ in range(2 * plan.stages)]
 
     def run(self) -> Timeline:
@@ -108,12 +111,15 @@ class _Build:
                 number += 1
         for stage, pieces in enumerate(self.pieces):
             seen: Turn | None = None
+            place = -1
             for turn, piece in pieces:
                 before = self._before(turn) if turn != seen else None
+                place += turn != seen
                 seen = turn
                 length = piece.forward + piece.forward_link if turn.forward else piece.backward + piece.backward_link
                 lag = self.plan.sent if before and self.plan.stages > 1 else 0.0
                 self.orders[2 * stage].append(len(self.tasks))
+                self.turn_of.append((stage, place))
                 self.tasks.append(Task(2 * stage, length, (ends[before],) if before else (), lag))
         return starts
 
@@ -134,16 +140,19 @@ class _Build:
                 free = (number - 2,) if self.plan.every and number - 2 >= start else ()
                 waits = self.tasks[number]
                 self.tasks[number] = waits._replace(after=(*waits.after, len(self.tasks)))
-                self._carry(links, Task(links, piece.gather, free))
+                self._carry(Task(links, piece.gather, free), number)
             if held:  # gradients go behind the weights that the next pass waits for
-                last = self._carry(links, held)
+                last = self._carry(held, number - 1)
             held = Task(links, piece.scatter, (number,)) if self._scatters(turn, piece) else None
         if held:
-            last = self._carry(links, held)
+            last = self._carry(held, held.after[0])
         self.orders[2 * stage].append(len(self.tasks))
+        self.turn_of.append((stage, -1))
         self.tasks.append(Task(2 * stage, self.plan.once[stage], last))
 
-    def _carry(self, links: int, task: Task) -> tuple[int, ...]:
-        self.orders[links].append(len(self.tasks))
+    def _carry(self, task: Task, beside: int) -> tuple[int, ...]:
+        """On the links, for the compute task `beside`."""
+        self.orders[task.server].append(len(self.tasks))
+        self.turn_of.append(self.turn_of[beside])
         self.tasks.append(task)
         return (len(self.tasks) - 1,)

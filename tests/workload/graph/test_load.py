@@ -100,6 +100,12 @@ def test_a_misspelt_key_hides_no_missing_tensor():
     ]
 
 
+def test_a_name_with_other_letters_is_told_which_it_may_have():
+    (found,) = problems(ops("name: a, op: softmax, in: [x]").replace("name: net", "name: Empfehlung-grün"))
+    assert "`Empfehlung-grün`: write lower-case letters from a to z, digits, . _ -" in found
+    assert "^" not in found and "name: resnet50" in found
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
@@ -208,3 +214,16 @@ def test_no_text_breaks_the_reader(text):
         load_model_text("name: net\ninputs: {x: [3]}\nops:\n" + text)
     except InputError as error:
         assert error.problems
+
+
+def test_a_note_says_that_samples_are_not_moved():
+    """One linear alone, by hand: 64 samples of 1,024 features in and out, and 2^20 weights, all of 2 bytes."""
+    one = load_model_text(ops("name: a, op: linear, in: [v], out: 1024", inputs="v: [1024]"))
+    for activations, moved in (("on_chip", 0), ("dram", 64 * 2 * 1024 * 2)):
+        result = hwsim.run(
+            "h200-sxm", one, batch=64, weights="bf16", overrides={"activations": activations, "cores": None}
+        )
+        assert result.bytes["activations"] == moved
+        assert any("inputs and outputs of the network are not moved" in n for n in result.notes) == (moved == 0)
+    words = hwsim.run("h200-sxm", "mamba2-130m", weights="bf16").notes
+    assert not any("network" in note for note in words)

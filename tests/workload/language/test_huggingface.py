@@ -272,7 +272,22 @@ def test_all_problems_at_their_places(tmp_path):
     place = ":" + str(list(config).index("hidden_act") + 2) + ":3: hidden_act: "
     assert any(p.startswith(place) for p in found)
     assert any("vocab_size: missing" in p for p in found)
-    assert any("hidden_size: is not a whole number" in p for p in found)
+    assert any("hidden_size: is text; write the number of the model" in p for p in found)
+
+
+@pytest.mark.parametrize(
+    "value, message",
+    [
+        (-4096, "hidden_size: is negative; write the number of the model, which is positive"),
+        ("4096", "hidden_size: is text; write the number of the model, without quotes"),
+        (10**12, "hidden_size: is more than 10^9; write"),
+        (4096.5, "hidden_size: is not a whole number; write"),
+        (True, "hidden_size: is not a whole number; write"),
+    ],
+)
+def test_a_size_that_counts_nothing_is_told_why(tmp_path, value, message):
+    found = problems(tmp_path, LLAMA3 | {"hidden_size": value})
+    assert [p for p in found if message in p] and not [p for p in found if "hidden_size" in p and message not in p]
 
 
 def test_contradictions_are_found_at_the_json_key(tmp_path):

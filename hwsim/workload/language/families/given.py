@@ -104,7 +104,7 @@ class Given:
     def _is_count(self, key: str, value: Any) -> bool:
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 10**9:
             return True
-        self.say(key, "is not a whole number; write the number of the model")
+        self.say(key, _not_a_count(value))
         return False
 
     def value(self, spec: str) -> Any:
@@ -131,6 +131,16 @@ class Given:
                 return value
             self.say(each, f"is not a list but {short(value)}; write one entry per layer")
         return None
+
+
+def _not_a_count(value: Any) -> str:
+    """Why a value of config.json counts nothing, and what to write."""
+    if isinstance(value, str):
+        return "is text; write the number of the model, without quotes"
+    if isinstance(value, int) and not isinstance(value, bool):
+        wrong = "is negative" if value < 0 else "is more than 10^9"
+        return f"{wrong}; write the number of the model, which is positive"
+    return "is not a whole number; write the number of the model"
 
 
 def _is_fraction(text: str) -> bool:
