@@ -12,7 +12,6 @@ The messages tell the user to write the first of a field's `examples`.
 
 from __future__ import annotations
 
-import re
 import types
 import typing
 from collections.abc import Callable
@@ -138,32 +137,8 @@ def _message(error: Any, loc: Loc, model: type[BaseModel]) -> str:
         *others, last = error["ctx"]["expected_tags"].replace("'", "").split(", ")
         return f"`{short(error['ctx']['tag'])}` is not known; write {', '.join(others)} or {last}"
     example = _example(model, loc)
-    if name == "string_pattern_mismatch" and (letters := _letters(error["ctx"]["pattern"])):
-        return f"{shown}: write {letters}" + (f"; for example {example}" if example else "")
     message = short(error["msg"], 200)
     return f"{shown}: {message[:1].lower()}{message[1:]}" + (f"; write for example {example}" if example else "")
-
-
-#: The pattern of a name: what it begins with, what follows, and how many of these.
-_NAME = re.compile(r"\^\[(?P<first>[a-zA-Z0-9-]+)\]\[(?P<rest>[a-zA-Z0-9._-]+)\]\{0,(?P<more>\d+)\}\$")
-
-
-def _letters(pattern: str) -> str:
-    """The pattern of a name in words; "" for another pattern."""
-    found = _NAME.fullmatch(pattern)
-    if found is None:
-        return ""
-
-    def words(some: str) -> str:
-        case = "letters from a to z" if "A-Z" in some else "lower-case letters from a to z"
-        digits = ["digits"] if "0-9" in some else []
-        others = re.sub("a-z|A-Z|0-9", "", some)
-        return ", ".join([case, *digits, *([" ".join(sorted(others, key="._-".index))] if others else [])])
-
-    first = words(found["first"]).replace(", ", " or ").replace("letters", "letter").replace("digits", "digit")
-    return f"{words(found['rest'])} (at most {int(found['more']) + 1}), first a {first.partition(' from')[0]}" + (
-        " or digit" if "0-9" in found["first"] else ""
-    )
 
 
 def _of(fields: list[str]) -> str:

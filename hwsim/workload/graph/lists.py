@@ -18,6 +18,7 @@ from hwsim.errors import InputError
 from hwsim.files.fields import FilePart, validate
 from hwsim.files.yaml import Document, raise_problems, short
 from hwsim.workload.graph.convolution import Conv, ConvFile
+from hwsim.workload.graph.node import NetworkName
 from hwsim.workload.graph.tensor import Given, Misfit, Tensor
 from hwsim.workload.op import Gemm, Kept, Op, StepOptions, Stored
 
@@ -40,7 +41,7 @@ class GemmFile(FilePart):
 class GemmsFile(FilePart):
     """A list of GEMMs."""
 
-    name: str = Field(pattern="^[a-z0-9][a-z0-9._-]{0,63}$", description="Name of the list.", examples=["vit-gemms"])
+    name: NetworkName = Field(description="Name of the list.", examples=["vit-gemms"])
     description: str = Field("", description="Description in one line.")
     gemms: list[GemmFile] = Field(
         min_length=1, max_length=10**5, description="The GEMMs.", examples=[[{"m": 196, "n": 512, "k": 512}]]

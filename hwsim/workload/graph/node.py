@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from hwsim.files.fields import FilePart
+from hwsim.files.yaml import short
 from hwsim.workload.graph.tensor import Given, Misfit, Shape, Tensor, batched
 from hwsim.workload.op import WEIGHT_CLASSES, Op
 
@@ -20,6 +22,20 @@ if TYPE_CHECKING:
     Quantize = Callable[[np.ndarray, str], np.ndarray]
 
 NAME = r"^[A-Za-z_][A-Za-z0-9_./:-]{0,199}$"
+_NETWORK = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+
+
+def _network(name: str) -> str:
+    if not re.search(_NETWORK, name):
+        raise ValueError(
+            f"`{short(name)}`: write lower-case letters from a to z, digits, . _ - (at most 64), first a letter or "
+            "digit; for example name: resnet50"
+        )
+    return name
+
+
+NetworkName = Annotated[str, AfterValidator(_network), WithJsonSchema({"type": "string", "pattern": _NETWORK})]
+"""The name of a network or of a list of GEMMs."""
 
 
 class Weight(NamedTuple):

@@ -20,7 +20,7 @@ from hwsim.workload.graph.layout import (
     SliceFile,
     TransposeFile,
 )
-from hwsim.workload.graph.node import NAME, EntryFile
+from hwsim.workload.graph.node import NAME, EntryFile, NetworkName
 from hwsim.workload.graph.ordering import FarthestFile, KnnFile, SortFile, TopKFile
 from hwsim.workload.graph.recurrent import GruFile, LstmFile
 from hwsim.workload.graph.sites import AssignFile, DistributeFile
@@ -112,7 +112,7 @@ class PublishedGraphFile(FilePart):
 class GraphFile(FilePart):
     """A network as named tensors and ops."""
 
-    name: str = Field(pattern="^[a-z0-9][a-z0-9._-]{0,63}$", description="Name of the network.", examples=["resnet50"])
+    name: NetworkName = Field(description="Name of the network.", examples=["resnet50"])
     description: str = Field("", description="Description in one line.", examples=["ResNet-50 on 224 x 224 images"])
     sizes: dict[Label, Side] = Field({}, description="Numbers with names, for shapes and ops.", examples=[{"n": 1024}])
     inputs: dict[Label, AnyInput] = Field(
