@@ -210,7 +210,8 @@ class Simulated(StepTimes):
         return found + self.software(sequences, 1)
 
     def error(self, passes: Sequence[Pass]) -> tuple[float, Pass | None]:
-        """The largest error, a share, of some passes against whole simulated ones; and the pass that has it."""
+        """The largest error of some passes against whole simulated ones, a share, above 0 where the sum of the parts is
+        longer; and the pass that has it."""
         worst: tuple[float, Pass | None] = 0.0, None
         step = max(1, len(passes) // CHECKED)
         for one in passes[::step][:CHECKED]:
@@ -222,7 +223,7 @@ class Simulated(StepTimes):
             else:
                 line = self.decode(sequences, mean * sequences, self.new)
                 found = (line.base + line.slope * mean * sequences) / 1e15
-            error = abs(found / exact - 1)
-            if error > worst[0]:
+            error = found / exact - 1
+            if abs(error) > abs(worst[0]):
                 worst = error, one
         return worst

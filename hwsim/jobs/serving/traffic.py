@@ -212,7 +212,7 @@ class Traffic:
             prefills=self.prefills,
             limits=self.limits,
             room=self.room,
-            step_error=off if check else None,
+            step_error=abs(off) if check else None,
             requests=len(found),
             refused=tuple((request.number, why) for request, why in outcome.refused),
             seconds=seconds,
@@ -243,7 +243,11 @@ class Traffic:
             provenance=provenance(self.steps, replicas) if check and found else {},
             notes=tuple(
                 dict.fromkeys(
-                    [*self._notes(outcome), *(self._beside(found, seconds) if check else ()), *_far(off, farthest)]
+                    [
+                        *self._notes(outcome),
+                        *(self._beside(found, seconds) if check else ()),
+                        *_far(off, farthest, self.arch.cores is None),
+                    ]
                 )
             ),
         )
@@ -296,16 +300,24 @@ class Traffic:
         return notes
 
 
-def _far(error: float, farthest: Pass | None) -> list[str]:
-    """A note where the parts of a checked pass miss the whole by more than cells may: which pass, and by how much."""
-    if farthest is None or error <= TOLERANCE:
+def _far(error: float, farthest: Pass | None, ideal: bool) -> list[str]:
+    """A note where the parts of a checked pass miss the whole by more than cells may: which pass, how, and why.
+
+    ideal: whether the machine has no kernels, so that a tiling is chosen for all ops of a run together.
+    """
+    if farthest is None or abs(error) <= TOLERANCE:
         return []
     sequences, contexts, chunk, done = farthest
     of = f"{sequences:,} sequences of {contexts // max(1, sequences):,} tokens" if sequences else "no decode steps"
     chunks = f" and a chunk of {chunk:,} tokens after {done:,}" if chunk else ""
+    why = (
+        "; without kernels, all ops of a whole pass have one tiling, and each part its own"
+        if ideal and error < 0
+        else ""
+    )
     return [
-        f"step times: a pass with {of}{chunks} is {100 * error:.2g} % from its whole simulation; parts between knots "
-        f"aim at {100 * TOLERANCE:g} %"
+        f"step times: of the checked passes one with {of}{chunks} is farthest from its whole simulation, "
+        f"{100 * abs(error):.2g} % {'longer' if error > 0 else 'shorter'}{why}"
     ]
 
 
