@@ -246,7 +246,7 @@ class Traffic:
                     [
                         *self._notes(outcome),
                         *(self._beside(found, seconds) if check else ()),
-                        *_far(off, farthest, self.arch.cores is None),
+                        *_far(off, farthest),
                     ]
                 )
             ),
@@ -300,24 +300,16 @@ class Traffic:
         return notes
 
 
-def _far(error: float, farthest: Pass | None, ideal: bool) -> list[str]:
-    """A note where the parts of a checked pass miss the whole by more than cells may: which pass, how, and why.
-
-    ideal: whether the machine has no kernels, so that a tiling is chosen for all ops of a run together.
-    """
+def _far(error: float, farthest: Pass | None) -> list[str]:
+    """A note where the parts of a checked pass miss the whole by more than cells may: which pass, and which way."""
     if farthest is None or abs(error) <= TOLERANCE:
         return []
     sequences, contexts, chunk, done = farthest
     of = f"{sequences:,} sequences of {contexts // max(1, sequences):,} tokens" if sequences else "no decode steps"
     chunks = f" and a chunk of {chunk:,} tokens after {done:,}" if chunk else ""
-    why = (
-        "; without kernels, all ops of a whole pass have one tiling, and each part its own"
-        if ideal and error < 0
-        else ""
-    )
     return [
         f"step times: of the checked passes one with {of}{chunks} is farthest from its whole simulation, "
-        f"{100 * abs(error):.2g} % {'longer' if error > 0 else 'shorter'}{why}"
+        f"{100 * abs(error):.2g} % {'longer' if error > 0 else 'shorter'}"
     ]
 
 

@@ -9,7 +9,6 @@ from hwsim.jobs.serving.curve import Curve, Ramps
 from hwsim.jobs.serving.load import Load
 from hwsim.jobs.serving.simulated import TOLERANCE, Simulated
 from hwsim.jobs.serving.traffic import Traffic, _far
-from hwsim.jobs.tile import TileJob
 
 
 @pytest.mark.parametrize("block", [64, 128, 256, 512])
@@ -49,26 +48,12 @@ def test_decode_attention_is_within_the_tolerance_at_any_context(machine, model,
 
 
 def test_a_pass_beyond_the_tolerance_is_named():
-    assert _far(0.009, (4, 400, 0, 0), True) == [] and _far(0.0, None, True) == []
-    (said,) = _far(0.073, (40, 46560, 512, 1024), True)
+    assert _far(0.009, (4, 400, 0, 0)) == [] and _far(0.0, None) == []
+    (said,) = _far(0.073, (40, 46560, 512, 1024))
     assert "40 sequences of 1,164 tokens and a chunk of 512 tokens after 1,024 is farthest" in said
     assert said.endswith("7.3 % longer")
-    (said,) = _far(-0.02, (0, 0, 512, 0), True)
-    assert "no decode steps" in said and "2 % shorter; without kernels" in said
-    assert _far(-0.02, (0, 0, 512, 0), False)[0].endswith("2 % shorter")
-
-
-def test_an_ideal_machine_says_that_its_passes_are_too_short():
-    """The whole pass has one tiling; decode attention alone chooses another, with which it takes less."""
-    traffic = Traffic("h200-sxm", Steady("deepseek-v2-lite", 1, 1), Load(rate="40/s"))
-    steps, (sequences, context, chunk) = traffic.steps, (132, 2678, 3571)
-    error, farthest = steps.error([(sequences, sequences * context, chunk, 0)])
-    parts = steps.mixed(sequences, sequences * context, [(chunk, 0)]) / 1e15
-    assert error == pytest.approx(parts / steps.whole(sequences, context, chunk, 0) - 1) and error < -TOLERANCE
-    at = steps.options.at(batch=sequences, context=context, chunk=chunk, done=0, new=1)
-    whole = TileJob.of(steps.arch, steps.model, at).choice[0]
-    assert whole != steps._job(steps.ops(("decode", sequences, True, context))).choice[0]
-    assert "% shorter; without kernels" in _far(error, farthest, traffic.arch.cores is None)[0]
+    (said,) = _far(-0.02, (0, 0, 512, 0))
+    assert "no decode steps" in said and said.endswith("2 % shorter")
 
 
 def test_the_error_is_that_of_the_pass_that_is_named(monkeypatch):
