@@ -98,6 +98,14 @@ def place(tmp_path, monkeypatch):
     for name in ("served", "gpt-oss-20b-bf16", "nvfp4-of-modelopt"):
         (tmp_path / name).mkdir()
     run_command("hwsim compress model --layout modelopt --format nvfp4 -o nvfp4-of-modelopt")
+    gguf = pytest.importorskip("gguf")
+    kind = gguf.GGMLQuantizationType.Q8_0
+    writer = gguf.GGUFWriter(tmp_path / "model.gguf", "llama")
+    writer.add_tensor("blk.0.attn_q.weight", gguf.quantize(plain, kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
     onnx_file(tmp_path / "net.onnx")
     (tmp_path / "PROTEINS").mkdir()
     for name, lines in (
