@@ -83,7 +83,7 @@ gates: $(FPGA) ## NAND2-equivalents of the units, without a library: hwsim/data/
 	@$(PY) -m tests.verification.gate_counts $(if $(ONLY),--only $(ONLY))
 
 .PHONY: fpga-gemv
-fpga-gemv: $(FPGA) ## GEMV units placed and routed, counted beside SeedLM's: reports/gemv_fpga.md (an hour)
+fpga-gemv: $(FPGA) ## GEMV units placed and routed, counted beside SeedLM's: reports/gemv_fpga.md (minutes)
 	@$(PY) -m tests.verification.gemv_fpga
 
 .PHONY: fpga-accel
