@@ -17,6 +17,7 @@ from hwsim.workload import vector as passes
 from hwsim.workload.language.lowering import layer_ops
 from hwsim.workload.language.model import Model, Slot
 from hwsim.workload.language.parallel import check, chip_model
+from hwsim.workload.language.parts.mamba2 import Mamba2
 from hwsim.workload.language.parts.moe import Moe
 from hwsim.workload.language.parts.step import Step
 from hwsim.workload.language.routing import skew_exponent
@@ -25,6 +26,7 @@ from hwsim.workload.op import Gemm, Op
 from hwsim.workload.training import sites
 from hwsim.workload.training.block import Block, Collective
 from hwsim.workload.training.options import HIDDEN, PER_CHIP, PER_EXPERT, TrainStep, problems
+from hwsim.workload.training.scan import mamba2_scan
 from hwsim.workload.training.sites import COPY, INPUT, Linear, Plain, Saved, Site
 from hwsim.workload.training.split import EMBEDDING, HEAD
 
@@ -154,7 +156,7 @@ class _Lowering:
         if op.kind == "attention":
             return [self._core(op)]
         if op.kind in ("ssm", "linear_attention"):
-            return [sites.scan(sites.shrunk(op, cp), self._states(op, slots))]
+            return [self._scan(sites.shrunk(op, cp), slots)]
         if op.kind == "norm" and op.weights == "norm" and op.name not in ("gated_norm", "qk_norm"):
             one = sites.shrunk(op, cp * tp)
             return [sites.norm(one, self.local * self.chip.hidden)]
@@ -181,6 +183,13 @@ class _Lowering:
         if self.step.fused or op.core is None:
             return sites.fused_core(op, heads, self.tokens, share)
         return sites.unfused_core(op, heads * self.step.micro_batch * self.step.context**2, share)
+
+    def _scan(self, op: Op, slots: tuple[Slot, ...]) -> Plain:
+        states = self._states(op, slots)
+        part = next((slot.part for slot in slots if isinstance(slot.part, Mamba2)), None)
+        if op.kind == "ssm" and part is not None:
+            return mamba2_scan(op, part, self.tokens, states)
+        return sites.scan(op, states)
 
     def _states(self, op: Op, slots: tuple[Slot, ...]) -> int:
         """States at the start of every chunk of the scan."""
