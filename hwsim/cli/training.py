@@ -54,6 +54,9 @@ def train(
     small_kernels: Annotated[
         float, typer.Option(metavar="X", help="kernels but GEMMs, attention and encodes take X times their ideal time")
     ] = 1.0,
+    host_wait: Annotated[
+        float, typer.Option(metavar="MS", help="the chip waits so long for the host per layer with experts")
+    ] = 0.0,
     set_: Set = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -95,5 +98,6 @@ def train(
         exchange=exchange,
         small_kernels=small_kernels,
         shard_within=shard_within,
+        host_wait=host_wait,
     ).trained()
     print(json.dumps(result.to_dict(), indent=2) if as_json else trained_text(result))

@@ -35,6 +35,7 @@ def train(
     exchange: str = "per-expert",
     small_kernels: float = 1.0,
     shard_within: int = 0,
+    host_wait: float = 0.0,
 ) -> TrainResult:
     """Simulate one optimiser step of `model` on chips of `arch`.
 
@@ -51,13 +52,18 @@ def train(
     exchange:  of tokens and experts: "per-expert": a copy per chosen expert; "per-chip": one per chip that has one of
                them, and per node between nodes; ",hidden": behind the work of another micro-batch.
     small_kernels: how many times longer than their bytes and passes need all kernels take but GEMMs, attention and
-               encodes; 1: as long; 3.3 fits the measured steps of models with experts (reports/training_steps.md).
+               encodes; 1: as long.
     shard_within: with shard 3: divide weights and gradients within groups of so many chips (HSDP); 0: over all.
+    host_wait: milliseconds per layer with experts and micro-batch, a third of it forward, in which the chip waits for
+               the host: that reads how many tokens each expert has and launches its kernels only then. 0: it keeps
+               ahead, as where a graph holds the whole step; 7 fits the others of Megatron-Bridge
+               (reports/training_steps.md).
     raises:    InputError with every error in the arguments.
     """
     options: dict[str, Any] = {"batch": batch, "context": context, "micro_batch": micro_batch, "recipe": recipe}
     options |= {"recompute": recompute, "parallel": parallel, "optimizer": optimizer, "shard": shard, "skew": skew}
     options |= {"mtp": mtp, "exchange": exchange, "small_kernels": small_kernels, "shard_within": shard_within}
+    options["host_wait"] = host_wait
     return checked_train(arch, model, **options).trained()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from hwsim.formats.names import layout
 from hwsim.jobs.train import checked_train
 from hwsim.jobs.training.job import TrainJob
 from hwsim.jobs.training.price import prices, training_machine
-from hwsim.jobs.training.recipe import Tensor, recipe_names
+from hwsim.jobs.training.recipe import Tensor, load_recipe, recipe_names
 from hwsim.jobs.training.result import TrainResult
 from hwsim.jobs.training.work import Work, encode_op
 from hwsim.measured.sets import FOLDER
@@ -31,6 +31,9 @@ FILE = FOLDER / "training.csv"
 KERNELS = FOLDER / "training_kernels.csv"
 #: Nodes of eight chips joined by InfiniBand, one port per chip, for machines whose file states one link for all chips.
 NODES = {"h100-sxm": ("450 GB/s", "50 GB/s"), "b200": ("900 GB/s", "50 GB/s"), "a100-sxm": ("300 GB/s", "25 GB/s")}
+#: Recipes whose weights Megatron-Bridge keeps encoded alone (training/mixed_precision.py, fp8_param_gather); all of its
+#: performance recipes sum gradients in BF16 (perf_recipes/_common.py, grad_reduce_in_fp32=False).
+ENCODED = ("fp8", "mxfp8")
 #: Where the rows are published, with the licence of the repository.
 SOURCES = {
     "megatron-bridge": "NVIDIA-NeMo/Megatron-Bridge, docs/performance-summary.md, August 2026 (Apache-2.0)",
@@ -56,11 +59,14 @@ KINDS = {
 }
 #: Why rows are missed: (model or kind, recipe or "", cause); the first that fits is printed.
 CAUSES = (
-    ("nemotron3", "", "scans, routing, copies and other small kernels are ideal here: none was measured"),
-    ("qwen3-30b-a3b-thinking-2507", "mxfp8", "a graph of the whole step, fused kernels: the fit asks too much of them"),
-    ("qwen3-30b-a3b-thinking-2507", "", "routing, copies and other small kernels are ideal here"),
-    ("gpt-oss-120b", "bf16", "software without fused experts and without a graph of the whole step"),
-    ("gpt-oss-120b", "", "small kernels are ideal here"),
+    (
+        "gpt-oss-120b",
+        "bf16",
+        "no graph at all: the host launches every kernel, and waits for each layer's token counts",
+    ),
+    ("gpt-oss-120b", "mxfp8", "a graph of the whole step, whose buffers of experts are 1.5 times their tokens"),
+    ("nemotron3", "", "the host waits for each layer's token counts before it launches the experts' kernels"),
+    ("qwen3-30b-a3b-thinking-2507", "fp8", "the host waits for each layer's token counts"),
     (
         "dense",
         "",
@@ -71,7 +77,7 @@ CAUSES = (
 
 @dataclass(frozen=True)
 class Row:
-    """One measured step: tokens/s per chip."""
+    """One measured step: tokens/s per chip. graph: one CUDA graph holds the whole step, so the host starts it once."""
 
     kind: str
     machine: str
@@ -86,6 +92,7 @@ class Row:
     recompute: str
     mtp: int
     exchange: str
+    graph: bool
     tokens_per_second: float
     source: str
     note: str
@@ -95,14 +102,18 @@ class Row:
         """What two rows of a ratio have in common."""
         return self.machine, self.model
 
-    def job(self, small_kernels: float = 1.0) -> TrainJob:
-        """The step that `hwsim.train` predicts. small_kernels: as there."""
+    def job(self, small_kernels: float = 1.0, host_wait: float = 0.0) -> TrainJob:
+        """The step that `hwsim.train` predicts. small_kernels, host_wait: as there."""
         overrides = []
         if nodes := NODES.get(self.machine):
             levels = zip(nodes, ("1 us", "5 us"), (8, 4096), strict=True)
             each = [f"{{bandwidth: {b}, latency: {t}, topology: switch, chips: {n}}}" for b, t, n in levels]
             overrides.append(("link", f"[{', '.join(each)}]"))
-        recipe = self.recipe if self.recipe in recipe_names() else str(FOLDER / "recipes" / f"{self.recipe}.yaml")
+        name = self.recipe if self.recipe in recipe_names() else str(FOLDER / "recipes" / f"{self.recipe}.yaml")
+        recipe = load_recipe(name)
+        if self.source == "megatron-bridge":
+            kept = not self.recipe.startswith(ENCODED)
+            recipe = replace(recipe, reduction_bytes=2, wide=kept)
         return checked_train(
             self.machine,
             gpt(self.model) if self.model in GPT else self.model,
@@ -120,6 +131,7 @@ class Row:
             exchange=self.exchange,
             shard_within=self.within,
             small_kernels=small_kernels,
+            host_wait=host_wait,
         )
 
 
@@ -177,7 +189,7 @@ def rows(path: Path = FILE) -> list[Row]:
             Row(
                 r["kind"], r["machine"], r["model"], r["recipe"], int(r["batch"]), int(r["context"]),
                 int(r["micro_batch"]), r["parallel"], int(r["shard"]), int(r["within"]), r["recompute"],
-                int(r["mtp"]), r["exchange"], float(r["tokens_per_second"]), r["source"], r["note"],
+                int(r["mtp"]), r["exchange"], r["graph"] == "1", float(r["tokens_per_second"]), r["source"], r["note"],
             )
             for r in csv.DictReader(file)
         ]  # fmt: skip

@@ -25,7 +25,9 @@ def trained_text(result: TrainResult) -> str:
     )
     say("step", seconds_text(r.seconds), f"{r.micro_batches:,} micro-batches per pipeline")
     say("bound", seconds_text(r.bound_seconds), f"{r.limited_by}, the busiest server of the busiest stage")
-    counted = "6 per weight of a linear, and causal attention" if r.unit == "token" else "6 per trained multiply-add"
+    counted = "6 per trained multiply-add"
+    if r.unit == "token":
+        counted = "6 per weight of a linear, attention by its causal half, and scans"
     model = f"{r.flops_per_token / 1e9:,.2f} GFLOP per {r.unit}: {counted}"
     say("MFU", f"{100 * r.mfu:.1f} %", f"of the {r.peak_flops / 1e12:,.0f} TFLOP/s of {r.mfu_pair}, dense; {model}")
     say("exposed", f"{100 * r.exposed_seconds / r.seconds:.1f} %", "of the step: what communication adds to it")

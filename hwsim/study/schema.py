@@ -56,6 +56,7 @@ TRAINING = (
     "exchange",
     "small_kernels",
     "shard_within",
+    "host_wait",
 )
 OTHERS: tuple[str, ...] = ("phase", "weights", "activations", "kv", "state", "chips", "mla", "engine", *SERVING)
 #: Options of a step, which a point under load does not have: its sequences come and go.
@@ -122,6 +123,13 @@ class RunFile(LoadPart):
         le=100,
         description="train: times their ideal time of all kernels but GEMMs, attention and encodes.",
         examples=[3.0],
+    )
+    host_wait: float = Field(
+        0.0,
+        ge=0,
+        le=1000,
+        description="train: milliseconds per layer with experts in which the chip waits for the host.",
+        examples=[7.0],
     )
     shard: Literal[0, 1, 3] = Field(1, description="train: what replicas divide, as in ZeRO.", examples=[3])
     load: str | None = Field(

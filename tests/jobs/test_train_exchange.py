@@ -122,6 +122,29 @@ def test_small_kernels():
     assert b.config["small_kernels"] == 3 and "small_kernels" not in a.config
 
 
+def test_waiting_for_the_host():
+    """48 layers of experts, 3 ms per micro-batch: a third forward; recompute adds its third; nothing else changes."""
+    given = ({}, {"host_wait": 3}, {"host_wait": 3, "recompute": "full"})
+    bare, waits, again = (job(parallel=None, batch=8, **options).trained() for options in given)
+    m = bare.micro_batches
+    assert waits.seconds - bare.seconds == pytest.approx(3e-3 * 48 * m, rel=1e-6)
+    rows = {when: seconds for part, when, seconds in waits.spent if part == "waiting for host"}
+    assert rows == {"forward": pytest.approx(1e-3 * 48 * m), "backward": pytest.approx(2e-3 * 48 * m)}
+    rows = {when: seconds for part, when, seconds in again.spent if part == "waiting for host"}
+    assert rows["recompute"] == pytest.approx(1e-3 * 48 * m)
+    assert waits.bound_seconds == bare.bound_seconds and waits.provenance == bare.provenance
+    assert waits.config["host_wait"] == 3 and "host_wait" not in bare.config
+    parts = sum(seconds for _, _, seconds in waits.spent)
+    assert parts + waits.exposed_seconds + waits.idle_seconds == pytest.approx(waits.seconds)
+
+
+def test_the_host_waits_for_experts_alone():
+    with pytest.raises(InputError, match="host-wait: llama3-8b has no experts, for whose token counts"):
+        hwsim.train("gb200", "llama3-8b", 8, host_wait=7)
+    with pytest.raises(InputError, match="host-wait: dlrm-v1 has no experts"):
+        hwsim.train("gb200", "dlrm-v1", 8, host_wait=7)
+
+
 def test_gemms_in_mxfp8_have_their_own_rate():
     """Where fp8_block's kernels stand in for them; wgrad of experts apart. Not in other formats or without kernels."""
     gemms = [w for w, _ in job().counted(0) if w.op.gemms and not w.right.name.startswith("bf16")]
@@ -219,10 +242,11 @@ def test_refused_groups(changes, words):
 
 def test_all_errors_at_once():
     with pytest.raises(InputError) as error:
-        hwsim.train("gb200", QWEN, 64, exchange="all", small_kernels=0.5, mtp=-1)
+        hwsim.train("gb200", QWEN, 64, exchange="all", small_kernels=0.5, mtp=-1, host_wait=-7)
     for words in (
         "exchange: unknown 'all'",
         "small-kernels: 0.5 is not between 1 (ideal) and 100",
+        "host-wait: -7 ms is not between 0 (none) and 1000",
         "mtp: -1 is below 0",
     ):
         assert words in str(error.value)

@@ -21,7 +21,7 @@ from hwsim.jobs.training.price import Prices, added, busiest, prices, training_m
 from hwsim.jobs.training.recipe import Recipe
 from hwsim.jobs.training.repeats import step_end
 from hwsim.jobs.training.result import TrainResult
-from hwsim.jobs.training.work import RECOMPUTE, Work, Works, optimiser, works
+from hwsim.jobs.training.work import BACKWARD, FORWARD, RECOMPUTE, Work, Works, optimiser, works
 from hwsim.mapping.paths import path_of
 from hwsim.result import Result
 from hwsim.workload.language.model import Model
@@ -31,6 +31,9 @@ from hwsim.workload.training.options import TrainStep
 from hwsim.workload.training.sites import Linear
 from hwsim.workload.training.split import Split, split
 from hwsim.workload.training.trainable import Trainable, blocks_of, flops_of, layers_of
+
+#: The row of the table of times in which a chip waits for the host.
+HOST = "waiting for host"
 
 
 def lacking(machine: Arch, chips: int) -> list[str]:
@@ -123,7 +126,7 @@ class TrainJob:
             divided = (d.replicas, d.expert_replicas) if self.step.shard else (1, 1)
             held = -(-dense // divided[0]) + -(-experts // divided[1])
             others = [work for b in own for work in self.work[b.item].once]
-            found.append((optimiser(held, moment), *others))
+            found.append((optimiser(held, moment, self.recipe.reduction_bytes), *others))
         return found
 
     @cached_property
@@ -211,11 +214,20 @@ class TrainJob:
                 total += self.fabric.seconds(kind, nbytes * part, groups, stride * inner)
         return total
 
+    def _waits(self, block: Block) -> dict[str, float]:
+        """Seconds in which a chip waits for the host per micro-batch, by pass: a third forward, as with its kernels."""
+        layers = sum(isinstance(site, Linear) and site.name == "experts_down" for site in block.sites)
+        third = float(self.options.host * layers / 3)
+        again = block.item >= 0 and self.step.recomputed(block.item, self.layers)
+        return {FORWARD: third, BACKWARD: 2 * third, RECOMPUTE: third if again else 0.0}
+
     def times(self, block: Block) -> ItemTimes:
         """Seconds of one block per micro-batch, and of its weights and gradients between the replicas."""
         made = self.work[block.item]
         forward = sum(self.prices.seconds(w) for w in made.forward)
         backward = sum(self.prices.seconds(w) for w in (*self._repeated(block), *made.backward))
+        waits = self._waits(block)
+        forward, backward = forward + waits[FORWARD], backward + waits[BACKWARD] + waits[RECOMPUTE]
         shard, reduction = self.step.shard, self.recipe.reduction_bytes
         link, back = self._exposed(block, True), self._exposed(block, False)
         if block.item >= 0 and self.step.recomputed(block.item, self.layers):
@@ -277,6 +289,11 @@ class TrainJob:
                 mark = self.prices.mark(work)
                 marks[mark] = marks.get(mark, 0.0) + seconds
                 added(servers, self.prices.servers(work), times)
+        for chunk in self.chunks if self.options.host else ():
+            for block in chunk:
+                for when, seconds in self._waits(block).items():
+                    if seconds:
+                        rows[HOST, when] = rows.get((HOST, when), 0.0) + self.step.micro_batches * seconds
         return rows, marks, stages
 
     def counted(self, stage: int) -> Iterator[tuple[Work, int]]:

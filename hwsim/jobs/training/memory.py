@@ -2,8 +2,9 @@
 
 With P weights per chip in 16 bits, gradients and Adam's master and moments in FP32: 2 + 4 + 12 bytes per weight, or
 6 + 12/d where d = dp cp chips divide the optimiser's state, or 18/d where they divide everything (Rajbhandari et al.,
-arXiv 1910.02054). A micro-batch's activations stay from its forward to its backward pass; how many there are at once
-follows from the schedule.
+arXiv 1910.02054). A recipe may sum gradients in 16 bits, 2 bytes fewer per weight, or keep the encoded weights alone
+(Megatron-Core: grad_reduce_in_fp32, fp8_param_gather). A micro-batch's activations stay from its forward to its
+backward pass; how many there are at once follows from the schedule.
 """
 
 from __future__ import annotations
@@ -79,6 +80,15 @@ def encoded_bytes(block: Block, recipe: Recipe, layers: int) -> int:
     return ceil(total)
 
 
+def spared_bytes(block: Block, recipe: Recipe, layers: int) -> int:
+    """Bytes of a block's weights in 16 bits that are not held where the recipe keeps encoded ones alone."""
+    if recipe.wide:
+        return 0
+    linears = [site for site in block.sites if isinstance(site, Linear)]
+    encoded = [site for site in linears if recipe.of(site.weights, block.item, layers).weights.copies]
+    return WEIGHT_BYTES * sum(site.matrices for site in encoded)
+
+
 def peak(stage: int, stages: int, chunks: int, micro_batches: int, sizes: dict[int, int]) -> int:
     """The most bytes of activations at once on a stage. sizes: of a micro-batch, by chunk of the model.
 
@@ -92,14 +102,16 @@ def peak(stage: int, stages: int, chunks: int, micro_batches: int, sizes: dict[i
     return most
 
 
-def states(dense: int, experts: int, step: TrainStep, state_bytes: int) -> tuple[int, int, int]:
+def states(
+    dense: int, experts: int, step: TrainStep, state_bytes: int, gradient_bytes: int = GRADIENT_BYTES
+) -> tuple[int, int, int]:
     """(weights, gradients, optimiser) in bytes of one chip. state_bytes: of the optimiser, per weight."""
     d = step.degrees
     found = [0, 0, 0]
     for n, replicas, inner in zip((dense, experts), (d.replicas, d.expert_replicas), step.divided, strict=True):
         everything = inner if step.shard == 3 else 1
         found[0] += ceil(Fraction(WEIGHT_BYTES * n, everything))
-        found[1] += ceil(Fraction(GRADIENT_BYTES * n, everything))
+        found[1] += ceil(Fraction(gradient_bytes * n, everything))
         found[2] += ceil(Fraction(state_bytes * n, replicas if step.shard else 1))
     return found[0], found[1], found[2]
 
@@ -121,13 +133,15 @@ def stage_memory(
                     whole = 2 * step.tokens // d.tp * block.hidden
                 sizes[number] += whole
     dense, experts = sum(b.dense for b in own), sum(b.experts for b in own)
-    weights, gradients, optimiser = states(dense, experts, step, state_bytes)
+    weights, gradients, optimiser = states(dense, experts, step, state_bytes, recipe.reduction_bytes)
     for bag in (bag for block in own for bag in block.bags):
         more = tables.memory(bag, step.micro_batches)
         weights, gradients, optimiser = weights + more[0], gradients + more[1], optimiser + more[2]
     activations = peak(stage, d.pp, d.vp, step.micro_batches, sizes) + working
     buffers = sum(encoded_bytes(block, recipe, layers) for block in own)
+    spared = sum(spared_bytes(block, recipe, layers) for block in own)
     if step.shard == 3:
         buffers = ceil(Fraction(buffers, step.divided[0]))
+        spared //= step.divided[0]
         buffers += 2 * WEIGHT_BYTES * max((b.dense + b.experts for b in own if b.item >= 0), default=0)
-    return TrainMemory(weights, gradients, optimiser, activations, buffers, capacity)
+    return TrainMemory(weights - spared, gradients, optimiser, activations, buffers, capacity)

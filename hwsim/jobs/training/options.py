@@ -12,6 +12,7 @@ from hwsim.errors import InputError, collect
 from hwsim.jobs.options import check_choice, check_most
 from hwsim.jobs.training.recipe import Recipe, load_recipe
 from hwsim.workload.language.model import Model
+from hwsim.workload.language.parts.moe import Moe
 from hwsim.workload.language.routing import skew_exponent
 from hwsim.workload.op import Workload
 from hwsim.workload.training.options import (
@@ -30,7 +31,7 @@ OPTIMISERS = {"adam-fp32": (4, 12), "adam-bf16": (2, 8)}
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
-    """See `hwsim.train`. recompute: the word or number as it was written."""
+    """See `hwsim.train`. recompute: the word or number as it was written. host: seconds per layer with experts."""
 
     batch: int
     context: int
@@ -45,6 +46,7 @@ class TrainOptions:
     exchange: tuple[str, ...] = (PER_EXPERT,)
     small: Fraction = Fraction(1)
     within: int = 0
+    host: Fraction = Fraction(0)
 
     @classmethod
     def of(
@@ -62,6 +64,7 @@ class TrainOptions:
         exchange: str = PER_EXPERT,
         small_kernels: float = 1.0,
         shard_within: int = 0,
+        host_wait: float = 0.0,
         *,
         model: Workload | None = None,
         found: list[str] | None = None,
@@ -87,6 +90,8 @@ class TrainOptions:
             words = exchange_words(exchange)
         if not 1 <= small_kernels <= 100:
             bad.append(f"small-kernels: {small_kernels!r} is not between 1 (ideal) and 100; write, for example, 3.3")
+        if not 0 <= host_wait <= 1000:
+            bad.append(f"host-wait: {host_wait!r} ms is not between 0 (none) and 1000; write, for example, 7")
         if int(mtp) < 0:
             bad.append(f"mtp: {mtp} is below 0; write 1 or more, or leave it out")
         if shard not in SHARDS:
@@ -107,6 +112,7 @@ class TrainOptions:
             words,
             Fraction(str(small_kernels)),
             shard_within,
+            Fraction(str(host_wait)) / 1000,
         )
         bad = [*bad, *(options.refused(model) if model else ())]
         if bad:
@@ -122,6 +128,8 @@ class TrainOptions:
             recompute_layers(self.recompute, layers_of(model))
         with collect(bad):
             check_step(model, self._step(model, 0))
+        if self.host and not (isinstance(model, Model) and any(isinstance(part, Moe) for part in model.shapes)):
+            bad.append(f"host-wait: {model.name} has no experts, for whose token counts the host waits; leave it out")
         return bad
 
     def step(self, model: Trainable) -> TrainStep:
@@ -160,5 +168,6 @@ class TrainOptions:
             **({"mtp": True if self.mtp == 1 else self.mtp} if self.mtp else {}),
             **({"shard_within": self.within} if self.within else {}),
             **({"small_kernels": float(self.small)} if self.small != 1 else {}),
+            **({"host_wait": float(1000 * self.host)} if self.host else {}),
             **({"exchange": ",".join(self.exchange)} if self.exchange != (PER_EXPERT,) else {}),
         }

@@ -82,8 +82,12 @@ class RecipeFile(FilePart):
         "fused", description="unfused: the scores of attention are written to memory.", examples=["unfused"]
     )
     reduction: Literal["fp32", "bf16"] = Field(
-        "fp32", description="Gradients of weights between the chips.", examples=["bf16"]
+        "fp32", description="Sums of gradients of weights, over micro-batches and between the chips.", examples=["bf16"]
     )
+    weights_kept: Literal["bf16", "encoded"] = Field(
+        "bf16", description="encoded: weights of linears are kept as they are multiplied, and not in 16 bits too.",
+        examples=["encoded"],
+    )  # fmt: skip
     source: str = Field(
         "", description="Where the recipe is published; left out for one of your own.", examples=["arXiv 2310.10537"]
     )
@@ -149,7 +153,10 @@ WIDE = Tensors(*[Tensor(layout("bf16"))] * 3)
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """See `RecipeFile`. reduction_bytes: of a gradient between the chips."""
+    """See `RecipeFile`. reduction_bytes: of a sum of gradients, in memory and between the chips.
+
+    wide: weights of linears are kept in 16 bits beside their encoded copies.
+    """
 
     name: str
     every: Tensors
@@ -160,6 +167,7 @@ class Recipe:
     last_percent: int = 0
     fused: bool = True
     reduction_bytes: int = 4
+    wide: bool = True
     source: str = ""
 
     def of(self, name: str, layer: int, layers: int) -> Tensors:
@@ -179,6 +187,7 @@ class Recipe:
             "keep": keep,
             "attention": "fused" if self.fused else "unfused",
             "reduction": "fp32" if self.reduction_bytes == 4 else "bf16",
+            **({} if self.wide else {"weights_kept": "encoded"}),
         }
 
 
@@ -234,6 +243,7 @@ def _recipe(document: Document, file: RecipeFile) -> Recipe:
         file.keep.last_percent,
         file.attention == "fused",
         4 if file.reduction == "fp32" else 2,
+        file.weights_kept == "bf16",
         file.source,
     )
 

@@ -88,7 +88,7 @@ def works(
         forward += encode(site, tensors.activations, site.inputs, "input", arch)
         forward.append(Work(site.part, FORWARD, site.fprop, tensors.weights.form, tensors.activations.form))
         backward += encode(site, tensors.gradients, site.gradients, "gradient", arch)
-        backward += _gradients(site, tensors, micro_batches)
+        backward += _gradients(site, tensors, micro_batches, recipe.reduction_bytes)
         once += encode(site, tensors.weights, site.matrices, "weight", arch)
     return Works(*(tuple(_slowed(work, arch, small) for work in each) for each in (forward, backward, once)))
 
@@ -121,14 +121,14 @@ def _backward(site: Plain, arch: TileMachine) -> Iterator[Work]:
     yield from (Work(site.part, BACKWARD, op, share=site.share) for op in site.more)
 
 
-def _gradients(site: Linear, tensors: Tensors, micro_batches: int) -> Iterator[Work]:
+def _gradients(site: Linear, tensors: Tensors, micro_batches: int, nbytes: int) -> Iterator[Work]:
     """dgrad and wgrad; tokens that fill no whole block are padded on the reduction of wgrad."""
     weights, inputs, gradients = tensors.weights.form, tensors.activations.form, tensors.gradients.form
     block = max(inputs.block, gradients.block)
     padded = tuple(replace(g, k=-(-g.k // block) * block) for g in site.wgrad.gemms)
     if site.dgrad is not None:
         yield Work(site.part, BACKWARD, site.dgrad, weights, gradients)
-    sums = accumulate(site, micro_batches)
+    sums = accumulate(site, micro_batches, nbytes)
     right, left = (gradients, inputs) if site.turned else (inputs, gradients)
     yield Work(site.part, BACKWARD, replace(site.wgrad, gemms=padded), right, left, beside=sums)
 
@@ -167,16 +167,19 @@ def encode_op(name: str, layer: int, tensor: Tensor, elements: int, arch: TileMa
     )
 
 
-def accumulate(site: Linear, micro_batches: int) -> Op:
-    """Gradients of weights summed in FP32: read and written every time but the first, which only writes."""
-    moved = -(-(8 * micro_batches - 4) * site.matrices // micro_batches)
+def accumulate(site: Linear, micro_batches: int, nbytes: int = 4) -> Op:
+    """Gradients of weights summed, in FP32 or in 16 bits: read and written every time but the first, which only writes.
+
+    nbytes: of a sum.
+    """
+    moved = -(-nbytes * (2 * micro_batches - 1) * site.matrices // micro_batches)
     name = f"{site.name}_main_gradients"
     return Op(name, "elementwise", site.layer, vector=site.matrices, inputs=moved // 4, outputs=moved // 4)
 
 
-def optimiser(parameters: int, moment_bytes: int) -> Work:
+def optimiser(parameters: int, moment_bytes: int, gradient_bytes: int = 4) -> Work:
     """Adam once per step: gradient, master and two moments read, the last three and the 16-bit weight written."""
-    read, written = 4 + 4 + 2 * moment_bytes, 4 + 2 * moment_bytes + 2
+    read, written = gradient_bytes + 4 + 2 * moment_bytes, 4 + 2 * moment_bytes + 2
     op = Op(
         "adam", "elementwise", vector=12 * parameters, inputs=read * parameters // 2, outputs=written * parameters // 2
     )

@@ -1,6 +1,6 @@
 """The chunked scan of Mamba-2 as the kernels that training runs: what each of them reads and writes.
 
-Five kernels forward and thirteen backward hand tensors to one another through the memory (state-spaces/mamba,
+Five kernels forward and fourteen backward hand tensors to one another through the memory (state-spaces/mamba,
 ops/triton/ssd_combined.py, `_mamba_chunk_scan_combined_fwd` and `_bwd`): states of chunks in FP32, C B^T of every chunk
 in FP32, steps and their sums in FP32. Backward computes sums, states and C B^T again. Each tensor counts once per
 kernel, however many heads of a group read it.
