@@ -9,9 +9,10 @@ from typing import Any
 from hwsim.arch import Arch, load_arch
 from hwsim.arguments import typed
 from hwsim.errors import InputError, collect
-from hwsim.jobs.training.job import TrainJob, lacking
+from hwsim.jobs.training.job import TrainJob
 from hwsim.jobs.training.options import TrainOptions
 from hwsim.jobs.training.recipe import Recipe
+from hwsim.jobs.training.refusals import lacking
 from hwsim.jobs.training.result import TrainResult
 from hwsim.workload import load_model
 from hwsim.workload.op import Workload

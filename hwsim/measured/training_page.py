@@ -23,7 +23,7 @@ from hwsim.measured.training import (
     rows,
     scored,
 )
-from hwsim.measured.training_fit import Fitted, Line, best, left_out, lines, ways
+from hwsim.measured.training_fit import Fitted, Line, best, left_out, lines, rates, ways
 
 #: How far a ratio may be from the measured one.
 RATIO_GOAL = 0.15
@@ -33,6 +33,11 @@ Bound over measured: the least time that any schedule needs over the measured ti
 Steps are predicted with the plan of the row's configuration: degrees, micro-batch (b), sharding (s), recompute (r), how
 often the multi-token-prediction block is trained (mtp), and the exchange of tokens and experts (x): a copy per chosen
 expert, or one per chip (HybridEP), hidden behind another micro-batch where the configuration overlaps them."""
+LASTING = """\
+GB200 and GB300 have the same SMs and, in these formats, the same peaks; they draw 1,200 W and 1,400 W. With the same
+plan GB300 is {low:.2f} to {high:.2f} times as fast ({pairs} pairs of rows), which is not predicted: no benchmark of
+kernels lasts long enough to show the power limit. Each chip would take so many times longer by its own rows: {slower}.
+None is slowed here."""
 FITTED = """\
 The last columns have one number fitted, `--host-wait`: milliseconds per layer with experts and micro-batch in which the
 chip waits for the host, which reads how many tokens each expert has and launches the experts' kernels only then. A
@@ -68,6 +73,8 @@ def text(some: Sequence[Scored], fits: Sequence[Line], fitted: Sequence[Fitted])
         score = f": mean error {100 * mean_error(mine):.0f} % (goal {goal} %)" if goal else ""
         parts.append(f"## {title}{score}")
         more: tuple[str, ...] = ()
+        if kind == "dense":
+            parts.append(_dense(mine))
         if kind == "experts":
             parts.append(_experts(some, fits, fitted))
             more = ("ms", "with it", "its error")
@@ -100,6 +107,21 @@ def text(some: Sequence[Scored], fits: Sequence[Line], fitted: Sequence[Fitted])
         " a rack or node are joined by InfiniBand: 50 GB/s per chip (H100, B200), 25 GB/s (A100).",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _dense(mine: Sequence[Scored]) -> str:
+    """What chips of the same cores and memory say about a lasting load, and what each chip would be slowed by."""
+    known = {(_plan(one.row), one.row.machine): one.row.tokens_per_second for one in mine if not one.row.note}
+    pairs = [
+        (known[key, "gb200"], rate) for (key, m), rate in known.items() if m == "gb300" and (key, "gb200") in known
+    ]
+    gains = [newer / older for older, newer in pairs]
+    slower = ", ".join(f"{machine} {value:.2f}" for machine, value in rates(mine).items())
+    return LASTING.format(pairs=len(gains), low=min(gains), high=max(gains), slower=slower)
+
+
+def _plan(row: Row) -> tuple[str, str, str, int, int]:
+    return row.model, row.recipe, row.parallel, row.micro_batch, row.shard
 
 
 def _experts(some: Sequence[Scored], fits: Sequence[Line], fitted: Sequence[Fitted]) -> str:

@@ -365,6 +365,27 @@ def test_refused_recipe(tmp_path):
         assert words in found
 
 
+def test_unknown_classes_are_said_with_other_errors(tmp_path):
+    """Errors of the schema do not hide those of the classes."""
+    path = tmp_path / "bad.yaml"
+    linear = "{weights: {format: mxfp8}, activations: {format: mxfp8}, gradients: {format: mxfp8}}"
+    path.write_text(
+        "name: bad\ndescription: x\nweights: {format: bf16}\nactivations: {format: bf16}\n"
+        f"wheights: 3\nclasses:\n  mlpp: {linear}\nkeep: {{classes: [hed, 3], first: -1}}\n"
+    )
+    with pytest.raises(InputError) as error:
+        load_recipe(path)
+    found = "\n".join(error.value.problems)
+    for words in (
+        "gradients",
+        "5:1: wheights: unknown; did you mean weights?",
+        "7:3: classes.mlpp: unknown class; did you mean mlp?",
+        "8:18: keep.classes.0: unknown class 'hed'; did you mean head?",
+        "keep.first",
+    ):
+        assert words in found
+
+
 # -- bad input ------------------------------------------------------------------------------------------
 
 
@@ -384,6 +405,22 @@ def test_refused_recipe(tmp_path):
 def test_refused(changes, words):
     with pytest.raises(InputError) as error:
         job(**changes)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "machine,words",
+    [
+        (
+            "gemmini",
+            "no dot rate for bf16 x bf16 and no `dequantise` server; it lists int8 x int8; training multiplies",
+        ),
+        ("seedlm-virtex7", "needs a `vector` server, which this machine lacks; add one to its file"),
+    ],
+)
+def test_machines_that_lack_what_training_needs(machine, words):
+    with pytest.raises(InputError) as error:
+        job(machine, "mamba2-130m", parallel=None, context=512, batch=1).trained()
     assert words in str(error.value)
 
 

@@ -19,6 +19,7 @@ from hwsim.jobs.training.options import OPTIMISERS, TrainOptions
 from hwsim.jobs.training.pipeline import ItemTimes, Plan
 from hwsim.jobs.training.price import Prices, added, busiest, prices, training_machine
 from hwsim.jobs.training.recipe import Recipe
+from hwsim.jobs.training.refusals import lacking, what_to_add
 from hwsim.jobs.training.repeats import step_end
 from hwsim.jobs.training.result import TrainResult
 from hwsim.jobs.training.work import BACKWARD, FORWARD, RECOMPUTE, Work, Works, optimiser, works
@@ -34,19 +35,6 @@ from hwsim.workload.training.trainable import Trainable, blocks_of, flops_of, la
 
 #: The row of the table of times in which a chip waits for the host.
 HOST = "waiting for host"
-
-
-def lacking(machine: Arch, chips: int) -> list[str]:
-    """Why a machine cannot train a model on so many chips."""
-    if not isinstance(machine, TileMachine):
-        return [f"{machine.name}: computes one GEMM at a time and cannot train a model"]
-    if machine.link is None:
-        lacks = f"{machine.name}: {chips} chips need a `link`, which this machine lacks; add one to its file"
-        return [lacks] if chips > 1 else []
-    span = machine.link.span
-    if 0 < span < chips:
-        return [f"parallel: {chips} chips, more than the {span} that the links of {machine.name} join; write less"]
-    return []
 
 
 @dataclass(frozen=True)
@@ -133,7 +121,10 @@ class TrainJob:
     def prices(self) -> Prices:
         """Every different kernel simulated once."""
         every = [w for made in self.work.values() for w in (*made.forward, *made.backward)]
-        return prices(self.machine, [*every, *(w for stage in self.once for w in stage)])
+        try:
+            return prices(self.machine, [*every, *(w for stage in self.once for w in stage)])
+        except InputError as error:
+            raise InputError(*map(what_to_add, error.problems)) from None
 
     # -- one item ----------------------------------------------------------------------------------
 

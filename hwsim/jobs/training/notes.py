@@ -24,6 +24,12 @@ def notes_of(job: TrainJob, memory: TrainMemory) -> tuple[str, ...]:
         notes.append(
             "selective recompute drops the scores of attention; fused attention keeps none, so nothing changes"
         )
+    experts = any(block.experts for block in job.blocks.values())
+    if experts and not job.options.host and job.machine.cores:
+        notes.append(
+            "the host is taken to keep ahead; software that reads each layer's token counts adds about 7 ms per layer "
+            "with experts and micro-batch (--host-wait 7)"
+        )
     if any(block.bags for block in job.blocks.values()):
         notes.append("tables are FP32, updated by row-wise Adagrad; the exchange of indices is hidden")
     if isinstance(job.model, Model) and job.model.mtp and not job.step.mtp:

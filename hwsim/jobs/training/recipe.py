@@ -212,7 +212,12 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
             f"write one of {', '.join(recipe_names())}, or a YAML file's path"
         )
     document = read(name_or_path)
-    return _recipe(document, fields.validate(document, RecipeFile))
+    file, bad = None, list[str]()
+    with collect(bad):
+        file = fields.validate(document, RecipeFile)
+    if file is None:
+        raise InputError(*bad, *_unknown_classes(document))
+    return _recipe(document, file)
 
 
 def recipe_schema() -> dict[str, Any]:
@@ -224,13 +229,8 @@ def _recipe(document: Document, file: RecipeFile) -> Recipe:
     found: list[str] = []
     every, classes = _tensors(document, (), file, found), []
     for name, given in file.classes.items():
-        if name not in CLASSES:
-            found.append(document.problem(("classes", name), f"unknown class{nearest(name, CLASSES)}", key=True))
         classes.append((name, _tensors(document, ("classes", name), given, found)))
-    for i, name in enumerate(file.keep.classes):
-        if name not in CLASSES:
-            message = f"unknown class {name!r}{nearest(name, CLASSES)}"
-            found.append(document.problem(("keep", "classes", i), message))
+    found += _unknown_classes(document)
     if found:
         raise_problems(found)
     return Recipe(
@@ -246,6 +246,22 @@ def _recipe(document: Document, file: RecipeFile) -> Recipe:
         file.weights_kept == "bf16",
         file.source,
     )
+
+
+def _unknown_classes(document: Document) -> list[str]:
+    """Problems of classes that no model has; the document need not be a recipe yet."""
+    data = document.data if isinstance(document.data, dict) else {}
+    given, keep = data.get("classes"), data.get("keep")
+    kept = keep.get("classes") if isinstance(keep, dict) else None
+    found = []
+    for name in given if isinstance(given, dict) else ():
+        if name not in CLASSES:
+            message = f"unknown class{nearest(str(name), CLASSES)}"
+            found.append(document.problem(("classes", name), message, key=True))
+    for i, name in enumerate(kept if isinstance(kept, list) else ()):
+        if isinstance(name, str) and name not in CLASSES:
+            found.append(document.problem(("keep", "classes", i), f"unknown class {name!r}{nearest(name, CLASSES)}"))
+    return found
 
 
 def _tensors(document: Document, loc: Loc, file: RecipeFile | ClassFile, found: list[str]) -> Tensors:
