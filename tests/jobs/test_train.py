@@ -371,14 +371,14 @@ def test_unknown_classes_are_said_with_other_errors(tmp_path):
     linear = "{weights: {format: mxfp8}, activations: {format: mxfp8}, gradients: {format: mxfp8}}"
     path.write_text(
         "name: bad\ndescription: x\nweights: {format: bf16}\nactivations: {format: bf16}\n"
-        f"wheights: 3\nclasses:\n  mlpp: {linear}\nkeep: {{classes: [hed, 3], first: -1}}\n"
+        f"weihts: 3\nclasses:\n  mlpp: {linear}\nkeep: {{classes: [hed, 3], first: -1}}\n"
     )
     with pytest.raises(InputError) as error:
         load_recipe(path)
     found = "\n".join(error.value.problems)
     for words in (
         "gradients",
-        "5:1: wheights: unknown; did you mean weights?",
+        "5:1: weihts: unknown; did you mean weights?",
         "7:3: classes.mlpp: unknown class; did you mean mlp?",
         "8:18: keep.classes.0: unknown class 'hed'; did you mean head?",
         "keep.first",
