@@ -23,6 +23,7 @@ from hwsim.measured.training import (
     rows,
     scored,
 )
+from hwsim.measured.training_encodes import encode_rows
 from hwsim.measured.training_fit import Fitted, Line, best, left_out, lines, rates, ways
 
 #: How far a ratio may be from the measured one.
@@ -33,6 +34,9 @@ Bound over measured: the least time that any schedule needs over the measured ti
 Steps are predicted with the plan of the row's configuration: degrees, micro-batch (b), sharding (s), recompute (r), how
 often the multi-token-prediction block is trained (mtp), and the exchange of tokens and experts (x): a copy per chosen
 expert, or one per chip (HybridEP), hidden behind another micro-batch where the configuration overlaps them."""
+ENCODES = """\
+In both directions, with a Hadamard transform of 16 points; us. Slopes over the size are fitted to the first and the
+last row, the rate of stochastic rounding to its ratios; what small tensors take is predicted."""
 LASTING = """\
 GB200 and GB300 have the same SMs and, in these formats, the same peaks; they draw 1,200 W and 1,400 W. With the same
 plan GB300 is {low:.2f} to {high:.2f} times as fast ({pairs} pairs of rows), which is not predicted: no benchmark of
@@ -52,10 +56,10 @@ not to steps. With fp8_block's own times dense models gained 1.09 to 1.28. What 
 those of B200's library of inference, whose tiles are fed no faster than its arithmetic needs; encodes with a Hadamard
 transform take an eighth of the step.
 
-Tried and not kept, as ratios of the first four rows: largest values found by the op before, without a pass of their own
-(1.26, 1.40, 1.32, 1.51; but they are needed behind the Hadamard transform); torchao's own times of those passes, 1.7
-times ours (1.20, 1.34, 1.27, 1.46); wgrad of dense linears in MXFP8 as slow as that of experts (1.33, 1.49, 1.42, 1.65:
-three of four too, and no kernel shows it)."""
+Tried, as ratios of the first four rows: stochastic rounding at the rate of torchao's kernels (1.25, 1.39, 1.31, 1.50)
+and their passes for the largest value (together 1.23, 1.37, 1.29, 1.49), both kept; largest values found by the op before
+(1.28, 1.42, 1.34, 1.53; but they are needed behind the Hadamard transform too); wgrad of dense linears in MXFP8 as slow
+as that of experts (1.33, 1.49, 1.43, 1.65: three of four too, and no kernel shows it)."""
 
 
 def text(some: Sequence[Scored], fits: Sequence[Line], fitted: Sequence[Fitted]) -> str:
@@ -101,6 +105,9 @@ def text(some: Sequence[Scored], fits: Sequence[Line], fitted: Sequence[Fitted])
         "## Kernels of one linear in MXFP8 on B200",
         "Grouped, 8 groups, 131,072 tokens, 7,168 x 2,048; us. Two fitted numbers: rates of wgrad and of the others.",
         _kernels(),
+        "## Encodes of NVFP4 on GB200",
+        ENCODES,
+        _encodes(),
         "## Sources",
         "\n".join(f"- {name}: {what}" for name, what in SOURCES.items()),
         "Plans: the recipes of Megatron-Bridge, src/megatron/bridge/perf_recipes. Tokens/s are per chip. Chips outside"
@@ -206,6 +213,15 @@ def _kernels() -> str:
         for k in kernel_rows()
     ]
     return table(("kernel", "measured", "predicted", "with the fit", "error"), found)
+
+
+def _encodes() -> str:
+    header = ("tensor", "encode", "predicted", "stochastic, times", "predicted", "amax", "predicted")
+    cells = []
+    for one in encode_rows():
+        both = zip(one.measured, one.predicted, ("{:.1f}", "{:.2f}", "{:.1f}"), strict=True)
+        cells.append((f"{one.rows:,} x {one.columns:,}", *(form.format(v) for m, p, form in both for v in (m, p))))
+    return table(header, cells)
 
 
 def every() -> tuple[list[Scored], list[Line], list[Fitted]]:

@@ -438,9 +438,9 @@ def test_stochastic_rounding_without_its_server():
 
 @pytest.mark.parametrize("machine", ["b200", "b300", "gb200", "gb300"])
 def test_machines_that_multiply_nvfp4_train_its_recipe(machine):
-    """Their conversion rounds by random bits (PTX ISA, cvt.rs), eight elements per SM and cycle."""
+    """Their conversion rounds by random bits (PTX ISA, cvt.rs), 16 elements per SM and cycle."""
     arch = hwsim.load_arch(machine)
-    assert arch.round.elements_per_cycle == 8 * arch.cores.count
+    assert arch.round.elements_per_cycle == 16 * arch.cores.count
     assert job(arch=machine, recipe="nvfp4").trained().seconds > 0
 
 

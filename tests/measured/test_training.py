@@ -17,6 +17,7 @@ from hwsim.measured.training import (
     rows,
     scored,
 )
+from hwsim.measured.training_encodes import encode_rows
 from hwsim.measured.training_fit import Line, apart, best, family, left_out, lines, model, rates, ways, with_rates
 from hwsim.measured.training_page import RATIO_GOAL, summary, text
 from hwsim.workload.training.lowering import flops_per_token
@@ -180,6 +181,17 @@ def test_rates_of_mxfp8_are_those_of_its_kernels():
     ratio = {one.name: one.fitted / one.predicted for one in kernel_rows()}
     assert float(MX_SLOWER) == pytest.approx(ratio["fprop GEMM"], rel=0.01)
     assert float(MX_EXPERTS_WGRAD) == pytest.approx(ratio["wgrad GEMM"], rel=0.01)
+
+
+def test_encodes_of_nvfp4():
+    """torchao's on GB200: encodes within 20 %, the ratio of stochastic rounding within 5 %, amax passes within 45 %."""
+    found = encode_rows()
+    assert [one.columns for one in found] == [4096, 8192, 14336, 28672]
+    for one in found:
+        encode, times, amax = one.predicted
+        assert 0.8 * one.measured[0] < encode < one.measured[0]
+        assert times == pytest.approx(one.measured[1], rel=0.05)
+        assert 0.55 * one.measured[2] < amax < one.measured[2]
 
 
 def test_kernels_of_a_linear():

@@ -74,6 +74,17 @@ def test_scan_is_four_times_forward(model):
     assert found
 
 
+def test_model_flop_of_a_scan_is_three_times_forward():
+    """Mamba-2 2.7B without its linears: per token 2 N P H and, of pairs inside a chunk of Q, N G + P H; 6 FLOP each."""
+    one, tokens = load_model("mamba2-2.7b"), 4096
+    part = one.plan[0][0].part
+    inside = Fraction(part.chunk + 1, 2) * (part.groups * part.state + part.inner) + 2 * part.state * part.inner
+    linears = sum(
+        s.matrices for b in blocks(one, TrainStep(1, tokens, 1)).values() for s in b.sites if isinstance(s, Linear)
+    )
+    assert flops_per_token(one, tokens) == 6 * (linears + len(one.plan) * inside)
+
+
 def test_experts_see_every_assignment_once():
     """Rows over all experts and chips: tokens times experts per token, however many chips hold them."""
     model = load_model(MOE)
