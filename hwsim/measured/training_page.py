@@ -58,8 +58,8 @@ transform take an eighth of the step.
 
 Tried, as ratios of the first four rows: stochastic rounding at the rate of torchao's kernels (1.25, 1.39, 1.31, 1.50)
 and their passes for the largest value (together 1.23, 1.37, 1.29, 1.49), both kept; largest values found by the op
-before (1.28, 1.42, 1.34, 1.53; but they are needed behind the Hadamard transform too); wgrad of dense linears in MXFP8 as
-slow as that of experts (1.33, 1.49, 1.43, 1.65: three of four too, and no kernel shows it)."""
+before (1.28, 1.42, 1.34, 1.53; but they are needed behind the Hadamard transform too); wgrad of dense linears in
+MXFP8 as slow as that of experts (1.33, 1.49, 1.43, 1.65: three of four too, and no kernel shows it)."""
 
 
 def text(some: Sequence[Scored], fits: Sequence[Line], fitted: Sequence[Fitted]) -> str:
