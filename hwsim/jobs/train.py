@@ -57,7 +57,7 @@ def train(
     shard_within: with shard 3: divide weights and gradients within groups of so many chips (HSDP); 0: over all.
     host_wait: milliseconds per layer with experts and micro-batch, a third of it forward, in which the chip waits for
                the host: that reads how many tokens each expert has and launches its kernels only then. 0: it keeps
-               ahead, as where a graph holds the whole step; 7 fits the others of Megatron-Bridge
+               ahead, as where a graph holds the whole step; 8 fits the others of Megatron-Bridge
                (reports/training_steps.md).
     raises:    InputError with every error in the arguments.
     """

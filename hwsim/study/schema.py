@@ -129,7 +129,7 @@ class RunFile(LoadPart):
         ge=0,
         le=1000,
         description="train: milliseconds per layer with experts in which the chip waits for the host.",
-        examples=[7.0],
+        examples=[8.0],
     )
     shard: Literal[0, 1, 3] = Field(1, description="train: what replicas divide, as in ZeRO.", examples=[3])
     load: str | None = Field(

@@ -132,7 +132,7 @@ def test_waiting_for_the_host():
     assert rows == {"forward": pytest.approx(1e-3 * 48 * m), "backward": pytest.approx(2e-3 * 48 * m)}
     rows = {when: seconds for part, when, seconds in again.spent if part == "waiting for host"}
     assert rows["recompute"] == pytest.approx(1e-3 * 48 * m)
-    assert sum("--host-wait 7" in note for note in bare.notes) == 1 and not any("host" in n for n in waits.notes)
+    assert sum("--host-wait 8" in note for note in bare.notes) == 1 and not any("host" in n for n in waits.notes)
     assert waits.bound_seconds == bare.bound_seconds and waits.provenance == bare.provenance
     assert waits.config["host_wait"] == 3 and "host_wait" not in bare.config
     parts = sum(seconds for _, _, seconds in waits.spent)

@@ -27,8 +27,8 @@ def notes_of(job: TrainJob, memory: TrainMemory) -> tuple[str, ...]:
     experts = any(block.experts for block in job.blocks.values())
     if experts and not job.options.host and job.machine.cores:
         notes.append(
-            "the host is taken to keep ahead; software that reads each layer's token counts adds about 7 ms per layer "
-            "with experts and micro-batch (--host-wait 7)"
+            "the host is taken to keep ahead; software that reads each layer's token counts adds about 8 ms per layer "
+            "with experts and micro-batch (--host-wait 8)"
         )
     if any(block.bags for block in job.blocks.values()):
         notes.append("tables are FP32, updated by row-wise Adagrad; the exchange of indices is hidden")

@@ -91,7 +91,7 @@ class TrainOptions:
         if not 1 <= small_kernels <= 100:
             bad.append(f"small-kernels: {small_kernels!r} is not between 1 (ideal) and 100; write, for example, 3.3")
         if not 0 <= host_wait <= 1000:
-            bad.append(f"host-wait: {host_wait!r} ms is not between 0 (none) and 1000; write, for example, 7")
+            bad.append(f"host-wait: {host_wait!r} ms is not between 0 (none) and 1000; write, for example, 8")
         if int(mtp) < 0:
             bad.append(f"mtp: {mtp} is below 0; write 1 or more, or leave it out")
         if shard not in SHARDS:
