@@ -21,9 +21,9 @@ def trained_text(result: TrainResult) -> str:
     say(
         f"{r.unit}s/s",
         f"{r.tokens_per_second_per_chip:,.0f}",
-        f"per chip; {r.tokens_per_second:,.0f} on {r.chips:,} chips",
+        f"per chip; {r.tokens_per_second:,.0f} on {r.chips:,} chips" if r.chips > 1 else "on one chip",
     )
-    say("step", seconds_text(r.seconds), f"{r.micro_batches:,} micro-batches per pipeline")
+    say("step", seconds_text(r.seconds), f"{r.micro_batches:,} micro-batch{'es' * (r.micro_batches > 1)} per pipeline")
     say("bound", seconds_text(r.bound_seconds), f"{r.limited_by}, the busiest server of the busiest stage")
     counted = "6 per trained multiply-add"
     if r.unit == "token":

@@ -380,7 +380,5 @@ class TrainJob:
         """What results print."""
         s = self.step
         size = f"{s.batch:,} x {s.context:,}" if isinstance(self.model, Model) else f"{s.batch:,}"
-        return (
-            f"train {self.model.name}, batch {size}, micro-batch {s.micro_batch}, "
-            f"recipe {self.recipe.name}, {s.degrees.chips} chips ({s.degrees})"
-        )
+        chips = f"{s.degrees.chips:,} chips ({s.degrees})" if s.degrees.chips > 1 else "one chip"
+        return f"train {self.model.name}, batch {size}, micro-batch {s.micro_batch}, recipe {self.recipe.name}, {chips}"

@@ -68,7 +68,8 @@ class TrainResult:
 
     def summary(self) -> tuple[tuple[str, str], ...]:
         """(name, value) of the figures that a reader looks at first; the command prints more."""
-        rate = f"{self.tokens_per_second_per_chip:,.0f} per chip; {self.tokens_per_second:,.0f} on {self.chips:,} chips"
+        rate = f"{self.tokens_per_second_per_chip:,.0f} "
+        rate += f"per chip; {self.tokens_per_second:,.0f} on {self.chips:,} chips" if self.chips > 1 else "on one chip"
         m, verdict = self.memory, "fits" if self.memory.fits else "DOES NOT FIT"
         return (
             (f"{self.unit}s/s", rate),
