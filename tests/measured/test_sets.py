@@ -69,7 +69,7 @@ def test_rows_are_renamed_and_chosen(folder):
 
 
 #: Files of whole runs, which modules of their own score: `measured.training`, `measured.traffic` and `kernelsteps`.
-RUNS = {"training.csv", "training_kernels.csv"} | {
+RUNS = {"training.csv", "training_kernels.csv", "training_encodes.csv"} | {
     f"{card}_llama31_8b_{what}.csv" for card in ("rtx4090", "rtxpro6000") for what in ("attention", "requests")
 }
 
