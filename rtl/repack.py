@@ -23,7 +23,8 @@ class RepackerUnit(wiring.Component):
 
     width: bits for each bit of the spec, where the spec counts things of several bits.
 
-    held, level, ended: its registers: the bits, how many units of them count, whether the last word is in.
+    held, level, left, ended: its registers: the bits, how many units of them count, how many of those a word that
+    leaves would leave, whether the last word is in.
 
     Ports:
     given  in, stream:  `word_layout`; units that do not count may hold anything.
@@ -36,7 +37,8 @@ class RepackerUnit(wiring.Component):
         super().__init__({"given": In(stream.Signature(given)), "taken": Out(stream.Signature(taken))})
         depth = spec.depth // spec.unit
         self.held = Signal(depth * spec.unit * width, reset_less=True, name="held")
-        self.level, self.ended = Signal(range(depth + 1), name="level"), Signal(name="ended")
+        self.level, self.left = Signal(range(depth + 1), name="level"), Signal(range(depth + 1), name="left")
+        self.ended = Signal(name="ended")
 
     def elaborate(self, platform) -> Module:
         """Level, register, rotation."""
@@ -44,7 +46,7 @@ class RepackerUnit(wiring.Component):
         spec, given, taken = self.spec, self.given, self.taken
         bits = spec.unit * self.width
         per_in, per_out, depth = spec.bits_in // spec.unit, spec.bits_out // spec.unit, spec.depth // spec.unit
-        held, level, ended = self.held, self.level, self.ended
+        held, level, left, ended = self.held, self.level, self.left, self.ended
         leaves, enters = Signal(), Signal()
         m.d.comb += [
             taken.valid.eq((level >= per_out) | ended & level.any()),
@@ -53,17 +55,21 @@ class RepackerUnit(wiring.Component):
             enters.eq(given.valid & given.ready),
             taken.payload.eq(held[: per_out * bits]),
         ]
-        base = Signal.like(level)  # units held after a word has left: where the next one in begins
-        m.d.comb += base.eq(Mux(leaves, Mux(level > per_out, level - per_out, 0), level))
-        m.d.sync += level.eq(base + Mux(enters, given.payload.units, 0))
+        # Units held after a word has left: where the next one in begins. Whether one leaves is known late, so what
+        # would be left of `level` waits in a register.
+        base, following = Signal.like(level, name="base"), Signal.like(level, name="following")
+        m.d.comb += [base.eq(Mux(leaves, left, level)), following.eq(base + Mux(enters, given.payload.units, 0))]
+        m.d.sync += [level.eq(following), left.eq(Mux(following > per_out, following - per_out, 0))]
         with m.If(enters):
             m.d.sync += ended.eq(given.payload.last)
+        below = Signal(depth)  # units below `base`
+        m.d.comb += below.eq(Mux(leaves, Cat(_ones(left, depth)), Cat(_ones(level, depth))))
         # What stands above the level means nothing, so a word may be written there in every cycle.
         kept = Cat(Mux(leaves, held[per_out * bits :], held), Const(0, depth * bits))[: depth * bits]
         word = self._placed(m, given.payload.bits, base, per_in, depth, bits)
         m.d.sync += held.eq(
             Cat(
-                Mux(base > unit, kept[unit * bits : (unit + 1) * bits], word[unit * bits : (unit + 1) * bits])
+                Mux(below[unit], kept[unit * bits : (unit + 1) * bits], word[unit * bits : (unit + 1) * bits])
                 for unit in range(depth)
             )
         )
@@ -86,3 +92,11 @@ class RepackerUnit(wiring.Component):
             m.d.comb += step.eq(Mux(base[i], Cat(Const(0, by), word)[: len(word)], word))
             word = step
         return word
+
+
+def _ones(value: Value, n: int) -> list[Value]:
+    """`n` bits, the lowest `value` of them set: shorter and shallower than `n` comparisons."""
+    if len(value) == 1:
+        return [value[0], Const(0, 1)][:n]
+    high, low = value[-1], _ones(value[:-1], 1 << (len(value) - 1))
+    return [*(high | each for each in low), *(high & each for each in low)][:n]

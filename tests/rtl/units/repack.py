@@ -40,7 +40,7 @@ ODD = Gearbox("gearbox_3_4_spare", Repacker(3, 4, 1, 1))
 
 SMALL = [WIDE, Gearbox("gearbox_36_8", Repacker(36, 8, 4)), ODD]
 
-WORD_LATE = Line("repack", "base > unit", "base >= unit")
+WORD_LATE = Line("repack", "Mux(below[unit],", "Mux(below[max(unit - 1, 0)],")
 
 MUTANTS = [
     Mutant(WIDE, "a word is offered one unit late", "timing",

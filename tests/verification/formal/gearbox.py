@@ -44,6 +44,7 @@ def gearbox_model(rtl, spec: Repacker) -> Module:
         after.eq(inside - Mux(leaves, counted, 0)),
         Assert(inside <= depth),
         Assert(level == inside),
+        Assert(unit.left == Mux(inside < per_out, 0, inside - per_out)),
         Assert(ended == over),
         Assert(given.ready == (inside <= depth - per_in)),
         Assert(taken.valid == ((inside >= per_out) | (over & inside.any()))),
