@@ -94,7 +94,7 @@ class GemvUnit(wiring.Component):
     @staticmethod
     def _shared(spec: Gemv) -> dict[str, wiring.Component]:
         """What is placed, by the name of its module."""
-        units = {"gemv_unpack": RepackerUnit(spec.unpack)}
+        units = {"gemv_unpack": RepackerUnit(spec.unpack, early=True)}
         if spec.codec:
             requantizer = RequantizerUnit(spec.requantizer)
             units |= {"gemv_decoder": SeedDecoderUnit(spec.decoder), "gemv_requantizer": requantizer}

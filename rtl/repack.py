@@ -1,5 +1,7 @@
 """`Repacker` as RTL: the gearbox."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -23,22 +25,25 @@ class RepackerUnit(wiring.Component):
 
     width: bits for each bit of the spec, where the spec counts things of several bits.
 
-    held, level, left, ended: its registers: the bits, how many units of them count, how many of those a word that
-    leaves would leave, whether the last word is in.
+    early: a register keeps what a leaving word would leave, so that all that depends on the level is ready before
+    `taken.ready` is: shorter paths and fewer 4-input lookup tables where that comes late, more 6-input ones.
+
+    held, level, ended: its registers: the bits, how many units of them count, whether the last word is in; and left,
+    where `early`: the units that a leaving word leaves.
 
     Ports:
     given  in, stream:  `word_layout`; units that do not count may hold anything.
     taken  out, stream: the bits of a word; after the last word in, one with what is left.
     """
 
-    def __init__(self, spec: Repacker, width: int = 1):
+    def __init__(self, spec: Repacker, width: int = 1, early: bool = False):
         self.spec, self.width = spec, width
         given, taken = word_layout(spec, width), spec.bits_out * width
         super().__init__({"given": In(stream.Signature(given)), "taken": Out(stream.Signature(taken))})
         depth = spec.depth // spec.unit
         self.held = Signal(depth * spec.unit * width, reset_less=True, name="held")
-        self.level, self.left = Signal(range(depth + 1), name="level"), Signal(range(depth + 1), name="left")
-        self.ended = Signal(name="ended")
+        self.level, self.ended = Signal(range(depth + 1), name="level"), Signal(name="ended")
+        self.left = Signal.like(self.level, name="left") if early else None
 
     def elaborate(self, platform) -> Module:
         """Level, register, rotation."""
@@ -46,7 +51,7 @@ class RepackerUnit(wiring.Component):
         spec, given, taken = self.spec, self.given, self.taken
         bits = spec.unit * self.width
         per_in, per_out, depth = spec.bits_in // spec.unit, spec.bits_out // spec.unit, spec.depth // spec.unit
-        held, level, left, ended = self.held, self.level, self.left, self.ended
+        held, level, ended = self.held, self.level, self.ended
         leaves, enters = Signal(), Signal()
         m.d.comb += [
             taken.valid.eq((level >= per_out) | ended & level.any()),
@@ -55,15 +60,9 @@ class RepackerUnit(wiring.Component):
             enters.eq(given.valid & given.ready),
             taken.payload.eq(held[: per_out * bits]),
         ]
-        # Units held after a word has left: where the next one in begins. Whether one leaves is known late, so what
-        # would be left of `level` waits in a register.
-        base, following = Signal.like(level, name="base"), Signal.like(level, name="following")
-        m.d.comb += [base.eq(Mux(leaves, left, level)), following.eq(base + Mux(enters, given.payload.units, 0))]
-        m.d.sync += [level.eq(following), left.eq(Mux(following > per_out, following - per_out, 0))]
+        base, below = self._level(m, leaves, Mux(enters, given.payload.units, 0), per_out, depth)
         with m.If(enters):
             m.d.sync += ended.eq(given.payload.last)
-        below = Signal(depth)  # units below `base`
-        m.d.comb += below.eq(Mux(leaves, Cat(_ones(left, depth)), Cat(_ones(level, depth))))
         # What stands above the level means nothing, so a word may be written there in every cycle.
         kept = Cat(Mux(leaves, held[per_out * bits :], held), Const(0, depth * bits))[: depth * bits]
         word = self._placed(m, given.payload.bits, base, per_in, depth, bits)
@@ -74,6 +73,25 @@ class RepackerUnit(wiring.Component):
             )
         )
         return m
+
+    def _level(
+        self, m: Module, leaves: Value, units: Value, per_out: int, depth: int
+    ) -> tuple[Value, Sequence[Value]]:
+        """Units held after a word has left, where the next one in begins; for each unit, whether it is below that."""
+        level, left = self.level, self.left
+        base = Signal.like(level)
+        if left is None:
+            m.d.comb += base.eq(Mux(leaves, Mux(level > per_out, level - per_out, 0), level))
+            m.d.sync += level.eq(base + units)
+            return base, [base > unit for unit in range(depth)]
+        below, following = Signal(depth), Signal.like(level)
+        m.d.comb += [
+            base.eq(Mux(leaves, left, level)),
+            below.eq(Mux(leaves, Cat(_ones(left, depth)), Cat(_ones(level, depth)))),
+            following.eq(base + units),
+        ]
+        m.d.sync += [level.eq(following), left.eq(Mux(following > per_out, following - per_out, 0))]
+        return base, below
 
     @staticmethod
     def _placed(m: Module, word: Value, base: Value, units: int, depth: int, bits: int) -> Value:
@@ -95,7 +113,7 @@ class RepackerUnit(wiring.Component):
 
 
 def _ones(value: Value, n: int) -> list[Value]:
-    """`n` bits, the lowest `value` of them set: shorter and shallower than `n` comparisons."""
+    """`n` bits, the lowest `value` of them set."""
     if len(value) == 1:
         return [value[0], Const(0, 1)][:n]
     high, low = value[-1], _ones(value[:-1], 1 << (len(value) - 1))

@@ -55,7 +55,6 @@ def packets_model(rtl, spec: Adapter | SkidBuffer) -> Module:
         after.eq(inside - Mux(leaves, counted, 0)),
         Assert(inside <= depth),
         Assert(inner.level == inside),
-        Assert(inner.left == Mux(inside < per_out, 0, inside - per_out)),
         Assert(given.ready == ((inside <= depth - per_in) & ~leaving)),
         Assert(taken.valid == ((inside >= per_out) | leaving)),
     ]
