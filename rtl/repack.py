@@ -84,13 +84,15 @@ class RepackerUnit(wiring.Component):
             m.d.comb += base.eq(Mux(leaves, Mux(level > per_out, level - per_out, 0), level))
             m.d.sync += level.eq(base + units)
             return base, [base > unit for unit in range(depth)]
-        below, following = Signal(depth), Signal.like(level)
+        below, stays, goes = Signal(depth), Signal.like(level), Signal.like(level)
         m.d.comb += [
             base.eq(Mux(leaves, left, level)),
             below.eq(Mux(leaves, Cat(_ones(left, depth)), Cat(_ones(level, depth)))),
-            following.eq(base + units),
+            stays.eq(level + units),
+            goes.eq(left + units),
         ]
-        m.d.sync += [level.eq(following), left.eq(Mux(following > per_out, following - per_out, 0))]
+        after = [Mux(held > per_out, held - per_out, 0) for held in (goes, stays)]
+        m.d.sync += [level.eq(Mux(leaves, goes, stays)), left.eq(Mux(leaves, *after))]
         return base, below
 
     @staticmethod
