@@ -94,7 +94,7 @@ class GemvUnit(wiring.Component):
     @staticmethod
     def _shared(spec: Gemv) -> dict[str, wiring.Component]:
         """What is placed, by the name of its module."""
-        units = {"gemv_unpack": RepackerUnit(spec.unpack)}
+        units = {"gemv_unpack": RepackerUnit(spec.unpack, early=True)}
         if spec.codec:
             requantizer = RequantizerUnit(spec.requantizer)
             units |= {"gemv_decoder": SeedDecoderUnit(spec.decoder), "gemv_requantizer": requantizer}
@@ -109,7 +109,7 @@ class GemvUnit(wiring.Component):
         m = Module()
         self._busy, self._begin = Signal(), Signal()
         self._held = Signal(command_layout(self.spec))
-        self._finished, drained = Signal(), Signal()
+        self._finished, drained = Signal(), Signal()  # all of y has left; all beats have left the FIFO
         m.d.comb += [self.command.ready.eq(~self._busy), self._begin.eq(self.command.valid & self.command.ready)]
         with m.If(self._begin):
             m.d.sync += [self._held.eq(self.command.payload), self._busy.eq(1)]
@@ -133,6 +133,14 @@ class GemvUnit(wiring.Component):
         with m.Elif(when):
             m.d.sync += counter.eq(following)
 
+    def _flag(self, m: Module, flag: Signal, at_once: Value, when: Value) -> None:
+        """A register that is set once `when` holds, or with the command if `at_once`; comparing counters in it, rather
+        than after them, keeps them off the paths that wait for it."""
+        with m.If(self._begin):
+            m.d.sync += flag.eq(at_once)
+        with m.Elif(when):
+            m.d.sync += flag.eq(1)
+
     def _fetch(self, m: Module, drained: Signal):
         """Requests, FIFO, unpacker: (valid, ready, bits) of what is taken in a cycle."""
         spec, command = self.spec, self._held
@@ -152,9 +160,10 @@ class GemvUnit(wiring.Component):
             unpack.given.valid.eq(queue.r_rdy),
             queue.r_en.eq(unpack.given.ready),
             leaves.eq(queue.r_rdy & unpack.given.ready),
-            drained.eq(left == command.beats),
         ]
-        ends_group = in_group == command.group_beats - 1
+        ends_group, last_beat = in_group == command.group_beats - 1, Signal()
+        m.d.comb += last_beat.eq(left == command.beats - 1)
+        self._flag(m, drained, self.command.payload.beats == 0, leaves & last_beat)
         self._count(m, asked, asks)
         self._count(m, left, leaves)
         self._count(m, in_group, leaves, command.group_beats - 1)
@@ -166,7 +175,7 @@ class GemvUnit(wiring.Component):
         m.d.comb += [
             unpack.given.payload.bits.eq(queue.r_data),
             unpack.given.payload.units.eq(Mux(ends_group, command.tail, whole)),
-            unpack.given.payload.last.eq(left == command.beats - 1),
+            unpack.given.payload.last.eq(last_beat),
         ]
         return unpack.taken.valid, unpack.taken.ready, unpack.taken.payload
 
@@ -216,8 +225,8 @@ class GemvUnit(wiring.Component):
         spec, command = self.spec, self._held
         issue, room = Signal(), Signal()
         row, column = Signal(range(spec.interleave)), Signal.like(command.columns)
-        last = column == command.columns - 1
-        turn = row == spec.interleave - 1
+        last, turn = Signal(), row == spec.interleave - 1
+        m.d.comb += last.eq(column == command.columns - 1)
         m.d.comb += [issue.eq(valid & (room | ~last)), ready.eq(room | ~last)]
         m.d.comb += [self.offered.eq(valid), self.issue.eq(issue), self.ends.eq(last)]
         self._count(m, row, issue, spec.interleave - 1)
@@ -287,7 +296,6 @@ class GemvUnit(wiring.Component):
             write.addr.eq(tail),
             write.data.eq(Cat(*(value.payload for value in values))),
             read.addr.eq(head),
-            self._finished.eq(self._busy & (sent == rows)),
             self.y.valid.eq(self._busy & filled.any() & ~self._finished),
             self.y.payload.value.eq(value),
             self.y.payload.last.eq(ends),
@@ -300,6 +308,7 @@ class GemvUnit(wiring.Component):
         self._count(m, head, frees, spec.results - 1)
         self._count(m, lane, row_leaves, spec.dot_units - 1)
         self._count(m, sent, row_leaves)
+        self._flag(m, self._finished, self.command.payload.rows == 0, leaves & ends)
         with m.If(self._begin):
             m.d.sync += [promised.eq(0), filled.eq(0)]
         with m.Else():

@@ -1,5 +1,7 @@
 """`Repacker` as RTL: the gearbox."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -23,20 +25,25 @@ class RepackerUnit(wiring.Component):
 
     width: bits for each bit of the spec, where the spec counts things of several bits.
 
-    held, level, ended: its registers: the bits, how many units of them count, whether the last word is in.
+    early: a register keeps what a leaving word would leave, so that all that depends on the level is ready before
+    `taken.ready` is: shorter paths and fewer 4-input lookup tables where that comes late, more 6-input ones.
+
+    held, level, ended: its registers: the bits, how many units of them count, whether the last word is in; and left,
+    where `early`: the units that a leaving word leaves.
 
     Ports:
     given  in, stream:  `word_layout`; units that do not count may hold anything.
     taken  out, stream: the bits of a word; after the last word in, one with what is left.
     """
 
-    def __init__(self, spec: Repacker, width: int = 1):
+    def __init__(self, spec: Repacker, width: int = 1, early: bool = False):
         self.spec, self.width = spec, width
         given, taken = word_layout(spec, width), spec.bits_out * width
         super().__init__({"given": In(stream.Signature(given)), "taken": Out(stream.Signature(taken))})
         depth = spec.depth // spec.unit
         self.held = Signal(depth * spec.unit * width, reset_less=True, name="held")
         self.level, self.ended = Signal(range(depth + 1), name="level"), Signal(name="ended")
+        self.left = Signal.like(self.level, name="left") if early else None
 
     def elaborate(self, platform) -> Module:
         """Level, register, rotation."""
@@ -53,9 +60,7 @@ class RepackerUnit(wiring.Component):
             enters.eq(given.valid & given.ready),
             taken.payload.eq(held[: per_out * bits]),
         ]
-        base = Signal.like(level)  # units held after a word has left: where the next one in begins
-        m.d.comb += base.eq(Mux(leaves, Mux(level > per_out, level - per_out, 0), level))
-        m.d.sync += level.eq(base + Mux(enters, given.payload.units, 0))
+        base, below = self._level(m, leaves, Mux(enters, given.payload.units, 0), per_out, depth)
         with m.If(enters):
             m.d.sync += ended.eq(given.payload.last)
         # What stands above the level means nothing, so a word may be written there in every cycle.
@@ -63,11 +68,32 @@ class RepackerUnit(wiring.Component):
         word = self._placed(m, given.payload.bits, base, per_in, depth, bits)
         m.d.sync += held.eq(
             Cat(
-                Mux(base > unit, kept[unit * bits : (unit + 1) * bits], word[unit * bits : (unit + 1) * bits])
+                Mux(below[unit], kept[unit * bits : (unit + 1) * bits], word[unit * bits : (unit + 1) * bits])
                 for unit in range(depth)
             )
         )
         return m
+
+    def _level(
+        self, m: Module, leaves: Value, units: Value, per_out: int, depth: int
+    ) -> tuple[Value, Sequence[Value]]:
+        """Units held after a word has left, where the next one in begins; for each unit, whether it is below that."""
+        level, left = self.level, self.left
+        base = Signal.like(level)
+        if left is None:
+            m.d.comb += base.eq(Mux(leaves, Mux(level > per_out, level - per_out, 0), level))
+            m.d.sync += level.eq(base + units)
+            return base, [base > unit for unit in range(depth)]
+        below, stays, goes = Signal(depth), Signal.like(level), Signal.like(level)
+        m.d.comb += [
+            base.eq(Mux(leaves, left, level)),
+            below.eq(Mux(leaves, Cat(_ones(left, depth)), Cat(_ones(level, depth)))),
+            stays.eq(level + units),
+            goes.eq(left + units),
+        ]
+        after = [Mux(held > per_out, held - per_out, 0) for held in (goes, stays)]
+        m.d.sync += [level.eq(Mux(leaves, goes, stays)), left.eq(Mux(leaves, *after))]
+        return base, below
 
     @staticmethod
     def _placed(m: Module, word: Value, base: Value, units: int, depth: int, bits: int) -> Value:
@@ -86,3 +112,11 @@ class RepackerUnit(wiring.Component):
             m.d.comb += step.eq(Mux(base[i], Cat(Const(0, by), word)[: len(word)], word))
             word = step
         return word
+
+
+def _ones(value: Value, n: int) -> list[Value]:
+    """`n` bits, the lowest `value` of them set."""
+    if len(value) == 1:
+        return [value[0], Const(0, 1)][:n]
+    high, low = value[-1], _ones(value[:-1], 1 << (len(value) - 1))
+    return [*(high | each for each in low), *(high & each for each in low)][:n]

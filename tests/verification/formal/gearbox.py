@@ -10,14 +10,14 @@ from hwsim.specs import Repacker
 __all__ = ["gearbox_model"]
 
 
-def gearbox_model(rtl, spec: Repacker) -> Module:
+def gearbox_model(rtl, spec: Repacker, early: bool = False) -> Module:
     """A gearbox between a source and a sink that do as they like, reset at any time; nothing follows the last word.
 
     Ready and valid are those of `hwsim.timing.Gearbox`, from the units that went in and out alone. One unit, of any
     word at any place in it, is watched: as many units leave before it as went in before it, and then it, unchanged.
     What is offered and not taken stays, with the units of the payload that count.
     """
-    m, unit = Module(), rtl.repack.RepackerUnit(spec)
+    m, unit = Module(), rtl.repack.RepackerUnit(spec, early=early)
     m.submodules.unit = Fragment.get(unit, None)
     held, level, ended = unit.held, unit.level, unit.ended
     given, taken, bits = unit.given, unit.taken, spec.unit
@@ -48,6 +48,8 @@ def gearbox_model(rtl, spec: Repacker) -> Module:
         Assert(given.ready == (inside <= depth - per_in)),
         Assert(taken.valid == ((inside >= per_out) | (over & inside.any()))),
     ]
+    if early:
+        m.d.comb += Assert(unit.left == Mux(inside < per_out, 0, inside - per_out))
     m.d.sync += inside.eq(after + Mux(enters, word.units, 0))
 
     stalled, before, count_before = Signal(), Signal(spec.bits_out), Signal.like(counted)
