@@ -74,9 +74,7 @@ class RepackerUnit(wiring.Component):
         )
         return m
 
-    def _level(
-        self, m: Module, leaves: Value, units: Value, per_out: int, depth: int
-    ) -> tuple[Value, Sequence[Value]]:
+    def _level(self, m: Module, leaves: Value, units: Value, per_out: int, depth: int) -> tuple[Value, Sequence[Value]]:
         """Units held after a word has left, where the next one in begins; for each unit, whether it is below that."""
         level, left = self.level, self.left
         base = Signal.like(level)
@@ -91,7 +89,7 @@ class RepackerUnit(wiring.Component):
             stays.eq(level + units),
             goes.eq(left + units),
         ]
-        after = [Mux(held > per_out, held - per_out, 0) for held in (goes, stays)]
+        after = [Mux(each > per_out, each - per_out, 0) for each in (goes, stays)]
         m.d.sync += [level.eq(Mux(leaves, goes, stays)), left.eq(Mux(leaves, *after))]
         return base, below
 
