@@ -318,6 +318,7 @@ class Replica:
             at += log.passes[-1].ticks
             contexts += n * sequences
             count += n
+        scheduler.repeated(count - 1)
         late, taken, size, fixed, ended = 0, 0, pool.size, pool.fixed, False
         first = lines[0][1]
         for seq, _ in items:

@@ -55,6 +55,9 @@ class Scheduler(ABC):
     def compose(self) -> Pass:
         """The next pass; its blocks are taken. Without items: nothing can run."""
 
+    def repeated(self, passes: int) -> None:  # noqa: B027
+        """So many more passes like the last one, of decode steps alone, were summed and not composed."""
+
     def largest(self) -> int:
         """Tokens of the longest sequence that can ever run."""
         return (self.pool.blocks - self.pool.fixed) * self.pool.size if self.pool.paged else 1 << 60

@@ -5,8 +5,9 @@ Source: sgl-project/sglang, python/sglang/srt/managers/{scheduler,schedule_polic
 
 from __future__ import annotations
 
+from hwsim.jobs.serving.pool import Pool
 from hwsim.jobs.serving.requests import Sequence
-from hwsim.jobs.serving.scheduler import Pass, Scheduler
+from hwsim.jobs.serving.scheduler import Limits, Pass, Scheduler
 
 #: Share of the tokens that answers may still make which admission counts: at the start, at the least, and the decode
 #: passes in between (environ.py: SGLANG_INIT_NEW_TOKEN_RATIO and others).
@@ -20,9 +21,19 @@ class Sglang(Scheduler):
 
     ENGINE = "SGLang 0.5, first come, first served"
 
-    def __init__(self, limits, pool):
+    def __init__(self, limits: Limits, pool: Pool):
         super().__init__(limits, pool)
-        self.ratio = START
+        #: The ratio at the start, when idle, or after the last retraction; and the decode passes since.
+        self.start, self.passes = START, 0
+
+    @property
+    def ratio(self) -> float:
+        """Share of the tokens that answers may still make which admission counts; it falls with every decode pass."""
+        return max(LEAST, self.start - self.passes * (START - LEAST) / DECAY) if self.passes else self.start
+
+    def repeated(self, passes: int) -> None:
+        """The ratio falls in summed passes too."""
+        self.passes += passes
 
     def compose(self) -> Pass:
         """Prompts, else decode steps."""
@@ -31,7 +42,7 @@ class Sglang(Scheduler):
         if not found.items:
             self._decodes(found)
         if not self.running and not self.waiting:
-            self.ratio = START
+            self.start, self.passes = START, 0
         found.blocked = bool(found.items) and len(self.running) >= self.limits.seats
         return found
 
@@ -72,14 +83,14 @@ class Sglang(Scheduler):
         """All running; where blocks are short, those with the fewest made tokens are retracted until 20 passes fit."""
         if not self.running:
             return
-        self.ratio = max(LEAST, self.ratio - (START - LEAST) / DECAY)
+        self.passes += 1
         if self._needed(1) > self.pool.free:
             while len(self.running) > 1 and self._needed(AHEAD) > self.pool.free:
                 victim = min(self.running, key=lambda seq: (seq.made, -seq.prompt))
                 self.running.remove(victim)
                 self.preempt(victim)
                 found.preempted = True
-            self.ratio = min(1.0, self._after())
+            self.start, self.passes = min(1.0, self._after()), 0
         for seq in self.running:
             grown = self.pool.grow(seq, seq.computed + self.lacks(seq))
             assert grown, "the last one left fits alone"
