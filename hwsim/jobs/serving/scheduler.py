@@ -62,6 +62,10 @@ class Scheduler(ABC):
         """Tokens of the longest sequence that can ever run."""
         return (self.pool.blocks - self.pool.fixed) * self.pool.size if self.pool.paged else 1 << 60
 
+    def longest(self) -> int:
+        """Tokens of the longest prompt that can ever run."""
+        return 1 << 60
+
     def lacks(self, seq: Sequence) -> int:
         """Tokens that a running sequence has still to compute, drafts among them once its prompt is computed."""
         left = seq.prompt + seq.made - seq.computed

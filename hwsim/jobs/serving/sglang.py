@@ -25,6 +25,8 @@ class Sglang(Scheduler):
         super().__init__(limits, pool)
         #: The ratio at the start, when idle, or after the last retraction; and the decode passes since.
         self.start, self.passes = START, 0
+        #: Prompts of the last pass, whose blocks join the radix tree once it has ended (cache_unfinished_req).
+        self.computed: list[Sequence] = []
 
     @property
     def ratio(self) -> float:
@@ -38,7 +40,10 @@ class Sglang(Scheduler):
     def compose(self) -> Pass:
         """Prompts, else decode steps."""
         found = Pass()
+        for seq in self.computed:
+            self.pool.learn(seq, seq.computed)
         self._prompts(found)
+        self.computed = [seq for seq, _ in found.items]
         if not found.items:
             self._decodes(found)
         if not self.running and not self.waiting:
@@ -75,7 +80,6 @@ class Sglang(Scheduler):
             if remote:
                 continue
             tokens = min(lacking, left)
-            pool.learn(seq, seq.computed + tokens)
             found.items.append((seq, tokens))
             left -= tokens
 
@@ -108,6 +112,13 @@ class Sglang(Scheduler):
         """The ratio after a retraction: what the running have made, and 20 passes more, over what they may make."""
         made = sum(seq.made + AHEAD for seq in self.running)
         return made / (sum(min(seq.output, CLIP) for seq in self.running) + 1)
+
+    def release(self, seq: Sequence) -> None:
+        """It has ended; what its prompt computed in the last pass stays in the tree."""
+        if seq in self.computed:
+            self.computed.remove(seq)
+            self.pool.learn(seq, seq.computed)
+        super().release(seq)
 
     def preempt(self, seq: Sequence) -> None:
         """Retracted: back to the tail of the queue."""

@@ -94,8 +94,8 @@ class Traffic:
             raise InputError(f"--budget: {self.limits.budget} tokens are less than one sequence takes in a pass")
         size = load.block or self.engine.block
         self.room = kv_room(
-            self.arch, self.model, self.deployment.options, self.limits.budget, size, self.limits.seats,
-            load.kv_tokens, self.deployment.keep_windows,
+            self.arch, self.model, self.deployment.options, self.limits.budget, size, load.kv_tokens,
+            self.deployment.keep_windows, self.engine.room,
         )  # fmt: skip
         graphs = graph_sizes(self.limits.seats)
         self.steps = Simulated(
@@ -185,7 +185,7 @@ class Traffic:
         outcome = fleet.run(allowed, load.users)
         outcome.refused[:0] = too_long
         if outcome.refused and not outcome.sequences:
-            checks.none_served(load, outcome.refused, min(fleet.largest, most or fleet.largest))
+            checks.none_served(load, outcome.refused, min(fleet.largest, fleet.longest, most or fleet.largest))
         return outcome
 
     def answer(self, outcome: Outcome, check: bool = True) -> Served:
