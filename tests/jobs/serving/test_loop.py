@@ -9,7 +9,7 @@ from hwsim.jobs.serving.figures import gaps
 from hwsim.jobs.serving.fleet import Fleet, Transfer
 from hwsim.jobs.serving.pool import Pool
 from hwsim.jobs.serving.requests import TICKS, Request, ticks
-from hwsim.jobs.serving.router import ROUTERS, RoundRobin
+from hwsim.jobs.serving.router import ROUTERS, LeastKv, RoundRobin
 from hwsim.jobs.serving.scheduler import Limits
 from hwsim.jobs.serving.vllm import Vllm
 from tests.jobs.serving.oracle import served
@@ -71,7 +71,8 @@ def test_the_cases_of_the_independent_loop_preempt_and_hit():
     assert preempted > 200 and hits > 1000
 
 
-WAYS = {"one engine": {}, "two": {"replicas": 2}, "apart": {"replicas": 2, "prefills": 1}, "users": {}}
+#: Engines in front of which a router looks at what they hold, prefill and decode apart, and a fixed number of users.
+WAYS = {"one engine": {}, "three": {"replicas": 3}, "apart": {"replicas": 2, "prefills": 1}, "users": {}}
 
 
 def both_ways(scheduler: str, way: str, seed: int):
@@ -89,7 +90,8 @@ def both_ways(scheduler: str, way: str, seed: int):
         def one():
             return engine.scheduler(limits, Pool(blocks, size, fixed, caching=engine.caching))
 
-        return Fleet(one, Formula(), RoundRobin, stretch=stretch, **more).run(case, users)
+        router = LeastKv if way == "three" else RoundRobin
+        return Fleet(one, Formula(), router, stretch=stretch, **more).run(case, users)
 
     return run(True), run(False)
 
