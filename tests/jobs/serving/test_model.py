@@ -130,6 +130,13 @@ def test_each_run_of_a_search_for_a_rate_is_said_before_it_begins(steps):
     assert said[0].startswith("a backlog of 1,000 requests, for the ceiling")
 
 
+def test_the_confidence_of_a_capacity_is_student_s():
+    found = capacity.Capacity((50.0, 52.0, 57.0), 90.0, ())
+    deviation = ((3**2 + 1 + 4**2) / 2) ** 0.5  # from the mean, 53
+    assert found.margin == pytest.approx(4.303 * deviation / 3**0.5)
+    assert capacity.Capacity((50.0,), 90.0, ()).margin is None
+
+
 def test_capacity_and_goodput_are_told_apart(steps):
     """Requests that arrive, against good ones over the whole run; each number is that of the test's own arithmetic."""
     load = Load(rate="8/s", requests=60, lengths="512/32", slo="ttft=300ms,tpot=20ms")
