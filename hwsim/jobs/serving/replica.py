@@ -186,8 +186,7 @@ class Replica:
             if self.acceptance and seq.made and tokens > 1 and seq.computed + 1 == total:
                 made = min(self._accepted(tokens - 1) + 1, seq.output - seq.made)
                 seq.computed += made
-                same += made - 1 if seq.last == start else 0
-                if made > 1:
+                if made > 1:  # accepted drafts come with the token ahead of them
                     gaps.append((0, made - 1))
             else:
                 seq.computed = total

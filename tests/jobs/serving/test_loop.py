@@ -196,6 +196,29 @@ def test_drafts_that_are_all_accepted_or_none():
     assert len(none) == 1 + 30 and len(every) == 1 + 10
 
 
+@pytest.mark.parametrize("drafts", [0, 1, 3])
+@pytest.mark.parametrize("scheduler", ENGINES)
+def test_gaps_between_tokens_are_one_fewer_than_tokens_and_sum_to_their_time(scheduler, drafts):
+    """With drafts and without; no block is lost, and every answer has its tokens."""
+    random, engine = Random(17), ENGINES[scheduler]
+    case = requests(random, 100, 16, 800)
+    limits = Limits(512, 24, drafts, engine.chunked)
+    chances = tuple(0.9 - 0.2 * i for i in range(drafts))
+
+    def one():
+        return engine.scheduler(limits, Pool(120, caching=engine.caching))
+
+    found = Fleet(one, Formula(), RoundRobin, acceptance=chances, seed=5).run(case)
+    assert [s.made for s in found.sequences] == [r.output_tokens for r in case]
+    assert found.replicas[0].scheduler.pool.used == 0 and not found.replicas[0].scheduler.pool.leaks()
+    log = found.replicas[0].log
+    pairs = [*log.gaps, *((first + j * more, n) for first, more, count, n in log.stretches for j in range(count))]
+    assert sum(count for _, count in pairs) == sum(s.output - 1 for s in found.sequences)
+    assert sum(ticks * count for ticks, count in pairs) == sum(s.last - s.first for s in found.sequences)
+    if drafts:
+        assert any(ticks == 0 for ticks, _ in pairs)
+
+
 def test_a_request_too_long_for_the_pool_is_refused_and_the_others_served():
     found = outcome([Request(0, 0, 100, 100), Request(1, 0, 10, 10)], lambda: Pool(8), Limits(64, 4), Formula())
     assert [s.request.number for s in found.sequences] == [1]
