@@ -31,6 +31,16 @@ def test_static_batches_of_constant_users_are_the_steady_state(machine, model, i
     assert f"{100 * gain:+.1f} % tokens/s against the steady state of {batch} sequences" in found.notes
 
 
+@pytest.mark.parametrize("scheduler", ["static", "vllm"])
+def test_passes_with_drafts_meet_the_steady_state(scheduler):
+    request = Steady("deepseek-v3", 512, 512, weights="fp8_block", chips=8, drafts=2, acceptance=(0.8, 0.6))
+    steady = serve("b200", request, 16)
+    load = Load(users=16, requests=64, scheduler=scheduler, max_seqs=16, lengths="512/512")
+    found = Traffic("b200", request, load).run().served
+    assert abs(found.tokens_per_second_per_chip / steady.tokens_per_second_per_chip - 1) < 0.02
+    assert found.itl.mean == pytest.approx(found.tpot.mean, rel=1e-9)  # all answers are as long
+
+
 def test_mixed_passes_meet_the_steady_state_of_long_answers():
     request = Steady("llama3-8b", 256, 1024)
     steady = serve("h100-sxm", request, 8)
