@@ -59,7 +59,7 @@ class Sglang(Scheduler):
         """The request that is being chunked first, then those that wait, in order."""
         left, pool = self.limits.budget, self.pool
         for seq in self.running:
-            if seq.total - seq.computed > 1 or not seq.made:
+            if not seq.made or seq.prompt + seq.made - seq.computed > 1:
                 tokens = min(seq.total - seq.computed, left)
                 if not tokens or not pool.grow(seq, seq.computed + tokens):
                     return
@@ -88,7 +88,8 @@ class Sglang(Scheduler):
         if not self.running:
             return
         self.passes += 1
-        if self._needed(1) > self.pool.free:
+        most = len(self.running) * (self.limits.drafts // self.pool.size + 2)  # blocks of one pass
+        if most > self.pool.free and self._needed(1) > self.pool.free:
             while len(self.running) > 1 and self._needed(AHEAD) > self.pool.free:
                 victim = min(self.running, key=lambda seq: (seq.made, -seq.prompt))
                 self.running.remove(victim)
@@ -96,9 +97,10 @@ class Sglang(Scheduler):
                 found.preempted = True
             self.start, self.passes = min(1.0, self._after()), 0
         for seq in self.running:
-            grown = self.pool.grow(seq, seq.computed + self.lacks(seq))
+            tokens = self.lacks(seq)
+            grown = self.pool.grow(seq, seq.computed + tokens)
             assert grown, "the last one left fits alone"
-            found.items.append((seq, self.lacks(seq)))
+            found.items.append((seq, tokens))
 
     def _needed(self, passes: int) -> int:
         """Blocks that so many passes take."""

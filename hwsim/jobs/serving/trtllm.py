@@ -33,10 +33,11 @@ class TensorRtLlm(Scheduler):
     def _generation(self, found: Pass) -> None:
         """Generation first: one token of each, and its drafts."""
         for seq in self.running:
-            if seq.total - seq.computed == 1:
-                grown = self.pool.grow(seq, seq.computed + self.lacks(seq))
+            if seq.prompt + seq.made - seq.computed == 1:
+                tokens = self.lacks(seq)
+                grown = self.pool.grow(seq, seq.computed + tokens)
                 assert grown, "admission reserves the blocks of whole answers"
-                found.items.append((seq, self.lacks(seq)))
+                found.items.append((seq, tokens))
 
     def _whole(self, seq: Sequence) -> int:
         return self.pool.need(seq.prompt + seq.output + self.limits.drafts)
@@ -84,6 +85,8 @@ class TensorRtLlm(Scheduler):
 
     def _contexts(self, found: Pass) -> None:
         """Contexts next, first come, first served; whole ones unless chunking is on."""
+        if len(found.items) == len(self.running):
+            return
         left = self.limits.budget - sum(tokens for _, tokens in found.items)
         alone = {id(seq) for seq, _ in found.items}
         for seq in self.running:
@@ -112,14 +115,15 @@ class MaxUtilization(TensorRtLlm):
         at = 0
         while at < len(self.running):
             seq = self.running[at]
-            if seq.total - seq.computed == 1:
-                if not self._room(seq, found):
+            if seq.prompt + seq.made - seq.computed == 1:
+                tokens = self.lacks(seq)
+                if not self._room(seq, tokens, found):
                     continue
-                found.items.append((seq, self.lacks(seq)))
+                found.items.append((seq, tokens))
             at += 1
 
-    def _room(self, seq: Sequence, found: Pass) -> bool:
-        while not self.pool.grow(seq, seq.computed + self.lacks(seq)):
+    def _room(self, seq: Sequence, tokens: int, found: Pass) -> bool:
+        while not self.pool.grow(seq, seq.computed + tokens):
             last = self.running.pop()
             self.preempt(last)
             found.preempted = True
