@@ -206,6 +206,7 @@ class Replica:
             self._end(now)
 
     def _accepted(self, drafts: int) -> int:
+        """Drafts up to the first that is rejected (speculative sampling, Leviathan et al., ICML 2023)."""
         for i in range(drafts):
             if self.random.random() >= self.acceptance[i]:
                 return i

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hwsim.arch import TileMachine
 from hwsim.errors import InputError
 from hwsim.jobs.options import RunOptions
+from hwsim.jobs.serving.graphs import sglang_largest
 from hwsim.jobs.tile import TileJob, resident
 from hwsim.workload.language.model import Model
 
@@ -58,20 +59,14 @@ def trtllm_room(m: Memory) -> tuple[float, str]:
     return left, f"{SHARE:g} of what is left of {m.device / 1e9:.2f} GB: less {m.taken}"
 
 
-#: SGLang's largest decode graph: (device's GiB below which it holds, its sequences on fewer than 4 chips, on more).
-SGLANG_GRAPHS = ((20, 8, 8), (35, 24, 80), (60, 32, 160), (160, 256, 512), (1 << 30, 512, 512))
-
-
 def sglang_room(m: Memory) -> tuple[float, str]:
     """`mem_fraction_static` (python/sglang/srt/server_args.py, 2026): all but a reserve, by formula, less the weights.
 
     The reserve, for activations and graphs: 512 MiB, 1.5 per token of a chunk, 2 per sequence of the largest decode
     graph, 128 per chip; 10 GiB at the least on devices of more than 60 GiB.
     """
-    gib = m.device / 2**30
-    graphs = next(few if m.chips < 4 else many for most, few, many in SGLANG_GRAPHS if gib < most)
-    reserve = 512 + 1.5 * max(m.budget, 2048) + 2 * graphs + 128 * m.chips
-    reserve = MIB * (max(reserve, 10 * 1024) if gib > 60 else reserve)
+    reserve = 512 + 1.5 * max(m.budget, 2048) + 2 * sglang_largest(m.device, m.chips) + 128 * m.chips
+    reserve = MIB * (max(reserve, 10 * 1024) if m.device > 60 * 2**30 else reserve)
     said = f"{m.device / 1e9:.2f} GB less weights {m.weights / 1e9:.2f} and SGLang's reserve of {reserve / 1e9:.2f}"
     return m.device - reserve - m.weights, said
 

@@ -67,12 +67,18 @@ class Scheduler(ABC):
         return 1 << 60
 
     def lacks(self, seq: Sequence) -> int:
-        """Tokens that a running sequence has still to compute, drafts among them once its prompt is computed."""
+        """Tokens that a running sequence has still to compute, drafts among them once its prompt is computed.
+
+        Blocks are taken for all of them; rejected ones lower what is computed afterwards (vllm/v1/core/sched/scheduler.py).
+        """
         left = seq.prompt + seq.made - seq.computed
         return left + self.limits.drafts if self.limits.drafts and left == 1 and seq.made else left
 
     def preempt(self, seq: Sequence) -> None:
-        """By recomputation: its blocks are freed, what it made becomes prompt, and it waits ahead of all others."""
+        """By recomputation: its blocks are freed, what it made becomes prompt, and it waits ahead of all others.
+
+        As in vLLM V1, which swaps nothing (vllm/v1/core/sched/scheduler.py), and TensorRT-LLM's paused requests.
+        """
         seq.preemptions += 1
         self.pool.release(seq, again=True)
         seq.recomputed += seq.computed
