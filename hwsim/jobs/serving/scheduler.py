@@ -69,7 +69,7 @@ class Scheduler(ABC):
     def lacks(self, seq: Sequence) -> int:
         """Tokens that a running sequence has still to compute, drafts among them once its prompt is computed.
 
-        Blocks are taken for all of them; rejected ones lower what is computed afterwards (vllm/v1/core/sched/scheduler.py).
+        Blocks are taken for all; rejected ones lower what is computed afterwards (vllm/v1/core/sched/scheduler.py).
         """
         left = seq.prompt + seq.made - seq.computed
         return left + self.limits.drafts if self.limits.drafts and left == 1 and seq.made else left
