@@ -13,10 +13,10 @@ from pathlib import Path
 from hwsim.files.tables import markdown as table
 from hwsim.jobs.serve import Request
 from hwsim.jobs.serving.fleet import Fleet
+from hwsim.jobs.serving.graphs import Capture, vllm_graphs
 from hwsim.jobs.serving.load import Load, Run
 from hwsim.jobs.serving.pool import Pool
 from hwsim.jobs.serving.router import RoundRobin
-from hwsim.jobs.serving.steptimes import graph_sizes
 from hwsim.jobs.serving.traces import read_trace
 from hwsim.jobs.serving.traffic import Traffic
 from hwsim.jobs.serving.vllm import Vllm
@@ -127,7 +127,7 @@ def traffic(log: Log, room: bool) -> Traffic:
 def alone(log: Log) -> tuple[Traffic, Run]:
     """The loop on measured kernels."""
     asked = traffic(log, True)
-    steps = MeasuredKernels(log.card, graph_sizes(log.seats))
+    steps = MeasuredKernels(log.card, vllm_graphs(Capture(log.seats)))
     requests = read_trace(log.path).requests(16)
     blocks = (log.kv_tokens or 16 * FREE) // 16
     outcome = Fleet(lambda: Vllm(asked.limits, Pool(blocks)), steps, RoundRobin).run(requests)

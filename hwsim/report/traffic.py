@@ -138,14 +138,15 @@ def _cells(spread: Spread | None) -> list[str]:
 
 
 def capacity_text(found: Capacity, slo: str | None) -> str:
-    """The rate, how far the seeds are apart, what it rests on, and how it differs from the goodput."""
+    """The rate, its confidence, how far the seeds are apart, what it rests on, and how it differs from the goodput."""
     low, high = min(found.rates), max(found.rates)
+    sure = "" if found.margin is None else f", +-{found.margin:.2g} at 95 % confidence"
     tried = [run.rate for run in found.runs]
     rows = (
         (
             "capacity",
             f"{found.rate:.4g} requests/s can arrive, and {100 * ATTAINED:g} % of them meet {slo}: mean of "
-            f"{len(found.rates)} seeds, {low:.4g} to {high:.4g}",
+            f"{len(found.rates)} seeds, {low:.4g} to {high:.4g}{sure}",
         ),
         (
             "trials",

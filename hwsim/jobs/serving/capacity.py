@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil
+from statistics import stdev
 
 from hwsim.errors import InputError
 from hwsim.jobs.serving import figures
@@ -31,6 +32,8 @@ ROOM = 1.1
 MOST_REQUESTS = 200_000
 #: Requests per second at which the search for a rate gives up.
 LEAST_RATE = 1e-4
+#: Student's t of 95 %, two-sided, by the number of seeds.
+T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 #: A backlog is at least so many times as long as what runs at once, and of so many requests.
 BACKLOG, LEAST_BACKLOG = 3, 1000
 
@@ -64,6 +67,12 @@ class Capacity:
     def rate(self) -> float:
         """Mean over the seeds."""
         return sum(self.rates) / len(self.rates)
+
+    @property
+    def margin(self) -> float | None:
+        """Half of the 95 % confidence interval of the mean, requests/s; None for one seed."""
+        seeds = len(self.rates)
+        return T95[min(seeds, 5)] * stdev(self.rates) / seeds**0.5 if seeds > 1 else None
 
     @property
     def requests(self) -> int:

@@ -28,14 +28,12 @@ class Curve:
     """`value` between whole numbers, evaluated where a cell needs it; a cell depends on no other query.
 
     tolerance: how far the middle of a cell may be from its line. least: width below which cells are not divided.
-    error: the farthest middle of a cell that was used.
     """
 
     def __init__(self, value: Callable[[int], float], tolerance: float, least: int = 16, start: int = 256):
         self.value, self.tolerance, self.least, self.start = value, tolerance, least, start
         self.known: dict[int, float] = {}
         self.off: dict[tuple[int, int], float] = {}
-        self.error = 0.0
 
     def __call__(self, x: int) -> float:
         """The value at x by the cell that holds it."""
@@ -48,16 +46,23 @@ class Curve:
         return self.known[x]
 
     def cell(self, x: float) -> Cell:
-        """The cell of x: first by powers of two, then by halves."""
+        """The cell of x."""
+        low, high = self._ends(x)
+        return Cell(low, high, self.exact(low), self.exact(high))
+
+    def _ends(self, x: float) -> tuple[int, int]:
+        """The knots around x: first by powers of two, then by halves."""
         low, high = 0, self.start
         while x >= high:
             low, high = high, 2 * high
-        while high - low > self.least and self._off(low, high) > self.tolerance:
+        while self._divided(low, high):
             middle = (low + high) // 2
             low, high = (low, middle) if x < middle else (middle, high)
-        if high - low > self.least:
-            self.error = max(self.error, self._off(low, high))
-        return Cell(low, high, self.exact(low), self.exact(high))
+        return low, high
+
+    def _divided(self, low: int, high: int) -> bool:
+        """Whether the middle is farther from the line than the tolerance, and the cell is wide enough."""
+        return high - low > self.least and self._off(low, high) > self.tolerance
 
     def _off(self, low: int, high: int) -> float:
         if (low, high) not in self.off:
@@ -76,11 +81,9 @@ class Stairs(Curve):
         """The cell of x."""
         low = max(0, int(x) - 1) // self.ROWS * self.ROWS + 1
         high = low + self.ROWS - 1
-        while high - low > self.least and self._off(low, high) > self.tolerance:
+        while self._divided(low, high):
             middle = (low + high) // 2
             low, high = (low, middle) if x <= middle else (middle + 1, high)
-        if high - low > self.least:
-            self.error = max(self.error, self._off(low, high))
         return Cell(low, high, self.exact(low), self.exact(high))
 
     def _off(self, low: int, high: int) -> float:
@@ -100,14 +103,7 @@ class Ramps(Curve):
 
     def cell(self, x: float) -> Cell:
         """The cell of x."""
-        low, high = 0, self.start
-        while x >= high:
-            low, high = high, 2 * high
-        while high - low > self.least and self._off(low, high) > self.tolerance:
-            middle = (low + high) // 2
-            low, high = (low, middle) if x < middle else (middle, high)
-        self.error = max(self.error, self.off.get((low, high), 0.0))
-        return self._line(low, high)
+        return self._line(*self._ends(x))
 
     def _line(self, low: int, high: int) -> Cell:
         line = Cell(low, high - 1, self.exact(low), self.exact(high - 1))

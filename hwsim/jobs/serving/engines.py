@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hwsim.errors import InputError
+from hwsim.jobs.serving.graphs import Sizes, no_padding, sglang_graphs, vllm_graphs
+from hwsim.jobs.serving.room import Rule, sglang_room, trtllm_room, vllm_room
 from hwsim.jobs.serving.scheduler import Limits, Scheduler
 from hwsim.jobs.serving.sglang import Sglang
 from hwsim.jobs.serving.static import Static
@@ -15,7 +18,7 @@ from hwsim.jobs.serving.vllm import Vllm
 @dataclass(frozen=True, slots=True)
 class Engine:
     """scheduler: its rules. defaults: (budget, seats) by the device's bytes. block: tokens. mixed_graphs: passes with
-    prompts are captured too. notes: what of it is not imitated.
+    prompts are captured too. graphs: the sizes. room: what of the memory is its KV pool. notes: what is not imitated.
     """
 
     scheduler: type[Scheduler]
@@ -24,6 +27,8 @@ class Engine:
     chunked: bool = True
     mixed_graphs: bool = True
     caching: bool = True
+    graphs: Sizes = vllm_graphs
+    room: Rule = vllm_room
     notes: tuple[str, ...] = ()
 
 
@@ -38,21 +43,36 @@ def _sglang(memory: int) -> tuple[int, int]:
     return next((size for most, size in sizes if memory < most), 16384), 1024
 
 
+def _trtllm(scheduler: type[Scheduler]) -> Engine:
+    """`max_num_tokens`, `max_batch_size` and `tokens_per_block` of tensorrt_llm/llmapi/llm_args.py."""
+    return Engine(
+        scheduler,
+        lambda memory: (8192, 2048),
+        32,
+        chunked=False,
+        mixed_graphs=False,
+        graphs=no_padding,
+        room=trtllm_room,
+    )
+
+
 _NO_ASYNC = (
     "composing a pass while the one before runs is not imitated: a request starts one pass earlier than it would"
 )
 #: Names of `--scheduler`.
 ENGINES: dict[str, Engine] = {
     "vllm": Engine(Vllm, _vllm, notes=(_NO_ASYNC,)),
-    "trtllm": Engine(TensorRtLlm, lambda memory: (8192, 2048), 32, chunked=False, mixed_graphs=False),
-    "trtllm-max-util": Engine(MaxUtilization, lambda memory: (8192, 2048), 32, chunked=False, mixed_graphs=False),
+    "trtllm": _trtllm(TensorRtLlm),
+    "trtllm-max-util": _trtllm(MaxUtilization),
     "sglang": Engine(
         Sglang,
         _sglang,
         mixed_graphs=False,
+        graphs=sglang_graphs,
+        room=sglang_room,
         notes=("blocks of 16 tokens where SGLang's radix tree shares single tokens", "no overlap of passes"),
     ),
-    "static": Engine(Static, lambda memory: (8192, 1024), mixed_graphs=False, caching=False),
+    "static": Engine(Static, lambda memory: (8192, 1024), mixed_graphs=False, caching=False, graphs=no_padding),
 }
 
 
@@ -84,6 +104,18 @@ def differing(machine: str, stack: str, scheduler: str) -> str:
 
 
 def limits(engine: Engine, memory: int, budget: int | None, seats: int | None, drafts: int) -> Limits:
-    """The engine's limits, stated or by default."""
+    """The engine's limits, stated or by default.
+
+    raises: InputError where vLLM would not start (vllm/config/scheduler.py): fewer tokens of a pass than sequences.
+    Its default of sequences falls to that of the tokens (vllm/engine/arg_utils.py).
+    """
     tokens, sequences = engine.defaults(memory)
-    return Limits(budget or tokens, seats or sequences, drafts, engine.chunked)
+    tokens = budget or tokens
+    if engine.scheduler is Vllm:
+        sequences = min(sequences, tokens)
+        if seats and seats > tokens:
+            raise InputError(
+                f"--max-seqs: {seats:,} sequences are more than the {tokens:,} tokens of a pass (--budget), which vLLM "
+                f"refuses; write at most --max-seqs {tokens}"
+            )
+    return Limits(tokens, seats or sequences, drafts, engine.chunked)

@@ -82,6 +82,11 @@ class Fleet:
         """Tokens that a request may have at most."""
         return min(one.scheduler.largest() for one in (*self.decoding, *self.prefilling))
 
+    @property
+    def longest(self) -> int:
+        """Tokens that a prompt may have at most."""
+        return min(one.scheduler.longest() for one in (*self.decoding, *self.prefilling))
+
     def run(self, requests: Many[Request], users: int | None = None) -> Outcome:
         """Serve every request that can ever run; the others are refused, each with its reason. raises: Stopped."""
         served, refused = [], []
@@ -89,6 +94,14 @@ class Fleet:
             whole = request.input_tokens + request.output_tokens
             if whole > self.largest:
                 refused.append((request, f"{whole:,} tokens are more than the {self.largest:,} that the KV pool holds"))
+            elif request.input_tokens > self.longest:
+                refused.append(
+                    (
+                        request,
+                        f"its prompt of {request.input_tokens:,} tokens is more than the {self.longest:,} of a pass "
+                        "(--budget), and this engine does not divide prompts",
+                    )
+                )
             else:
                 served.append(request)
         if users is None:

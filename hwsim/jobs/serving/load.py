@@ -168,6 +168,8 @@ class Served:
         found = asdict(self)
         if self.capacity is None:
             del found["capacity"]
+        else:
+            found["capacity"] |= {"rate": self.capacity.rate, "margin": self.capacity.margin}
         return {
             "schema": 2,
             **found,

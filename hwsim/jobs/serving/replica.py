@@ -83,6 +83,8 @@ class Replica:
         self._out = 0
         self._idle: simpy.Event | None = None
         self._open = False
+        #: Passes that are summed now: their sequences, lines and start.
+        self._summed: tuple[list[tuple[Sequence, int]], list[tuple[int, int, int]], int] | None = None
         self.process = env.process(self._run())
 
     def arrive(self, seq: Sequence) -> None:
@@ -99,8 +101,13 @@ class Replica:
             self.process.interrupt()
 
     def used(self) -> int:
-        """Blocks held now, those of passes that have begun since the state was last worked out among them."""
-        return self.scheduler.pool.used
+        """Blocks held now, those of summed passes that have begun among them."""
+        used = self.scheduler.pool.used
+        if self._summed is None:
+            return used
+        items, lines, start = self._summed
+        begun, _ = _until(lines, int(self.env.now) - start)
+        return used + self._blocks(items, sum(n for n, _, _ in begun))
 
     def _run(self) -> Generator[simpy.Event, Any, None]:
         env, scheduler = self.env, self.scheduler
@@ -179,8 +186,7 @@ class Replica:
             if self.acceptance and seq.made and tokens > 1 and seq.computed + 1 == total:
                 made = min(self._accepted(tokens - 1) + 1, seq.output - seq.made)
                 seq.computed += made
-                same += made - 1 if seq.last == start else 0
-                if made > 1:
+                if made > 1:  # accepted drafts come with the token ahead of them
                     gaps.append((0, made - 1))
             else:
                 seq.computed = total
@@ -200,6 +206,7 @@ class Replica:
             self._end(now)
 
     def _accepted(self, drafts: int) -> int:
+        """Drafts up to the first that is rejected (speculative sampling, Leviathan et al., ICML 2023)."""
         for i in range(drafts):
             if self.random.random() >= self.acceptance[i]:
                 return i
@@ -285,14 +292,14 @@ class Replica:
     def _many(self, found: Pass, lines: list[tuple[int, int, int]], start: int) -> Generator[simpy.Event, Any, None]:
         env, items, queue = self.env, found.items, self._queue()
         whole = sum(n * first + more * (n * (n - 1) // 2) for n, first, more in lines)
-        self._open = not found.blocked
+        self._open, self._summed = not found.blocked, (items, lines, start)
         try:
             yield At(env, whole, PASS_END)
         except simpy.Interrupt:
             lines, whole = _until(lines, int(env.now) - start)
             if start + whole > env.now:
                 yield At(env, start + whole - int(env.now), PASS_END)
-        self._open = False
+        self._open, self._summed = False, None
         self._deliver_many(items, lines, start, queue)
 
     def _deliver_many(
@@ -318,6 +325,7 @@ class Replica:
             at += log.passes[-1].ticks
             contexts += n * sequences
             count += n
+        scheduler.repeated(count - 1)
         late, taken, size, fixed, ended = 0, 0, pool.size, pool.fixed, False
         first = lines[0][1]
         for seq, _ in items:

@@ -43,7 +43,7 @@ class LeastOutstanding(Router):
 
 
 class LeastKv(Router):
-    """The one that holds the fewest blocks, as last reported: at the start of its last pass."""
+    """The one that holds the fewest blocks, those that its pass has taken among them."""
 
     def choose(self, replicas: Many[Replica], seq: Sequence) -> int:
         """Fewest blocks, then fewest outstanding."""

@@ -55,17 +55,30 @@ class Scheduler(ABC):
     def compose(self) -> Pass:
         """The next pass; its blocks are taken. Without items: nothing can run."""
 
+    def repeated(self, passes: int) -> None:  # noqa: B027
+        """So many more passes like the last one, of decode steps alone, were summed and not composed."""
+
     def largest(self) -> int:
         """Tokens of the longest sequence that can ever run."""
         return (self.pool.blocks - self.pool.fixed) * self.pool.size if self.pool.paged else 1 << 60
 
+    def longest(self) -> int:
+        """Tokens of the longest prompt that can ever run."""
+        return 1 << 60
+
     def lacks(self, seq: Sequence) -> int:
-        """Tokens that a running sequence has still to compute, drafts among them once its prompt is computed."""
+        """Tokens that a running sequence has still to compute, drafts among them once its prompt is computed.
+
+        Blocks are taken for all; rejected ones lower what is computed afterwards (vllm/v1/core/sched/scheduler.py).
+        """
         left = seq.prompt + seq.made - seq.computed
         return left + self.limits.drafts if self.limits.drafts and left == 1 and seq.made else left
 
     def preempt(self, seq: Sequence) -> None:
-        """By recomputation: its blocks are freed, what it made becomes prompt, and it waits ahead of all others."""
+        """By recomputation: its blocks are freed, what it made becomes prompt, and it waits ahead of all others.
+
+        As in vLLM V1, which swaps nothing (vllm/v1/core/sched/scheduler.py), and TensorRT-LLM's paused requests.
+        """
         seq.preemptions += 1
         self.pool.release(seq, again=True)
         seq.recomputed += seq.computed

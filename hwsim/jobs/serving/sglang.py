@@ -5,8 +5,9 @@ Source: sgl-project/sglang, python/sglang/srt/managers/{scheduler,schedule_polic
 
 from __future__ import annotations
 
+from hwsim.jobs.serving.pool import Pool
 from hwsim.jobs.serving.requests import Sequence
-from hwsim.jobs.serving.scheduler import Pass, Scheduler
+from hwsim.jobs.serving.scheduler import Limits, Pass, Scheduler
 
 #: Share of the tokens that answers may still make which admission counts: at the start, at the least, and the decode
 #: passes in between (environ.py: SGLANG_INIT_NEW_TOKEN_RATIO and others).
@@ -20,18 +21,33 @@ class Sglang(Scheduler):
 
     ENGINE = "SGLang 0.5, first come, first served"
 
-    def __init__(self, limits, pool):
+    def __init__(self, limits: Limits, pool: Pool):
         super().__init__(limits, pool)
-        self.ratio = START
+        #: The ratio at the start, when idle, or after the last retraction; and the decode passes since.
+        self.start, self.passes = START, 0
+        #: Prompts of the last pass, whose blocks join the radix tree once it has ended (cache_unfinished_req).
+        self.computed: list[Sequence] = []
+
+    @property
+    def ratio(self) -> float:
+        """Share of the tokens that answers may still make which admission counts; it falls with every decode pass."""
+        return max(LEAST, self.start - self.passes * (START - LEAST) / DECAY) if self.passes else self.start
+
+    def repeated(self, passes: int) -> None:
+        """The ratio falls in summed passes too."""
+        self.passes += passes
 
     def compose(self) -> Pass:
         """Prompts, else decode steps."""
         found = Pass()
+        for seq in self.computed:
+            self.pool.learn(seq, seq.computed)
         self._prompts(found)
+        self.computed = [seq for seq, _ in found.items]
         if not found.items:
             self._decodes(found)
         if not self.running and not self.waiting:
-            self.ratio = START
+            self.start, self.passes = START, 0
         found.blocked = bool(found.items) and len(self.running) >= self.limits.seats
         return found
 
@@ -43,7 +59,7 @@ class Sglang(Scheduler):
         """The request that is being chunked first, then those that wait, in order."""
         left, pool = self.limits.budget, self.pool
         for seq in self.running:
-            if seq.total - seq.computed > 1 or not seq.made:
+            if not seq.made or seq.prompt + seq.made - seq.computed > 1:
                 tokens = min(seq.total - seq.computed, left)
                 if not tokens or not pool.grow(seq, seq.computed + tokens):
                     return
@@ -64,7 +80,6 @@ class Sglang(Scheduler):
             if remote:
                 continue
             tokens = min(lacking, left)
-            pool.learn(seq, seq.computed + tokens)
             found.items.append((seq, tokens))
             left -= tokens
 
@@ -72,18 +87,20 @@ class Sglang(Scheduler):
         """All running; where blocks are short, those with the fewest made tokens are retracted until 20 passes fit."""
         if not self.running:
             return
-        self.ratio = max(LEAST, self.ratio - (START - LEAST) / DECAY)
-        if self._needed(1) > self.pool.free:
+        self.passes += 1
+        most = len(self.running) * (self.limits.drafts // self.pool.size + 2)  # blocks of one pass
+        if most > self.pool.free and self._needed(1) > self.pool.free:
             while len(self.running) > 1 and self._needed(AHEAD) > self.pool.free:
                 victim = min(self.running, key=lambda seq: (seq.made, -seq.prompt))
                 self.running.remove(victim)
                 self.preempt(victim)
                 found.preempted = True
-            self.ratio = min(1.0, self._after())
+            self.start, self.passes = min(1.0, self._after()), 0
         for seq in self.running:
-            grown = self.pool.grow(seq, seq.computed + self.lacks(seq))
+            tokens = self.lacks(seq)
+            grown = self.pool.grow(seq, seq.computed + tokens)
             assert grown, "the last one left fits alone"
-            found.items.append((seq, self.lacks(seq)))
+            found.items.append((seq, tokens))
 
     def _needed(self, passes: int) -> int:
         """Blocks that so many passes take."""
@@ -97,6 +114,13 @@ class Sglang(Scheduler):
         """The ratio after a retraction: what the running have made, and 20 passes more, over what they may make."""
         made = sum(seq.made + AHEAD for seq in self.running)
         return made / (sum(min(seq.output, CLIP) for seq in self.running) + 1)
+
+    def release(self, seq: Sequence) -> None:
+        """It has ended; what its prompt computed in the last pass stays in the tree."""
+        if seq in self.computed:
+            self.computed.remove(seq)
+            self.pool.learn(seq, seq.computed)
+        super().release(seq)
 
     def preempt(self, seq: Sequence) -> None:
         """Retracted: back to the tail of the queue."""

@@ -30,7 +30,7 @@ class Static(Scheduler):
             if left <= 0:
                 break
         if not found.items:
-            found.items = [(seq, 1) for seq in self.running]
+            found.items = [(seq, self.lacks(seq)) for seq in self.running]
         for seq, tokens in found.items:
             grown = self.pool.grow(seq, seq.computed + tokens)
             assert grown, "admission reserves the blocks of whole answers"
@@ -40,7 +40,7 @@ class Static(Scheduler):
         """As many as have seats and blocks to the end of their answers."""
         while self.waiting and len(self.running) < self.limits.seats:
             seq = self.waiting[0]
-            whole = self.pool.need(seq.prompt + seq.output)
+            whole = self.pool.need(seq.prompt + seq.output + self.limits.drafts)
             if self.reserved + whole > self.pool.blocks:
                 return
             self.reserved += whole

@@ -27,13 +27,6 @@ class Line(NamedTuple):
     limit: int
 
 
-def graph_sizes(seats: int) -> tuple[int, ...]:
-    """Tokens that CUDA graphs are captured for: passes pad to the next (vLLM, config/vllm.py: 1, 2, 4, 8 to 248 by 8,
-    256 to 512 by 16, at most twice the sequences)."""
-    most = min(2 * seats, 512)
-    return tuple(n for n in (1, 2, 4, *range(8, 256, 8), *range(256, 513, 16)) if n <= most)
-
-
 class StepTimes(ABC):
     """Durations of passes. graphs: sizes that passes pad to; mixed_graphs: whether passes with prompts do too."""
 

@@ -20,6 +20,7 @@ from hwsim.jobs.serving.energy import provenance, spent
 from hwsim.jobs.serving.engines import ENGINES, differing, limits
 from hwsim.jobs.serving.figures import Slo, Spread
 from hwsim.jobs.serving.fleet import Fleet, Outcome, Transfer
+from hwsim.jobs.serving.graphs import Capture
 from hwsim.jobs.serving.load import Load, Run, Served
 from hwsim.jobs.serving.pool import Pool
 from hwsim.jobs.serving.replica import Replica
@@ -28,7 +29,6 @@ from hwsim.jobs.serving.room import kv_room
 from hwsim.jobs.serving.router import ROUTERS
 from hwsim.jobs.serving.simulated import TOLERANCE, Pass, Simulated
 from hwsim.jobs.serving.spans import before_first, in_queue, occupied
-from hwsim.jobs.serving.steptimes import graph_sizes
 from hwsim.jobs.serving.traces import Trace, read_trace
 from hwsim.jobs.tile import TileJob
 from hwsim.result import Cost, Term
@@ -94,10 +94,10 @@ class Traffic:
             raise InputError(f"--budget: {self.limits.budget} tokens are less than one sequence takes in a pass")
         size = load.block or self.engine.block
         self.room = kv_room(
-            self.arch, self.model, self.deployment.options, self.limits.budget, size, self.limits.seats,
-            load.kv_tokens, self.deployment.keep_windows,
+            self.arch, self.model, self.deployment.options, self.limits.budget, size, load.kv_tokens,
+            self.deployment.keep_windows, self.engine.room,
         )  # fmt: skip
-        graphs = graph_sizes(self.limits.seats)
+        graphs = self.engine.graphs(Capture(self.limits.seats, 1 + steady.drafts, memory, steady.chips))
         self.steps = Simulated(
             self.arch, self.model, self.deployment.options, self.deployment.stack, graphs, self.engine.mixed_graphs,
             1 + steady.drafts,
@@ -185,7 +185,7 @@ class Traffic:
         outcome = fleet.run(allowed, load.users)
         outcome.refused[:0] = too_long
         if outcome.refused and not outcome.sequences:
-            checks.none_served(load, outcome.refused, min(fleet.largest, most or fleet.largest))
+            checks.none_served(load, outcome.refused, min(fleet.largest, fleet.longest, most or fleet.largest))
         return outcome
 
     def answer(self, outcome: Outcome, check: bool = True) -> Served:

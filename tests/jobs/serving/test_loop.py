@@ -9,7 +9,7 @@ from hwsim.jobs.serving.figures import gaps
 from hwsim.jobs.serving.fleet import Fleet, Transfer
 from hwsim.jobs.serving.pool import Pool
 from hwsim.jobs.serving.requests import TICKS, Request, ticks
-from hwsim.jobs.serving.router import ROUTERS, RoundRobin
+from hwsim.jobs.serving.router import ROUTERS, LeastKv, RoundRobin
 from hwsim.jobs.serving.scheduler import Limits
 from hwsim.jobs.serving.vllm import Vllm
 from tests.jobs.serving.oracle import served
@@ -71,27 +71,55 @@ def test_the_cases_of_the_independent_loop_preempt_and_hit():
     assert preempted > 200 and hits > 1000
 
 
-@pytest.mark.parametrize("scheduler", ENGINES)
-@pytest.mark.parametrize("seed", range(6))
-def test_summed_passes_equal_passes_one_by_one_to_the_tick(scheduler, seed):
-    random = Random(seed)
-    case = requests(random, 120, 16, 800)
-    limits = Limits(budget=512, seats=random.randint(4, 64), chunked=ENGINES[scheduler].chunked)
-    kind, caching = ENGINES[scheduler].scheduler, ENGINES[scheduler].caching
+#: Engines in front of which a router looks at what they hold, prefill and decode apart, and a fixed number of users.
+WAYS = {"one engine": {}, "three": {"replicas": 3}, "apart": {"replicas": 2, "prefills": 1}, "users": {}}
 
-    def pool():
-        return Pool(120, 16, caching=caching)
 
-    fast, slow = (outcome(case, pool, limits, Formula(), kind, stretch=x) for x in (True, False))
-    assert ends(fast) == ends(slow)
-    assert gaps(fast.replicas) == gaps(slow.replicas)
-    assert sum(p.count for p in fast.replicas[0].log.passes) == len(slow.replicas[0].log.passes)
+def both_ways(scheduler: str, way: str, seed: int):
+    """(summed, one by one) of a random case that is short of blocks."""
+    random, engine = Random(seed), ENGINES[scheduler]
+    size, blocks, fixed = random.choice([4, 16]), random.randint(60, 160), random.choice([0, 0, 2])
+    case = requests(random, 120, size, blocks * size // 2)
+    budget = random.choice([64, 512, 4096])
+    limits = Limits(budget if engine.chunked else 4096, random.randint(2, 64), chunked=engine.chunked)
+    users, more = random.randint(1, 30) if way == "users" else None, dict(WAYS[way])
+    if way == "apart":
+        more["transfer"] = Transfer(10**9, 7)
+
+    def run(stretch):
+        def one():
+            return engine.scheduler(limits, Pool(blocks, size, fixed, caching=engine.caching))
+
+        router = LeastKv if way == "three" else RoundRobin
+        return Fleet(one, Formula(), router, stretch=stretch, **more).run(case, users)
+
+    return run(True), run(False)
+
+
+#: Static batches have no decode engine of their own.
+PAIRS = [(scheduler, way) for scheduler in ENGINES for way in WAYS if (scheduler, way) != ("static", "apart")]
+
+
+@pytest.mark.parametrize("scheduler, way", PAIRS)
+def test_summed_passes_equal_passes_one_by_one_to_the_tick(scheduler, way):
+    preempted = hits = 0
+    for seed in range(8):
+        fast, slow = both_ways(scheduler, way, seed)
+        assert ends(fast) == ends(slow), seed
+        assert [s.events for s in fast.sequences] == [s.events for s in slow.sequences], seed
+        assert gaps(fast.replicas) == gaps(slow.replicas), seed
+        counts = [[sum(p.count for p in one.log.passes) for one in found.replicas] for found in (fast, slow)]
+        assert counts[0] == counts[1], seed
+        preempted += sum(s.preemptions for s in fast.sequences)
+        hits += sum(s.hits for s in fast.sequences)
+    assert bool(preempted) == (scheduler in ("vllm", "trtllm-max-util", "sglang"))
+    assert bool(hits) == (scheduler != "static")
 
 
 @pytest.mark.parametrize("scheduler", ENGINES)
 def test_every_token_is_made_and_every_block_comes_back(scheduler):
     case = requests(Random(3), 200, 16, 800)
-    limits = Limits(budget=256, seats=32, chunked=ENGINES[scheduler].chunked)
+    limits = Limits(budget=512, seats=32, chunked=ENGINES[scheduler].chunked)
     caching = ENGINES[scheduler].caching
     found = outcome(case, lambda: Pool(150, 16, caching=caching), limits, Formula(), ENGINES[scheduler].scheduler)
     pool, passes = found.replicas[0].scheduler.pool, found.replicas[0].log.passes
@@ -103,7 +131,7 @@ def test_every_token_is_made_and_every_block_comes_back(scheduler):
     assert lacking <= computed <= lacking + cached  # hits after a preemption count once in each
     for p in passes:
         assert 0 <= p.used <= 150 and p.running <= 32
-        assert p.decodes + sum(c for c, _ in p.chunks) <= 256 or len(p.chunks) == 1
+        assert p.decodes + sum(c for c, _ in p.chunks) <= 512 or len(p.chunks) == 1  # a recomputed whole prompt
 
 
 def test_passes_follow_one_another_while_there_is_work():
@@ -166,6 +194,29 @@ def test_drafts_that_are_all_accepted_or_none():
         for x in (0.0, 1.0)
     )
     assert len(none) == 1 + 30 and len(every) == 1 + 10
+
+
+@pytest.mark.parametrize("drafts", [0, 1, 3])
+@pytest.mark.parametrize("scheduler", ENGINES)
+def test_gaps_between_tokens_are_one_fewer_than_tokens_and_sum_to_their_time(scheduler, drafts):
+    """With drafts and without; no block is lost, and every answer has its tokens."""
+    random, engine = Random(17), ENGINES[scheduler]
+    case = requests(random, 100, 16, 800)
+    limits = Limits(512, 24, drafts, engine.chunked)
+    chances = tuple(0.9 - 0.2 * i for i in range(drafts))
+
+    def one():
+        return engine.scheduler(limits, Pool(120, caching=engine.caching))
+
+    found = Fleet(one, Formula(), RoundRobin, acceptance=chances, seed=5).run(case)
+    assert [s.made for s in found.sequences] == [r.output_tokens for r in case]
+    assert found.replicas[0].scheduler.pool.used == 0 and not found.replicas[0].scheduler.pool.leaks()
+    log = found.replicas[0].log
+    pairs = [*log.gaps, *((first + j * more, n) for first, more, count, n in log.stretches for j in range(count))]
+    assert sum(count for _, count in pairs) == sum(s.output - 1 for s in found.sequences)
+    assert sum(ticks * count for ticks, count in pairs) == sum(s.last - s.first for s in found.sequences)
+    if drafts:
+        assert any(ticks == 0 for ticks, _ in pairs)
 
 
 def test_a_request_too_long_for_the_pool_is_refused_and_the_others_served():

@@ -31,6 +31,16 @@ def test_static_batches_of_constant_users_are_the_steady_state(machine, model, i
     assert f"{100 * gain:+.1f} % tokens/s against the steady state of {batch} sequences" in found.notes
 
 
+@pytest.mark.parametrize("scheduler", ["static", "vllm"])
+def test_passes_with_drafts_meet_the_steady_state(scheduler):
+    request = Steady("deepseek-v3", 512, 512, weights="fp8_block", chips=8, drafts=2, acceptance=(0.8, 0.6))
+    steady = serve("b200", request, 16)
+    load = Load(users=16, requests=64, scheduler=scheduler, max_seqs=16, lengths="512/512")
+    found = Traffic("b200", request, load).run().served
+    assert abs(found.tokens_per_second_per_chip / steady.tokens_per_second_per_chip - 1) < 0.02
+    assert found.itl.mean == pytest.approx(found.tpot.mean, rel=1e-9)  # all answers are as long
+
+
 def test_mixed_passes_meet_the_steady_state_of_long_answers():
     request = Steady("llama3-8b", 256, 1024)
     steady = serve("h100-sxm", request, 8)
@@ -128,6 +138,13 @@ def test_each_run_of_a_search_for_a_rate_is_said_before_it_begins(steps):
     for trial, text in zip(found.runs, dict(zip(numbers, trials, strict=True)).values(), strict=True):
         assert f"{trial.rate:.4g} requests/s arrive, seed 1, {trial.requests:,} requests" in text
     assert said[0].startswith("a backlog of 1,000 requests, for the ceiling")
+
+
+def test_the_confidence_of_a_capacity_is_student_s():
+    found = capacity.Capacity((50.0, 52.0, 57.0), 90.0, ())
+    deviation = ((3**2 + 1 + 4**2) / 2) ** 0.5  # from the mean, 53
+    assert found.margin == pytest.approx(4.303 * deviation / 3**0.5)
+    assert capacity.Capacity((50.0,), 90.0, ()).margin is None
 
 
 def test_capacity_and_goodput_are_told_apart(steps):

@@ -49,6 +49,8 @@ class System:
             kv_tokens=r.choice([4000, 12000, 40000]),
             slo=f"ttft={r.choice([50, 200, 1000])}ms,tpot={r.choice([2, 4, 10])}ms",
         )
+        if load.scheduler.startswith("trtllm"):  # which refuses prompts over its budget
+            load = replace(load, budget=8192)
         return cls(machine, load, model)
 
     def traffic(self, like=None, chips=1, overrides=(), **changes):

@@ -1,6 +1,6 @@
 """Where the system reduces to one that queueing theory solves, its waiting times are those of the theory."""
 
-from math import sqrt
+from math import exp, sqrt
 from random import Random
 from statistics import mean, stdev
 
@@ -14,39 +14,51 @@ from hwsim.jobs.serving.scheduler import Limits
 from hwsim.jobs.serving.vllm import Vllm
 from tests.jobs.serving.steps import Formula
 
-#: Student's t at 99.9 %, two-sided, of 7 degrees of freedom.
-T = 5.41
+#: Student's t at 95 %, two-sided, of 7 degrees of freedom.
+T = 2.365
 
 
-def waits(load: float, prompts, seed: int, count: int = 5000) -> tuple[float, float, float]:
-    """(mean wait, mean service, mean of service squared) in seconds, one seat; a token takes 1 ms."""
+#: Lengths of prompts, drawn; and their mean and mean square, known.
+P = 1 - exp(-0.1)
+PROMPTS = {
+    "deterministic": (lambda random: 10, 10.0, 100.0),
+    "two lengths": (lambda random: 2 if random.random() < 0.9 else 50, 0.9 * 2 + 0.1 * 50, 0.9 * 4 + 0.1 * 2500),
+    "geometric": (lambda random: 1 + int(random.expovariate(0.1)), 1 / P, (2 - P) / P**2),
+}
+
+
+def one_seat(load: float, name: str, seed: int, count: int = 5000):
+    """Sequences that one seat served, Poisson arrivals; a token takes 1 ms."""
+    prompts, average, _ = PROMPTS[name]
     random, now, case = Random(seed), 0.0, []
-    average = mean(prompts(Random(i)) for i in range(4000))
     for i in range(count):
         case.append(Request(i, ticks(now), prompts(random), 1))
         now += random.expovariate(load / (1e-3 * average))
     steps = Formula(base=0.0, token=1e-3, read=0.0)
-    found = Fleet(lambda: Vllm(Limits(1 << 20, 1), Pool(1 << 20, caching=False)), steps, RoundRobin).run(case).sequences
-    served = [s.last - s.scheduled for s in found]
-    assert served == [ticks(1e-3 * s.prompt) for s in found]
-    wait = mean((s.scheduled - s.request.arrival) / TICKS for s in found)
-    return wait, mean(served) / TICKS, mean(x * x for x in served) / TICKS**2
+    return Fleet(lambda: Vllm(Limits(1 << 20, 1), Pool(1 << 20, caching=False)), steps, RoundRobin).run(case).sequences
+
+
+@pytest.mark.parametrize("load", [0.3, 0.9])
+@pytest.mark.parametrize("name", PROMPTS)
+def test_each_wait_is_that_of_lindley_s_recursion_to_the_tick(load, name):
+    wait, before = 0, None
+    for seq in one_seat(load, name, 1, 1000):
+        arrival = seq.request.arrival
+        if before is not None:
+            wait = max(0, wait + ticks(1e-3 * before.prompt) - (arrival - before.request.arrival))
+        assert (seq.scheduled, seq.last) == (arrival + wait, arrival + wait + ticks(1e-3 * seq.prompt))
+        before = seq
 
 
 @pytest.mark.parametrize("load", [0.3, 0.6, 0.8])
-@pytest.mark.parametrize("name", ["deterministic", "two lengths", "geometric"])
+@pytest.mark.parametrize("name", PROMPTS)
 def test_one_seat_is_a_queue_of_pollaczek_and_khinchine(load, name):
-    prompts = {
-        "deterministic": lambda random: 10,
-        "two lengths": lambda random: 2 if random.random() < 0.9 else 50,
-        "geometric": lambda random: 1 + int(random.expovariate(0.1)),
-    }[name]
-    lengths = [prompts(Random(1000 + i)) for i in range(50_000)]
-    first, second = 1e-3 * mean(lengths), 1e-6 * mean(x * x for x in lengths)
-    theory = load / first * second / (2 * (1 - load))  # lambda E[S^2] / (2 (1 - rho))
-    found = [waits(load, prompts, seed)[0] for seed in range(8)]
-    spread = stdev(found) / sqrt(len(found))
-    assert abs(mean(found) - theory) < T * spread + 0.02 * theory  # the second: theory's own sample
+    """M/D/1, and M/G/1 of two kinds: within the confidence of eight runs, and of nothing beside it."""
+    _, first, second = PROMPTS[name]
+    theory = load / first * 1e-3 * second / (2 * (1 - load))  # lambda E[S^2] / (2 (1 - rho)), of tokens of 1 ms
+    found = [mean((s.scheduled - s.request.arrival) / TICKS for s in one_seat(load, name, i)) for i in range(8)]
+    bound = T * stdev(found) / sqrt(len(found))
+    assert abs(mean(found) - theory) < bound < 0.25 * theory
 
 
 def test_littles_law_holds_to_the_tick():
