@@ -60,6 +60,8 @@ def _name(command: CommandInfo) -> str | None:
 def main() -> None:
     """Run the command line; a user's error is printed without a traceback, with exit status 2."""
     gc.set_threshold(_COLLECT_EVERY)
+    # pydantic would ask every installed package for plugins: 20 ms, and what a file means must not depend on them
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # characters that the locale lacks must not end a run
