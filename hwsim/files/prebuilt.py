@@ -30,6 +30,8 @@ CARRIED = PACKAGE / "prebuilt"
 #: Files of one name that the cache folder keeps: those of other checkouts and of earlier code.
 _KEPT = 4
 
+_PYTHON = f"-py{sys.version_info[0]}{sys.version_info[1]}"
+
 #: Key of what JSON has no kind of its own for: a name of a class, or one of these.
 _KIND, _FRACTION, _LIST, _SET, _MAP = "", "fraction", "list", "set", "map"
 
@@ -41,7 +43,7 @@ def prebuilt(path: Path, made_from: Iterable[Path], kind: type | tuple[type, ...
     kind:      its class, or the classes that it may be of. raises: what `make` raises.
     """
     name = _name(path, made_from)
-    folder, here = cache_folder(), f"{name}-py{sys.version_info[0]}{sys.version_info[1]}.json"
+    folder, here = cache_folder(), f"{name}{_PYTHON}.json"
     for kept in (CARRIED / f"{name}.json", folder / here):
         try:
             found: T = decoded(json.loads(kept.read_text("utf-8")))
@@ -62,15 +64,14 @@ def prebuilt(path: Path, made_from: Iterable[Path], kind: type | tuple[type, ...
     return value
 
 
-def write_carried(folder: Path, path: Path, made_from: Iterable[Path], value: object) -> None:
-    """Write what a wheel carries for a shipped file into a folder. raises: TypeError, if the value is not plain."""
-    text = json.dumps(encoded(value), separators=(",", ":"))
-    (folder / f"{_name(path, made_from)}.json").write_text(text, "utf-8")
-
-
 def cache_folder() -> Path:
     """`hwsim` in the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hwsim"
+
+
+def carried_name(kept: Path) -> str:
+    """What a wheel, which is for every version of Python, calls a file of the cache folder."""
+    return kept.name.replace(f"{_PYTHON}.json", ".json")
 
 
 def _name(path: Path, made_from: Iterable[Path]) -> str:
