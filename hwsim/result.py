@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, fields, is_dataclass
-from functools import lru_cache
 from html import escape
 from typing import Any, TypeVar
 
@@ -74,11 +73,6 @@ class Cost:
         return sum(known) if len(known) == len(terms) else None
 
 
-@lru_cache(maxsize=64)
-def _field_names(kind: Hashable) -> tuple[str, ...]:
-    return tuple(each.name for each in fields(kind)) if isinstance(kind, type) and is_dataclass(kind) else ()
-
-
 def _plain(value: Any) -> Any:
     """As `dataclasses.asdict`, which copies each number with the means for any object; studies write many of them."""
     kind = type(value)
@@ -88,8 +82,8 @@ def _plain(value: Any) -> Any:
         return kind(map(_plain, value))
     if kind is dict:
         return {key: _plain(each) for key, each in value.items()}
-    if names := _field_names(kind):
-        return {name: _plain(getattr(value, name)) for name in names}
+    if is_dataclass(value):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
     return deepcopy(value)
 
 
