@@ -42,8 +42,11 @@ def prebuilt(path: Path, made_from: Iterable[Path], kind: type | tuple[type, ...
     path:      the shipped file. made_from: all else that the value follows from: files, and folders of code and files.
     kind:      its class, or the classes that it may be of. raises: what `make` raises.
     """
-    name = _name(path, made_from)
-    folder, here = cache_folder(), f"{name}{_PYTHON}.json"
+    try:
+        name, folder = _name(path, made_from), cache_folder()
+    except (OSError, RuntimeError):  # a user without a home; or a file that cannot be read, of which `make` says more
+        return make()
+    here = f"{name}{_PYTHON}.json"
     for kept in (CARRIED / f"{name}.json", folder / here):
         try:
             found: T = decoded(json.loads(kept.read_text("utf-8")))
@@ -65,7 +68,7 @@ def prebuilt(path: Path, made_from: Iterable[Path], kind: type | tuple[type, ...
 
 
 def cache_folder() -> Path:
-    """`hwsim` in the user's cache folder."""
+    """`hwsim` in the user's cache folder. raises: RuntimeError for a user without a home."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hwsim"
 
 

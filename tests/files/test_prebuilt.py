@@ -11,6 +11,7 @@ import pytest
 
 from hwsim.arch import arch_names, load_arch
 from hwsim.arch.load import arch_document, arch_of
+from hwsim.errors import InputError
 from hwsim.files import prebuilt
 from hwsim.files.prebuilt import decoded, encoded
 from hwsim.files.yaml import read
@@ -117,6 +118,23 @@ def test_a_cache_that_is_no_folder_changes_nothing(cache):
     cache.write_text("a file in its place")
     assert load_arch("m0") == arch_of(arch_document("m0"))
     assert cache.read_text() == "a file in its place"
+
+
+def test_a_user_without_a_home_has_no_cache(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert load_arch("m0") == arch_of(arch_document("m0"))
+
+
+def test_a_shipped_file_that_cannot_be_read_is_the_error_of_reading_it(cache, tmp_path):
+    def make():
+        raise InputError("cannot be read")
+
+    with pytest.raises(InputError, match="cannot be read"):
+        prebuilt.prebuilt(tmp_path / "absent.yaml", [], int, make)
 
 
 def test_overrides_and_files_of_the_user_are_read_and_not_kept(cache, tmp_path):
