@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, fields, is_dataclass
 from html import escape
 from typing import Any, TypeVar
 
@@ -72,6 +73,20 @@ class Cost:
         return sum(known) if len(known) == len(terms) else None
 
 
+def _plain(value: Any) -> Any:
+    """As `dataclasses.asdict`, which copies each number with the means for any object; studies write many of them."""
+    kind = type(value)
+    if kind in (int, float, str, bool, type(None)):
+        return value
+    if kind is tuple or kind is list:
+        return kind(map(_plain, value))
+    if kind is dict:
+        return {key: _plain(each) for key, each in value.items()}
+    if is_dataclass(value):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    return deepcopy(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """One run. Cycles are cycles of the machine's clock; times are in seconds; bytes are payload, except `dram_bytes`.
@@ -123,7 +138,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON (schema 2), with keys in the order of the fields."""
-        data = {"schema": SCHEMA, **asdict(self)}
+        data = {"schema": SCHEMA, **_plain(self)}
         if self.memory:
             data["memory"] |= {"total": self.memory.total, "fits": self.memory.fits}
         return data

@@ -17,7 +17,7 @@ PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 TOP_LEVEL = {
     ".ci", ".gitignore", "CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile", "README.md", "arch_configs", "hwsim",
-    "pyproject.toml", "docs", "reports", "requirements", "rtl", "tests",
+    "pyproject.toml", "docs", "hatch_build.py", "reports", "requirements", "rtl", "tests",
 }  # fmt: skip
 VAGUE = {"utils", "common", "base", "core", "manager", "helpers", "misc"}
 # Each in two pieces, so that this file does not contain the words it forbids.

@@ -66,6 +66,19 @@ def test_wheel_holds_the_package_its_data_and_the_machines(wheel):
     assert {name.split("/")[0].split("-")[0] for name in names} == {"hwsim", "rtl"}
 
 
+def test_an_installed_run_reads_what_the_wheel_carries(wheel, installed, tmp_path):
+    """Machines and models as data, once each; with them, no schema is loaded and nothing is kept in a cache folder."""
+    carried = [name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("hwsim/prebuilt/")]
+    assert sorted(Path(name).stem.rpartition("-")[0] for name in carried) == sorted([*MACHINES, *MODELS])
+    code = (
+        "import os, sys, hwsim; os.environ['XDG_CACHE_HOME'] = 'cache'\n"
+        "hwsim.run('h200-sxm', 'nemotron3-nano-30b-a3b', context=64)\n"
+        "print({'hwsim.workload.language.schema', 'hwsim.arch.kernel_library'} & set(sys.modules))"
+    )
+    assert outside(installed / "python", "-c", code, cwd=tmp_path).strip() == "set()"
+    assert not (tmp_path / "cache").exists()
+
+
 def test_wheel_says_what_it_needs(wheel):
     archive = zipfile.ZipFile(wheel)
     (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]

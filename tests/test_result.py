@@ -1,7 +1,10 @@
 """How the times of results are known: their shares, and the weakest mark, with which results are compared."""
 
+from dataclasses import asdict
+
 import pytest
 
+from hwsim.jobs.run import run
 from hwsim.result import known_text, weakest
 
 
@@ -38,3 +41,14 @@ def test_the_weakest_mark_with_the_largest_share_that_has_it(provenances, said):
 )
 def test_every_share_is_named_and_a_range_where_results_differ(provenances, said):
     assert known_text(*provenances) == said
+
+
+@pytest.mark.parametrize("machine, chips", [("h100-sxm", 2), ("m0", 1)])
+def test_plain_data_is_that_of_dataclasses_and_a_copy(machine, chips):
+    result = run(machine, "llama3-8b", context=64, weights="fp8" if chips > 1 else "int8", chips=chips)
+    data = result.to_dict()
+    total, fits = data["memory"].pop("total"), data["memory"].pop("fits")
+    assert data == {"schema": 2, **asdict(result)} and list(data)[1:] == list(asdict(result))
+    assert (total, fits) == (result.memory.total, result.memory.fits)
+    data["config"]["machine"]["name"] = "another"
+    assert result.config["machine"]["name"] == machine

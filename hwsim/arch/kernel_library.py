@@ -12,19 +12,22 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator
 
 from hwsim.arch.builtin import arch_folder
 from hwsim.arch.calibration import CalibrationFile, calibrated
 from hwsim.arch.cores import Cores, CoreTile, ExpertKernel, Family, Peaks
-from hwsim.arch.scalars import Duration, Size, WeightRate, size_text
+from hwsim.arch.scalars import Duration, WeightRate
 from hwsim.errors import InputError
 from hwsim.files import fields
 from hwsim.files.fields import FilePart, asked
 from hwsim.files.yaml import read, short
 from hwsim.formats.names import layout
+
+if TYPE_CHECKING:
+    from hwsim.arch.cores_file import CoresFile
 
 
 def _read_tile(text: Any) -> tuple[int, int]:
@@ -40,25 +43,6 @@ def _read_format(name: Any) -> str:
 
 KernelFormat = Annotated[str, PlainValidator(asked(_read_format))]
 CoreTileText = Annotated[tuple[int, int], PlainValidator(asked(_read_tile))]
-
-
-class CoresFile(FilePart):
-    """The cores that tiles are scheduled onto, the kernels there are, and how fast they were measured to be."""
-
-    count: int = Field(ge=1, le=4096, description="Cores (streaming multiprocessors) of the chip.", examples=[132])
-    memory: Size = Field(description="Operands in flight in one core.", examples=["228 KiB"])
-    kernels: str = Field(description="File of the kernel menus.", examples=["kernels/h100-sxm.yaml"])
-    calibration: str | None = Field(
-        None, description="File written by `hwsim calibrate`.", examples=["calibration/h100-sxm.yaml"]
-    )
-    others: str | None = Field(
-        None,
-        description="Calibration of another machine, for the kernels that this one's lacks.",
-        examples=["calibration/h100-sxm.yaml"],
-    )
-    uncertainty: float = Field(
-        0.3, gt=0, lt=1, description="Of times by another machine's calibration, as a share of them.", examples=[0.06]
-    )
 
 
 class MenuFile(FilePart):
@@ -213,13 +197,6 @@ def _borrowed(file: BorrowFile, cores: Cores, source: str) -> Family:
     (family,) = calibrated(replace(cores, families=mine), other).families
     converts = float(file.converts.value) * cores.peaks.clock_hz if file.converts else 0.0
     return replace(family, convert_per_second=converts, chip=other.machine)
-
-
-def cores_file(cores: Cores) -> dict[str, Any]:
-    """The cores as a machine file states them."""
-    part: dict[str, Any] = {"count": cores.count, "memory": size_text(cores.memory_bytes), "kernels": cores.kernels}
-    part |= {key: getattr(cores, key) for key in ("calibration", "others") if getattr(cores, key)}
-    return part | ({"uncertainty": cores.uncertainty} if cores.measured_on not in ("", cores.machine) else {})
 
 
 def _family(file: FamilyFile) -> Family:

@@ -16,6 +16,7 @@ from hwsim.arch.machine import TileMachine
 from hwsim.arch.own_formats import with_formats
 from hwsim.errors import InputError, nearest
 from hwsim.files import fields
+from hwsim.files.prebuilt import prebuilt
 from hwsim.files.yaml import Document, Loc, Mark, Placed, parse, raise_problems, read, short
 from hwsim.quantities import quantity, write
 
@@ -34,7 +35,18 @@ def load_arch(name_or_path: str | Path, overrides: Overrides = ()) -> Arch:
                a text may instead be a value of another file.
     raises:    InputError with every problem found.
     """
-    return arch_of(arch_document(name_or_path), overrides)
+    overrides = tuple(overrides)
+    if overrides or not isinstance(name_or_path, str) or name_or_path not in arch_names():
+        return arch_of(arch_document(name_or_path), overrides)
+    path = arch_folder() / f"{name_or_path}.yaml"
+    return prebuilt(path, _made_from(), _KINDS, lambda: arch_of(arch_document(name_or_path)))
+
+
+def _made_from() -> list[Path]:
+    """What a shipped machine follows from, beside its file: the code that reads it, and the files that it may name."""
+    package = Path(__file__).resolve().parents[1]
+    code = ("arch", "formats", "specs", "quantities.py", "timing.py")
+    return [*map(package.joinpath, code), *map(arch_folder().joinpath, ("calibration", "kernels", "technology"))]
 
 
 def arch_document(name_or_path: str | Path) -> Document:

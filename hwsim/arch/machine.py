@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints
 from hwsim.arch.cache import Cache, CacheFile
 from hwsim.arch.compute import AnyDot, DotArray
 from hwsim.arch.cores import Cores, Peaks
-from hwsim.arch.kernel_library import CoresFile, cores_file, load_cores
+from hwsim.arch.cores_file import CoresFile, cores_file
 from hwsim.arch.link import Link, LinkFiles
 from hwsim.arch.memory import Buffers, BuffersFile, Dram, DramFile, slot_bytes
 from hwsim.arch.scalars import FormatName, Frequency, Power, StateName, Tile, size_text, tile_text
@@ -222,6 +222,8 @@ class TileMachine(Machine):
         tiles = tuple(file.tiles)
         cores = None
         if file.cores:
+            from hwsim.arch.kernel_library import load_cores
+
             link = Link.of(file.link, clock) if file.link else None
             cores = load_cores(file.cores, source, file.name, _peaks(dram, dot, buffers, link, clock))
         return cls(

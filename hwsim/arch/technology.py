@@ -11,97 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import Field, StringConstraints
+from typing import TYPE_CHECKING, Annotated, Any
 
 from hwsim.arch.builtin import arch_folder
-from hwsim.arch.scalars import Area, ByteEnergy, Energy, FormatName, Read
+from hwsim.arch.scalars import Read
 from hwsim.errors import InputError, nearest
-from hwsim.files.fields import FilePart, validate
+from hwsim.files.fields import validate
 from hwsim.files.yaml import read, short
 from hwsim.quantities import Quantity
 
+if TYPE_CHECKING:
+    from hwsim.arch.technology_file import DramKindFile, TechnologyFile
+
 FOLDER = "technology"
 DRAM_FOLDER = "technology/dram"
-
-_SourceText = Annotated[str, StringConstraints(min_length=4, max_length=300)]
-_SOURCE = "Where the value is from, and how it follows; without a value, what is missing."
-
-
-class EnergyFile(FilePart):
-    """An energy with its source."""
-
-    value: Energy | None = Field(None, description="Energy; left out where no source is known.", examples=["0.2 pJ"])
-    source: _SourceText = Field(description=_SOURCE, examples=["ISSCC 2014"])
-
-
-class ByteEnergyFile(FilePart):
-    """An energy per byte with its source."""
-
-    value: ByteEnergy | None = Field(None, description="Energy; left out where none is known.", examples=["1.75 pJ/B"])
-    source: _SourceText = Field(description=_SOURCE, examples=["ISSCC 2014"])
-
-
-class AreaFile(FilePart):
-    """An area with its source."""
-
-    value: Area | None = Field(None, description="Area; left out where no source is known.", examples=["0.8 um2"])
-    source: _SourceText = Field(description=_SOURCE, examples=["Nangate45"])
-
-
-class ShareFile(FilePart):
-    """A share with its source."""
-
-    value: float = Field(gt=0, le=1, description="From 0 to 1.", examples=[0.7])
-    source: _SourceText = Field(description=_SOURCE, examples=["assumed"])
-
-
-class MultiplyAddFile(FilePart):
-    """A multiply-add of one pair of formats that no measured unit does."""
-
-    weights: FormatName = Field(description="Format of the weights.", examples=["bf16"])
-    activations: FormatName = Field(description="Format of the activations.", examples=["bf16"])
-    value: Energy = Field(description="Energy of one.", examples=["0.6 pJ"])
-    source: _SourceText = Field(description=_SOURCE, examples=["ISSCC 2014"])
-
-
-class TechnologyFile(FilePart):
-    """A process: what its gates and its on-chip memory cost."""
-
-    name: Annotated[str, StringConstraints(max_length=64)] = Field(description="Short name.", examples=["7nm"])
-    buffer: ByteEnergyFile = Field(
-        description="One byte written to or read from an on-chip buffer.",
-        examples=[{"value": "1.75 pJ/B", "source": "ISCA 2021"}],
-    )
-    toggle: EnergyFile = Field(
-        description="A NAND2-equivalent that switches.", examples=[{"value": "0.000229 pJ", "source": "ISCA 2021"}]
-    )
-    activity: ShareFile = Field(
-        description="Gates that switch in an operation.", examples=[{"value": 0.5, "source": "assumed"}]
-    )
-    multiply_adds: list[MultiplyAddFile] = Field([], description="Where no unit is measured.", examples=[[]])
-    vector: EnergyFile = Field(
-        description="One element pass of the vector unit.", examples=[{"value": "1.69 pJ", "source": "ISCA 2021"}]
-    )
-    nand2: AreaFile = Field(
-        description="Cell area of a NAND2-equivalent.", examples=[{"value": "0.0583 um2", "source": "ASAP7"}]
-    )
-    utilisation: ShareFile = Field(
-        description="Cell area over the area that placed cells take.", examples=[{"value": 0.7, "source": "assumed"}]
-    )
-    bit: AreaFile = Field(
-        description="One bit cell of an on-chip buffer.", examples=[{"value": "0.027 um2", "source": "IEDM 2016"}]
-    )
-
-
-class DramKindFile(FilePart):
-    """A kind of DRAM: what moving a byte costs, its interface included."""
-
-    name: Annotated[str, StringConstraints(max_length=64)] = Field(description="Short name.", examples=["hbm2"])
-    moved: ByteEnergyFile = Field(
-        description="One byte read or written.", examples=[{"value": "31.2 pJ/B", "source": "MICRO 2017"}]
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,26 +161,36 @@ def load_technology(name: str, source: str = "") -> Technology:
 
     raises: InputError with every problem of the file.
     """
-    shipped = name in technology_names()
-    return Technology.of(_shipped_technology(name) if shipped else _own(name, source, TechnologyFile), name)
+    return Technology.of(_shipped_technology(name) if name in technology_names() else _technology(name, source), name)
 
 
 def load_dram_kind(name: str, source: str = "") -> DramKind:
     """The kind of DRAM of a shipped name or of a file, as `load_technology`."""
-    shipped = name in dram_names()
-    return DramKind.of(_shipped_dram(name) if shipped else _own(name, source, DramKindFile), name)
+    return DramKind.of(_shipped_dram(name) if name in dram_names() else _dram_kind(name, source), name)
 
 
 @cache
 def _shipped_technology(name: str) -> TechnologyFile:
-    return validate(read(arch_folder() / FOLDER / f"{name}.yaml"), TechnologyFile)
+    return _technology(str(arch_folder() / FOLDER / f"{name}.yaml"), "")
 
 
 @cache
 def _shipped_dram(name: str) -> DramKindFile:
-    return validate(read(arch_folder() / DRAM_FOLDER / f"{name}.yaml"), DramKindFile)
+    return _dram_kind(str(arch_folder() / DRAM_FOLDER / f"{name}.yaml"), "")
 
 
-def _own(name: str, source: str, model: Any) -> Any:
+def _technology(name: str, source: str) -> TechnologyFile:
+    from hwsim.arch.technology_file import TechnologyFile
+
+    return validate(read(_beside(name, source)), TechnologyFile)
+
+
+def _dram_kind(name: str, source: str) -> DramKindFile:
+    from hwsim.arch.technology_file import DramKindFile
+
+    return validate(read(_beside(name, source)), DramKindFile)
+
+
+def _beside(name: str, source: str) -> Path | str:
     beside = Path(source).parent / name
-    return validate(read(beside if beside.is_file() else name), model)
+    return beside if beside.is_file() else name

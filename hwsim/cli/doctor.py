@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import platform
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 
 import typer
@@ -67,6 +64,8 @@ class Found:
 
 def version_of(package: str) -> str:
     """The version of an installed package, or ""."""
+    from importlib import metadata  # here, as every command imports this file, and this costs it 20 ms
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -102,6 +101,8 @@ def packaged(name: str) -> str:
 
 def program_version(path: str, option: str) -> str:
     """What a program says about itself, in one line with its path."""
+    import subprocess
+
     try:
         done = subprocess.run([path, option], capture_output=True, text=True, check=False, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
@@ -113,6 +114,8 @@ def program_version(path: str, option: str) -> str:
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Show what is installed: extras, simulators."""
+    import platform
+
     import hwsim
 
     core = [Found(name, version_of(name)) for name in CORE]

@@ -56,3 +56,23 @@ def lowered(workload: Workload, step: StepOptions, formats: Formats) -> tuple[tu
     ops = workload.ops(step)
     formats.check(workload, step, ops)
     return ops, Distinct.of(ops, formats)
+
+
+@lru_cache(maxsize=64)
+def runs(order: tuple[int, ...]) -> tuple[tuple[tuple[int, ...], int], ...]:
+    """The numbers of an order as blocks, and how often each stands there in a row: the layers of a model, for example.
+
+    From the left, the block whose repetitions are longest; where nothing repeats, one number.
+    """
+    found, at = [], 0
+    while at < len(order):
+        length, times = 1, 1
+        for each in range(1, (len(order) - at) // 2 + 1):
+            count = 1
+            while order[at : at + each] == order[at + count * each : at + (count + 1) * each]:
+                count += 1
+            if count > 1 and count * each > length * times:
+                length, times = each, count
+        found.append((order[at : at + length], times))
+        at += length * times
+    return tuple(found)

@@ -12,7 +12,7 @@ from hwsim.arch import TileMachine, arch_config
 from hwsim.cost import Work, cost, cost_table
 from hwsim.errors import InputError, ModelError
 from hwsim.files.yaml import short
-from hwsim.jobs.distinct import Distinct, lowered
+from hwsim.jobs.distinct import Distinct, lowered, runs
 from hwsim.jobs.options import DRIVER, RunOptions
 from hwsim.mapping.bound import bound
 from hwsim.mapping.choice import candidates, units
@@ -43,6 +43,7 @@ class TileJob:
     warm:     weights and state stay in L2 between repeats, as in a benchmark.
     distinct: the ops that differ (None: to be found).
     simulator: what gives the simulator of a machine; a study of many points puts a compiled one in its place.
+    layers:   whether the Result has `by_layer`; those of a study do not.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class TileJob:
         warm: bool = False,
         distinct: Distinct | None = None,
     ):
-        self.warm, self.simulator = warm, simulator
+        self.warm, self.simulator, self.layers = warm, simulator, True
         self.arch, self.ops, self.formats, self.engine = arch, ops, formats, engine
         self.name, self.phase, self.config, self.tokens = name, phase, config, tokens
         self.resident, self.chips, self.notes = resident, chips, notes
@@ -164,7 +165,8 @@ class TileJob:
             if best and -(-least // q) > best[0][0]:
                 break  # neither this one nor those after it can be as fast
             tiled = [op.tiled(*plan) for op, plan in zip(ops, one.plans, strict=True)]
-            cost = -(-walks.ticks(self._programs(tiled)) // q), one.nbytes, number
+            ticks = walks.ticks([one.program for one in tiled], runs(self.distinct.order))
+            cost = -(-ticks // q), one.nbytes, number
             if best is None or cost < best[0]:
                 best = cost, one.policy, tiled
         assert best is not None, "`candidates` raises if there are none"
@@ -242,7 +244,7 @@ class TileJob:
             utilization={s: b / outcome.ticks for s, b in zip(SERVERS, busy, strict=True) if b},
             stalls=self._causes(outcome, cycles),
             by_op=by_op,
-            by_layer=self._rows(outcome, cycles, attrgetter("layer")),
+            by_layer=self._rows(outcome, cycles, attrgetter("layer")) if self.layers else (),
             memory=memory,
             notes=tuple(notes),
             tiling=str(policy),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil
+from math import lcm
 
 from hwsim.mapping.program import SERVERS
 
@@ -24,10 +24,15 @@ def bound(work: Iterable[tuple[Mapping[str, Fraction], int]]) -> Bound:
 
     Ties go to the earlier server, DRAM first.
     """
-    total, roofline = dict.fromkeys(SERVERS, Fraction(0)), Fraction(0)
+    work = list(work)
+    parts = lcm(*{each.denominator for cycles, _ in work for each in cycles.values()})  # of a cycle, all whole numbers
+    total, roofline = dict.fromkeys(SERVERS, 0), 0
     for cycles, times in work:
-        roofline += times * max(cycles.values())
+        most = 0
         for server, each in cycles.items():
-            total[server] += times * each
-    limited_by = max(SERVERS, key=lambda s: total[s])
-    return Bound(ceil(total[limited_by]), limited_by, ceil(roofline))
+            needed = each.numerator * (parts // each.denominator)
+            total[server] += times * needed
+            most = max(most, needed)
+        roofline += times * most
+    limited_by = max(SERVERS, key=total.__getitem__)
+    return Bound(-(-total[limited_by] // parts), limited_by, -(-roofline // parts))

@@ -267,6 +267,8 @@ class Compiled(Simulator):
         self.latency = _table([pipeline.latency], len(pipeline.latency))[0]
         if max(pipeline.q, *pipeline.latency) >= BEYOND >> 4 or max(pipeline.capacity) >= BEYOND:
             raise Unfit
+        none = np.empty((_B, 0), np.int64)
+        self.rooms: tuple[np.ndarray, ...] = (none, none, none[:0], none[0])
         super().__init__(pipeline, watch)
 
     def _forget(self) -> None:
@@ -288,6 +290,24 @@ class Compiled(Simulator):
         except Unfit:
             return self.plain._spells(programs)
 
+    def ticks(self, programs: Sequence[Program], runs: Iterable[tuple[Sequence[int], int]]) -> int:
+        """As the plain simulator's."""
+        try:
+            return super().ticks(programs, runs)
+        except Unfit:
+            return self.plain.ticks(programs, runs)
+
+    def _rooms(self, releases: int, writes: int) -> tuple[np.ndarray, ...]:
+        """Room for so many releases per buffer and so many writes, or more; the next walk has the same."""
+        if releases > self.rooms[0].shape[1] or writes > len(self.rooms[2]):
+            releases, writes = max(releases, self.rooms[0].shape[1]), max(writes, len(self.rooms[2]))
+            self.rooms = (
+                *(np.empty((_B, releases), np.int64) for _ in range(2)),
+                np.empty((writes, _WRITE), np.int64),
+                np.empty(_QUEUES + 2 * releases + _WRITE * writes, np.int64),
+            )
+        return self.rooms
+
     def _simulate(self, program: Program, number: int) -> Spell:
         flat, begun = _flats.get(program.tree), np.frombuffer(self.states[number], np.int64)
         if flat is None:
@@ -298,9 +318,7 @@ class Compiled(Simulator):
             if spans.max(initial=0) >= BEYOND // 4:
                 raise Unfit
         waiting, room = int(begun[_WRITES]), len(begun) + flat.gives
-        times, amounts = np.empty((_B, room), np.int64), np.empty((_B, room), np.int64)
-        writes = np.empty((waiting + len(flat.order), _WRITE), np.int64)
-        out = np.empty(_QUEUES + 2 * room + writes.size, np.int64)
+        times, amounts, writes, out = self._rooms(room, waiting + len(flat.order))
         length, ticks, shift, lost = walk_op(
             *(flat.order, flat.tiles, flat.steps, flat.credits, spans),
             *(program.distance, program.flush, self.latency, self.pipeline.q, self.watch),

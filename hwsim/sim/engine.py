@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
@@ -71,10 +71,26 @@ class Simulator:
         self.size = 0
         self.initial = self._first()
 
-    def ticks(self, programs: Sequence[Program]) -> int:
-        """Time of `programs` in order, from an empty machine."""
-        spells, end = self._spells(programs)
-        return sum(spell.shift for spell in spells) + end.finish
+    def ticks(self, programs: Sequence[Program], runs: Iterable[tuple[Sequence[int], int]]) -> int:
+        """Time of a run from an empty machine. runs: numbers of programs in order, and how often in a row those stand.
+
+        A block that ends in the state in which it began does so each time.
+        """
+        with self.lock:
+            self._limit()
+            number, moved = self.initial, 0
+            for block, times in runs:
+                for done in range(1, times + 1):
+                    before, shift = number, 0
+                    for each in block:
+                        spell = self._spell(programs[each], number)
+                        number, shift = spell.state, shift + spell.shift
+                    moved += shift
+                    if number == before:
+                        moved += (times - done) * shift
+                        break
+            spell = self._spell(END, number)
+            return moved + spell.shift + self._end(spell.state).finish
 
     def run(self, programs: Sequence[Program]) -> Outcome:
         """The same, with an account of every tick."""
@@ -88,20 +104,29 @@ class Simulator:
     def _spells(self, programs: Sequence[Program]) -> tuple[list[Spell], End]:
         """Of each program in order and of what ends the run; and what that leaves."""
         with self.lock:
-            if self.size > MEMORY:
-                self._forget()
+            self._limit()
             number, spells = self.initial, []
             for program in (*programs, END):
-                known = self.known.get(program)
-                if known is None:
-                    known = self.known[program] = {}
-                    self.size += TILE * len(program.table)
-                spell = known.get(number)
-                if spell is None:
-                    spell = known[number] = self._simulate(program, number)
+                spell = self._spell(program, number)
                 spells.append(spell)
                 number = spell.state
             return spells, self._end(number)
+
+    def _limit(self) -> None:
+        """Forget everything once it is too much; between runs, as a run counts on the numbers of its states."""
+        if self.size > MEMORY:
+            self._forget()
+
+    def _spell(self, program: Program, number: int) -> Spell:
+        """Of a program that begins in the state of a number."""
+        known = self.known.get(program)
+        if known is None:
+            known = self.known[program] = {}
+            self.size += TILE * len(program.table)
+        spell = known.get(number)
+        if spell is None:
+            spell = known[number] = self._simulate(program, number)
+        return spell
 
     def _first(self) -> int:
         """The number of the state of an empty machine."""

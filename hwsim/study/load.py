@@ -27,8 +27,8 @@ from hwsim.study.digest import code_digest, digest_of
 from hwsim.study.points import Axis, Choice, Point, Study
 from hwsim.study.schema import OF_A_STEP, OTHERS, SERVING, TRAINING, RunFile, StudyFile
 from hwsim.workload import load_model, workload_names
+from hwsim.workload.language.schema import ModelFile
 from hwsim.workload.language.share import KINDS
-from hwsim.workload.load import MODEL_PARTS
 from hwsim.workload.op import Workload
 
 MAX_POINTS = 100_000
@@ -36,7 +36,7 @@ _TRIED = 2_000  # combinations in which a value is tried before it is refused
 _CACHED = 500  # machines, models and options of earlier points that are kept
 
 #: First parts of paths that users often write without the prefix `machine.`, `model.` or `run.`.
-_PARTS = {"machine": TileMachineFile.model_fields, "model": MODEL_PARTS, "run": RunFile.model_fields}
+_PARTS = {"machine": TileMachineFile.model_fields, "model": ModelFile.model_fields, "run": RunFile.model_fields}
 
 
 def study_folder() -> Path:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -280,7 +280,9 @@ def simulate_point(study: str, point: Point, compiled: bool = False) -> str:
             if isinstance(job, TrainJob):
                 result = as_line(job)
             else:
-                result = replace(job.result(), by_layer=()).to_dict()
+                if isinstance(job, TileJob):
+                    job.layers = False
+                result = job.result().to_dict()
             del result["by_layer"]  # half of the line; by_op is kept, and `hwsim run --by layer` shows it
         line |= result
     except Exception as error:  # any failure concerns this point only; the other points run

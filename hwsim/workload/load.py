@@ -9,17 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import InputError, collect, nearest
-from hwsim.files.fields import json_schema
+from hwsim.files.prebuilt import prebuilt
 from hwsim.files.yaml import Document, Placed, parse, raise_problems, read, short
-from hwsim.workload.language.load import language_model
 from hwsim.workload.language.model import Model
-from hwsim.workload.language.schema import ModelFile
 from hwsim.workload.op import Workload
 
 if TYPE_CHECKING:
     from hwsim.workload.graph.onnx.imported import Imported
 
 Overrides = Iterable[tuple[str, str | Placed]]
+
+
+def _language(document: Document) -> Workload:
+    """A language model; the schema of its file is loaded for files that are not prebuilt."""
+    from hwsim.workload.language.load import language_model
+
+    return language_model(document)
 
 
 def _graph(document: Document) -> Workload:
@@ -38,13 +43,13 @@ def _gemms(document: Document) -> Workload:
 
 #: Kinds of workload: a top-level key that only files of this kind have -> function from the document to the workload.
 KINDS: dict[str, Callable[[Document], Workload]] = {
-    "layers": language_model,
+    "layers": _language,
     "ops": _graph,
     "gemms": _gemms,
 }
 
-#: Parts of a model file that a study may vary.
-MODEL_PARTS: tuple[str, ...] = tuple(ModelFile.model_fields)
+#: The code that makes a model of a file.
+_MODEL_CODE = (Path(__file__), *(Path(__file__).with_name(name) for name in ("language", "formatmap.py", "op.py")))
 
 
 def model_folder() -> Path:
@@ -83,9 +88,7 @@ def load_model(name_or_path: str | Path, overrides: Overrides = ()) -> Workload:
     if isinstance(name_or_path, str) and _HUB_ID.fullmatch(text) and not path.exists():
         text = _released_as(text)
     if isinstance(name_or_path, str) and text in workload_names():
-        folder_of = model_folder() if text in model_names() else graph_folder()
-        shipped = folder_of / f"{text}.yaml"
-        return _load(read(os.path.relpath(shipped) if shipped.is_relative_to(Path.cwd()) else shipped), overrides)
+        return _shipped(text, tuple(overrides))
     try:
         folder = path.is_dir() and (path / "config.json").is_file()
     except (OSError, ValueError):  # the name is too long, or contains a null
@@ -109,6 +112,15 @@ def load_model(name_or_path: str | Path, overrides: Overrides = ()) -> Workload:
             f"unknown model {short(text)}{known} (a path to a YAML, ONNX or CSV file or a config.json also works)"
         )
     return _load(read(name_or_path), overrides)
+
+
+def _shipped(name: str, overrides: tuple[tuple[str, str | Placed], ...]) -> Workload:
+    path = (model_folder() if name in model_names() else graph_folder()) / f"{name}.yaml"
+
+    def parsed() -> Workload:
+        return _load(read(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path), overrides)
+
+    return parsed() if overrides or path.parent != model_folder() else prebuilt(path, _MODEL_CODE, Model, parsed)
 
 
 def _read_onnx(path: Path, overrides: Overrides) -> Imported:
@@ -181,11 +193,15 @@ def shipped_models() -> list[Model]:
 
 def model_schema() -> dict[str, Any]:
     """JSON Schema of a model file (draft 2020-12), for editors."""
+    from hwsim.files.fields import json_schema
+    from hwsim.workload.language.schema import ModelFile
+
     return json_schema(ModelFile, "hwsim model")
 
 
 def graph_schema() -> dict[str, Any]:
     """JSON Schema of a graph file (draft 2020-12), for editors."""
+    from hwsim.files.fields import json_schema
     from hwsim.workload.graph.schema import GraphFile
 
     return json_schema(GraphFile, "hwsim graph")
@@ -198,5 +214,5 @@ def _load(document: Document, overrides: Overrides) -> Workload:
             document = document.override(path, text)
     if problems:
         raise_problems(problems)
-    made = next((make for key, make in KINDS.items() if key in document.data), language_model)
+    made = next((make for key, make in KINDS.items() if key in document.data), _language)
     return made(document)

@@ -324,7 +324,7 @@ def test_a_limit_on_memory_is_a_message_and_no_traceback(monkeypatch, capsys):
     def full():
         raise MemoryError
 
-    monkeypatch.setattr("hwsim.cli.app", full)
+    monkeypatch.setattr("hwsim.cli._asked", lambda words: full)
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 1 and capsys.readouterr().err.startswith("hwsim: out of memory; ")

@@ -41,7 +41,7 @@ def test_an_absent_package_is_said_with_how_to_install_it(monkeypatch):
             raise metadata.PackageNotFoundError(package)
         return real(package)
 
-    monkeypatch.setattr(doctor.metadata, "version", without)
+    monkeypatch.setattr(metadata, "version", without)
     monkeypatch.setattr(doctor.shutil, "which", lambda name, path=None: None)
     monkeypatch.chdir(ROOT)
     done = CliRunner().invoke(app, ["doctor", "--json"])

@@ -88,9 +88,9 @@ def test_a_workload_is_four_files(tmp_path):
     copy = Copy(tmp_path)
     copy.new("hwsim/workload/mine/model.py", MODEL)
     copy.new("hwsim/workload/mine/lower.py", LOWER)
-    after = "from hwsim.workload.language.schema"
+    after = "from hwsim.workload.language.model import"
     copy.row("hwsim/workload/load.py", after, "from hwsim.workload.mine.model import stack")
-    copy.row("hwsim/workload/load.py", '"layers": language_model,', '    "stack": stack,')
+    copy.row("hwsim/workload/load.py", '"layers": _language,', '    "stack": stack,')
     copy.row("hwsim/workload/op.py", '    "gemm",', '    "stack",')
     assert copy.touched == listed("(c) A workload")
     (tmp_path / "mine.yaml").write_text("name: mine\nstack: {width: 256, depth: 4}\n")

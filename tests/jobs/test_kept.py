@@ -5,8 +5,11 @@ import json
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hwsim.arch import load_arch
+from hwsim.jobs.distinct import runs
 from hwsim.jobs.run import gemm, run
 from hwsim.mapping import tiling
 from hwsim.sim import engine
@@ -70,3 +73,16 @@ def test_machines_that_differ_in_rates_share_plans_and_no_times():
     cycles = [gemm(rated(rate), 1024, 1024, 1024, "int8", engine="walk").cycles for rate in (100, 200, 400)]
     assert all(0 <= 2 * fast - slow <= 3 for slow, fast in itertools.pairwise(cycles))
     assert tiling.planner.cache_info().misses == 1
+
+
+@given(st.lists(st.tuples(st.lists(st.integers(0, 3), max_size=4), st.integers(1, 9)), max_size=4))
+def test_blocks_written_out_are_the_order(parts):
+    order = tuple(number for block, times in parts for number in block * times)
+    found = runs(order)
+    assert tuple(number for block, times in found for number in block * times) == order
+    assert sum(len(block) for block, _ in found) <= len(order)
+
+
+def test_the_layers_of_a_model_are_one_block():
+    order = (0, *(1, 2, 1, 3) * 32, 4, 5)
+    assert runs(order) == (((0,), 1), ((1, 2, 1, 3), 32), ((4,), 1), ((5,), 1))

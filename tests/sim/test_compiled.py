@@ -33,7 +33,7 @@ def test_every_tick_as_when_each_tile_is_walked(drawn, watch):
     fast.plain = None  # all of it is compiled
     for order in (programs, programs[::-1], programs):  # with what is known by then
         assert everything(fast.run(order)) == everything(simulate(pipeline, order, watch, reuse=False))
-        assert fast.ticks(order) == fast.run(order).ticks
+        assert fast.ticks(order, [(range(len(order)), 1)]) == fast.run(order).ticks
 
 
 @settings(max_examples=25, deadline=None)

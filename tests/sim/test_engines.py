@@ -14,7 +14,7 @@ from hwsim.mapping.pipeline import Pipeline
 from hwsim.mapping.program import DOT, DRAM, OUTPUTS, WEIGHTS, Program, Step, Tile
 from hwsim.sim import loops
 from hwsim.sim.compiled import compiled
-from hwsim.sim.engine import DRIVERS, simulate
+from hwsim.sim.engine import DRIVERS, Simulator, simulate
 from hwsim.sim.refresh import stretch
 from hwsim.sim.walk import walk
 from tests.sim.machines import WEIGHTS_OF, archs, job, op_lists, pipelines
@@ -62,6 +62,18 @@ def counted():
 
     with patch.dict(DRIVERS, walk=counting):
         yield passed
+
+
+@many
+@given(pipelines(), st.data())
+def test_repeated_blocks_take_what_they_take_one_after_the_other(drawn, data):
+    """Blocks of programs, repeated up to 60 times, against each program of each repetition in order."""
+    pipeline, programs = drawn
+    blocks = st.lists(st.integers(0, len(programs) - 1), min_size=1, max_size=4)
+    runs = data.draw(st.lists(st.tuples(blocks, st.integers(1, 60)), min_size=1, max_size=3))
+    order = [number for block, times in runs for number in block * times]
+    want = simulate(pipeline, [programs[number] for number in order], DRAM, "walk", reuse=len(order) > 50).ticks
+    assert Simulator(pipeline, DRAM).ticks(programs, runs) == want
 
 
 def test_most_of_a_long_run_is_not_simulated():
