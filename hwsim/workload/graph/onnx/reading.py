@@ -222,6 +222,9 @@ class _Reading:
             for name in filter(None, node.input):
                 if name not in b.shapes and name not in b.names:
                     raise Unsupported(f"takes `{short(name)}`, which no node before it makes; export the model again")
+            for name in filter(None, node.output):
+                if name in b.names or name in b.constants:
+                    raise Unsupported(f"makes `{short(name)}`, which is there already; give each tensor its own name")
             if node.op_type == "If" and not node.domain:
                 self._branch(call, where)
                 return
