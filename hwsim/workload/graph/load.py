@@ -11,6 +11,7 @@ from hwsim.files.fields import validate
 from hwsim.files.yaml import Document, Loc, raise_problems, short
 from hwsim.workload.graph.graph import Graph
 from hwsim.workload.graph.node import Node, OpFile
+from hwsim.workload.graph.recurrent import Recurrent
 from hwsim.workload.graph.schema import ENTERS, SIZED, GraphFile, IndexFile, RepeatFile, named
 from hwsim.workload.graph.tensor import MOST_ELEMENTS, Given, Misfit, Tensor
 
@@ -53,7 +54,19 @@ def graph(document: Document) -> Graph:
         published_parameters=file.published.parameters,
         published_macs=file.published.macs,
         file=document.data,
+        notes=tuple(_waiting(building.nodes)),
     )
+
+
+def _waiting(nodes: Iterable[Node]) -> list[str]:
+    """A note on the steps of recurrent ops; a single step waits for none."""
+    longest = max((node for node in nodes if isinstance(node, Recurrent)), key=lambda node: node.steps, default=None)
+    if longest is None or longest.steps == 1:
+        return []
+    return [
+        f"{longest.kind} {longest.name}: its {longest.steps:,} steps are computed together; that each waits for the one "
+        "before is not modelled, so a recurrent op takes longer than shown on a machine that one step does not fill"
+    ]
 
 
 def _without_tensor(document: Document) -> list[str]:

@@ -227,3 +227,10 @@ def test_a_note_says_that_samples_are_not_moved():
         assert any("inputs and outputs of the network are not moved" in n for n in result.notes) == (moved == 0)
     words = hwsim.run("h200-sxm", "mamba2-130m", weights="bf16").notes
     assert not any("network" in note for note in words)
+
+
+def test_a_note_says_that_steps_of_a_recurrent_op_wait_for_none():
+    for steps, noted in ((1, False), (40, True)):
+        graph = load_model_text(ops("name: a, op: lstm, in: [v], hidden: 8", inputs=f"v: [{steps}, 16]"))
+        notes = hwsim.run("tpu-v4i", graph, weights="int8").notes
+        assert any("lstm a: its 40 steps are computed together" in note for note in notes) == noted
