@@ -32,7 +32,16 @@ from hwsim.mapping.operands import Operands
 from hwsim.mapping.pipeline import Pipeline
 from hwsim.mapping.program import DOT, DRAM, LAUNCH, Program, Step, Tile
 from hwsim.mapping.sorting import sort_cycles
-from hwsim.mapping.traffic import activation_bytes, cached_cycles, needed, pieces, traffic, vector_passes, work_cycles
+from hwsim.mapping.traffic import (
+    activation_bytes,
+    cached_cycles,
+    needed,
+    pieces,
+    product_slots,
+    traffic,
+    vector_passes,
+    work_cycles,
+)
 from hwsim.workload.op import AttentionCore, Op
 
 #: Share of the dot array's rate that GEMMs of the chunked scan reach: assumed, as no table holds a scan.
@@ -112,7 +121,8 @@ def _kernel(chip: Chip, op: Op, opd: Operands, warm: bool) -> Kernel:
         return found
     work = vector_passes(chip.arch, op) / chip.lanes
     if op.macs:
-        work = max(work, op.macs / (SCAN_SHARE * float(needed(opd.rate)) * float(chip.arch.clock_hz)))
+        rate = SCAN_SHARE * float(needed(opd.rate)) * float(chip.arch.clock_hz)
+        work = max(work, product_slots(chip.arch, op, opd) / rate)
     if op.sorting and chip.arch.sort:
         work = max(work, chip.arch.seconds(sort_cycles(op.sorting, chip.arch.sort.comparators)))
     work = max(work, chip.arch.seconds(cached_cycles(chip.arch, op, opd)))

@@ -64,8 +64,8 @@ def _waiting(nodes: Iterable[Node]) -> list[str]:
     if longest is None or longest.steps == 1:
         return []
     return [
-        f"{longest.kind} {longest.name}: its {longest.steps:,} steps are computed together; that each waits for the one "
-        "before is not modelled, so a recurrent op takes longer than shown on a machine that one step does not fill"
+        f"{longest.kind} {longest.name}: its {longest.steps:,} steps are computed together; that each waits for the "
+        "one before is not modelled, so recurrent ops take longer than shown on machines that one step does not fill"
     ]
 
 
