@@ -100,6 +100,26 @@ def test_a_misspelt_key_hides_no_missing_tensor():
     ]
 
 
+def test_a_misspelt_key_hides_no_shapes_that_do_not_match():
+    """Of ops that are whole themselves; what takes the result of a broken op is not judged."""
+    found = problems(
+        ops(
+            "name: a, op: conv, in: [x], out: 4, kernl: 3",
+            "name: b, op: matmul, in: [v, v]",
+            "name: c, op: matmul, in: [a, v]",
+            "name: d, op: repeat, in: [v], times: 2, ops: [{name: e, op: sort, in: [x], keep: 3}]",
+            "name: f, op: matmul, in: [broken, v]",
+            inputs="x: [3, 8, 8], v: [6, 7], broken: [many]",
+        )
+    )
+    assert [line.partition(": ")[2].partition(";")[0] for line in found] == [
+        "inputs.broken.0: `many`",
+        "ops.0.kernl: unknown",
+        "ops.1.in: the inner sides 7 and 6 differ",
+        "ops.3.ops.0.in: `x` has the shape [3, 8, 8]",
+    ]
+
+
 def test_a_name_with_other_letters_is_told_which_it_may_have():
     (found,) = problems(ops("name: a, op: softmax, in: [x]").replace("name: net", "name: Empfehlung-grün"))
     assert "`Empfehlung-grün`: write lower-case letters from a to z, digits, . _ -" in found
