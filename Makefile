@@ -123,7 +123,7 @@ sampling: study ## how much of a study has to be simulated: reports/sampling.md 
 .PHONY: accuracy
 accuracy: export OMP_NUM_THREADS := 1
 accuracy: export OPENBLAS_NUM_THREADS := 1
-accuracy: $(ACCURACY) ## every format on six real models: reports/accuracy.md (eight CPU minutes)
+accuracy: $(ACCURACY) ## every format on six real models: reports/accuracy.md (nine CPU minutes)
 	@$(PY) -m hwsim.pages.accuracy --page
 
 .PHONY: training
