@@ -85,6 +85,19 @@ def test_a_causal_query_sees_half_of_the_keys():
     assert op.macs == 3 * 64 * 65 // 2 * (32 + 32) <= sum(g.macs for g in op.products)
 
 
+@pytest.mark.parametrize("machine", ["h100-sxm", "a100-sxm", "b200"])
+@pytest.mark.parametrize("form", ["bf16", "fp8"])
+@pytest.mark.parametrize("m, n, k, batch", [(4096, 2048, 1024, 1), (27, 27, 128, 1), (200, 300, 64, 16)])
+def test_on_cores_a_matmul_takes_what_linear_layers_of_its_shape_do(machine, form, m, n, k, batch):
+    """The kernel of a GEMM reads two operands, whatever they are."""
+    product = f"name: net\ninputs: {{a: [{m}, {k}], b: [{k}, {n}]}}\nops:\n  - {{name: y, op: matmul, in: [a, b]}}\n"
+    layers = f"name: net\ngemms:\n  - {{m: {m}, n: {n}, k: {k}, count: {batch}}}\n"
+    one = hwsim.run(machine, load_model_text(product), batch=batch, weights=form)
+    other = hwsim.run(machine, load_model_text(layers), weights=form)
+    assert one.cycles == other.cycles and one.macs == other.macs
+    assert one.provenance == other.provenance and one.provenance["ideal"] == 0
+
+
 @pytest.mark.parametrize("name", graph_names())
 def test_every_product_of_a_shipped_graph_has_a_shape(name):
     for op in load_model(name).ops(StepOptions(batch=3)):

@@ -119,6 +119,8 @@ def _kernel(chip: Chip, op: Op, opd: Operands, warm: bool) -> Kernel:
         return _attention(chip, op, op.core, opd)
     if op.kind == "conv" and (found := _convolution(chip.cores, op, warm)):
         return found
+    if op.kind == "matmul" and (found := _product(chip, op, opd)):
+        return found
     work = vector_passes(chip.arch, op) / chip.lanes
     if op.macs:
         rate = SCAN_SHARE * float(needed(opd.rate)) * float(chip.arch.clock_hz)
@@ -161,6 +163,18 @@ def _gemms(chip: Chip, op: Op, opd: Operands, warm: bool) -> Kernel:
     else:
         sizes = first.m, first.n, first.k
         found = gemm(*sizes, family, chip.cores, weights, opd.activations, warm, read_bytes=reads)
+    return found.known(known, own_quantising(chip.cores, family))
+
+
+def _product(chip: Chip, op: Op, opd: Operands) -> Kernel | None:
+    """A product of two tensors by the kernels of GEMMs, its second operand in place of weights; None: no kernel is."""
+    beside = replace(opd, weights=opd.activations, converter=None)
+    family, known = family_for(chip.cores, beside)
+    if family is None:
+        return None
+    (g,) = op.products
+    form = opd.activations
+    found = grouped(((g.count, g.m),), g.n, g.k, family, chip.cores, form, form)
     return found.known(known, own_quantising(chip.cores, family))
 
 
