@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import hwsim
 from hwsim.errors import InputError
 from hwsim.files.yaml import read
+from hwsim.report.text import result_text
 from hwsim.workload import StepOptions, graph_names, graph_schema, load_model, load_model_text
 from hwsim.workload.load import graph_folder
 from hwsim.workload.op import KINDS, WEIGHT_CLASSES
@@ -254,3 +255,11 @@ def test_a_note_says_that_steps_of_a_recurrent_op_wait_for_none():
         graph = load_model_text(ops("name: a, op: lstm, in: [v], hidden: 8", inputs=f"v: [{steps}, 16]"))
         notes = hwsim.run("tpu-v4i", graph, weights="int8").notes
         assert any("lstm a: its 40 steps are computed together" in note for note in notes) == noted
+
+
+def test_a_graph_that_moves_nothing_says_so():
+    """One activation function on samples that stay on chip; with activations in DRAM it is 2 x 42 values of 2 bytes."""
+    graph = load_model_text(ops("name: a, op: activation, in: [v], function: relu"))
+    assert "nothing crosses the memory" in result_text(hwsim.run("tpu-v4i", graph, weights="bf16"))
+    moved = result_text(hwsim.run("tpu-v4i", graph, weights="bf16", overrides={"activations": "dram"}))
+    assert "activations 168 B; " in moved
