@@ -119,7 +119,7 @@ def _kernel(chip: Chip, op: Op, opd: Operands, warm: bool) -> Kernel:
         return _attention(chip, op, op.core, opd)
     if op.kind == "conv" and (found := _convolution(chip.cores, op, warm)):
         return found
-    if op.kind == "matmul" and (found := _product(chip, op, opd)):
+    if op.kind == "matmul" and op.products and (found := _products(chip, op, opd)):
         return found
     work = vector_passes(chip.arch, op) / chip.lanes
     if op.macs:
@@ -166,16 +166,21 @@ def _gemms(chip: Chip, op: Op, opd: Operands, warm: bool) -> Kernel:
     return found.known(known, own_quantising(chip.cores, family))
 
 
-def _product(chip: Chip, op: Op, opd: Operands) -> Kernel | None:
-    """A product of two tensors by the kernels of GEMMs, its second operand in place of weights; None: no kernel is."""
+def _products(chip: Chip, op: Op, opd: Operands) -> Kernel | None:
+    """Products of two tensors, one kernel each, the second operand in place of weights; None if none was measured."""
     beside = replace(opd, weights=opd.activations, converter=None)
     family, known = family_for(chip.cores, beside)
     if family is None:
         return None
-    (g,) = op.products
     form = opd.activations
-    found = grouped(((g.count, g.m),), g.n, g.k, family, chip.cores, form, form)
-    return found.known(known, own_quantising(chip.cores, family))
+    found = [grouped(((g.count, g.m),), g.n, g.k, family, chip.cores, form, form) for g in op.products]
+    whole = Kernel(
+        sum(one.launch for one in found),
+        tuple(wave for one in found for wave in one.waves),
+        sum(one.read_bytes for one in found),
+        sum(one.store_bytes for one in found),
+    )
+    return whole.known(known, own_quantising(chip.cores, family))
 
 
 def _experts(chip: Chip, op: Op, opd: Operands) -> Kernel:
