@@ -32,6 +32,7 @@ from hwsim.mapping.traffic import (
     cache_bytes,
     cached_cycles,
     pieces,
+    product_slots,
     vector_passes,
     weight_bytes,
 )
@@ -79,7 +80,8 @@ class Stream(Draft):
         tiles = max(1, -(-(read + payload) // chunk), -(-write // chunk), min(COMPUTE_TILES, computed))
         self.deepest = buffers.outputs // max(1, write // tiles) - 1
         rounded = op.cached if opd.stochastic else 0
-        whole = (apart, gathered, read, op.macs, vector_passes(self.arch, op), self._sorted(), rounded, sent, write)
+        slots = product_slots(self.arch, op, opd) if op.macs else 0
+        whole = (apart, gathered, read, slots, vector_passes(self.arch, op), self._sorted(), rounded, sent, write)
         spread = max(read % tiles, write % tiles, apart % tiles * piece) > chunk
         shares = even(whole, tiles) if spread else uneven(whole, tiles)
         made = [(times, self._tile(last, piece, *amounts)) for times, amounts, last in shares]

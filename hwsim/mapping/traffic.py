@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TypeVar
 
+from hwsim.arch.compute import SystolicArray
 from hwsim.arch.machine import TileMachine
 from hwsim.mapping.operands import Operands
 from hwsim.mapping.program import DEQUANTISE, DOT, DRAM, GATHER, LINK, REGENERATE, ROUND, SERVERS, SORT, VECTOR
@@ -138,7 +139,24 @@ def dot_slots(arch: TileMachine, op: Op, opd: Operands) -> int:
     if not op.dot_macs:
         return 0
     rate, dot = needed(opd.rate), arch.dot
-    return op.macs + sum(g.count * dot.slots(g.m, g.n, g.k, rate) for g in op.gemms)
+    return product_slots(arch, op, opd) + sum(g.count * dot.slots(g.m, g.n, g.k, rate) for g in op.gemms)
+
+
+def product_slots(arch: TileMachine, op: Op, opd: Operands) -> int:
+    """The same of multiply-adds with tensors that are not weights.
+
+    Several GEMMs go through all grids of a systolic array one after the other, or one through each grid, as is faster.
+    """
+    if not op.products:
+        return op.macs
+    rate, dot, found = needed(opd.rate), arch.dot, 0
+    for g in op.products:
+        together = g.count * dot.slots(g.m, g.n, g.k, rate)
+        if isinstance(dot, SystolicArray):
+            one = replace(dot, arrays=1).cycles(g.m, g.n, g.k, int(rate / dot.macs_per_cycle))
+            together = min(together, -(-g.count // dot.arrays) * one * int(rate))
+        found += together
+    return max(op.macs, found)
 
 
 def work_cycles(arch: TileMachine, op: Op, opd: Operands) -> dict[str, Fraction]:

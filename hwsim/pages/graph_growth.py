@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log2
 
 from hwsim.arch import load_arch
+from hwsim.arch.compute import SystolicArray
 from hwsim.arch.machine import TileMachine
 from hwsim.files.tables import markdown
 from hwsim.jobs.options import RunOptions
@@ -53,9 +57,9 @@ def workload(method: str, n: int) -> Workload:
     return load_model_text(POOLED.format(n=n))
 
 
-def machine(name: str) -> TileMachine:
-    """A shipped machine with the two units."""
-    arch = load_arch(name, list(UNITS.items()))
+def machine(name: str, settings: Sequence[tuple[str, str]] = ()) -> TileMachine:
+    """A shipped machine with the two units. settings: changed in addition."""
+    arch = load_arch(name, [*UNITS.items(), *settings])
     assert isinstance(arch, TileMachine), "graphs run on tile machines"
     return arch
 
@@ -108,6 +112,49 @@ def multiplied() -> float:
     """The exponent of DiffPool's multiply-adds."""
     few, many = (sum(op.dot_macs for op in workload("DiffPool", n).ops(StepOptions())) for n in DOUBLED)
     return exponent(few, many, DOUBLED[1] / DOUBLED[0])
+
+
+#: DiffPool's own ops, without the layers that embed the nodes and score the clusters.
+AGGREGATION = ("s", "pooled", "half", "edges")
+#: Ways to a higher exponent: settings of the machine, and whether both networks share the adjacency times the features.
+WAYS = {
+    "as shipped": ((), False),
+    "adjacency times features once for both networks": ((), True),
+    "output stationary": ((("dot.dataflow", "output_stationary"),), False),
+    "output stationary, and once": ((("dot.dataflow", "output_stationary"),), True),
+}
+
+
+def diffpool(n: int, once: bool) -> Workload:
+    """DiffPool for a graph of `n` nodes. once: the first product of its two networks, which is the same, is shared."""
+    whole = workload("DiffPool", n)
+    if not once:
+        return whole
+    config = whole.config()
+    left_out = {"embed_near1", "embed_mean1"}
+    ops = [
+        op | {"in": ["pool_mean1" if name == "embed_mean1" else name for name in op["in"]]}
+        for op in config["ops"]
+        if op["name"] not in left_out
+    ]
+    return load_model_text(json.dumps(config | {"ops": ops}))
+
+
+def ways_table() -> str:
+    """The exponent of DiffPool's time by machine and way, and that of its aggregation alone."""
+    rows = []
+    for name, (way, (settings, once)) in itertools.product(MACHINES, WAYS.items()):
+        if settings and not isinstance(machine(name).dot, SystolicArray):
+            continue
+        arch = machine(name, settings)
+        spent = []
+        for n in DOUBLED:
+            job = TileJob.of(arch, diffpool(n, once), RunOptions.of(weights=MACHINES[name], engine="walk"))
+            ticks = list(zip(job.ops, job.simulate().by_op, strict=True))
+            spent.append([sum(t for op, t in ticks if not only or op.name in AGGREGATION) for only in (False, True)])
+        ratio = DOUBLED[1] / DOUBLED[0]
+        rows.append([name, way, *(f"{exponent(few, many, ratio):.3f}" for few, many in zip(*spent, strict=True))])
+    return markdown(["machine", "way", "exponent", "of the aggregation alone"], rows)
 
 
 def growth_table(found: list[Point]) -> str:

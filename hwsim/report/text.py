@@ -63,7 +63,8 @@ def result_text(result: Result, by: str | None = None, energy: bool = False) -> 
     if r.distinct_experts is not None:
         say("experts", f"{r.distinct_experts:,.2f}", "expected distinct experts per layer; each is read in full")
     moved = ", ".join(f"{kind} {bytes_text(n)}" for kind, n in r.bytes.items() if n)
-    say("bytes", bytes_text(sum(r.bytes.values())), f"{moved}; {bytes_text(r.dram_bytes)} transferred in whole beats")
+    beats = f"{bytes_text(r.dram_bytes)} transferred in whole beats"
+    say("bytes", bytes_text(sum(r.bytes.values())), f"{moved}; {beats}" if moved else "nothing crosses the memory")
     say("MACs", f"{r.macs:,}")
     if r.memory:
         m = r.memory

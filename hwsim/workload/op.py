@@ -280,6 +280,7 @@ class Op:
     weights:     weight class, which determines the format of `gemms` and `params` ("": none).
     gemms:       GEMMs with weight matrices on the dot array.
     macs:        multiply-adds on the dot array with tensors that are not weights (attention core, chunked scan).
+    products:    GEMMs that compute `macs`, for the units that their shapes leave idle (none: `macs` at the peak rate).
     vector:      element passes on the vector unit (table with sources in `vector.py`), those of `sorting` among them.
     vector_macs: multiply-adds on the vector unit (router, conv), one pass each, in addition to `vector`.
     params:      weight elements read in addition to `gemms` (gains, conv taps, embedding rows, router).
@@ -315,6 +316,7 @@ class Op:
     sorting: Sorting | None = None
     distinct: float | None = None
     channels: int = 0
+    products: tuple[Gemm, ...] = ()
 
     @property
     def dot_macs(self) -> int:

@@ -109,7 +109,13 @@ def test_memory_of_dlrm(chips):
 
 @pytest.mark.parametrize(
     "model,batch,parallel",
-    [("dlrm-v2", 65_536, "dp=8,ep=8"), ("resnet50", 512, "dp=2"), ("dgcnn", 32, None), ("vit-b16", 64, None)],
+    [
+        ("dlrm-v2", 65_536, "dp=8,ep=8"),
+        ("resnet50", 512, "dp=2"),
+        ("dgcnn", 32, None),
+        ("vit-b16", 64, None),
+        ("diffpool-dd", 32, None),
+    ],
 )
 def test_parts_sum_to_the_step(model, batch, parallel):
     chips = 8 if model == "dlrm-v2" else 2 if parallel else 1

@@ -53,6 +53,23 @@ def test_a_mean_costs_what_a_maximum_does():
     assert hwsim.run(arch, one, weights="int8").cycles == hwsim.run(arch, other, weights="int8").cycles
 
 
+def test_sharing_the_first_product_saves_it_and_nothing_else():
+    """n^2 x 89 multiply-adds fewer, and the means of one network."""
+    n = 512
+    one, other = (graph_growth.diffpool(n, once) for once in (False, True))
+    assert one.counts().macs - other.counts().macs == n * n * 89
+    assert len(one.nodes) - len(other.nodes) == 2
+    assert one.total == other.total
+
+
+def test_diffpools_aggregation_alone_is_cubic_on_both_machines():
+    """S^T X, S^T A S and the softmax: 2 n^2 d + n^2 c + n c^2 with c = n / 4, and passes over n c."""
+    for line in graph_growth.ways_table().splitlines()[2:]:
+        machine, way, whole, alone = (cell.strip() for cell in line.strip("|").split("|"))
+        assert 2.8 <= float(alone) < 3 and float(whole) < float(alone)
+        assert float(whole) >= 2.8 or machine == "tpu-v4i", way
+
+
 def test_exponents():
     assert graph_growth.exponent(3, 24) == 3
     assert graph_growth.exponent(5, 45, 3) == pytest.approx(2)

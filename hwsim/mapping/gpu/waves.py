@@ -32,7 +32,16 @@ from hwsim.mapping.operands import Operands
 from hwsim.mapping.pipeline import Pipeline
 from hwsim.mapping.program import DOT, DRAM, LAUNCH, Program, Step, Tile
 from hwsim.mapping.sorting import sort_cycles
-from hwsim.mapping.traffic import activation_bytes, cached_cycles, needed, pieces, traffic, vector_passes, work_cycles
+from hwsim.mapping.traffic import (
+    activation_bytes,
+    cached_cycles,
+    needed,
+    pieces,
+    product_slots,
+    traffic,
+    vector_passes,
+    work_cycles,
+)
 from hwsim.workload.op import AttentionCore, Op
 
 #: Share of the dot array's rate that GEMMs of the chunked scan reach: assumed, as no table holds a scan.
@@ -110,9 +119,12 @@ def _kernel(chip: Chip, op: Op, opd: Operands, warm: bool) -> Kernel:
         return _attention(chip, op, op.core, opd)
     if op.kind == "conv" and (found := _convolution(chip.cores, op, warm)):
         return found
+    if op.kind == "matmul" and op.products and (found := _products(chip, op, opd)):
+        return found
     work = vector_passes(chip.arch, op) / chip.lanes
     if op.macs:
-        work = max(work, op.macs / (SCAN_SHARE * float(needed(opd.rate)) * float(chip.arch.clock_hz)))
+        rate = SCAN_SHARE * float(needed(opd.rate)) * float(chip.arch.clock_hz)
+        work = max(work, product_slots(chip.arch, op, opd) / rate)
     if op.sorting and chip.arch.sort:
         work = max(work, chip.arch.seconds(sort_cycles(op.sorting, chip.arch.sort.comparators)))
     work = max(work, chip.arch.seconds(cached_cycles(chip.arch, op, opd)))
@@ -152,6 +164,23 @@ def _gemms(chip: Chip, op: Op, opd: Operands, warm: bool) -> Kernel:
         sizes = first.m, first.n, first.k
         found = gemm(*sizes, family, chip.cores, weights, opd.activations, warm, read_bytes=reads)
     return found.known(known, own_quantising(chip.cores, family))
+
+
+def _products(chip: Chip, op: Op, opd: Operands) -> Kernel | None:
+    """Products of two tensors, one kernel each, the second operand in place of weights; None if none was measured."""
+    beside = replace(opd, weights=opd.activations, converter=None)
+    family, known = family_for(chip.cores, beside)
+    if family is None:
+        return None
+    form = opd.activations
+    found = [grouped(((g.count, g.m),), g.n, g.k, family, chip.cores, form, form) for g in op.products]
+    whole = Kernel(
+        sum(one.launch for one in found),
+        tuple(wave for one in found for wave in one.waves),
+        sum(one.read_bytes for one in found),
+        sum(one.store_bytes for one in found),
+    )
+    return whole.known(known, own_quantising(chip.cores, family))
 
 
 def _experts(chip: Chip, op: Op, opd: Operands) -> Kernel:

@@ -107,6 +107,14 @@ class Matmul(Node):
         k = self.given[0].shape[-2 if self.transpose_a else -1]
         return self.outputs(batch) * k
 
+    def products(self, batch: int = 1) -> tuple[Gemm, ...]:
+        """One per pair of matrices; pairs that share the second tensor, which is no batch's, are one GEMM."""
+        *_, m, n = self.made.shape
+        k = self.given[0].shape[-2 if self.transpose_a else -1]
+        pairs = self.outputs(batch) // (m * n)
+        shared = len(self.given[1].shape) == 2 and not self.given[1].tensor.batched and not self.transpose_a
+        return (Gemm(m * pairs, n, k) if shared else Gemm(m, n, k, pairs),)
+
 
 class MatmulFile(OpFile):
     """A product of two tensors."""
@@ -152,6 +160,14 @@ class Attention(Node):
         """Both products."""
         return self.pairs(batch) * (self.given[0].shape[1] + self.made.shape[1])
 
+    def products(self, batch: int = 1) -> tuple[Gemm, ...]:
+        """Q K^T and P V of each head and sample; causal: with the keys that a query sees in the mean."""
+        new, width = self.given[0].shape
+        samples = batch if self.made.batched else 1
+        seen, wide = -(-self.pairs() // new), self.made.shape[1] // self.heads
+        each = self.heads * samples
+        return Gemm(new, seen, width // self.heads, each), Gemm(new, wide, seen, each)
+
     def vector(self, batch: int = 1) -> int:
         """The softmax."""
         return passes.SOFTMAX * self.pairs(batch) * self.heads
@@ -192,6 +208,11 @@ class Interact(Node):
         """F (F - 1) / 2 pairs of D."""
         d = self.given[0].shape[0]
         return (self.outputs(batch) // self.made.size) * (self.made.size - d) * d
+
+    def products(self, batch: int = 1) -> tuple[Gemm, ...]:
+        """The lower triangle of F x F of each sample, as F rows of its mean length."""
+        d, f = self.given[0].shape[0], self.given[1].shape[0] + 1
+        return (Gemm(f, f // 2, d, self.outputs(batch) // self.made.size),)
 
 
 class InteractFile(OpFile):

@@ -2,13 +2,16 @@
 
 Each layer is an op of its own. A file of convolutions has, by column, layer, ifmap height and width, filter height and
 width, channels, number of filters, and strides (one number, or one for each direction); a file of GEMMs has layer, M, N
-and K (github.com/scalesim-project/SCALE-Sim, topologies). A comma at the end of a line is allowed, as there.
+and K (github.com/scalesim-project/SCALE-Sim, topologies). A comma at the end of a line, a remark behind it that begins
+with `#`, and a column of sparsity that says `1:1`, dense, are allowed, as there.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +27,8 @@ from hwsim.workload.op import Gemm, Kept, Op, StepOptions, Stored
 
 Side = Annotated[int, Field(ge=1, le=10**10)]
 
+#: SCALE-Sim's sparsity of weights that has all of them; the files of its third version have a column for it.
+DENSE = "1:1"
 #: No CSV file is larger than this.
 MOST_BYTES = 4 * 1024 * 1024
 
@@ -122,7 +127,8 @@ def read_csv(path: Path) -> Layers:
     convolutions: bool | None = None
     for line, row in enumerate(csv.reader(text.splitlines()), 1):
         cells = [cell.strip() for cell in row]
-        while cells and not cells[-1]:
+        cells = list(takewhile(lambda cell: not cell.startswith("#"), cells))
+        while cells and (not cells[-1] or cells[-1] == DENSE):
             cells.pop()
         if not cells:
             continue
@@ -132,6 +138,9 @@ def read_csv(path: Path) -> Layers:
                 continue  # the header
         columns = CONV_COLUMNS if convolutions else GEMM_COLUMNS
         where = f"{short(path, 200)}:{line}"
+        if re.fullmatch(r"\d+:\d+", cells[-1]):
+            problems.append(f"{where}: sparsity {cells[-1]} of weights is not read; write {DENSE} or leave it out")
+            continue
         if not len(columns) <= len(cells) <= len(columns) + convolutions:
             problems.append(f"{where}: has {len(cells)} columns; write {', '.join(columns)}")
             continue

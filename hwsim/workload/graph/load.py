@@ -6,12 +6,25 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from hwsim.errors import InputError, nearest
 from hwsim.files.fields import validate
 from hwsim.files.yaml import Document, Loc, raise_problems, short
 from hwsim.workload.graph.graph import Graph
 from hwsim.workload.graph.node import Node, OpFile
-from hwsim.workload.graph.schema import ENTERS, SIZED, GraphFile, IndexFile, RepeatFile, named
+from hwsim.workload.graph.recurrent import Recurrent
+from hwsim.workload.graph.schema import (
+    ENTERS,
+    SIZED,
+    AnyInput,
+    AnyOp,
+    GraphFile,
+    IndexFile,
+    RepeatFile,
+    Shape,
+    named,
+)
 from hwsim.workload.graph.tensor import MOST_ELEMENTS, Given, Misfit, Tensor
 
 #: No graph has more nodes than this.
@@ -23,7 +36,7 @@ def graph(document: Document) -> Graph:
     try:
         file = validate(_sized(document), GraphFile)
     except InputError as error:
-        raise_problems(list(dict.fromkeys([*error.problems, *_without_tensor(document)])))
+        raise_problems(list(dict.fromkeys([*error.problems, *_without_tensor(document), *_misfits(_sized(document))])))
     building = _Building(document)
     inputs = [Given(name, _input(each)) for name, each in file.inputs.items()]
     parameters = [Given(name, Tensor(tuple(shape), batched=False)) for name, shape in file.parameters.items()]
@@ -53,7 +66,19 @@ def graph(document: Document) -> Graph:
         published_parameters=file.published.parameters,
         published_macs=file.published.macs,
         file=document.data,
+        notes=tuple(_waiting(building.nodes)),
     )
+
+
+def _waiting(nodes: Iterable[Node]) -> list[str]:
+    """A note on the steps of recurrent ops; a single step waits for none."""
+    longest = max((node for node in nodes if isinstance(node, Recurrent)), key=lambda node: node.steps, default=None)
+    if longest is None or longest.steps == 1:
+        return []
+    return [
+        f"{longest.kind} {longest.name}: its {longest.steps:,} steps are computed together; that each waits for the "
+        "one before is not modelled, so recurrent ops take longer than shown on machines that one step does not fill"
+    ]
 
 
 def _without_tensor(document: Document) -> list[str]:
@@ -73,6 +98,33 @@ def _without_tensor(document: Document) -> list[str]:
     if data.get("inputs"):
         walk(data.get("ops"), ("ops",), {name for part in named if isinstance(part, dict) for name in part})
     return found
+
+
+def _misfits(document: Document) -> list[str]:
+    """Errors of shapes in a file that is not a graph's for another reason: of whole ops on tensors that are known."""
+    building = _Building(document)
+    known: dict[str, Given | None] = {}
+    for part, kind in (("inputs", AnyInput), ("parameters", Shape)):
+        listed = document.data.get(part)
+        for name, value in listed.items() if isinstance(listed, dict) else ():
+            entry: Any = _whole(kind, value)
+            if entry is not None:
+                known[name] = Given(name, replace(_input(entry), batched=part == "inputs"))
+    ops = document.data.get("ops")
+    for i, value in enumerate(ops if isinstance(ops, list) else ()):
+        op = _whole(AnyOp, value)
+        if op is not None:
+            given = [known.get(name) for name in op.in_]
+            known[op.name] = building.made(op, ("ops", i), given, known, "")
+    return [line for line in building.problems if "` is no tensor" not in line]  # those are said already
+
+
+def _whole(kind: Any, value: Any) -> Any:
+    """A part of a file as what it describes, or None if it is wrong."""
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError:
+        return None
 
 
 def _no_tensor(name: str, known: Iterable[str]) -> str:
@@ -147,7 +199,7 @@ class _Building:
             here = (*loc, i)
             self.checked(op.name, (*here, "name"), known)
             given = [self._taken(name, (*here, "in", j), known, ops, numbers, i) for j, name in enumerate(op.in_)]
-            last = self._made(op, here, given, known, prefix)
+            last = self.made(op, here, given, known, prefix)
             known[op.name] = last
             if len(self.nodes) > MOST_NODES:
                 self.say(loc, f"make more than {MOST_NODES:,} nodes; write fewer")
@@ -174,7 +226,7 @@ class _Building:
             self.say(loc, f"`{short(name)}` is made by a later op; list the ops in the order in which they run")
         return None
 
-    def _made(
+    def made(
         self, op: OpFile | RepeatFile, loc: Loc, given: list[Given | None], known: dict[str, Given | None], prefix: str
     ) -> Given | None:
         """The result of one op; None where it has failed, or one that it takes has."""

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from hwsim.files.fields import FilePart
 from hwsim.files.yaml import short
 from hwsim.workload.graph.tensor import Given, Misfit, Shape, Tensor, batched
-from hwsim.workload.op import WEIGHT_CLASSES, Op
+from hwsim.workload.op import WEIGHT_CLASSES, Gemm, Op
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,6 +91,10 @@ class Node:
         """Multiply-adds of a batch."""
         return 0
 
+    def products(self, batch: int = 1) -> tuple[Gemm, ...]:
+        """The GEMMs of two tensors of activations that its multiply-adds are."""
+        return ()
+
     def vector(self, batch: int = 1) -> int:
         """Passes of the vector unit of a batch, in addition to multiply-adds."""
         return 0
@@ -138,6 +142,7 @@ class Node:
             params=constants,
             inputs=self.inputs(batch),
             outputs=self.outputs(batch),
+            products=self.products(batch),
         )
 
     # -- value -------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from pydantic import Field
 from hwsim.workload.graph.irregular import Count
 from hwsim.workload.graph.node import Node, OpFile, made
 from hwsim.workload.graph.tensor import Given, Misfit, ranked, values
-from hwsim.workload.op import Op, Sorting
+from hwsim.workload.op import Gemm, Op, Sorting
 
 
 def compares(keys: int, most: int | None = None) -> int:
@@ -109,6 +109,11 @@ class Knn(Node):
     def macs(self, batch: int = 1) -> int:
         """A product of each pair."""
         return self.queries.tensor.elements(batch) * self.given[0].shape[0]
+
+    def products(self, batch: int = 1) -> tuple[Gemm, ...]:
+        """Queries times points of each sample."""
+        (n, width), (q, _) = self.given[0].shape, self.queries.shape
+        return (Gemm(q, n, width, self.queries.tensor.elements(batch) // (q * width)),)
 
     def vector(self, batch: int = 1) -> int:
         """Two additions per pair, comparisons, and the squares."""

@@ -109,6 +109,11 @@ class Distribute(Node):
         """Soft: P^T X."""
         return self.outputs(batch) * self.given[0].shape[0] if self.mode == "soft" else 0
 
+    def products(self, batch: int = 1) -> tuple[Gemm, ...]:
+        """Soft: P^T X of each sample."""
+        n, (sites, d) = self.given[0].shape[0], self.made.shape
+        return (Gemm(sites, d, n, self.outputs(batch) // (sites * d)),) if self.mode == "soft" else ()
+
     def rows(self, batch: int = 1) -> int:
         """Hard and sort: each node's row is added to its site's."""
         return 0 if self.mode == "soft" else self.given[1].tensor.elements(batch)

@@ -225,7 +225,11 @@ def _plain(node: Node, op: Op, batch: int, need: tuple[bool, ...]) -> Plain:
         case Matmul():
             both = sum(need)
             beside = sum(n for n, ok in zip(taken, reversed(need), strict=True) if ok)
-            return back(both * made + beside, wanted, 0, both * op.macs)
+            one = back(both * made + beside, wanted, 0, both * op.macs)
+            assert one.backward is not None
+            shapes = [replace(g, n=g.k, k=g.n) for g in op.products if need[0]]  # gradients times the other operand
+            shapes += [replace(g, m=g.k, k=g.m) for g in op.products if need[1]]
+            return replace(one, backward=replace(one.backward, products=tuple(shapes)))
         case Interact():
             return back(sum(taken) + made, wanted, 0, 2 * op.macs)
         case Norm():  # sums of the gradients are a pass ahead, as the statistics are

@@ -125,7 +125,10 @@ def shrunk(op: Op, by: int) -> Op:
         return op
     names = ("macs", "vector", "vector_macs", "inputs", "outputs")
     gemms = tuple(replace(g, m=-(-g.m // by)) for g in op.gemms)
-    return replace(op, gemms=gemms, **{name: -(-getattr(op, name) // by) for name in names})
+    products = tuple(
+        replace(g, count=-(-g.count // by)) if g.count > 1 else replace(g, m=-(-g.m // by)) for g in op.products
+    )
+    return replace(op, gemms=gemms, products=products, **{name: -(-getattr(op, name) // by) for name in names})
 
 
 def elementwise(op: Op, saved: tuple[Saved, ...]) -> Plain:
@@ -165,6 +168,7 @@ def fused_core(op: Op, heads: int, tokens: int, share: Fraction) -> Plain:
         outputs=op.inputs,
         cache=None,
         core=None,
+        products=(),
     )
     saved = (Saved(int((op.inputs + op.outputs) * t)), Saved(heads * tokens, SINGLE))
     return Plain(op.kind, op, back, saved, share, CORE_BACKWARD if op.core else Fraction(0))
@@ -182,6 +186,7 @@ def unfused_core(op: Op, scores: int, share: Fraction) -> Plain:
         vector=BACKWARD_PASSES * op.vector,
         inputs=op.inputs + op.outputs + SCORE_BACKWARD * scores,
         outputs=op.inputs,
+        products=(),
     )
     saved = (Saved(int((op.inputs + op.outputs) * share)), Saved(int(SCORE_BYTES * scores * share), BYTE))
     return Plain(op.kind, forward, back, saved, share)

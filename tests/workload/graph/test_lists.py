@@ -160,6 +160,23 @@ def test_a_csv_file_becomes_yaml_that_reads_the_same(tmp_path):
     assert again == layers
 
 
+def test_what_scale_sims_files_hold_beside_the_numbers(tmp_path):
+    """Remarks behind the last comma (as its MobileNet has), and the third version's column of sparsity."""
+    head = "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,"
+    plain, noted, dense = tmp_path / "plain.csv", tmp_path / "noted.csv", tmp_path / "dense.csv"
+    rows = ["Conv1, 9, 9, 3, 3, 3, 32, 2", "Conv2_dw, 8, 8, 3, 3, 1, 1, 1", "FC, 1, 1, 1, 1, 64, 10, 1"]
+    plain.write_text("\n".join([head, *(f"{row}," for row in rows)]))
+    noted.write_text("\n".join([head, "# the net, as published", *(f"{row},#dw" for row in rows)]))
+    dense.write_text("\n".join([f"{head} Sparsity,", *(f"{row}, 1:1," for row in rows)]))
+    wanted = [(16, 32, 27), (36, 1, 9), (1, 10, 64)]
+    for path in (plain, noted, dense):
+        found = load_model(str(path)).ops(StepOptions())
+        assert [(op.gemms[0].m, op.gemms[0].n, op.gemms[0].k) for op in found] == wanted
+    dense.write_text(dense.read_text().replace("2, 1:1", "2, 2:4"))
+    with pytest.raises(InputError, match=r"dense\.csv:2: sparsity 2:4 of weights is not read"):
+        load_model(str(dense))
+
+
 @pytest.mark.parametrize(
     "text, message",
     [

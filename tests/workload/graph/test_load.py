@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import hwsim
 from hwsim.errors import InputError
 from hwsim.files.yaml import read
+from hwsim.report.text import result_text
 from hwsim.workload import StepOptions, graph_names, graph_schema, load_model, load_model_text
 from hwsim.workload.load import graph_folder
 from hwsim.workload.op import KINDS, WEIGHT_CLASSES
@@ -97,6 +98,26 @@ def test_a_misspelt_key_hides_no_missing_tensor():
         "ops.0.kernl: unknown; did you mean kernel?",
         "ops.1.in.0: `dww` is no tensor; " + found[1].partition("no tensor; ")[2],
         "ops.2.ops.0.in.0: `inptu` is no tensor; did you mean input?",
+    ]
+
+
+def test_a_misspelt_key_hides_no_shapes_that_do_not_match():
+    """Of ops that are whole themselves; what takes the result of a broken op is not judged."""
+    found = problems(
+        ops(
+            "name: a, op: conv, in: [x], out: 4, kernl: 3",
+            "name: b, op: matmul, in: [v, v]",
+            "name: c, op: matmul, in: [a, v]",
+            "name: d, op: repeat, in: [v], times: 2, ops: [{name: e, op: sort, in: [x], keep: 3}]",
+            "name: f, op: matmul, in: [broken, v]",
+            inputs="x: [3, 8, 8], v: [6, 7], broken: [many]",
+        )
+    )
+    assert [line.partition(": ")[2].partition(";")[0] for line in found] == [
+        "inputs.broken.0: `many`",
+        "ops.0.kernl: unknown",
+        "ops.1.in: the inner sides 7 and 6 differ",
+        "ops.3.ops.0.in: `x` has the shape [3, 8, 8]",
     ]
 
 
@@ -227,3 +248,18 @@ def test_a_note_says_that_samples_are_not_moved():
         assert any("inputs and outputs of the network are not moved" in n for n in result.notes) == (moved == 0)
     words = hwsim.run("h200-sxm", "mamba2-130m", weights="bf16").notes
     assert not any("network" in note for note in words)
+
+
+def test_a_note_says_that_steps_of_a_recurrent_op_wait_for_none():
+    for steps, noted in ((1, False), (40, True)):
+        graph = load_model_text(ops("name: a, op: lstm, in: [v], hidden: 8", inputs=f"v: [{steps}, 16]"))
+        notes = hwsim.run("tpu-v4i", graph, weights="int8").notes
+        assert any("lstm a: its 40 steps are computed together" in note for note in notes) == noted
+
+
+def test_a_graph_that_moves_nothing_says_so():
+    """One activation function on samples that stay on chip; with activations in DRAM it is 2 x 42 values of 2 bytes."""
+    graph = load_model_text(ops("name: a, op: activation, in: [v], function: relu"))
+    assert "nothing crosses the memory" in result_text(hwsim.run("tpu-v4i", graph, weights="bf16"))
+    moved = result_text(hwsim.run("tpu-v4i", graph, weights="bf16", overrides={"activations": "dram"}))
+    assert "activations 168 B; " in moved

@@ -363,6 +363,14 @@ def test_broken_files_are_named(tmp_path):
     assert "(MatMul): its shapes do not match" in broken(tmp_path, misfit)
     cyclic = net([op("Relu", "b", "a"), op("Relu", "a", "b")], {"x": (1, 2)}, outputs=["b"]).SerializeToString()
     assert "takes `b`, which no node before it makes" in broken(tmp_path, cyclic)
+    misspelt = net([op("Relu", "xyzzy")], {"xyzzy": (1, 2)}).SerializeToString().replace(b"xyzzy", b"xy\xffzy")
+    assert "names that are not UTF-8 text" in broken(tmp_path, misspelt)
+    moves = net([op("Reshape", "x s")], {"x": (1, 6)}, {"s": np.array([1, 2, 3])}).SerializeToString()
+    assert "its nodes move data and compute nothing" in broken(tmp_path, moves)
+    twice = net([op("Relu", "x"), op("Abs", "x")], {"x": (1, 2)}).SerializeToString()
+    assert "node 1 (Abs): makes `y`, which is there already" in broken(tmp_path, twice)
+    again = net([op("Relu", "x", "x")], {"x": (1, 2)}, outputs=["x"]).SerializeToString()
+    assert "makes `x`, which is there already" in broken(tmp_path, again)
     batch = net([op("Conv", "x w")], {"x": (2, C, 9, 7)}, W).SerializeToString()
     assert "its first axis is 2; make it 1 with --size" in broken(tmp_path, batch)
     huge = saved(
@@ -375,6 +383,25 @@ def test_broken_files_are_named(tmp_path):
         read_onnx(saved(tmp_path, huge)).graph()
     with pytest.raises(InputError, match="cannot be read"):
         read_onnx(tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize("index, axis", [(7, 3), (-8, 3), (9, 2), (1, 0)])
+def test_an_index_beyond_its_axis(tmp_path, index, axis):
+    """Of 1 x 6 x 9 x 7; a last index that is there passes, and one more is an error, at both ends."""
+    for i, error in ((index, True), (index - 1 if index > 0 else index + 1, False)):
+        node = op("Gather", "x i", "z", axis=axis)
+        model = net([node, op("Relu", "z")], {"x": IMAGE}, {"i": np.array([i])})
+        if error:
+            said = f"(Gather): index {i} is beyond the {IMAGE[axis]} places of axis {axis}"
+            assert said in broken(tmp_path, model.SerializeToString())
+        else:
+            assert read_onnx(saved(tmp_path, model)).graph()
+
+
+def test_a_slice_beyond_the_batch_leaves_nothing(tmp_path):
+    ends = {"a": np.array([1]), "z": np.array([2]), "axes": np.array([0])}
+    model = net([op("Slice", "x a z axes", "q"), op("Relu", "q")], {"x": IMAGE}, ends)
+    assert "(Slice): leaves nothing" in broken(tmp_path, model.SerializeToString())
 
 
 def test_weights_in_another_file_matter_only_where_they_are_read(tmp_path):

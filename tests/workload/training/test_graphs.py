@@ -116,6 +116,9 @@ def test_products_of_two_tensors():
     assert backs["both"].macs == 2 * 3 * 6 * 6 * 4
     assert backs["one"].macs == 3 * 6 * 10 * 4
     assert backs["one"].outputs == 3 * 24
+    shapes = {name: [(g.m, g.n, g.k, g.count) for g in back.products] for name, back in backs.items() if back}
+    assert shapes["both"] == [(6, 4, 6, 3), (4, 6, 6, 3)]
+    assert shapes["one"] == [(6, 4, 10, 3)]
 
 
 # -- where gradients go ----------------------------------------------------------------------------------

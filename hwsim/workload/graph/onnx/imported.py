@@ -52,7 +52,8 @@ class Imported:
         from dataclasses import replace
 
         document = Document(self.source, self.data, {}, {(): Mark(self.source)})
-        return replace(graph(document), notes=self.notes)
+        found = graph(document)
+        return replace(found, notes=(*self.notes, *found.notes))
 
     def weights(self) -> dict[str, Array]:
         """Every weight and parameter by the name that `values.evaluate` expects, in float32. raises: InputError."""

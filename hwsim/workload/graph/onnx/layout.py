@@ -90,6 +90,8 @@ def slice_(b: Building, call: Call) -> None:
             name = _joined(b, call, parts, mine)
         elif mine >= 0:
             name = _cut(b, call, name, mine, *slice(start, end, step).indices(side))
+        elif not range(*slice(start, end, step).indices(side)):
+            raise Unsupported("leaves nothing")
     b.finish(call, name)
 
 
@@ -111,8 +113,11 @@ def gather(b: Building, call: Call) -> None:
     table, index = call.input(0), call.input(1)
     axis = call.attributes.get("axis", 0) % max(1, len(b.shape(table)))
     if index in b.constants:
-        side = b.shape(table)[axis]
-        places = [i % side for i in b.constants[index].numbers()]
+        side, numbers = b.shape(table)[axis], b.constants[index].numbers()
+        far = next((i for i in numbers if not -side <= i < side), None)
+        if far is not None:
+            raise Unsupported(f"index {far} is beyond the {side} places of axis {axis}; export the model again")
+        places = [i % side for i in numbers]
         name, cut = b.given(table), b.axis(table, axis)
         if cut >= 0:
             runs: list[list[int]] = []

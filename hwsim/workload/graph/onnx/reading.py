@@ -56,6 +56,8 @@ def _model(path: Path) -> Any:
         raise InputError(f"{name}: not a whole ONNX file; download or export it again") from None
     if not model.graph.node:
         raise InputError(f"{name}: holds no nodes, so it is no ONNX model; download or export it again")
+    if any(isinstance(text, bytes) for text in _texts(model.graph)):
+        raise InputError(f"{name}: holds names that are not UTF-8 text; download or export it again")
     if model.functions:
         from onnx import inliner
 
@@ -64,6 +66,18 @@ def _model(path: Path) -> Any:
         except Exception as error:  # whatever the library raises about a broken file
             raise InputError(f"{name}: its functions cannot be inlined ({_line(error)}); export it without") from None
     return model
+
+
+def _texts(whole: Any) -> Iterator[str | bytes]:
+    """Names in a graph and in its branches; the library gives bytes where they are no text."""
+    for each in (*whole.input, *whole.output):
+        yield from (each.name, *(side.dim_param for side in each.type.tensor_type.shape.dim))
+    yield from (each.name for each in whole.initializer)
+    for node in whole.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for attribute in node.attribute:
+            yield attribute.name
+            yield from _texts(attribute.g)
 
 
 def _line(error: BaseException) -> str:
@@ -111,7 +125,8 @@ class _Reading:
                 ops.append(op)
                 needed |= {*op["in"]}
         if not any(op["op"] not in ("reshape", "slice") for op in ops):
-            raise InputError(f"{self.source}: its results do not depend on its inputs; there is nothing to simulate")
+            why = "its nodes move data and compute nothing" if ops else "its results do not depend on its inputs"
+            raise InputError(f"{self.source}: {why}; there is nothing to simulate")
         inputs = {name: shape for name, shape in b.inputs.items() if name in needed}
         data: dict[str, Any] = {
             "name": _slug(path.stem),
@@ -222,6 +237,9 @@ class _Reading:
             for name in filter(None, node.input):
                 if name not in b.shapes and name not in b.names:
                     raise Unsupported(f"takes `{short(name)}`, which no node before it makes; export the model again")
+            for name in filter(None, node.output):
+                if name in b.names or name in b.constants:
+                    raise Unsupported(f"makes `{short(name)}`, which is there already; give each tensor its own name")
             if node.op_type == "If" and not node.domain:
                 self._branch(call, where)
                 return

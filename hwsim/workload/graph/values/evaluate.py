@@ -66,8 +66,8 @@ def random_weights(graph: Graph, seed: int = 0) -> dict[str, Array]:
     found: dict[str, Array] = {}
     for node in graph.nodes:
         for each in node.weights:
-            spread = 1 / math.sqrt(each.shape[-1]) if each.name == "weight" else 1.0
-            if each.name in ("weight", "table"):
+            spread = 1.0 if each.name == "table" else 1 / math.sqrt(each.shape[-1])
+            if len(each.shape) > 1:
                 array = draw.standard_normal(each.shape) * spread
             else:
                 array = np.full(each.shape, 1.0 if each.name == "gain" else 0.0)

@@ -13,27 +13,43 @@ from hwsim.workload.graph.values.functions import Array, Quantize
 
 def windows(x: Array, window: Window, empty: float, reach: Sequence[int] = ()) -> Array:
     """Every window of a feature map [channels, sides]: [places, taps, channels]. reach: places by dimension."""
-    edges = [(0, 0), *window.pad]
-    if window.circular:
-        x = np.pad(x, edges, "wrap")
-    else:
-        x = np.pad(x, edges, constant_values=empty)
-    places = reach or tuple(
-        (side - span) // stride + 1 for side, span, stride in zip(x.shape[1:], window.spans, window.stride, strict=True)
-    )
-    more = [
-        max(0, (n - 1) * stride + span - side)
-        for n, stride, span, side in zip(places, window.stride, window.spans, x.shape[1:], strict=True)
+    places, cuts, x = _cuts(x, window, empty, reach)
+    found = np.empty((*places, len(cuts), x.shape[-1]), x.dtype)
+    for i, cut in enumerate(cuts):
+        found[..., i, :] = x[cut]
+    return found.reshape(-1, len(cuts), x.shape[-1])
+
+
+def _cuts(
+    x: Array, window: Window, empty: float, reach: Sequence[int] = ()
+) -> tuple[Sequence[int], list[tuple[slice, ...]], Array]:
+    """Places by dimension; by tap, the cut of the feature map that it sees; and the map itself: padded, channels last.
+
+    Channels are last, as copies of whole rows of channels are several times as fast as those of single elements.
+    """
+    x = np.moveaxis(x, 0, -1)
+    sides = [side + sum(pad) for side, pad in zip(x.shape, window.pad, strict=False)]
+    places = reach or [
+        (side - span) // stride + 1 for side, span, stride in zip(sides, window.spans, window.stride, strict=True)
     ]
-    x = np.pad(x, [(0, 0), *((0, n) for n in more)], constant_values=empty)
-    found = []
-    for tap in product(*map(range, window.kernel)):
-        cut = tuple(
+    edges = [
+        (before, after + max(0, (n - 1) * stride + span - side))
+        for (before, after), n, stride, span, side in zip(
+            window.pad, places, window.stride, window.spans, sides, strict=True
+        )
+    ]
+    if window.circular:
+        x = np.pad(x, [*window.pad, (0, 0)], "wrap")
+    elif any(map(any, edges)):
+        x = np.pad(x, [*edges, (0, 0)], constant_values=empty)
+    cuts = [
+        tuple(
             slice(t * d, t * d + (n - 1) * stride + 1, stride)
             for t, d, n, stride in zip(tap, window.dilation, places, window.stride, strict=True)
         )
-        found.append(x[(slice(None), *cut)].reshape(len(x), -1).T)
-    return np.stack(found, 1)
+        for tap in product(*map(range, window.kernel))
+    ]
+    return places, cuts, x
 
 
 def conv_of(node: Conv, x: Array, weights: Mapping[str, Array], q: Quantize) -> Array:
@@ -46,17 +62,30 @@ def conv_of(node: Conv, x: Array, weights: Mapping[str, Array], q: Quantize) -> 
     if node.transposed:
         found = _transposed(node, x, matrix, sides, q)
     else:
+        if node.depthwise:
+            return _channelled(node, _depthwise(node, x, q(matrix[:, :, :, 0], "vector"), q), weights)
         rows = windows(x, node.window, 0.0).reshape(-1, taps, g, c // g)
-        if node.depthwise:  # work of the vector unit: its operands are rounded as such
-            wide = q(matrix[:, :, :, 0], "vector")
-            found = np.einsum("ptg,gnt->gnp", q(rows[:, :, :, 0], "vector"), wide, optimize=True).reshape(n, *sides)
-            return _channelled(node, found, weights)
         parts = []
         for i in range(g):
             taken = q(np.ascontiguousarray(rows[:, :, i]).reshape(len(rows), -1), "activations")
             parts.append(taken @ q(matrix[i].reshape(n // g, -1), "weights").T)
         found = np.concatenate(parts, 1).T.reshape(n, *sides)
     return _channelled(node, found, weights)
+
+
+def _depthwise(node: Conv, x: Array, matrix: Array, q: Quantize) -> Array:
+    """One input channel per group, weights [groups, outputs of one, taps]: work of the vector unit, rounded as such.
+
+    Blocks of a format run through the channels of one place, so that a map is rounded before its windows are taken.
+    """
+    places, cuts, x = _cuts(x, node.window, 0.0)
+    groups, outputs, _ = matrix.shape
+    x = q(np.ascontiguousarray(x), "vector")
+    found = np.zeros((outputs, *places, groups), np.float32)
+    for i, cut in enumerate(cuts):
+        for j in range(outputs):
+            found[j] += x[cut] * matrix[:, j, i]
+    return np.moveaxis(found, (-1, 0), (0, 1)).reshape(groups * outputs, *places)
 
 
 def _channelled(node: Conv, found: Array, weights: Mapping[str, Array]) -> Array:
